@@ -1,0 +1,86 @@
+"""Point spread functions as images: what a user hands in and what the renderer convolves with.
+
+A PSF is *effective*: optics, detector and the response of one survey pixel together, so that a
+point source's pixel values are samples of it. Its image has an odd size, is centred on its middle
+pixel and is normalised to unit sum: a PSF that lacks its far wings must not cost flux.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from jaxtyping import Float
+
+
+class PsfError(ValueError):
+    """A PSF image that cannot be used, and why."""
+
+
+class Psf(NamedTuple):
+    """An effective PSF, pixel response included, unit sum."""
+
+    image: Float[np.ndarray, "side side"]
+    pixel_scale: float
+    """Of the image [arcsec]; may be finer than the survey's."""
+
+    @property
+    def extent(self) -> float:
+        """Side of the image [arcsec]."""
+        return self.image.shape[0] * self.pixel_scale
+
+
+def make_psf(image, pixel_scale: float, *, max_extent: float = np.inf, source: str = "psf") -> Psf:
+    """A checked and normalised PSF.
+
+    Args:
+        image: Square image of odd size, brightest near its middle pixel.
+        pixel_scale: [arcsec].
+        max_extent: Largest side allowed [arcsec]: the stamp that has to hold it.
+        source: What to call it in errors.
+
+    Raises:
+        PsfError: Not two-dimensional and square, an even size, values that are not finite, a sum
+            that is not positive, a peak off the centre, or an extent beyond `max_extent`.
+    """
+    image = np.asarray(image, np.float64)
+    if image.ndim != 2 or image.shape[0] != image.shape[1]:
+        raise PsfError(f"{source}: PSF image has shape {image.shape}; wanted a square image")
+    side = image.shape[0]
+    if side % 2 == 0:
+        raise PsfError(f"{source}: PSF image is {side} pixels wide; wanted an odd number")
+    if not np.isfinite(image).all():
+        raise PsfError(f"{source}: PSF image has {np.sum(~np.isfinite(image))} NaN or inf pixels")
+    if not pixel_scale > 0:
+        raise PsfError(f"{source}: pixel scale of the PSF is {pixel_scale}; wanted > 0 arcsec")
+    if not image.sum() > 0:
+        raise PsfError(f"{source}: PSF image sums to {image.sum():.3g}; wanted a positive sum")
+    peak = np.unravel_index(np.argmax(image), image.shape)
+    if max(abs(p - side // 2) for p in peak) > max(1.0, 0.1 / pixel_scale):
+        raise PsfError(
+            f"{source}: PSF peaks at (y, x) = {tuple(map(int, peak))}; "
+            f"wanted the middle pixel ({side // 2}, {side // 2})"
+        )
+    if side * pixel_scale > max_extent:
+        raise PsfError(
+            f"{source}: PSF image is {side * pixel_scale:.2f} arcsec wide; "
+            f"wanted at most the stamp's {max_extent:.2f} arcsec"
+        )
+    return Psf(image / image.sum(), float(pixel_scale))
+
+
+def read_psf(path, *, default_pixel_scale: float, max_extent: float = np.inf) -> Psf:
+    """The PSF in a FITS file's first image.
+
+    Its sampling [arcsec] is the header's PIXSCALE, or `default_pixel_scale` without one.
+
+    Raises:
+        PsfError: The file cannot be read, or `make_psf` refuses its image.
+    """
+    try:
+        with fits.open(Path(path)) as hdus:
+            hdu = next(hdu for hdu in hdus if hdu.is_image and hdu.data is not None)
+            image, pixel_scale = hdu.data, hdu.header.get("PIXSCALE", default_pixel_scale)
+    except (OSError, StopIteration, TypeError, ValueError) as error:
+        raise PsfError(f"{path}: no FITS image could be read ({error})") from error
+    return make_psf(image, pixel_scale, max_extent=max_extent, source=str(path))

@@ -1,0 +1,172 @@
+"""Noise-free images of single galaxies and stars with GalSim (Rowe+ 2015), and noise on top.
+
+A galaxy is a de Vaucouleurs bulge (n = 4) and an exponential disk (n = 1) about one centre,
+convolved with the band's effective PSF. Half-light radii of the catalogue lie along the major
+axis: GalSim's circular radius is `radius * sqrt(axis_ratio)` before its area-preserving shear.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import galsim
+import numpy as np
+from jaxtyping import Float
+
+from vaedeblend.psf import Psf, make_psf, read_psf
+from vaedeblend.survey import Band, Survey
+
+_PSF_SAMPLING = 0.05
+_PSF_EXTENT = 5.05
+"""Sampling and side of an optical PSF's image [arcsec]."""
+
+
+class Galaxies(NamedTuple):
+    """Parameters of n galaxies, as plain arrays; radii of zero make a star."""
+
+    flux_bulge: Float[np.ndarray, "*n band"]
+    """[uJy], as is `flux_disk`."""
+    flux_disk: Float[np.ndarray, "*n band"]
+    bulge_half_light_radius: Float[np.ndarray, "*n"]
+    """Along the major axis [arcsec], as is `disk_half_light_radius`."""
+    disk_half_light_radius: Float[np.ndarray, "*n"]
+    bulge_axis_ratio: Float[np.ndarray, "*n"]
+    disk_axis_ratio: Float[np.ndarray, "*n"]
+    bulge_position_angle: Float[np.ndarray, "*n"]
+    """From +x towards +y [deg], as is `disk_position_angle`."""
+    disk_position_angle: Float[np.ndarray, "*n"]
+
+    def take(self, index) -> "Galaxies":
+        """The galaxies of an index, a slice or a mask."""
+        return Galaxies(*(np.asarray(field)[index] for field in self))
+
+    @property
+    def flux(self) -> Float[np.ndarray, "*n band"]:
+        """Total flux [uJy]."""
+        return self.flux_bulge + self.flux_disk
+
+
+Draw = Callable[[Galaxies, tuple[float, float]], Float[np.ndarray, "size size band"]]
+"""How a galaxy becomes a stamp: the seam at which other kinds of galaxies join."""
+
+
+def optical_psf(band: Band, pixel_scale: float) -> Psf:
+    """Effective PSF of an obstructed circular aperture with charge diffusion.
+
+    Drawn once, finer than the Nyquist limit of the aperture, and used as an image from then on:
+    galaxies convolve with the image several times faster than with the optical model.
+
+    Args:
+        band: Telescope and detector.
+        pixel_scale: Of the survey [arcsec], whose pixel response the PSF includes.
+    """
+    optics = galsim.OpticalPSF(
+        lam=band.wavelength.value,
+        diam=band.aperture.value,
+        obscuration=band.obscuration,
+        nstruts=band.n_struts,
+        strut_thick=0.04,
+    )
+    diffusion = galsim.Gaussian(sigma=max(band.charge_diffusion.value, 1e-6))
+    effective = galsim.Convolve(optics, diffusion, galsim.Pixel(pixel_scale))
+    side = round(_PSF_EXTENT / _PSF_SAMPLING)
+    image = _pixels(effective, side, _PSF_SAMPLING)
+    return make_psf(image, _PSF_SAMPLING, source=f"optical PSF of {band.name}")
+
+
+def survey_psfs(survey: Survey, stamp_size: int) -> tuple[Psf, ...]:
+    """The PSF of each band: the FITS image it names, or its optical PSF.
+
+    Raises:
+        PsfError: An image that cannot be used, or is larger than a stamp of `stamp_size` pixels.
+    """
+    scale = survey.pixel_scale.value
+    extent = stamp_size * scale
+    return tuple(
+        read_psf(band.psf, default_pixel_scale=scale, max_extent=extent)
+        if band.psf
+        else optical_psf(band, scale)
+        for band in survey.bands
+    )
+
+
+def native_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, "size size"]:
+    """The PSF sampled at the survey's pixels on an image of odd `size`, unit sum."""
+    image = _pixels(_interpolated(psf), size, pixel_scale)
+    return image / image.sum()
+
+
+def make_draw(psfs: tuple[Psf, ...], *, size: int, pixel_scale: float) -> Draw:
+    """The function `(galaxy, (y, x)) -> stamp` that draws one galaxy or star without noise.
+
+    The galaxy has no batch axis; (y, x) is its place relative to the stamp's centre [pixel]; the
+    stamp is (size, size, band) in uJy per pixel, float32.
+
+    Args:
+        psfs: One a band.
+        size: Of the stamp [pixel].
+        pixel_scale: [arcsec].
+    """
+    kernels = [_interpolated(psf) for psf in psfs]
+
+    def draw(galaxy: Galaxies, offset) -> Float[np.ndarray, "size size band"]:
+        image = np.empty((size, size, len(kernels)), np.float32)
+        for band, kernel in enumerate(kernels):
+            profile = galsim.Convolve(_light(galaxy, band), kernel)
+            image[..., band] = _pixels(profile, size, pixel_scale, offset)
+        return image
+
+    return draw
+
+
+def add_noise(
+    noise_free: Float[np.ndarray, "*batch height width band"],
+    survey: Survey,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "*batch height width band"]:
+    """Noisy image [uJy per pixel], float32: Poisson noise of galaxies and sky, and read noise."""
+    read_noise = np.array([b.read_noise.value * np.sqrt(b.n_exposures) for b in survey.bands])
+    sky = survey.background - read_noise**2
+    electrons = rng.poisson(np.maximum(noise_free * survey.gain, 0) + sky) - sky
+    electrons += read_noise * rng.standard_normal(noise_free.shape)
+    return (electrons / survey.gain).astype(np.float32)
+
+
+def _interpolated(psf: Psf) -> galsim.InterpolatedImage:
+    return galsim.InterpolatedImage(galsim.Image(psf.image, scale=psf.pixel_scale), flux=1.0)
+
+
+def _pixels(profile, size, pixel_scale, offset=(0.0, 0.0)) -> Float[np.ndarray, "size size"]:
+    """A profile's samples: the pixel's response is part of the effective PSF already."""
+    offset = (float(offset[1]), float(offset[0]))
+    return profile.drawImage(
+        nx=size, ny=size, scale=pixel_scale, method="no_pixel", offset=offset, dtype=float
+    ).array
+
+
+def _light(galaxy: Galaxies, band: int) -> galsim.GSObject:
+    if galaxy.disk_half_light_radius == 0 and galaxy.bulge_half_light_radius == 0:
+        return galsim.DeltaFunction(flux=float(galaxy.flux[band]))
+    bulge = _component(
+        galsim.DeVaucouleurs,
+        galaxy.flux_bulge[band],
+        galaxy.bulge_half_light_radius,
+        galaxy.bulge_axis_ratio,
+        galaxy.bulge_position_angle,
+    )
+    disk = _component(
+        galsim.Exponential,
+        galaxy.flux_disk[band],
+        galaxy.disk_half_light_radius,
+        galaxy.disk_axis_ratio,
+        galaxy.disk_position_angle,
+    )
+    return bulge + disk
+
+
+def _component(profile, flux, half_light_radius, axis_ratio, position_angle):
+    """An elliptical component; without a radius, the point it then is."""
+    if half_light_radius == 0:
+        return galsim.DeltaFunction(flux=float(flux))
+    circular = profile(half_light_radius=float(half_light_radius * axis_ratio**0.5))
+    angle = float(position_angle) * galsim.degrees
+    return circular.withFlux(float(flux)).shear(q=float(axis_ratio), beta=angle)

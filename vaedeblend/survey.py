@@ -1,0 +1,148 @@
+"""Surveys: bands, depth, and the conventions on which every other module relies.
+
+Axes: images are `(height, width, band)`, batches of them `(batch, height, width, band)`.
+
+Positions: `(y, x)` in pixels, 0-based; the centre of the first pixel is (0, 0), so that the
+centre of a stamp of even size n lies between pixels, at ((n - 1) / 2, (n - 1) / 2): (31.5, 31.5)
+for 64 pixels. Position angles run from +x towards +y.
+
+Fluxes: uJy, whose AB zero point is 23.9; images are in uJy per pixel, background subtracted.
+
+Variance: `variance` and `rms` are always the background's (sky and read noise). The Poisson noise
+of the galaxies is added by the likelihood, from the model and the gain: an input variance that
+held it would tell the network the truth it is asked for.
+"""
+
+from dataclasses import dataclass, fields
+
+import astropy.units as u
+import numpy as np
+from jaxtyping import Float
+
+MICROJANSKY_ZERO_POINT = 23.9
+"""AB magnitude of 1 uJy."""
+
+_UNITS = {
+    "electron_zero_point": u.mag,
+    "sky_brightness": u.mag / u.arcsec**2,
+    "exposure_time": u.s,
+    "read_noise": u.electron,
+    "wavelength": u.nm,
+    "aperture": u.m,
+    "charge_diffusion": u.arcsec,
+    "pixel_scale": u.arcsec,
+}
+
+
+def magnitude_to_flux(magnitude):
+    """Flux in uJy of an AB magnitude (float or array)."""
+    return 10 ** (0.4 * (MICROJANSKY_ZERO_POINT - np.asarray(magnitude)))
+
+
+def flux_to_magnitude(flux):
+    """AB magnitude of a flux in uJy (float or array)."""
+    return MICROJANSKY_ZERO_POINT - 2.5 * np.log10(flux)
+
+
+def stamp_centre(size: int) -> float:
+    """Centre of a stamp of `size` pixels, along either axis [0-based pixels]."""
+    return (size - 1) / 2
+
+
+class _WithUnits:
+    """Turns plain numbers into quantities of the field's unit; converts what has a unit."""
+
+    def __post_init__(self):
+        for field in fields(self):
+            if field.name in _UNITS:
+                value = u.Quantity(getattr(self, field.name), _UNITS[field.name])
+                object.__setattr__(self, field.name, value)
+
+
+@dataclass(frozen=True)
+class Band(_WithUnits):
+    """One band: telescope, detector and depth. The defaults are Euclid VIS's four exposures.
+
+    Numbers are taken in the units below; quantities are converted.
+
+    Attributes:
+        name: As the catalogue calls it.
+        electron_zero_point: AB magnitude of one electron per second [mag].
+        sky_brightness: [mag / arcsec2].
+        exposure_time: Effective, of one exposure [s].
+        n_exposures: Exposures in the stack.
+        read_noise: Of one exposure [electron].
+        psf: FITS image of the effective PSF; empty for the optical PSF of the next five fields.
+        wavelength: [nm].
+        aperture: Diameter of the primary mirror [m].
+        obscuration: Diameter of the secondary mirror over that of the primary.
+        n_struts: That hold the secondary mirror.
+        charge_diffusion: Gaussian sigma [arcsec].
+    """
+
+    name: str = "euclid-vis"
+    electron_zero_point: u.Quantity = 25.91
+    sky_brightness: u.Quantity = 22.35
+    exposure_time: u.Quantity = 560.5
+    n_exposures: int = 4
+    read_noise: u.Quantity = 4.4
+    psf: str = ""
+    wavelength: u.Quantity = 720.0
+    aperture: u.Quantity = 1.2
+    obscuration: float = 0.37
+    n_struts: int = 3
+    charge_diffusion: u.Quantity = 0.04
+
+    @property
+    def gain(self) -> float:
+        """Electrons in the stack per uJy."""
+        exposure = self.exposure_time.value * self.n_exposures
+        return float(exposure / magnitude_to_flux(self.electron_zero_point.value))
+
+
+@dataclass(frozen=True)
+class Survey(_WithUnits):
+    """Bands that share a pixel grid; the default is Euclid VIS.
+
+    Attributes:
+        bands: In the order of the band axis.
+        pixel_scale: [arcsec].
+    """
+
+    bands: tuple[Band, ...] = (Band(),)
+    pixel_scale: u.Quantity = 0.1
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of the bands, in the order of the band axis."""
+        return tuple(band.name for band in self.bands)
+
+    @property
+    def gain(self) -> Float[np.ndarray, " band"]:
+        """Electrons per uJy, float32."""
+        return np.array([band.gain for band in self.bands], np.float32)
+
+    @property
+    def background(self) -> Float[np.ndarray, " band"]:
+        """Variance of sky and read noise in a pixel [electron2], float32."""
+        return np.array([self._background(band) for band in self.bands], np.float32)
+
+    @property
+    def variance(self) -> Float[np.ndarray, " band"]:
+        """Background variance of a pixel [uJy2], float32."""
+        return self.background / self.gain**2
+
+    @property
+    def rms(self) -> Float[np.ndarray, " band"]:
+        """Background noise of a pixel [uJy], float32."""
+        return np.sqrt(self.variance)
+
+    def _background(self, band: Band) -> float:
+        per_arcsec2 = magnitude_to_flux(band.sky_brightness.value) * band.gain
+        sky = per_arcsec2 * self.pixel_scale.value**2
+        return sky + band.n_exposures * band.read_noise.value**2
+
+
+def make_survey(bands: dict[str, dict], pixel_scale: float) -> Survey:
+    """The survey of a configuration: band names to the fields of `Band`, plain numbers."""
+    return Survey(tuple(Band(name=name, **band) for name, band in bands.items()), pixel_scale)
