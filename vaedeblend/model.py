@@ -1,8 +1,8 @@
 """The variational autoencoder: noisy stamp -> latent and flux of the central galaxy -> profile.
 
-A galaxy is its *profile*, which the decoder draws from the latent z, times its *flux*, for which the
-encoder has a head of its own: a decoder's manifold limits the accuracy of fluxes read off it, while
-a head trained by the likelihood of the flux is accurate and knows its error.
+A galaxy is its *profile*, which the decoder draws from the latent z, times its *flux*, for which
+the encoder has a head of its own: a decoder's manifold limits the accuracy of fluxes read off it,
+while a head trained by the likelihood of the flux is accurate and knows its error.
 
 Everything is scale-free. The encoder divides by the background rms, and fluxes are predicted
 relative to a matched-filter flux of the stamp's centre, so that neither image units nor the

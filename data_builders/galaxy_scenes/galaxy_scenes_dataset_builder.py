@@ -1,0 +1,171 @@
+"""Simulated galaxies, isolated and blended, with labels, as a TFDS dataset."""
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from vaedeblend import simulation
+from vaedeblend.survey import Survey
+
+_SIZES = MappingProxyType(
+    {
+        "galaxies": {"train": 8000, "validation": 500, "test": 500},
+        "isolated": {"train": 500, "validation": 500, "test": 4000},
+        "blended": {"train": 500, "validation": 500, "test": 4000},
+        "stratified": {"train": 500, "validation": 500, "test": 4000},
+    }
+)
+
+
+@dataclasses.dataclass
+class SceneConfig(tfds.core.BuilderConfig):
+    """What changes the bytes on disk.
+
+    Attributes:
+        kind: Of example; see `simulation.examples`, as for `options`.
+        sizes: Examples a split; of kind galaxies, central galaxies a split.
+        survey: Bands, depth and PSF.
+        options: Further keyword arguments of `simulation.examples`.
+        processes: That render side by side; changes no byte.
+    """
+
+    kind: str = "galaxies"
+    sizes: Mapping[str, int] | None = None
+    survey: Survey = dataclasses.field(default_factory=Survey)
+    options: Mapping = dataclasses.field(default_factory=lambda: {"seed": 0})
+    processes: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+
+
+def _default_config(kind: str) -> SceneConfig:
+    options = {"seed": 0, "n_companions": 8000} if kind == "galaxies" else {"seed": 0}
+    return SceneConfig(name=kind, kind=kind, sizes=_SIZES[kind], options=options)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Noise-free stamps: single galaxies, or scenes with their central galaxy beside them."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [_default_config(kind) for kind in simulation.KINDS]
+
+    def __init__(self, **kwargs):
+        """Takes TFDS's arguments; files are array_record unless another format is asked for."""
+        super().__init__(**{"file_format": "array_record", **kwargs})
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        features = _galaxy_features if config.kind == "galaxies" else _scene_features
+        return self.dataset_info_from_configs(features=features(config), disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # Nothing is downloaded.
+        return {split: self._generate_examples(split) for split in self.builder_config.sizes}
+
+    def _generate_examples(self, split):
+        config = self.builder_config
+        examples = simulation.examples(
+            config.kind,
+            split,
+            config.sizes[split],
+            survey=config.survey,
+            processes=config.processes,
+            **config.options,
+        )
+        yield from enumerate(examples)
+
+
+def build(
+    kind: str, *, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **options
+) -> Path:
+    """Directory of the dataset of these options; it is built first where it is missing.
+
+    Its name holds a digest of all that changes its bytes, so that no run takes another's data for
+    its own. A build that is cut off leaves nothing under that name.
+
+    Args:
+        kind: Of example.
+        sizes: Examples a split.
+        survey: Bands, depth and PSF.
+        data_dir: That holds all datasets.
+        options: Of `simulation.examples`.
+    """
+    files = [options.get("source"), *(band.psf for band in survey.bands)]
+    stamps = [(Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in files if _exists(f)]
+    content = (kind, sorted(sizes.items()), survey, sorted(options.items()), stamps)
+    name = f"{kind}-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
+    config = SceneConfig(name=name, kind=kind, sizes=sizes, survey=survey, options=options)
+    with _quiet():
+        builder = Builder(config=config, data_dir=data_dir)
+        builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+def _exists(file: str | None) -> bool:
+    return bool(file) and Path(file).exists()
+
+
+@contextlib.contextmanager
+def _quiet():
+    """TFDS warns of every configuration that is not its class's own, and draws bars of its own."""
+    tfds.disable_progress_bar()
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink):
+            yield
+    finally:
+        logger.setLevel(level)
+        tfds.enable_progress_bar()
+
+
+def _tensor(*shape: int, dtype=np.float32):
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes" if shape else "none")
+
+
+def _parameters(bands: int, *lead: int) -> dict:
+    names = simulation.Galaxies._fields
+    return {n: _tensor(*lead, bands) if "flux" in n else _tensor(*lead) for n in names}
+
+
+def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
+    bands = len(config.survey.bands)
+    side = simulation.LIBRARY_SIZE
+    return tfds.features.FeaturesDict(
+        {
+            "stamp": _tensor(side, side, bands),
+            "phase": _tensor(2),
+            "central": tfds.features.Scalar(np.bool_),
+            "id": tfds.features.Scalar(np.int64),
+            **_parameters(bands),
+        }
+    )
+
+
+def _scene_features(config: SceneConfig) -> tfds.features.FeaturesDict:
+    bands = len(config.survey.bands)
+    side = config.options.get("stamp_size", 64)
+    sources = 1 + config.options.get("max_companions", 3)
+    labels = ("flux", "magnitude", "purity", "bm_1", "flux_ratio")
+    return tfds.features.FeaturesDict(
+        {
+            "blend": _tensor(side, side, bands),
+            "isolated": _tensor(side, side, bands),
+            **{name: _tensor(bands) for name in labels},
+            "n_companions": tfds.features.Scalar(np.int32),
+            "id": tfds.features.Scalar(np.int64),
+            "sources": {
+                "id": _tensor(sources, dtype=np.int64),
+                "position": _tensor(sources, 2),
+                **_parameters(bands, sources),
+            },
+        }
+    )

@@ -1,0 +1,263 @@
+"""Trains the deblender.
+
+    python train.py --workdir DIR [--config FILE.py] [--config.key=value ...]
+
+Simulates what data it misses, trains each stage of the configuration, and keeps everything under
+the working directory. Killed and started again with the same command, it goes on where it was.
+
+Heavy imports stand inside the functions that need them: the processes that render galaxies import
+this file anew, and need none of them.
+"""
+
+import functools
+import json
+import time
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_QUICK = str(Path(__file__).parent / "vaedeblend" / "configs" / "quick.py")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Takes data, checkpoints, metrics and the report.")
+_CONFIG = config_flags.DEFINE_config_file("config", _QUICK, "Python file with get_config().")
+
+console = Console()
+
+
+def main(argv):
+    """Command line; errors of the user's input end the program with one line."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    logging.set_verbosity(logging.WARNING)
+    try:
+        train(_CONFIG.value, Path(_WORKDIR.value))
+    except ValueError as error:  # every error of this package that the user can mend is one
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise SystemExit(1) from error
+
+
+def train(config, workdir: Path) -> None:
+    """Trains every stage of a configuration into `workdir`.
+
+    Raises:
+        WorkdirError: The directory holds another configuration.
+        ValueError: Input that cannot be used: each names itself.
+    """
+    from vaedeblend.deblender import STAGES
+
+    _claim(workdir, config)
+    directories = build_datasets(config, workdir)
+    for index, name in enumerate(STAGES):
+        if name in config.stages:
+            seed = config.seed * len(STAGES) + index
+            _train_stage(config, name, seed, workdir, directories)
+
+
+def build_datasets(config, workdir: Path) -> dict[str, Path]:
+    """Directory of each kind of dataset that a configuration names, built where missing."""
+    from data_builders.galaxy_scenes.galaxy_scenes_dataset_builder import build
+
+    survey = survey_of(config)
+    directories = {}
+    options = {"seed": config.seed} | {k: _plain(v) for k, v in config.data.items()}
+    for kind, sizes in config.sizes.items():
+        if kind == "companions":
+            continue
+        extra = {"n_companions": config.sizes.companions} if kind == "galaxies" else {}
+        with console.status(f"simulating {kind}: {dict(sizes)}"):
+            start = time.monotonic()
+            directories[kind] = build(
+                kind,
+                sizes=dict(sizes),
+                survey=survey,
+                data_dir=config.data_dir or workdir / "data",
+                **options,
+                **extra,
+            )
+        console.print(f"data: {kind} in {directories[kind]} ({time.monotonic() - start:.0f} s)")
+    return directories
+
+
+def survey_of(config):
+    """The survey of a configuration."""
+    from vaedeblend.survey import make_survey
+
+    bands = {name: dict(band) for name, band in config.survey.bands.items()}
+    return make_survey(bands, config.survey.pixel_scale)
+
+
+def _plain(value):
+    """A configuration's value as dictionaries and tuples, whether from Python or from JSON."""
+    if hasattr(value, "items"):
+        return {key: _plain(each) for key, each in sorted(value.items())}
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _claim(workdir: Path, config) -> None:
+    """Writes config.json, or compares with the one that is there."""
+    from vaedeblend.deblender import WorkdirError, read_config
+
+    path, wanted = workdir / "config.json", json.loads(config.to_json_best_effort())
+    if path.exists():
+        found, wanted = _leaves(read_config(workdir)), _leaves(wanted)
+        keys = sorted(k for k in found | wanted if found.get(k) != wanted.get(k))
+        if keys:
+            differences = ", ".join(f"{k}: {found.get(k)} != {wanted.get(k)}" for k in keys)
+            raise WorkdirError(f"{path}: belongs to another configuration ({differences})")
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(wanted, indent=2) + "\n")
+    partial.rename(path)
+
+
+def _leaves(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= (
+            _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
+
+
+def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[str, Path]) -> None:
+    import jax
+
+    from vaedeblend import training
+    from vaedeblend.compose import random_batch
+    from vaedeblend.model import VAE
+
+    stage, survey = config.stages[name], survey_of(config)
+    model = VAE(**config.model, bands=len(survey.bands))
+    mesh = training.data_mesh()
+    if stage.batch_size % mesh.size:
+        raise ValueError(
+            f"stages.{name}.batch_size is {stage.batch_size}; "
+            f"wanted a multiple of the {mesh.size} devices"
+        )
+    optimizer = training.make_optimizer(steps=stage.steps, **stage.optimizer)
+    params = _initial_params(config, name, workdir, model)
+    state = training.create_state(params, optimizer, trainable=stage.trainable, mesh=mesh)
+    loss = training.make_loss(model, gain=survey.gain, background=survey.background, **stage.loss)
+    with console.status(f"{name}: reading galaxies"):
+        gallery, n_central = _gallery(directories["galaxies"], mesh)
+        validation = _validation_batches(directories[name], survey, config.seed)
+    make_batch = functools.partial(
+        random_batch,
+        n_central=n_central,
+        batch_size=stage.batch_size,
+        size=config.data.stamp_size,
+        variance=survey.variance,
+        gain=survey.gain,
+        max_companions=config.data.max_companions if name == "blended" else 0,
+        separation=tuple(s / survey.pixel_scale.value for s in config.data.separation),
+        max_purity=config.data.max_purity,
+        candidates=stage.candidates,
+    )
+    step = training.make_step(
+        loss, optimizer, make_batch, trainable=stage.trainable, seed=seed, mesh=mesh
+    )
+    with _progress(name, stage.steps, stage.batch_size) as report:
+        state = training.fit(
+            state,
+            step,
+            gallery,
+            directory=workdir / name,
+            steps=stage.steps,
+            log_every=stage.log_every,
+            checkpoint_every=stage.checkpoint_every,
+            validate=training.make_validation(loss, validation, seed=seed),
+            report=report,
+        )
+    jax.block_until_ready(state.params)
+
+
+def _initial_params(config, name: str, workdir: Path, model):
+    """Random parameters, or those of the stage or workdir that `init_from` names."""
+    import jax
+
+    from vaedeblend import checkpoint, training
+
+    source = config.stages[name].init_from
+    fresh = training.init_params(model, jax.random.key(config.seed))
+    if not source:
+        return fresh
+    inside = source in config.stages
+    directory = workdir / source if inside else Path(source) / "isolated"
+    params = checkpoint.load_params(directory / "checkpoints")
+    found, wanted = (jax.tree.map(lambda p: p.shape, tree) for tree in (params, fresh))
+    if found != wanted:
+        raise checkpoint.CheckpointError(
+            f"{directory}: parameters have shapes {found}; wanted this model's, {wanted}"
+        )
+    return params
+
+
+def _gallery(directory: Path, mesh):
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from vaedeblend import dataset
+    from vaedeblend.compose import make_gallery
+
+    galaxies = dataset.load(directory, "train")
+    flux = galaxies["flux_bulge"] + galaxies["flux_disk"]
+    gallery, n_central = make_gallery(
+        galaxies["stamp"], galaxies["phase"], flux, galaxies["central"]
+    )
+    return jax.device_put(gallery, NamedSharding(mesh, PartitionSpec())), n_central
+
+
+def _validation_batches(directory: Path, survey, seed: int, size: int = 250):
+    import numpy as np
+    from vaedeblend.evaluation import noisy
+
+    from vaedeblend import dataset
+    from vaedeblend.compose import Batch
+
+    scenes = dataset.load(directory, "validation")
+    image = noisy(scenes, survey, seed)
+    variance = np.broadcast_to(survey.variance, image.shape)
+    batch = Batch(image, variance, scenes["isolated"], scenes["flux"])
+    return [Batch(*(a[i : i + size] for a in batch)) for i in range(0, len(image), size)]
+
+
+class _progress:
+    """A bar with throughput, time left and the latest losses."""
+
+    def __init__(self, name: str, steps: int, batch_size: int):
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.bar = Progress(*columns, console=console)
+        self.task = self.bar.add_task(f"training {name}", total=steps, note="compiling")
+        self.batch_size, self.last = batch_size, None
+
+    def __enter__(self):
+        self.bar.start()
+        return self.report
+
+    def __exit__(self, *exception):
+        self.bar.stop()
+
+    def report(self, step: int, record) -> None:
+        now = time.monotonic()
+        rate = ""
+        if self.last:
+            rate = f"{(step - self.last[0]) * self.batch_size / (now - self.last[1]):.0f} stamps/s"
+        self.last = step, now
+        losses = f"loss {record['train_loss']:.2f}, validation {record['validation_loss']:.2f}"
+        self.bar.update(self.task, completed=step, note=f"{losses} {rate}")
+        if not console.is_terminal:
+            console.print(f"{self.bar.tasks[0].description}: step {step}: {losses} {rate}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Configurations of train.py: Python files that return a ConfigDict."""
