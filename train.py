@@ -212,13 +212,13 @@ def _gallery(directory: Path, mesh):
 
 def _validation_batches(directory: Path, survey, seed: int, size: int = 250):
     import numpy as np
-    from vaedeblend.evaluation import noisy
+    from vaedeblend.simulation import SPLITS, noisy
 
     from vaedeblend import dataset
     from vaedeblend.compose import Batch
 
     scenes = dataset.load(directory, "validation")
-    image = noisy(scenes, survey, seed)
+    image = noisy(scenes["blend"], survey, (seed, SPLITS.index("validation")))
     variance = np.broadcast_to(survey.variance, image.shape)
     batch = Batch(image, variance, scenes["isolated"], scenes["flux"])
     return [Batch(*(a[i : i + size] for a in batch)) for i in range(0, len(image), size)]

@@ -11,11 +11,12 @@ from typing import Literal
 
 import numpy as np
 from astropy.table import QTable, vstack
+from jaxtyping import Float
 
 from vaedeblend import catalogue, egg, scene
 from vaedeblend.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.library import Library, render_library
-from vaedeblend.render import Galaxies, survey_psfs
+from vaedeblend.render import Galaxies, add_noise, survey_psfs
 from vaedeblend.survey import Survey, flux_to_magnitude
 
 KINDS = ("galaxies", "isolated", "blended", "stratified")
@@ -105,6 +106,17 @@ def examples(
     }
     for drawn in scenes[kind]():
         yield _example(library, drawn, stamp_size, survey.rms, 1 + max_companions)
+
+
+def noisy(
+    noise_free: Float[np.ndarray, "n height width band"], survey: Survey, seed: tuple[int, ...]
+) -> Float[np.ndarray, "n height width band"]:
+    """Noisy stamps [uJy per pixel]; the noise of stamp i depends on `seed` and i alone."""
+    stamps = (
+        add_noise(stamp, survey, np.random.default_rng((*seed, i)))
+        for i, stamp in enumerate(noise_free)
+    )
+    return np.stack(list(stamps))
 
 
 @functools.lru_cache(maxsize=2)
