@@ -124,6 +124,7 @@ def _leaves(tree: dict, prefix: str = "") -> dict:
 
 def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[str, Path]) -> None:
     import jax
+    import jax.numpy as jnp
 
     from vaedeblend import training
     from vaedeblend.compose import random_batch
@@ -140,7 +141,8 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
     optimizer = training.make_optimizer(steps=stage.steps, **stage.optimizer)
     params = _initial_params(config, name, workdir, model)
     state = training.create_state(params, optimizer, trainable=stage.trainable, mesh=mesh)
-    loss = training.make_loss(model, gain=survey.gain, background=survey.background, **stage.loss)
+    gain, background = jnp.asarray(survey.gain), jnp.asarray(survey.background)
+    loss = training.make_loss(model, gain=gain, background=background, **stage.loss)
     with console.status(f"{name}: reading galaxies"):
         gallery, n_central = _gallery(directories["galaxies"], mesh)
         validation = _validation_batches(directories[name], survey, config.seed)
@@ -149,8 +151,8 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
         n_central=n_central,
         batch_size=stage.batch_size,
         size=config.data.stamp_size,
-        variance=survey.variance,
-        gain=survey.gain,
+        variance=background / gain**2,
+        gain=gain,
         max_companions=config.data.max_companions if name == "blended" else 0,
         separation=tuple(s / survey.pixel_scale.value for s in config.data.separation),
         max_purity=config.data.max_purity,
@@ -212,10 +214,10 @@ def _gallery(directory: Path, mesh):
 
 def _validation_batches(directory: Path, survey, seed: int, size: int = 250):
     import numpy as np
-    from vaedeblend.simulation import SPLITS, noisy
 
     from vaedeblend import dataset
     from vaedeblend.compose import Batch
+    from vaedeblend.simulation import SPLITS, noisy
 
     scenes = dataset.load(directory, "validation")
     image = noisy(scenes["blend"], survey, (seed, SPLITS.index("validation")))

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+_REACH = 2
+"""Pixels by which the central galaxy's jitter moves a scene's members, but for one in 10^6."""
+
 CENTRE_JITTER = 0.3
 """Uncertainty of a detected galaxy's centre: Gaussian sigma [pixel], beside the pixel's own."""
 
@@ -20,7 +23,7 @@ class Gallery(NamedTuple):
     """A library on the device: central galaxies, then companions."""
 
     stamps: Float[Array, "n side side band"]
-    """[uJy per pixel]."""
+    """[uJy per pixel], in half precision where they come from a dataset."""
     phase: Float[Array, "n 2"]
     flux: Float[Array, "n band"]
     """Of the catalogue [uJy]."""
@@ -53,7 +56,7 @@ def make_gallery(stamps, phase, flux, central) -> tuple[Gallery, int]:
     """A gallery and its number of central galaxies, from arrays of a library in any order."""
     order = np.argsort(~np.asarray(central), kind="stable")
     stamps, phase, flux = (np.asarray(a)[order] for a in (stamps, phase, flux))
-    square = np.einsum("nhw,nhw->n", stamps[..., 0], stamps[..., 0])
+    square = np.array([np.sum(np.square(stamp[..., 0], dtype=np.float32)) for stamp in stamps])
     width = np.abs(flux[:, 0]) / np.sqrt(4 * np.pi * square)
     return Gallery(*map(jnp.asarray, (stamps, phase, flux, width))), int(np.sum(central))
 
@@ -75,7 +78,7 @@ def random_batch(
     """Composes a batch of noisy scenes.
 
     Args:
-        key: Of the batch; example i uses the i-th key split from it.
+        key: Of the batch.
         gallery: Of central galaxies and companions.
         n_central: Central galaxies in the gallery.
         batch_size: Examples in the batch.
@@ -83,33 +86,36 @@ def random_batch(
         variance: Of the background [uJy2].
         gain: Electrons per uJy.
         max_companions: 0 for isolated galaxies; otherwise there are 1 to this many.
-        separation: Range of companions' distances [pixel], uniform in area.
+        separation: Range of companions' distances [pixel], uniform in area before each is rounded
+            to the nearest position that its phase allows.
         max_purity: Of these many candidates the first of lower estimated central purity is taken,
             or the last: most scenes are true blends, and some are not.
         candidates: Candidates per scene.
+
+    Raises:
+        ValueError: The gallery's stamps are too small for companions at that separation.
     """
-
-    def one(key):
-        place_key, noise_key, turn_key = jax.random.split(key, 3)
-        placement = _place(
-            place_key, gallery, n_central, max_companions, separation, max_purity, candidates
+    margin = (gallery.stamps.shape[1] - size) // 2
+    reach = (separation[1] if max_companions else 0) + _REACH
+    if margin < reach:
+        raise ValueError(
+            f"gallery stamps leave a margin of {margin} pixels round a scene; wanted {reach}"
         )
-        members = _windows(gallery, placement, size)
-        turned = symmetry(jnp.stack([members.sum(axis=0), members[0]]), turn_key)
-        scene, target = turned
-        sigma = jnp.sqrt(variance + jnp.maximum(scene, 0.0) / gain)
-        image = scene + sigma * jax.random.normal(noise_key, scene.shape)
-        return image, target, gallery.flux[placement.members[0]]
+    place_key, turn_key, noise_key = jax.random.split(key, 3)
 
-    image, target, flux = jax.vmap(one)(jax.random.split(key, batch_size))
+    def one(key, element):
+        placement = _place(
+            key, gallery, n_central, max_companions, separation, max_purity, candidates
+        )
+        scene, target = _scene_and_target(gallery, placement, element, size)
+        return scene, target, gallery.flux[placement.members[0]]
+
+    place_keys = jax.random.split(place_key, batch_size)
+    elements = jax.random.randint(turn_key, (batch_size,), 0, 8)
+    scene, target, flux = jax.vmap(one)(place_keys, elements)
+    sigma = jnp.sqrt(variance + jnp.maximum(scene, 0.0) / gain)
+    image = scene + sigma * jax.random.normal(noise_key, scene.shape)
     return Batch(image, jnp.broadcast_to(variance, image.shape), target, flux)
-
-
-def symmetry(
-    images: Float[Array, "*n height width band"], key: PRNGKeyArray
-) -> Float[Array, "*n height width band"]:
-    """Square images turned by one of the eight symmetries of the square, all by the same."""
-    return apply_symmetry(images, jax.random.randint(key, (), 0, 8))
 
 
 def apply_symmetry(
@@ -166,13 +172,23 @@ def _estimated_purity(gallery, central, central_shift, members, shifts, present)
     return 1 / (1 + others)
 
 
-def _windows(gallery, placement, size):
-    """Stamp of each member in its place; absent ones are dark."""
+def _scene_and_target(gallery, placement, element, size):
+    """All members in their places, and the central galaxy alone, turned and without noise.
+
+    Each stamp is turned before it is added: three times as fast on a CPU as turning their sum.
+    """
     start = (gallery.stamps.shape[1] - size) // 2 - placement.shift
     shape = (1, size, size, gallery.stamps.shape[-1])
 
-    def window(member, corner):
-        return jax.lax.dynamic_slice(gallery.stamps, (member, corner[0], corner[1], 0), shape)[0]
+    def window(entry, corner):
+        stamp = jax.lax.dynamic_slice(gallery.stamps, (entry, *corner, 0), shape)[0]
+        return apply_symmetry(stamp.astype(jnp.float32), element)
 
-    windows = jax.vmap(window)(placement.members, start)
-    return windows * placement.present[:, None, None, None]
+    def add(scene, companion):
+        entry, corner, present = companion
+        return scene + present * window(entry, corner), None
+
+    target = window(placement.members[0], start[0])
+    companions = placement.members[1:], start[1:], placement.present[1:]
+    scene, _ = jax.lax.scan(add, target, companions)
+    return scene, target

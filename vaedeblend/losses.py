@@ -49,7 +49,8 @@ def poisson_nll(
     """
     count = jnp.maximum(data * gain + background, 1e-3)
     expected = model * gain + background
-    deviance = expected - count + count * jnp.log(count / expected)
+    excess = count - expected
+    deviance = count * jnp.log1p(excess / expected) - excess
     return jnp.einsum("hw,nhwb->n", weight, deviance)
 
 

@@ -53,7 +53,8 @@ class Encoder(nn.Module):
         variance: Float[Array, "batch height width band"],
     ) -> Posterior:
         """Posterior of the central galaxy; `variance` is the background's."""
-        unit = jnp.sqrt(jnp.mean(variance, axis=(1, 2)))
+        # Inverse variance: a pixel of infinite variance is masked, not a unit.
+        unit = 1 / jnp.sqrt(jnp.mean(1 / variance, axis=(1, 2)))
         filtered = matched_filter_fluxes(image, variance) / unit[:, None]
         reference = jnp.log1p(nn.softplus(filtered[:, _REFERENCE_FILTER]))
         brightness = jnp.arcsinh(filtered).reshape(len(image), -1)
@@ -167,7 +168,7 @@ def matched_filter_fluxes(
 
 
 def _zero_dense(features: int) -> nn.Dense:
-    """A head that starts at zero: the posterior at the prior, the flux at its first guess."""
+    """A head that starts at zero: the posterior near the prior, the flux at its first guess."""
     return nn.Dense(features, kernel_init=nn.initializers.zeros)
 
 

@@ -190,7 +190,8 @@ def _stratified(library, n, words, size, min_separation, rms):
 
 def _galaxy(library: Library, i: int) -> dict:
     return {
-        "stamp": library.stamps[i],
+        # Half precision: 5e-4 of each pixel, well under its Poisson noise, at half the memory.
+        "stamp": library.stamps[i].astype(np.float16),
         "phase": library.phase[i],
         "central": library.central[i],
         "id": library.id[i],

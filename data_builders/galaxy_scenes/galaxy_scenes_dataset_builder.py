@@ -11,9 +11,13 @@ from types import MappingProxyType
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 from vaedeblend import simulation
 from vaedeblend.survey import Survey
+
+# Past this many bytes TFDS spills a split to disk through TensorFlow, which is not required here.
+shuffle.MAX_MEM_BUFFER_SIZE = 1 << 40
 
 _SIZES = MappingProxyType(
     {
@@ -141,7 +145,7 @@ def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
     side = simulation.LIBRARY_SIZE
     return tfds.features.FeaturesDict(
         {
-            "stamp": _tensor(side, side, bands),
+            "stamp": _tensor(side, side, bands, dtype=np.float16),
             "phase": _tensor(2),
             "central": tfds.features.Scalar(np.bool_),
             "id": tfds.features.Scalar(np.int64),

@@ -1,0 +1,167 @@
+"""Throughput of simulation and training, as ratios within one run.
+
+    python tests/benchmarks/throughput.py [--galaxies N] [--steps N]
+
+Prints one table: scenes per second of the builder's way (each galaxy rendered once, scenes composed
+from the library) against a plain loop that renders every galaxy of every scene it tries; training
+stamps per second of both stages; and the share of a step that composing its scenes takes.
+"""
+
+import argparse
+import functools
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vaedeblend import blending, catalogue, compose, egg, library, scene, simulation, training
+from vaedeblend.configs import quick
+from vaedeblend.model import VAE
+from vaedeblend.render import make_draw, survey_psfs
+from vaedeblend.survey import Survey
+
+SIZE, SEPARATION = 64, (3.0, 30.0)
+
+
+def plain_loop(survey, psfs, centrals, companions, seconds):
+    """Scenes per second of one process that draws every galaxy of every scene anew."""
+    draw = make_draw(psfs, size=SIZE, pixel_scale=survey.pixel_scale.value)
+    rng = np.random.default_rng(0)
+    kept, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        stamps = [draw(centrals.take(rng.integers(len(centrals.flux))), rng.uniform(-0.5, 0.5, 2))]
+        for _ in range(rng.integers(1, 4)):
+            radius = np.sqrt(rng.uniform(SEPARATION[0] ** 2, SEPARATION[1] ** 2))
+            angle = rng.uniform(0, 2 * np.pi)
+            galaxy = companions.take(rng.integers(len(companions.flux)))
+            stamps.append(draw(galaxy, (radius * np.sin(angle), radius * np.cos(angle))))
+        kept += blending.purity(np.stack(stamps))[0] < blending.BLENDED_PURITY
+    return kept / (time.perf_counter() - start)
+
+
+def builder(survey, n, processes):
+    """Scenes per second of the builder, its library included."""
+    start = time.perf_counter()
+    examples = simulation.examples(
+        "blended", "train", n, survey=survey, seed=0, area=0.5, processes=processes
+    )
+    made = sum(1 for _ in examples)
+    return made / (time.perf_counter() - start)
+
+
+def accuracy(survey, psfs, galaxies, ids):
+    """Largest relative flux difference of composed stamps from directly drawn ones."""
+    made = library.render_library(
+        galaxies.take(slice(0, 100)),
+        ids[:100],
+        np.ones(100, bool),
+        seed=(0,),
+        psfs=psfs,
+        size=simulation.LIBRARY_SIZE,
+        pixel_scale=survey.pixel_scale.value,
+    )
+    draw = make_draw(psfs, size=SIZE, pixel_scale=survey.pixel_scale.value)
+    worst = 0.0
+    for i in range(100):
+        drawn = scene.Scene(np.array([i]), np.array([[5, -7]]), np.ones(1))
+        composed = scene.compose(made, drawn, SIZE)[0].sum()
+        direct = draw(made.galaxies.take(i), scene.positions(made, drawn)[0]).sum()
+        worst = max(worst, abs(composed / direct - 1))
+    return worst
+
+
+def steps_per_second(step, state, gallery, n):
+    state, _ = step(state, gallery)
+    jax.block_until_ready(state)
+    start = time.perf_counter()
+    for _ in range(n):
+        state, _ = step(state, gallery)
+    jax.block_until_ready(state)
+    return n / (time.perf_counter() - start)
+
+
+def training_rates(survey, n_galaxies, n_steps):
+    """Stamps per second of both stages, composing scenes and on a fixed batch."""
+    config = quick.get_config()
+    examples = simulation.examples(
+        "galaxies", "train", n_galaxies, n_companions=n_galaxies, survey=survey, seed=0, area=0.5
+    )
+    arrays = list(examples)
+    columns = (np.stack([e[name] for e in arrays]) for name in ("stamp", "phase"))
+    flux = np.stack([e["flux_bulge"] + e["flux_disk"] for e in arrays])
+    central = np.array([e["central"] for e in arrays])
+    gallery, n_central = compose.make_gallery(*columns, flux, central)
+    model = VAE(**config.model, bands=1)
+    mesh = training.data_mesh()
+    params = training.init_params(model, jax.random.key(0))
+    rates = {}
+    for name, stage in config.stages.items():
+        make_batch = functools.partial(
+            compose.random_batch,
+            n_central=n_central,
+            batch_size=stage.batch_size,
+            size=SIZE,
+            variance=survey.variance,
+            gain=survey.gain,
+            max_companions=3 if name == "blended" else 0,
+            separation=SEPARATION,
+            max_purity=0.95,
+            candidates=stage.candidates,
+        )
+        fixed = jax.jit(make_batch)(jax.random.key(0), gallery)
+        loss = training.make_loss(
+            model, gain=survey.gain, background=survey.background, **stage.loss
+        )
+        optimizer = training.make_optimizer(steps=stage.steps, **stage.optimizer)
+        bare = functools.partial(lambda batch, key, gallery: batch, fixed)
+        for label, make in ((name, make_batch), (f"{name}, fixed batch", bare)):
+            step = training.make_step(
+                loss, optimizer, make, trainable=stage.trainable, seed=0, mesh=mesh
+            )
+            fresh = jax.tree.map(jnp.copy, params)
+            state = training.create_state(fresh, optimizer, trainable=stage.trainable, mesh=mesh)
+            rates[label] = steps_per_second(step, state, gallery, n_steps) * stage.batch_size
+    return rates
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--galaxies", type=int, default=1000)
+    parser.add_argument("--scenes", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=60)
+    options = parser.parse_args()
+
+    survey = Survey()
+    psfs = survey_psfs(survey, SIZE)
+    table = egg.catalogue(0.5, seed=0)
+    chosen = catalogue.select(table, catalogue.TALK_SELECTION)
+    galaxies = simulation.make_galaxies(chosen)
+    others = simulation.make_galaxies(catalogue.select(table, {"magnitude": (21.0, 26.0)}))
+    processes = os.cpu_count() or 1
+
+    rows = Table("what", "per second", "ratio", title="Throughput")
+    plain = plain_loop(survey, psfs, galaxies, others, 20)
+    built = builder(survey, options.scenes, processes)
+    rows.add_row("blended scenes, plain GalSim loop, 1 process", f"{plain:.0f}", "1")
+    rows.add_row(
+        f"blended scenes, builder, {processes} processes", f"{built:.0f}", f"{built / plain:.1f}"
+    )
+    rates = training_rates(survey, options.galaxies, options.steps)
+    for name in ("isolated", "blended"):
+        bare = rates[f"{name}, fixed batch"]
+        rows.add_row(f"training stamps, {name}, fixed batch", f"{bare:.0f}", "1")
+        rows.add_row(
+            f"training stamps, {name}, composed", f"{rates[name]:.0f}", f"{rates[name] / bare:.3f}"
+        )
+    console = Console()
+    console.print(rows)
+    worst = accuracy(survey, psfs, galaxies, np.asarray(chosen["id"]))
+    console.print(f"flux of composed against drawn stamps: within {worst:.1e} of it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The whole path on a tiny case, through the command lines, killed on its way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vaedeblend import checkpoint
+
+ROOT = Path(__file__).parents[1]
+TINY = """
+from ml_collections import ConfigDict
+from vaedeblend.configs import quick
+
+def get_config():
+    config = quick.get_config()
+    config.data.area = 0.1
+    config.sizes = {
+        "galaxies": {"train": 40}, "companions": 40,
+        "isolated": {"train": 12, "validation": 8, "test": 12},
+        "blended": {"train": 12, "validation": 8, "test": 12},
+    }
+    config.model.update(
+        latent_dim=4, encoder_widths=(4, 4), encoder_hidden=8, decoder_hidden=(8,)
+    )
+    for stage in config.stages.values():
+        stage.update(steps=STEPS, batch_size=4, log_every=2, checkpoint_every=2)
+        stage.optimizer.warmup_steps = 2
+    return config
+"""
+
+
+def command(script, *arguments):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return {"args": [sys.executable, ROOT / script, *map(str, arguments)], "env": env}
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        **command(script, *arguments), capture_output=True, text=True, timeout=300
+    )
+
+
+def write_config(path, steps, more=""):
+    path.write_text(TINY.replace("STEPS", str(steps)) + more)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    config = write_config(folder / "tiny.py", 40)
+    done = run("train.py", "--workdir", folder / "run", "--config", config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def parameters(workdir):
+    return {s: checkpoint.load_params(workdir / s / "checkpoints") for s in ("isolated", "blended")}
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+def test_second_stage_keeps_the_first_ones_decoder(trained):
+    stages = parameters(trained / "run")
+    assert same(stages["isolated"]["decoder"], stages["blended"]["decoder"])
+    assert not same(stages["isolated"]["encoder"], stages["blended"]["encoder"])
+
+
+@pytest.mark.parametrize("stage", ["isolated", "blended"])
+def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path, stage):
+    arguments = ("--workdir", tmp_path / "run", "--config", trained / "tiny.py")
+    arguments += (f"--config.data_dir={trained / 'run' / 'data'}",)
+    process = subprocess.Popen(**command("train.py", *arguments), stdout=subprocess.DEVNULL)
+    finished = tmp_path / "run" / stage / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not any(finished.glob("[1-9]*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    steps = [int(p.name) for p in finished.iterdir() if p.name.isdigit()]
+    assert steps and max(steps) < 40, "the kill came too late to prove anything"
+    again = run("train.py", *arguments)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert same(parameters(tmp_path / "run"), parameters(trained / "run"))
+
+
+def test_evaluation_writes_the_contract(trained):
+    done = run("eval.py", "--workdir", trained / "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((trained / "run" / "report" / "metrics.json").read_text())
+    errors = {"n", "found", "bias", "sigma", "nmad", "dispersion68", "outliers", "mean_abs"}
+    for kind in ("isolated", "blended"):
+        found = metrics[kind]
+        assert found["n"] == 12 and found["unique_galaxies"] <= 12
+        for name in ("vae", "sextractor", "sextractor_clean", "sextractor_corrected"):
+            assert errors <= found[name].keys()
+        assert 0 <= found["vae_closer"] <= 1 and 0 <= found["vae_closer_corrected"] <= 1
+
+
+def test_workdir_of_another_config_is_refused(trained):
+    done = run(
+        "train.py", "--workdir", trained / "run", "--config", trained / "tiny.py", "--config.seed=5"
+    )
+    assert done.returncode == 1
+    assert "belongs to another configuration (seed: 0 != 5)" in done.stdout
+
+
+def test_misspelt_keys_are_refused(trained, tmp_path):
+    done = run("train.py", "--workdir", tmp_path / "w", "--config.model.latent_dmi=3")
+    assert done.returncode != 0 and "latent_dmi" in done.stderr + done.stdout
+    more = "\n_get = get_config\ndef get_config():\n    c = _get(); c.model.depth = 3; return c\n"
+    config = write_config(tmp_path / "wrong.py", 4, more)
+    arguments = (f"--config.data_dir={trained / 'run' / 'data'}",)
+    done = run("train.py", "--workdir", tmp_path / "v", "--config", config, *arguments)
+    assert done.returncode != 0 and "depth" in done.stderr + done.stdout
+
+
+def test_damaged_dataset_is_named(trained, tmp_path):
+    config = write_config(tmp_path / "tiny.py", 4)
+    arguments = ("--workdir", tmp_path / "w", "--config", config)
+    assert run("train.py", *arguments).returncode == 0
+    files = list((tmp_path / "w" / "data").rglob("*isolated*/**/*test.array_record*"))
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-200])
+    done = run("eval.py", "--workdir", tmp_path / "w")
+    assert files and done.returncode == 1
+    assert "split 'test' is damaged" in done.stdout
+
+
+def test_evaluating_what_is_no_workdir_is_an_error(tmp_path):
+    done = run("eval.py", "--workdir", tmp_path)
+    assert done.returncode == 1 and "wanted the workdir of a training" in done.stdout
+
+
+def test_missing_catalogue_is_named(tmp_path):
+    config = write_config(tmp_path / "tiny.py", 4)
+    missing = tmp_path / "none.fits"
+    done = run(
+        "train.py",
+        "--workdir",
+        tmp_path / "w",
+        "--config",
+        config,
+        f"--config.data.source={missing}",
+    )
+    assert done.returncode == 1 and "none.fits" in done.stdout
