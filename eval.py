@@ -36,14 +36,14 @@ def evaluate(workdir: Path, seed: int) -> None:
         CheckpointError: A stage is not trained.
         DatasetError: A dataset is damaged.
     """
-    from train import build_datasets, survey_of
+    from data_builders import build_datasets, survey_of
     from vaedeblend import dataset, evaluation, report, training
     from vaedeblend.deblender import STAGES, load_deblender, read_config
 
     config = ConfigDict(read_config(workdir))
     stages = [name for name in STAGES if name in config.stages]
     deblend = {name: load_deblender(workdir, name) for name in stages}
-    directories = build_datasets(config, workdir)
+    directories = build_datasets(config, workdir, console)
     with console.status("deblending the test stamps and measuring them with SExtractor"):
         result = evaluation.evaluate(
             deblend,

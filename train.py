@@ -45,54 +45,15 @@ def train(config, workdir: Path) -> None:
         WorkdirError: The directory holds another configuration.
         ValueError: Input that cannot be used: each names itself.
     """
+    from data_builders import build_datasets
     from vaedeblend.deblender import STAGES
 
     _claim(workdir, config)
-    directories = build_datasets(config, workdir)
+    directories = build_datasets(config, workdir, console)
     for index, name in enumerate(STAGES):
         if name in config.stages:
             seed = config.seed * len(STAGES) + index
             _train_stage(config, name, seed, workdir, directories)
-
-
-def build_datasets(config, workdir: Path) -> dict[str, Path]:
-    """Directory of each kind of dataset that a configuration names, built where missing."""
-    from data_builders.galaxy_scenes.galaxy_scenes_dataset_builder import build
-
-    survey = survey_of(config)
-    directories = {}
-    options = {"seed": config.seed} | {k: _plain(v) for k, v in config.data.items()}
-    for kind, sizes in config.sizes.items():
-        if kind == "companions":
-            continue
-        extra = {"n_companions": config.sizes.companions} if kind == "galaxies" else {}
-        with console.status(f"simulating {kind}: {dict(sizes)}"):
-            start = time.monotonic()
-            directories[kind] = build(
-                kind,
-                sizes=dict(sizes),
-                survey=survey,
-                data_dir=config.data_dir or workdir / "data",
-                **options,
-                **extra,
-            )
-        console.print(f"data: {kind} in {directories[kind]} ({time.monotonic() - start:.0f} s)")
-    return directories
-
-
-def survey_of(config):
-    """The survey of a configuration."""
-    from vaedeblend.survey import make_survey
-
-    bands = {name: dict(band) for name, band in config.survey.bands.items()}
-    return make_survey(bands, config.survey.pixel_scale)
-
-
-def _plain(value):
-    """A configuration's value as dictionaries and tuples, whether from Python or from JSON."""
-    if hasattr(value, "items"):
-        return {key: _plain(each) for key, each in sorted(value.items())}
-    return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def _claim(workdir: Path, config) -> None:
@@ -126,6 +87,7 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
     import jax
     import jax.numpy as jnp
 
+    from data_builders import survey_of
     from vaedeblend import training
     from vaedeblend.compose import random_batch
     from vaedeblend.model import VAE

@@ -1,1 +1,50 @@
-"""TFDS builders that materialise simulated stamps."""
+"""TFDS builders that materialise simulated stamps, and the way from a configuration to them."""
+
+import time
+from pathlib import Path
+
+from vaedeblend.survey import make_survey
+
+
+def build_datasets(config, workdir: Path, console) -> dict[str, Path]:
+    """Directory of each kind of dataset that a configuration names, built where missing.
+
+    Args:
+        config: As train.py takes it, or as the working directory keeps it.
+        workdir: Takes the data unless the configuration names another place.
+        console: Of rich, for progress.
+    """
+    from data_builders.galaxy_scenes.galaxy_scenes_dataset_builder import build
+
+    survey = survey_of(config)
+    directories = {}
+    options = {"seed": config.seed} | {k: _plain(v) for k, v in config.data.items()}
+    for kind, sizes in config.sizes.items():
+        if kind == "companions":
+            continue
+        extra = {"n_companions": config.sizes.companions} if kind == "galaxies" else {}
+        with console.status(f"simulating {kind}: {dict(sizes)}"):
+            start = time.monotonic()
+            directories[kind] = build(
+                kind,
+                sizes=dict(sizes),
+                survey=survey,
+                data_dir=config.data_dir or workdir / "data",
+                **options,
+                **extra,
+            )
+        console.print(f"data: {kind} in {directories[kind]} ({time.monotonic() - start:.0f} s)")
+    return directories
+
+
+def survey_of(config):
+    """The survey of a configuration."""
+    bands = {name: dict(band) for name, band in config.survey.bands.items()}
+    return make_survey(bands, config.survey.pixel_scale)
+
+
+def _plain(value):
+    """A configuration's value as dictionaries and tuples, whether from Python or from JSON."""
+    if hasattr(value, "items"):
+        return {key: _plain(each) for key, each in sorted(value.items())}
+    return tuple(value) if isinstance(value, list | tuple) else value

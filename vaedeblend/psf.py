@@ -80,7 +80,8 @@ def read_psf(path, *, default_pixel_scale: float, max_extent: float = np.inf) ->
     try:
         with fits.open(Path(path)) as hdus:
             hdu = next(hdu for hdu in hdus if hdu.is_image and hdu.data is not None)
-            image, pixel_scale = hdu.data, hdu.header.get("PIXSCALE", default_pixel_scale)
+            image = hdu.data
+            pixel_scale = float(hdu.header.get("PIXSCALE", default_pixel_scale))
     except (OSError, StopIteration, TypeError, ValueError) as error:
         raise PsfError(f"{path}: no FITS image could be read ({error})") from error
     return make_psf(image, pixel_scale, max_extent=max_extent, source=str(path))

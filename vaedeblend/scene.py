@@ -43,8 +43,18 @@ def positions(library: Library, scene: Scene) -> Float[np.ndarray, "k 2"]:
 
 
 def compose(library: Library, scene: Scene, size: int) -> Float[np.ndarray, "k size size band"]:
-    """Noise-free stamp of each member, in its place [uJy per pixel]; their sum is the scene."""
-    start = (library.stamps.shape[1] - size) // 2 - scene.shift
+    """Noise-free stamp of each member, in its place [uJy per pixel]; their sum is the scene.
+
+    Raises:
+        SceneError: A member's stamp does not cover the scene, or their centres cannot coincide.
+    """
+    side = library.stamps.shape[1]
+    if (side - size) % 2 or abs(scene.shift).max() > (side - size) // 2:
+        raise SceneError(
+            f"a scene of {size} pixels with shifts up to {abs(scene.shift).max()} does not fit "
+            f"library stamps of {side}; wanted sizes both even or odd, shifts within half the rest"
+        )
+    start = (side - size) // 2 - scene.shift
     return np.stack(
         [
             library.stamps[member, y : y + size, x : x + size] * np.float32(scale)
@@ -181,9 +191,11 @@ def _receding(library, pair: Scene, rng, size, min_separation) -> Iterator[Scene
     angle = rng.uniform(0, 2 * np.pi)
     direction = np.array([np.sin(angle), np.cos(angle)])
     reach = min(size, library.stamps.shape[1] - size) // 2
+    phases = np.subtract(*library.phase[pair.members])
     for distance in np.arange(min_separation, reach):
-        shift = np.rint(distance * direction).astype(int)
-        yield pair._replace(shift=np.array([(0, 0), shift]))
+        shift = np.rint(distance * direction + phases).astype(int)
+        if np.hypot(*(shift - phases)) >= min_separation and abs(shift).max() <= reach:
+            yield pair._replace(shift=np.array([(0, 0), shift]))
 
 
 def _in_area_bin(library, scene: Scene, size, rms, area_bin: int) -> bool:

@@ -155,6 +155,7 @@ def _choose(table, n_central, n_other, words, selection, companion_magnitude, st
         parts.append(catalogue.stars(n_stars, rng, bands, tuple(companion_magnitude)))
     columns = ["id", *Galaxies._fields]
     chosen = vstack([part[columns] for part in parts], metadata_conflicts="silent")
+    chosen.meta = dict(table.meta)  # vstack appends the tuples of band names to one another
     return chosen, np.arange(n_central + n_other) < n_central
 
 

@@ -81,17 +81,17 @@ class Band(_WithUnits):
     """
 
     name: str = "euclid-vis"
-    electron_zero_point: u.Quantity = 25.91
-    sky_brightness: u.Quantity = 22.35
-    exposure_time: u.Quantity = 560.5
+    electron_zero_point: u.Quantity | float = 25.91
+    sky_brightness: u.Quantity | float = 22.35
+    exposure_time: u.Quantity | float = 560.5
     n_exposures: int = 4
-    read_noise: u.Quantity = 4.4
+    read_noise: u.Quantity | float = 4.4
     psf: str = ""
-    wavelength: u.Quantity = 720.0
-    aperture: u.Quantity = 1.2
+    wavelength: u.Quantity | float = 720.0
+    aperture: u.Quantity | float = 1.2
     obscuration: float = 0.37
     n_struts: int = 3
-    charge_diffusion: u.Quantity = 0.04
+    charge_diffusion: u.Quantity | float = 0.04
 
     @property
     def gain(self) -> float:
@@ -110,7 +110,7 @@ class Survey(_WithUnits):
     """
 
     bands: tuple[Band, ...] = (Band(),)
-    pixel_scale: u.Quantity = 0.1
+    pixel_scale: u.Quantity | float = 0.1
 
     @property
     def band_names(self) -> tuple[str, ...]:

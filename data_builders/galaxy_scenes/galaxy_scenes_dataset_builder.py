@@ -105,7 +105,9 @@ def build(
     stamps = [(Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in files if _exists(f)]
     content = (kind, sorted(sizes.items()), survey, sorted(options.items()), stamps)
     name = f"{kind}-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
-    config = SceneConfig(name=name, kind=kind, sizes=sizes, survey=survey, options=options)
+    processes = options.pop("processes", os.cpu_count() or 1)
+    config = SceneConfig(name, kind=kind, sizes=sizes, survey=survey, options=options)
+    config.processes = processes
     with _quiet():
         builder = Builder(config=config, data_dir=data_dir)
         builder.download_and_prepare()

@@ -1,8 +1,12 @@
+import functools
+import importlib.util
+
 import pytest
 import tensorflow_datasets as tfds
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
 from vaedeblend import dataset
+from vaedeblend.survey import Survey
 
 
 def _config(kind, source=""):
@@ -25,9 +29,56 @@ def test_builds_and_reads_back_without_tensorflow(tmp_path, kind):
     assert len(arrays["id"]) == (10 if kind == "galaxies" else 6)
 
 
-class GalaxyScenesTest(tfds.testing.DatasetBuilderTestCase):
-    """The checks of TFDS itself, on the blended scenes."""
+if importlib.util.find_spec("tensorflow"):
 
-    DATASET_CLASS = builder.Builder
-    BUILDER_CONFIG_NAMES_TO_TEST = ["blended"]
-    SPLITS = {"train": 6, "validation": 3, "test": 3}
+    class GalaxyScenesTest(tfds.testing.DatasetBuilderTestCase):
+        """The checks of TFDS itself, on a few blended scenes; they need TensorFlow."""
+
+        DATASET_CLASS = builder.Builder
+        BUILDER_CONFIG_NAMES_TO_TEST = ["blended-tiny"]
+        SPLITS = {"train": 6, "validation": 3, "test": 3}
+
+        @classmethod
+        def setUpClass(cls):
+            cls.DATASET_CLASS.BUILDER_CONFIGS = [_config("blended")]
+            super().setUpClass()
+
+
+def test_what_is_built_is_named_by_all_that_changes_it(tmp_path):
+    options = {"seed": 3, "area": 0.03, "processes": 1}
+    sizes = {"train": 2}
+    make = functools.partial(builder.build, "isolated", data_dir=tmp_path, survey=Survey())
+    first = make(sizes=sizes, **options)
+    written = first.stat().st_mtime_ns
+    assert make(sizes=sizes, **options) == first and first.stat().st_mtime_ns == written
+    assert make(sizes={"train": 3}, **options) != first
+    assert make(sizes=sizes, **(options | {"seed": 4})) != first
+
+
+def test_a_build_cut_off_leaves_nothing_under_its_name(tmp_path, monkeypatch):
+    def dies(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builder.simulation, "examples", dies)
+    with pytest.raises(KeyboardInterrupt):
+        builder.build("isolated", sizes={"train": 2}, survey=Survey(), data_dir=tmp_path, seed=0)
+    assert not list(tmp_path.glob("galaxy_scenes/*/1.0.0"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_damaged_files_are_refused(tmp_path, damage):
+    built = builder.Builder(config=_config("isolated"), data_dir=tmp_path)
+    built.download_and_prepare()
+    for file in built.data_path.glob("*train.array_record*"):
+        file.write_bytes(file.read_bytes()[:-100]) if damage == "cut" else file.unlink()
+    with pytest.raises(dataset.DatasetError, match="split 'train' is damaged"):
+        dataset.load(built.data_dir, "train")
+
+
+def test_no_dataset_and_no_split_are_refused(tmp_path):
+    with pytest.raises(dataset.DatasetError, match="no dataset can be opened"):
+        dataset.load(tmp_path, "train")
+    built = builder.Builder(config=_config("isolated"), data_dir=tmp_path)
+    built.download_and_prepare()
+    with pytest.raises(dataset.DatasetError, match="no split 'tset'; wanted one of"):
+        dataset.load(built.data_dir, "tset")

@@ -1,0 +1,113 @@
+"""How good a measurement is: flux errors and their statistics, likeness of stamps, coverage.
+
+The relative flux error is e = (measured - true) / true; a galaxy that was not found has e = -1.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+OUTLIER = 0.5
+"""Relative flux errors beyond this are outliers (Euclid Morphology Challenge)."""
+
+
+def relative_error(
+    flux: Float[np.ndarray, "*n"], true: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "*n"]:
+    """Relative flux error; a flux that is NaN (a miss) gives -1."""
+    return np.nan_to_num((flux - true) / true, nan=-1.0)
+
+
+def nmad(error: Float[np.ndarray, " n"]) -> float:
+    """Normalised median absolute deviation: the standard deviation, were the errors Gaussian."""
+    return float(1.4826 * np.median(np.abs(error - np.median(error))))
+
+
+def summarise(error: Float[np.ndarray, " n"], found: Bool[np.ndarray, " n"] | None = None) -> dict:
+    """Statistics of relative flux errors.
+
+    Args:
+        error: One a stamp.
+        found: Which stamps had a detection; all of them by default.
+
+    Returns:
+        n stamps, number found, bias (median), sigma (standard deviation), nmad, dispersion68 (68 %
+        quantile of the distance from the median), outliers (fraction beyond 0.5) and mean_abs;
+        None for each that no stamp defines.
+    """
+    n = len(error)
+    counts = {"n": n, "found": n if found is None else int(np.sum(found))}
+    names = ("bias", "sigma", "nmad", "dispersion68", "outliers", "mean_abs")
+    if not n:
+        return counts | dict.fromkeys(names)
+    distance = np.abs(error - np.median(error))
+    values = (
+        np.median(error),
+        np.std(error),
+        nmad(error),
+        np.quantile(distance, 0.68),
+        np.mean(np.abs(error) > OUTLIER),
+        np.mean(np.abs(error)),
+    )
+    return counts | dict(zip(names, map(float, values), strict=True))
+
+
+def bootstrap(
+    statistic: Callable[[Float[np.ndarray, " k"]], float],
+    error: Float[np.ndarray, " n"],
+    galaxy: Int[np.ndarray, " n"],
+    rng: np.random.Generator,
+    n: int = 200,
+) -> float | None:
+    """Standard error of a statistic when galaxies, with all stamps of each, are drawn anew.
+
+    None without stamps.
+    """
+    if not len(error):
+        return None
+    order = np.argsort(galaxy, kind="stable")
+    _, start = np.unique(galaxy[order], return_index=True)
+    groups = np.split(order, start[1:])
+    draws = rng.integers(len(groups), size=(n, len(groups)))
+    values = [statistic(error[np.concatenate([groups[i] for i in draw])]) for draw in draws]
+    return float(np.std(values))
+
+
+def failure_class(
+    error: Float[np.ndarray, " n"], n_objects: Int[np.ndarray, " n"], found: Bool[np.ndarray, " n"]
+) -> np.ndarray:
+    """The talk's classes of SExtractor's failures, as text, one a stamp.
+
+    'missed': nothing detected near the centre (the talk's N_objects = 0). 'merged': one object on
+    the stamp, with |e| > 0.5 (N_objects = 1). 'crowded': two or more, with |e| > 0.5. 'none': none
+    of these.
+    """
+    far = np.abs(error) > OUTLIER
+    classes = [~found, far & (n_objects <= 1), far & (n_objects >= 2)]
+    return np.select(classes, ["missed", "merged", "crowded"], "none")
+
+
+def cosine_distance(
+    image: Float[np.ndarray, "n height width band"], truth: Float[np.ndarray, "n height width band"]
+) -> Float[np.ndarray, " n"]:
+    r"""$1 - \sum xy / \sqrt{\sum x^2 \sum y^2}$ of each stamp: 0 for profiles that agree."""
+    x, y = (a.reshape(len(a), -1) for a in (image, truth))
+    product = np.einsum("np,np->n", x, y)
+    return 1 - product / np.sqrt(np.einsum("np,np->n", x, x) * np.einsum("np,np->n", y, y))
+
+
+def mean_squared_error(
+    image: Float[np.ndarray, "n height width band"], truth: Float[np.ndarray, "n height width band"]
+) -> Float[np.ndarray, " n"]:
+    """Mean of the squared difference of each stamp, not its root [uJy2]."""
+    return np.square(image - truth).reshape(len(image), -1).mean(axis=1)
+
+
+def coverage(
+    flux: Float[np.ndarray, " n"], flux_err: Float[np.ndarray, " n"], true, width: float = 1.0
+) -> float | None:
+    """Share of stamps whose true flux lies within `width` errors of the measured one."""
+    if not len(flux):
+        return None
+    return float(np.mean(np.abs(true - flux) < width * flux_err))
