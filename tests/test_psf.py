@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -124,10 +122,3 @@ def test_optical_psf_has_the_width_of_vis():
     image = make_draw((psf,), size=101, pixel_scale=0.01)(star(), (0.0, 0.0))[..., 0]
     area = (image > image.max() / 2).sum() * 0.01**2
     assert 0.155 < 2 * np.sqrt(area / np.pi) < 0.18
-
-
-def test_reading_a_good_file_warns_of_nothing(tmp_path):
-    fits.writeto(tmp_path / "psf.fits", gaussian())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert read_psf(tmp_path / "psf.fits", default_pixel_scale=0.1).extent == pytest.approx(3.1)

@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         log_ratio, log_flux_log_std = jnp.split(flux, 2, axis=-1)
         return Posterior(
             mean,
-            _bounded(log_std, -7.0, 2.0),
+            _bounded(log_std - 2.0, -7.0, 2.0),
             reference + jnp.log(unit) + log_ratio,
             _bounded(log_flux_log_std - 1.0, -7.0, 2.0),
         )

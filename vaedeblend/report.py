@@ -6,7 +6,9 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
+from rich.box import SIMPLE
 from rich.table import Table
 
 from vaedeblend.evaluation import Evaluation
@@ -15,6 +17,13 @@ COLOURS = {"VAE": "#0072B2", "SExtractor": "#D55E00"}
 """Colour-blind safe (Okabe & Ito 2008); the same for a method everywhere."""
 
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
+_BINS = 8
+_AREA_EDGES = np.linspace(0, 1, 6)
+_RATIO_EDGES = np.logspace(-1, 1, 6)
+_LIGHT_TICKS = (-3, 0, 3, 10, 30, 100)
+_RESIDUAL_RANGE = 5.0
+"""Of the residuals' colours [background rms]."""
+
 _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -25,7 +34,7 @@ _STYLE = {
 _ROWS = {
     "VAE": "vae",
     "SExtractor": "sextractor",
-    "  without its failures": "sextractor_clean",
+    "  no failures": "sextractor_clean",
     "  bias removed": "sextractor_corrected",
 }
 
@@ -34,11 +43,12 @@ def results_table(metrics: Mapping[str, Mapping]) -> Table:
     """Relative flux errors of the central galaxy, method by method, in per cent."""
     programs = {each["program"] for each in metrics.values()}
     title = f"Relative flux error of the central galaxy (baseline: {', '.join(sorted(programs))})"
-    table = Table(title=title, title_justify="left")
-    for name in ("set", "method", "stamps", "found"):
-        table.add_column(name)
-    for name in ("bias %", "sigma %", "NMAD %", "outliers %", "mean |e| %", "VAE closer %"):
-        table.add_column(name, justify="right")
+    caption = "All after found in %; closer: stamps on which the VAE is closer to the truth."
+    table = Table(title=title, title_justify="left", caption=caption, box=SIMPLE, padding=0)
+    for name in ("set", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("n", "found", "bias", "sigma", "NMAD", "|e|>.5", "<|e|>", "closer"):
+        table.add_column(name, justify="right", no_wrap=True)
     closer = {"sextractor": "vae_closer", "sextractor_corrected": "vae_closer_corrected"}
     for kind, summary in metrics.items():
         for label, key in _ROWS.items():
@@ -57,73 +67,111 @@ def save_figures(
     """Writes every figure as PNG into a folder; histories are a training's records by stage."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    tables = evaluation.examples
+    blended = {kind: t for kind, t in tables.items() if np.min(t["purity"], initial=1.0) < 1}
     with mpl.rc_context(_STYLE):
-        for kind, table in evaluation.examples.items():
-            figure = panels(table, evaluation.images[kind], kind)
-            _save(figure, folder / f"panels_{kind}.png")
-        tables = evaluation.examples
-        _save(errors_against(tables, "magnitude", "magnitude [AB]"), folder / "error_magnitude.png")
-        _save(errors_against(tables, "purity", "purity"), folder / "error_purity.png")
-        _save(loss_curves(histories), folder / "loss_curves.png")
+        figures = {f"panels_{k}": panels(t, evaluation.images[k], k) for k, t in tables.items()}
+        figures["error_vs_magnitude"] = errors_against(tables, "magnitude", "magnitude [AB]")
+        figures["error_vs_purity"] = errors_against(blended, "purity", "purity of the central")
+        figures["error_histogram"] = error_histogram(tables)
+        figures["loss_curves"] = loss_curves(histories)
+        if "stratified" in tables:
+            figures["complexity"] = complexity(tables["stratified"])
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png")
 
 
 def panels(table, images: Mapping[str, np.ndarray], kind: str) -> Figure:
     """Input, truth, reconstruction and residual of stamps at quantiles of the VAE's error."""
-    error = np.abs(np.asarray(table["vae_error"]))
-    order = np.argsort(error)
-    rows = [order[min(int(q * len(order)), len(order) - 1)] for q in _QUANTILES]
-    figure, axes = _axes(len(rows), 4, (10.5, 2.6 * len(rows)))
-    for axis, title in zip(axes[0], ("input", "truth", "reconstruction", "residual"), strict=True):
+    order = np.argsort(np.abs(np.asarray(table["vae_error"])))
+    chosen = [order[int(q * (len(order) - 1))] for q in _QUANTILES if len(order)]
+    titles = ("input", "truth", "reconstruction", "reconstruction - truth")
+    figure, axes = _axes(len(_QUANTILES), 4, (11, 2.5 * len(_QUANTILES)))
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
-    for row, quantile, i in zip(axes, _QUANTILES, rows, strict=True):
+    for row, quantile, i in zip(axes, _QUANTILES, chosen, strict=False):
         truth, model = images["truth"][i, ..., 0], images["reconstruction"][i, ..., 0]
-        data = images["input"][i, ..., 0]
-        noise = 1.4826 * np.median(np.abs(data - np.median(data)))
-        for axis, image in zip(row, (data, truth, model, model - truth), strict=True):
-            _show(axis, image / noise)
-        neighbours = f"{int(table['n_companions'][i])} companions\n"
+        light, residual = _show(row, images["input"][i, ..., 0], truth, model)
         row[0].set_ylabel(
-            f"quantile {quantile:g} of |e|\n{neighbours}VAE {100 * table['vae_error'][i]:+.0f} %\n"
+            f"{100 * quantile:g} % of |e| are less\n{int(table['n_companions'][i])} companions\n"
+            f"VAE {100 * table['vae_error'][i]:+.0f} %\n"
             f"SExtractor {100 * table['sextractor_error'][i]:+.0f} %"
         )
-    figure.suptitle(
-        f"{kind}: light in units of the background noise; residual = reconstruction - truth"
-    )
+    if chosen:
+        bar = {"location": "bottom", "aspect": 40, "pad": 0.01}
+        ticks = {"ticks": _LIGHT_TICKS, "format": "%g", "label": "light [background rms]"}
+        figure.colorbar(light, ax=axes[:, :3], shrink=0.6, **ticks, **bar)
+        figure.colorbar(residual, ax=axes[:, 3:], label="residual [background rms]", **bar)
+    figure.suptitle(f"{kind}: from good to bad, by the VAE's relative flux error e")
     return figure
 
 
 def errors_against(tables: Mapping, label: str, name: str) -> Figure:
     """Median and 16-84 % range of the relative flux error along a label, for both methods."""
-    figure, axes = _axes(1, max(len(tables), 1), (5.5 * max(len(tables), 1), 4.2))
+    figure, axes = _axes(1, max(len(tables), 1), (5.5 * max(len(tables), 1), 4.4))
     for axis, (kind, table) in zip(axes[0], tables.items(), strict=False):
-        values = np.asarray(table[label])[:, 0]
-        edges = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, 9)))
+        values = np.asarray(table[label], float)[:, 0]
+        bins = _equal_bins(values)
         for method, colour in COLOURS.items():
-            error = np.asarray(table[f"{method.lower()}_error"])
-            _band(axis, values, 100 * error, edges, colour, method)
+            error = 100 * np.asarray(table[f"{method.lower()}_error"])
+            _band(axis, values, error, bins, color=colour, label=method)
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-        axis.set(title=f"{kind} ({len(table)} stamps)", xlabel=name)
-        axis.set_ylabel("relative flux error [%]")
+        counts = f"{kind}: {len(table)} stamps, about {len(table) // _BINS} a bin"
+        axis.set(title=counts, xlabel=name, ylabel="relative flux error [%]")
+        axis.plot([], [], color="0.4", label="median")
+        axis.fill_between([], [], [], color="0.4", alpha=0.2, lw=0, label="16-84 %")
+        axis.legend(ncols=2)
+    return figure
+
+
+def error_histogram(tables: Mapping) -> Figure:
+    """Stamps by relative flux error, for both methods; the end bins hold all beyond."""
+    figure, axes = _axes(1, max(len(tables), 1), (5.5 * max(len(tables), 1), 4.2))
+    edges = np.linspace(-102.5, 152.5, 52)
+    for axis, (kind, table) in zip(axes[0], tables.items(), strict=False):
+        for method, colour in COLOURS.items():
+            error = np.clip(100 * np.asarray(table[f"{method.lower()}_error"]), -100, 150)
+            axis.hist(error, edges, histtype="step", lw=1.6, color=colour, label=method)
+        axis.set(title=f"{kind}: {len(table)} stamps", xlabel="relative flux error [%]")
+        axis.set(ylabel="stamps in 5 %", yscale="log", ylim=(0.7, None))
         axis.legend()
-    figure.text(0.01, 0.005, "line: median, band: 16-84 %; each bin holds equal counts", fontsize=8)
     return figure
 
 
 def loss_curves(histories: Mapping[str, Sequence[dict]]) -> Figure:
     """Total loss and its parts against the step, training and validation, for each stage."""
     parts = ("loss", "reconstruction", "kl", "flux")
-    figure, axes = _axes(max(len(histories), 1), len(parts), (13, 2.9 * max(len(histories), 1)))
+    figure, axes = _axes(max(len(histories), 1), len(parts), (14, 3.0 * max(len(histories), 1)))
     for row, (stage, records) in zip(axes, histories.items(), strict=False):
         for axis, part in zip(row, parts, strict=True):
             for split, style in (("train", "-"), ("validation", "--")):
-                key = f"{split}_{part}"
-                points = [(r["step"], r[key]) for r in records if key in r]
+                points = [
+                    (r["step"], r[f"{split}_{part}"]) for r in records if _has(r, split, part)
+                ]
                 if points:
-                    axis.plot(*zip(*points, strict=True), style, color="#0072B2", label=split)
+                    axis.plot(*zip(*points, strict=True), style, color=COLOURS["VAE"], label=split)
             axis.set(title=f"{stage}: {part}", xlabel="step")
-            axis.set_yscale("symlog", linthresh=1.0)
-        row[0].set_ylabel("nats per stamp")
-        row[0].legend() if row[0].lines else None
+            _focus(axis)
+        row[0].set_ylabel("mean over stamps [nat]")
+        if row[0].lines:
+            row[0].legend()
+    return figure
+
+
+def complexity(table) -> Figure:
+    """Sigma of both methods' relative flux error over blended area BM_1 and flux ratio FR."""
+    area, ratio = (np.asarray(table[name], float)[:, 0] for name in ("bm_1", "flux_ratio"))
+    # FR is infinite without an overlap: no cell of the map.
+    inside = np.isfinite(ratio) & (ratio > 0)
+    column = np.digitize(area[inside], _AREA_EDGES[1:-1])
+    row = np.digitize(ratio[inside], _RATIO_EDGES[1:-1])
+    figure, axes = _axes(1, len(COLOURS), (11, 4.8))
+    for axis, method in zip(axes[0], COLOURS, strict=True):
+        error = 100 * np.asarray(table[f"{method.lower()}_error"])[inside]
+        image = _map(axis, row, column, error)
+        axis.set(title=f"{method}: sigma, and stamps", xlabel="blended area BM_1")
+        axis.set_ylabel("flux ratio FR, centre / companion")
+    figure.colorbar(image, ax=axes, label="sigma of the relative flux error [%]", extend="max")
     return figure
 
 
@@ -133,26 +181,65 @@ def _axes(rows: int, columns: int, size: tuple[float, float]):
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _show(axis, image) -> None:
-    """An image in units of the noise, linear near zero and logarithmic beyond."""
-    axis.imshow(np.arcsinh(image), origin="lower", cmap="RdBu_r", vmin=-6, vmax=6)
-    axis.set(xticks=[], yticks=[])
-
-
-def _band(axis, values, error, edges, colour, method) -> None:
-    bins = np.clip(np.digitize(values, edges) - 1, 0, max(len(edges) - 2, 0))
-    inside = [error[(bins == b) & np.isfinite(values)] for b in range(max(len(edges) - 1, 0))]
-    middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
-    filled = [
-        (m, np.quantile(e, (0.16, 0.5, 0.84)))
-        for m, e in zip(middles, inside, strict=True)
-        if len(e)
+def _show(row, data, truth, model):
+    """Three images, linear near the noise and logarithmic beyond, and the linear residual."""
+    # The background's rms, robust to the galaxies; 1 should a stamp hold no noise.
+    noise = 1.4826 * np.median(np.abs(data - np.median(data))) or 1.0
+    for axis in row:
+        axis.set(xticks=[], yticks=[])
+    options = {
+        "norm": AsinhNorm(1.0, _LIGHT_TICKS[0], _LIGHT_TICKS[-1]),
+        "cmap": "viridis",
+        "origin": "lower",
+    }
+    light = [
+        axis.imshow(i / noise, **options)
+        for axis, i in zip(row, (data, truth, model), strict=False)
     ]
-    if filled:
-        x, quantiles = np.array([m for m, _ in filled]), np.array([q for _, q in filled])
-        axis.fill_between(x, quantiles[:, 0], quantiles[:, 2], color=colour, alpha=0.2, lw=0)
-        axis.plot(x, quantiles[:, 1], "o-", ms=4, color=colour, label=method)
+    limits = {"vmin": -_RESIDUAL_RANGE, "vmax": _RESIDUAL_RANGE}
+    residual = row[3].imshow((model - truth) / noise, cmap="RdBu_r", origin="lower", **limits)
+    return light[0], residual
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path)
+def _map(axis, row, column, error):
+    """Standard deviation of the errors in each cell, as colour and number, with its count."""
+    sigma = np.full((len(_RATIO_EDGES) - 1, len(_AREA_EDGES) - 1), np.nan)
+    for y, x in np.ndindex(sigma.shape):
+        cell = error[(row == y) & (column == x)]
+        if len(cell):
+            sigma[y, x] = cell.std()
+            style = {"ha": "center", "va": "center", "fontsize": 9}
+            colour = "black" if sigma[y, x] > 50 else "white"
+            axis.text(x, y, f"{sigma[y, x]:.0f} %\n{len(cell)}", color=colour, **style)
+    for ticks, edges in ((axis.set_xticks, _AREA_EDGES), (axis.set_yticks, _RATIO_EDGES)):
+        ticks(np.arange(len(edges)) - 0.5, [f"{edge:.2g}" for edge in edges])
+    return axis.imshow(sigma, origin="lower", cmap="cividis", vmin=0, vmax=100)
+
+
+def _equal_bins(values) -> list[np.ndarray]:
+    """Indices of the finite values in order, cut into bins of equal counts; no empty one."""
+    order = np.argsort(values)
+    order = order[np.isfinite(values[order])]
+    return [part for part in np.array_split(order, _BINS) if len(part)]
+
+
+def _band(axis, values, error, bins, *, color: str, label: str) -> None:
+    if not bins:
+        return
+    x = [np.median(values[part]) for part in bins]
+    low, middle, high = np.array([np.nanquantile(error[b], (0.16, 0.5, 0.84)) for b in bins]).T
+    axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
+    axis.plot(x, middle, "o-", ms=4, color=color, label=label)
+
+
+def _has(record: Mapping, split: str, part: str) -> bool:
+    return np.isfinite(record.get(f"{split}_{part}") or np.nan)
+
+
+def _focus(axis) -> None:
+    """Limits without the steep first tenth, next to which nothing else would be seen."""
+    if axis.lines:
+        x, y = np.concatenate([line.get_xydata() for line in axis.lines]).T
+        late = y[x >= 0.1 * x.max()]
+        margin = 0.08 * np.ptp(late) or 1.0
+        axis.set_ylim(late.min() - margin, late.max() + margin)

@@ -201,4 +201,4 @@ def _receding(library, pair: Scene, rng, size, min_separation) -> Iterator[Scene
 def _in_area_bin(library, scene: Scene, size, rms, area_bin: int) -> bool:
     area = blended_area(footprints(compose(library, scene, size), rms))[0]
     low, high = BM_1_EDGES[area_bin : area_bin + 2]
-    return max(low, 1e-9) <= area <= high if high == 1 else max(low, 1e-9) <= area < high
+    return bool(area > 0 and low <= area and (area < high or area == high == 1))

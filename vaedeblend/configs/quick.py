@@ -43,20 +43,23 @@ def get_config() -> ConfigDict:
                 "stamp_size": 64,
             },
             "stages": {
-                "isolated": stage(steps=2000, trainable=("encoder", "decoder")),
-                "blended": stage(steps=7000, trainable=("encoder",), init_from="isolated"),
+                "isolated": stage(steps=4000, trainable=("encoder", "decoder"), flux_weight=3.0),
+                "blended": stage(steps=7500, trainable=("encoder",), init_from="isolated"),
             },
         }
     )
 
 
-def stage(*, steps: int, trainable: tuple[str, ...], init_from: str = "") -> dict:
+def stage(
+    *, steps: int, trainable: tuple[str, ...], init_from: str = "", flux_weight: float = 30.0
+) -> dict:
     """One stage of the training.
 
     Args:
         steps: Of the optimiser.
         trainable: Of encoder and decoder.
         init_from: Stage of this workdir, or another workdir whose isolated stage it starts from.
+        flux_weight: Of the flux's likelihood; a large one starves the decoder's profiles.
     """
     return {
         "trainable": trainable,
@@ -75,8 +78,8 @@ def stage(*, steps: int, trainable: tuple[str, ...], init_from: str = "") -> dic
         "loss": {
             "likelihood": "gaussian",
             "kl_weight": 1.0,
-            "kl_warmup_steps": 500,
-            "flux_weight": 30.0,
+            "kl_warmup_steps": steps // 2,
+            "flux_weight": flux_weight,
             "centre_boost": 0.0,
             "centre_sigma": 6.0,
         },

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from vaedeblend import scene
+from vaedeblend.blending import blended_area, flux_ratio, footprints, purity
+from vaedeblend.library import Library, render_library
+from vaedeblend.psf import make_psf
+from vaedeblend.render import Galaxies, make_draw
+
+SIZE, SIDE, N = 32, 64, 40
+RMS = np.array([0.002])
+STRATIFIED = {"size": SIZE, "min_separation": 3.0, "rms": RMS}
+
+
+def psfs():
+    axis = np.exp(-0.5 * (np.arange(-20, 21) * 0.05 / 0.1) ** 2)
+    return (make_psf(np.outer(axis, axis), 0.05),)
+
+
+@pytest.fixture(scope="module")
+def library():
+    rng = np.random.default_rng(3)
+    light = rng.uniform(0.1, 1, (2, N, 1))
+    radii = np.full(N, 0.02), rng.uniform(0.05, 0.35, N)
+    galaxies = Galaxies(*light, *radii, *rng.uniform(0.3, 1, (2, N)), *rng.uniform(0, 180, (2, N)))
+    options = {"seed": (1, 2), "psfs": psfs(), "size": SIDE, "pixel_scale": 0.1}
+    return render_library(galaxies, np.arange(N), np.arange(N) < N // 2, **options)
+
+
+def blended(library, seed, **options):
+    wanted = {"size": SIZE, "max_companions": 3, "separation": (3.0, 12.0), "max_purity": 0.95}
+    return scene.draw_blended(library, np.random.default_rng(seed), **wanted | options)
+
+
+def neighbours(library, seed, separation=(3.0, 15.0), max_companions=3):
+    return scene.draw_neighbours(
+        library,
+        np.random.default_rng(seed),
+        max_companions=max_companions,
+        separation=separation,
+    )
+
+
+def distances(library, drawn):
+    places = scene.positions(library, drawn)
+    return np.hypot(*(places[1:] - places[0]).T)
+
+
+def direct(library, drawn, size):
+    draw = make_draw(psfs(), size=size, pixel_scale=0.1)
+    places = scene.positions(library, drawn)
+    pairs = zip(drawn.members, places, drawn.scale, strict=True)
+    return np.stack([draw(library.galaxies.take(i), place) * scale for i, place, scale in pairs])
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (3, -2), (-16, 16), (5, 11)])
+def test_composed_galaxy_is_the_one_drawn_in_its_place(library, shift):
+    drawn = scene.Scene(np.array([4, 9]), np.array([(0, 0), shift]), np.array([1.0, 2.5]))
+    members = scene.compose(library, drawn, SIZE)
+    wanted = direct(library, drawn, SIZE)
+    np.testing.assert_allclose(members, wanted, atol=1e-5 * wanted.max())
+
+
+def test_isolated_scene_is_the_middle_of_its_library_stamp(library):
+    members = scene.compose(library, scene.isolated(7), SIZE)
+    edge = (SIDE - SIZE) // 2
+    np.testing.assert_array_equal(members, library.stamps[7:8, edge:-edge, edge:-edge])
+
+
+@pytest.mark.parametrize(("size", "shift"), [(SIZE, (0, 17)), (SIZE, (-17, 0)), (33, (0, 0))])
+def test_scene_that_a_library_stamp_does_not_cover_is_refused(library, size, shift):
+    drawn = scene.Scene(np.array([0, 1]), np.array([(0, 0), shift]), np.ones(2))
+    with pytest.raises(scene.SceneError, match=f"{size} pixels .* library stamps of 64"):
+        scene.compose(library, drawn, size)
+
+
+def test_central_galaxy_is_within_half_a_pixel_of_the_centre(library):
+    drawn = neighbours(library, 0)
+    assert library.central[drawn.members[0]]
+    assert not library.central[drawn.members[1:]].any()
+    assert np.abs(scene.positions(library, drawn)[0]).max() <= 0.5
+
+
+def test_companions_number_one_to_the_most_allowed(library):
+    numbers = [len(neighbours(library, seed).members) - 1 for seed in range(300)]
+    assert (np.bincount(numbers, minlength=4)[1:] > 70).all()
+    assert set(numbers) == {1, 2, 3}
+
+
+def test_separations_are_in_range_and_uniform_in_area():
+    phases = np.random.default_rng(5).uniform(-0.5, 0.5, (400, 2)).astype(np.float32)
+    galaxies = Galaxies(*np.ones((2, 400, 1)), *np.ones((6, 400)))
+    stamps = np.zeros((400, 1, 1, 1), np.float32)
+    points = Library(stamps, phases, np.arange(400) < 200, np.arange(400), galaxies)
+    low, high = 3.0, 30.0
+    drawn = (neighbours(points, seed, (low, high)) for seed in range(700))
+    found = np.concatenate([distances(points, each) for each in drawn])
+    assert low <= found.min() < 5
+    assert 29.5 < found.max() <= high
+    assert kstest((found**2 - low**2) / (high**2 - low**2), "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_blended_centre_is_impure(library, seed):
+    drawn = blended(library, seed)
+    assert purity(scene.compose(library, drawn, SIZE))[0] < 0.95
+    assert distances(library, drawn).min() >= 3
+    assert distances(library, drawn).max() <= 12
+
+
+def test_scenes_follow_from_their_generator_alone(library):
+    one, other = blended(library, 4), blended(library, 4)
+    np.testing.assert_array_equal(one.members, other.members)
+    np.testing.assert_array_equal(one.shift, other.shift)
+
+
+def test_blends_that_cannot_be_are_refused(library, monkeypatch):
+    monkeypatch.setattr(scene, "_MAX_DRAWS", 20)
+    with pytest.raises(scene.SceneError, match="of 20 has a central purity below 0.01"):
+        blended(library, 0, max_purity=0.01)
+
+
+def test_cells_cover_the_complexity_map():
+    np.testing.assert_allclose(scene.BM_1_EDGES[[0, -1]], [0, 1])
+    np.testing.assert_allclose(scene.FLUX_RATIO_EDGES[[0, -1]], [0.1, 10])
+
+
+@pytest.fixture(scope="module")
+def cells(library):
+    return scene.feasible_cells(library, (8,), **STRATIFIED)
+
+
+def test_most_cells_can_be_filled(cells):
+    assert len(cells) >= 15
+
+
+def test_stratified_pair_is_in_its_cell(library, cells):
+    for cell in cells:
+        drawn = scene.draw_stratified(
+            library, np.random.default_rng((8, *cell)), cell, **STRATIFIED
+        )
+        footprint = footprints(scene.compose(library, drawn, SIZE), RMS)
+        flux = library.galaxies.flux[drawn.members] * drawn.scale[:, None]
+        area, ratio = blended_area(footprint)[0], flux_ratio(flux, footprint)[0]
+        assert area > 0
+        assert scene.BM_1_EDGES[cell[0]] <= area <= scene.BM_1_EDGES[cell[0] + 1]
+        low, high = scene.FLUX_RATIO_EDGES[cell[1] : cell[1] + 2]
+        assert low * (1 - 1e-6) <= ratio <= high * (1 + 1e-6)
+        assert distances(library, drawn)[0] >= STRATIFIED["min_separation"]
+
+
+def test_cell_that_cannot_be_filled_gives_none(library):
+    invisible = STRATIFIED | {"rms": np.array([1e6])}
+    assert scene.draw_stratified(library, np.random.default_rng(0), (2, 2), **invisible) is None
