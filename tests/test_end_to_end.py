@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from vaedeblend import checkpoint
+from vaedeblend import catalogue, checkpoint, egg
+from vaedeblend.deblender import load_deblender
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -68,6 +69,28 @@ def parameters(workdir):
 
 def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+def test_two_bands_take_the_whole_path(tmp_path):
+    table = egg.catalogue(0.1, seed=0)
+    for name in ("flux_bulge", "flux_disk"):
+        table[name] = np.repeat(table[name], 2, axis=1) * [1.0, 1.5]
+    table.meta["bands"] = ("euclid-vis", "euclid-nisp-h")
+    catalogue.write(table, tmp_path / "two.fits")
+    more = f"""
+_one_band = get_config
+def get_config():
+    config = _one_band()
+    config.data.source = {str(tmp_path / "two.fits")!r}
+    config.survey.bands = {{"euclid-vis": {{}}, "euclid-nisp-h": {{"wavelength": 1770.0}}}}
+    return config
+"""
+    config = write_config(tmp_path / "two.py", 4, more)
+    for script, extra in (("train.py", ("--config", config)), ("eval.py", ())):
+        done = run(script, "--workdir", tmp_path / "run", *extra)
+        assert done.returncode == 0, done.stdout + done.stderr
+    deblended = load_deblender(tmp_path / "run")(np.ones((1, 64, 64, 2)), np.ones((1, 64, 64, 2)))
+    assert deblended.flux.shape == (1, 2) and deblended.image.shape == (1, 64, 64, 2)
 
 
 def test_second_stage_keeps_the_first_ones_decoder(trained):

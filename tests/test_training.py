@@ -12,7 +12,7 @@ from vaedeblend import checkpoint, compose, training
 from vaedeblend.model import VAE
 
 SIZE, SIDE = 16, 32
-OPTIMIZER = {"learning_rate": 1e-3, "warmup_steps": 2, "weight_decay": 1e-4, "clip_norm": 5.0}
+OPTIMIZER = {"learning_rate": 1e-2, "warmup_steps": 2, "weight_decay": 1e-4, "clip_norm": 5.0}
 LOSS = {
     "likelihood": "gaussian",
     "kl_weight": 1.0,

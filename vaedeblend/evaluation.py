@@ -22,6 +22,7 @@ PURITY_EDGES = (0.0, 0.5, 0.8, 0.95)
 MAGNITUDE_EDGES = (23.0, 23.5, 24.0, 24.5, 25.0)
 _BATCH = 250
 _GRID_STAMPS = 500
+_UNITS = {"flux": "uJy", "flux_err": "uJy", "magnitude": "mag", "mse": "uJy2"}
 _LABELS = ("id", "magnitude", "flux", "purity", "bm_1", "flux_ratio", "n_companions")
 
 
@@ -65,10 +66,11 @@ def evaluate(
         stamps = _Stamps(test[kind], survey, (seed, SPLITS.index("test"), number))
         settings, grid = _search(train, program)
         measured = stamps.measure(settings, program)
-        bias = np.nanmedian(isolated.measure(settings, program).flux / isolated.true)
-        images, table = _examples(function, stamps, measured, float(bias))
+        bias = isolated.bias(settings, program)
+        images, table = _examples(function, stamps, measured, bias)
         summary = _summary(table, np.random.default_rng((seed, number)))
         summary["sextractor_settings"] = settings._asdict()
+        summary["sextractor_training_bias"] = bias - 1
         summary["program"] = measured.program
         summary["seconds"] = round(time.monotonic() - start, 1)
         found.metrics[kind], found.examples[kind] = summary, table
@@ -85,7 +87,7 @@ def write(evaluation: Evaluation, folder: str | Path) -> None:
         grid = Table(rows=evaluation.grids[kind])
         grid.write(folder / f"sextractor_grid_{kind}.ecsv", overwrite=True)
     partial = folder / "metrics.json.partial"
-    partial.write_text(json.dumps(evaluation.metrics, indent=2, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(_strict(evaluation.metrics), indent=2, allow_nan=False) + "\n")
     partial.rename(folder / "metrics.json")
 
 
@@ -102,6 +104,20 @@ class _Stamps:
     def measure(self, settings: sextractor.Settings, program) -> sextractor.Measurement:
         image = self.image[..., 0]
         return sextractor.measure(image, self.rms, settings, program=program, **self.options)
+
+    def bias(self, settings: sextractor.Settings, program) -> float:
+        """Median of measured over true flux, of the stamps with a detection; 1 without any."""
+        ratio = self.measure(settings, program).flux / self.true
+        return float(np.median(ratio[np.isfinite(ratio)])) if np.isfinite(ratio).any() else 1.0
+
+
+def _strict(value):
+    """The same metrics with None for numbers that JSON has not: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: _strict(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_strict(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _search(stamps: _Stamps, program):
@@ -137,6 +153,8 @@ def _examples(function, stamps: _Stamps, measured, bias: float):
     )
     table["cosine_distance"] = metrics.cosine_distance(deblended.image, scenes["isolated"])
     table["mse"] = metrics.mean_squared_error(deblended.image, scenes["isolated"])
+    for name in table.colnames:
+        table[name].unit = _UNITS.get(name.split("_", 1)[-1], _UNITS.get(name))
     images = {
         "input": stamps.image,
         "truth": scenes["isolated"],

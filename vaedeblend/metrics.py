@@ -91,10 +91,15 @@ def failure_class(
 def cosine_distance(
     image: Float[np.ndarray, "n height width band"], truth: Float[np.ndarray, "n height width band"]
 ) -> Float[np.ndarray, " n"]:
-    r"""$1 - \sum xy / \sqrt{\sum x^2 \sum y^2}$ of each stamp: 0 for profiles that agree."""
+    r"""$1 - \sum xy / \sqrt{\sum x^2 \sum y^2}$ of each stamp: 0 for profiles that agree.
+
+    NaN where one of them is dark.
+    """
     x, y = (a.reshape(len(a), -1) for a in (image, truth))
     product = np.einsum("np,np->n", x, y)
-    return 1 - product / np.sqrt(np.einsum("np,np->n", x, x) * np.einsum("np,np->n", y, y))
+    norm = np.sqrt(np.einsum("np,np->n", x, x) * np.einsum("np,np->n", y, y))
+    with np.errstate(invalid="ignore"):
+        return 1 - product / norm
 
 
 def mean_squared_error(

@@ -41,14 +41,17 @@ _ROWS = {
 
 def results_table(metrics: Mapping[str, Mapping]) -> Table:
     """Relative flux errors of the central galaxy, method by method, in per cent."""
-    programs = {each["program"] for each in metrics.values()}
-    title = f"Relative flux error of the central galaxy (baseline: {', '.join(sorted(programs))})"
-    caption = "All after found in %; closer: stamps on which the VAE is closer to the truth."
-    table = Table(title=title, title_justify="left", caption=caption, box=SIMPLE, padding=0)
-    for name in ("set", "method"):
-        table.add_column(name, no_wrap=True)
-    for name in ("n", "found", "bias", "sigma", "NMAD", "|e|>.5", "<|e|>", "closer"):
-        table.add_column(name, justify="right", no_wrap=True)
+    programs = ", ".join(sorted({each["program"] for each in metrics.values()}))
+    table = Table(
+        title=f"relative flux error [%] of the central galaxy; baseline {programs}",
+        title_justify="left",
+        box=SIMPLE,
+        padding=0,
+    )
+    table.add_column("set", no_wrap=True)
+    table.add_column("method", no_wrap=True)
+    for name in ("n", "found", "bias", "sigma", "NMAD", "outliers", "mean |e|", "VAE closer"):
+        table.add_column(name, justify="right")
     closer = {"sextractor": "vae_closer", "sextractor_corrected": "vae_closer_corrected"}
     for kind, summary in metrics.items():
         for label, key in _ROWS.items():
@@ -68,11 +71,10 @@ def save_figures(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tables = evaluation.examples
-    blended = {kind: t for kind, t in tables.items() if np.min(t["purity"], initial=1.0) < 1}
     with mpl.rc_context(_STYLE):
         figures = {f"panels_{k}": panels(t, evaluation.images[k], k) for k, t in tables.items()}
         figures["error_vs_magnitude"] = errors_against(tables, "magnitude", "magnitude [AB]")
-        figures["error_vs_purity"] = errors_against(blended, "purity", "purity of the central")
+        figures["error_vs_purity"] = errors_against(tables, "purity", "purity of the central")
         figures["error_histogram"] = error_histogram(tables)
         figures["loss_curves"] = loss_curves(histories)
         if "stratified" in tables:
@@ -107,9 +109,13 @@ def panels(table, images: Mapping[str, np.ndarray], kind: str) -> Figure:
 
 
 def errors_against(tables: Mapping, label: str, name: str) -> Figure:
-    """Median and 16-84 % range of the relative flux error along a label, for both methods."""
-    figure, axes = _axes(1, max(len(tables), 1), (5.5 * max(len(tables), 1), 4.4))
-    for axis, (kind, table) in zip(axes[0], tables.items(), strict=False):
+    """Median and 16-84 % range of the relative flux error along a label, for both methods.
+
+    A kind of scene whose label does not vary has no panel.
+    """
+    shown = {k: t for k, t in tables.items() if len(np.unique(t[label][:, 0])) > 1}
+    figure, axes = _axes(1, max(len(shown), 1), (5.5 * max(len(shown), 1), 4.4))
+    for axis, (kind, table) in zip(axes[0], shown.items(), strict=False):
         values = np.asarray(table[label], float)[:, 0]
         bins = _equal_bins(values)
         for method, colour in COLOURS.items():
@@ -117,10 +123,8 @@ def errors_against(tables: Mapping, label: str, name: str) -> Figure:
             _band(axis, values, error, bins, color=colour, label=method)
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
         counts = f"{kind}: {len(table)} stamps, about {len(table) // _BINS} a bin"
-        axis.set(title=counts, xlabel=name, ylabel="relative flux error [%]")
-        axis.plot([], [], color="0.4", label="median")
-        axis.fill_between([], [], [], color="0.4", alpha=0.2, lw=0, label="16-84 %")
-        axis.legend(ncols=2)
+        axis.set(title=counts, xlabel=name, ylabel="relative flux error [%]", ylim=(-102, 150))
+        axis.legend(title="median, 16-84 %")
     return figure
 
 
@@ -133,7 +137,7 @@ def error_histogram(tables: Mapping) -> Figure:
             error = np.clip(100 * np.asarray(table[f"{method.lower()}_error"]), -100, 150)
             axis.hist(error, edges, histtype="step", lw=1.6, color=colour, label=method)
         axis.set(title=f"{kind}: {len(table)} stamps", xlabel="relative flux error [%]")
-        axis.set(ylabel="stamps in 5 %", yscale="log", ylim=(0.7, None))
+        axis.set(ylabel="stamps in 5 %", yscale="symlog", ylim=(0, None))
         axis.legend()
     return figure
 
@@ -175,7 +179,7 @@ def complexity(table) -> Figure:
     return figure
 
 
-def _axes(rows: int, columns: int, size: tuple[float, float]):
+def _axes(rows: int, columns: int, size: tuple):
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)
@@ -233,7 +237,7 @@ def _band(axis, values, error, bins, *, color: str, label: str) -> None:
 
 
 def _has(record: Mapping, split: str, part: str) -> bool:
-    return np.isfinite(record.get(f"{split}_{part}") or np.nan)
+    return bool(np.isfinite(record.get(f"{split}_{part}") or np.nan))
 
 
 def _focus(axis) -> None:

@@ -174,7 +174,7 @@ def fit(
     log_every: int,
     checkpoint_every: int,
     validate: Callable[[dict], Mapping[str, float]],
-    report: Callable[[int, Mapping[str, float]], None],
+    report: Callable[[int, Mapping[str, float | int]], None],
 ) -> TrainState:
     """Trains up to `steps`, from the latest checkpoint where there is one.
 
@@ -240,7 +240,7 @@ def _records(state, step, gallery, steps, log_every) -> Iterator[tuple[TrainStat
             sums, n = None, 0
 
 
-def _log(path: Path, board: SummaryWriter, record: Mapping[str, float]) -> None:
+def _log(path: Path, board: SummaryWriter, record: Mapping[str, float | int]) -> None:
     with path.open("a") as file:
         file.write(json.dumps(record) + "\n")
     for name, value in record.items():

@@ -1,0 +1,196 @@
+import json
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vaedeblend import evaluation, report, sextractor, simulation
+from vaedeblend.survey import Band, Survey
+
+KINDS = ("isolated", "blended")
+
+
+class Result(NamedTuple):
+    flux: np.ndarray
+    flux_err: np.ndarray
+    image: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    def stacked(kind, split):
+        made = simulation.examples(kind, split, 24, survey=Survey(), seed=1, area=0.1)
+        made = list(made)
+        return {name: np.stack([e[name] for e in made]) for name in made[0] if name != "sources"}
+
+    return {split: {k: stacked(k, split) for k in KINDS} for split in ("train", "test")}
+
+
+def oracle(scenes):
+    """Deblenders that know the truth of the test scenes, whatever they are shown."""
+
+    def make(kind):
+        truth = scenes["test"][kind]
+
+        def deblend(image, variance):
+            assert image.shape == variance.shape
+            rows = np.resize(np.arange(len(truth["flux"])), len(image))
+            flux = truth["flux"][rows]
+            return Result(flux, 0.05 * flux, truth["isolated"][rows])
+
+        return deblend
+
+    return {kind: make(kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def found(scenes):
+    return evaluation.evaluate(
+        oracle(scenes), scenes["test"], scenes["train"], Survey(), seed=0, program="sep"
+    )
+
+
+def test_an_oracle_makes_no_error_and_is_always_closer(found):
+    for kind in KINDS:
+        summary = found.metrics[kind]
+        assert summary["vae"]["sigma"] == 0 and summary["vae"]["bias"] == 0
+        assert summary["vae_closer"] == 1 and summary["vae_closer_corrected"] == 1
+        assert summary["coverage68"] == 1
+        assert summary["median_cosine_distance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_sextractor_finds_isolated_galaxies(found):
+    isolated = found.metrics["isolated"]["sextractor"]
+    assert isolated["found"] >= 22 and abs(isolated["bias"]) < 0.3
+
+
+def test_noise_does_not_depend_on_the_call(found, scenes):
+    again = evaluation.evaluate(
+        oracle(scenes), scenes["test"], scenes["train"], Survey(), seed=0, program="sep"
+    )
+    for kind in KINDS:
+        np.testing.assert_array_equal(again.images[kind]["input"], found.images[kind]["input"])
+        np.testing.assert_array_equal(
+            again.examples[kind]["sextractor_error"], found.examples[kind]["sextractor_error"]
+        )
+
+
+def test_correction_removes_the_bias_of_training_stamps(found):
+    table = found.examples["isolated"]
+    ratio = (1 + table["sextractor_corrected_error"]) / (1 + table["sextractor_error"])
+    ratio = ratio[table["found"]]
+    assert np.ptp(ratio) < 1e-6 and ratio[0] > 1
+
+
+def test_metrics_are_written_whole_and_strict(found, tmp_path):
+    evaluation.write(found, tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["blended"]["n"] == 24 and len(metrics["blended"]["by_purity"]) == 3
+    assert not list(tmp_path.glob("*.partial"))
+    assert {p.name for p in tmp_path.glob("examples_*.fits")} == {
+        f"examples_{kind}.fits" for kind in KINDS
+    }
+
+
+def test_figures_show_something(found, tmp_path):
+    record = {f"{s}_{p}": 1.0 for s in ("train", "validation") for p in ("loss", "kl", "flux")}
+    report.save_figures(tmp_path, found, {"isolated": [record | {"step": 1}], "blended": []})
+    figures = sorted(tmp_path.glob("*.png"))
+    assert [f.stem for f in figures] == [
+        "error_histogram",
+        "error_vs_magnitude",
+        "error_vs_purity",
+        "loss_curves",
+        "panels_blended",
+        "panels_isolated",
+    ]
+    for figure in figures:
+        assert np.asarray(Image.open(figure).convert("L")).std() > 5
+
+
+def test_table_names_methods_and_program(found):
+    table = report.results_table(found.metrics)
+    assert table.row_count == 8 and "sep" in table.title
+
+
+def isolated_only(deblend, scenes, survey=None):
+    test, training = scenes["test"], scenes["train"]
+    options = {"seed": 0, "program": "sep"}
+    return evaluation.evaluate({"isolated": deblend}, test, training, survey or Survey(), **options)
+
+
+@pytest.fixture
+def one_setting(monkeypatch):
+    """Makes SExtractor's search return the given settings at once."""
+
+    def use(**settings):
+        best = sextractor.Settings(**settings)
+        found = best, [best._asdict() | {"score": 1.0}]
+        monkeypatch.setattr(sextractor, "search", lambda *args, **options: found)
+
+    return use
+
+
+def test_batches_are_put_together_in_order(scenes, one_setting, monkeypatch):
+    one_setting()
+    monkeypatch.setattr(evaluation, "_BATCH", 7)
+
+    def deblend(image, variance):
+        assert len(image) == len(variance) == 7
+        flux = image.sum(axis=(1, 2))
+        return Result(flux, flux, image)
+
+    found = isolated_only(deblend, scenes)
+    image = found.images["isolated"]
+    np.testing.assert_array_equal(image["reconstruction"], image["input"])
+    sums = image["input"].sum(axis=(1, 2))
+    np.testing.assert_allclose(found.examples["isolated"]["vae_flux"], sums, rtol=1e-5)
+
+
+def test_two_bands_keep_their_axis(scenes, one_setting):
+    one_setting()
+    survey = Survey((Band(), Band("euclid-nir", exposure_time=100.0)))
+    labels = ("flux", "magnitude", "purity", "bm_1", "flux_ratio", "blend", "isolated")
+    two = {
+        split: {
+            kind: each | {name: np.repeat(each[name], 2, axis=-1) for name in labels}
+            for kind, each in kinds.items()
+        }
+        for split, kinds in scenes.items()
+    }
+    found = isolated_only(oracle(two)["isolated"], two, survey)
+    table = found.examples["isolated"]
+    assert table["flux"].shape == table["vae_flux"].shape == (24, 2)
+    assert table["vae_error"].shape == (24,)
+    assert found.metrics["isolated"]["vae"]["sigma"] == 0
+
+
+def test_numbers_that_json_has_not_become_null(tmp_path):
+    metrics = {"isolated": {"a": np.nan, "b": [np.inf, 1.5], "c": 2, "d": None, "e": "text"}}
+    evaluation.write(evaluation.Evaluation(metrics, {}, {}, {}), tmp_path)
+    expected = {"a": None, "b": [None, 1.5], "c": 2, "d": None, "e": "text"}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"isolated": expected}
+
+
+def test_dark_reconstruction_is_written(scenes, one_setting, tmp_path):
+    one_setting()
+
+    def dark(image, variance):
+        flux = np.zeros((len(image), 1))
+        return Result(flux, flux, np.zeros_like(image))
+
+    evaluation.write(isolated_only(dark, scenes), tmp_path)
+    summary = json.loads((tmp_path / "metrics.json").read_text())["isolated"]
+    assert summary["median_cosine_distance"] is None
+    assert summary["vae"]["bias"] == -1
+
+
+def test_baseline_that_finds_nothing_has_no_bias_to_remove(scenes, one_setting):
+    one_setting(detect_thresh=1e6)
+    summary = isolated_only(oracle(scenes)["isolated"], scenes).metrics["isolated"]
+    assert summary["sextractor_training_bias"] == 0
+    assert summary["sextractor"]["found"] == summary["sextractor_clean"]["n"] == 0
+    assert summary["sextractor"]["bias"] == summary["sextractor_corrected"]["bias"] == -1
+    assert summary["failure_classes"] == {"missed": 24}
+    assert summary["sextractor_clean"]["sigma"] is None

@@ -1,0 +1,37 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+USE = """
+from pathlib import Path
+import jax, vaedeblend
+from vaedeblend import egg, simulation, training
+from vaedeblend.model import VAE
+from vaedeblend.survey import Survey
+assert Path(vaedeblend.__file__).is_relative_to({target!r}), vaedeblend.__file__
+scenes = list(simulation.examples("blended", "test", 2, survey=Survey(), seed=0, area=0.1))
+model = VAE(4, (4,), 8, (8,), 64, 1)
+params = training.init_params(model, jax.random.key(0))
+image = scenes[0]["blend"][None]
+print(model.apply({{"params": params}}, image, image * 0 + 1, method="encode").log_flux.shape)
+"""
+
+
+def test_wheel_works_outside_the_repository(tmp_path):
+    target = tmp_path / "site"
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT]
+    subprocess.run([sys.executable, *build], check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    install = ["-m", "pip", "install", "--no-deps", "--target", target, wheel]
+    subprocess.run([sys.executable, *install], check=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", USE.format(target=str(target))],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(target), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(1, 1)"
