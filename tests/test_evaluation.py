@@ -111,7 +111,7 @@ def test_figures_show_something(found, tmp_path):
 
 def test_table_names_methods_and_program(found):
     table = report.results_table(found.metrics)
-    assert table.row_count == 8 and "sep" in table.title
+    assert table.row_count == 10 and "sep" in table.title
 
 
 def isolated_only(deblend, scenes, survey=None):

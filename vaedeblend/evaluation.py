@@ -69,6 +69,8 @@ def evaluate(
         bias = isolated.bias(settings, program)
         images, table = _examples(function, stamps, measured, bias)
         summary = _summary(table, np.random.default_rng((seed, number)))
+        untuned = stamps.measure(sextractor.DEFAULT, program)
+        summary |= _against_default(table, untuned.flux, stamps.true)
         summary["sextractor_settings"] = settings._asdict()
         summary["sextractor_training_bias"] = bias - 1
         summary["program"] = measured.program
@@ -189,6 +191,15 @@ def _summary(table: Table, rng: np.random.Generator) -> dict:
         "failure_classes": dict(zip(classes.tolist(), counts.tolist(), strict=True)),
         "by_magnitude": _by(column, "magnitude", MAGNITUDE_EDGES),
         "by_purity": _by(column, "purity", PURITY_EDGES),
+    }
+
+
+def _against_default(table: Table, flux, true) -> dict:
+    """Statistics of SExtractor with the settings it ships with, and how often the VAE is closer."""
+    error = metrics.relative_error(flux, true)
+    return {
+        "sextractor_default": metrics.summarise(error, np.isfinite(flux)),
+        "vae_closer_default": float(np.mean(np.abs(table["vae_error"]) < np.abs(error))),
     }
 
 

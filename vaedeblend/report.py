@@ -36,6 +36,7 @@ _ROWS = {
     "SExtractor": "sextractor",
     "  no failures": "sextractor_clean",
     "  bias removed": "sextractor_corrected",
+    "  its defaults": "sextractor_default",
 }
 
 
@@ -52,7 +53,11 @@ def results_table(metrics: Mapping[str, Mapping]) -> Table:
     table.add_column("method", no_wrap=True)
     for name in ("n", "found", "bias", "sigma", "NMAD", "outliers", "mean |e|", "VAE closer"):
         table.add_column(name, justify="right")
-    closer = {"sextractor": "vae_closer", "sextractor_corrected": "vae_closer_corrected"}
+    closer = {
+        "sextractor": "vae_closer",
+        "sextractor_corrected": "vae_closer_corrected",
+        "sextractor_default": "vae_closer_default",
+    }
     for kind, summary in metrics.items():
         for label, key in _ROWS.items():
             errors = summary[key]
