@@ -48,7 +48,7 @@ def evaluate(workdir: Path, seed: int) -> None:
         result = evaluation.evaluate(
             deblend,
             {name: dataset.load(directories[name], "test") for name in stages},
-            {name: dataset.load(directories[name], "train") for name in STAGES},
+            {name: dataset.load(directories[name], "train") for name in {"isolated", *stages}},
             survey_of(config),
             seed=seed,
         )

@@ -17,17 +17,17 @@ from vaedeblend.deblender import load_deblender
 
 ROOT = Path(__file__).parents[1]
 TINY = """
-from ml_collections import ConfigDict
-from vaedeblend.configs import quick
+from vaedeblend.configs import BASE
 
 def get_config():
-    config = quick.get_config()
+    config = BASE.get_config()
     config.data.area = 0.1
-    config.sizes = {
-        "galaxies": {"train": 40}, "companions": 40,
-        "isolated": {"train": 12, "validation": 8, "test": 12},
-        "blended": {"train": 12, "validation": 8, "test": 12},
-    }
+    config.sizes.galaxies.train = 40
+    config.sizes.companions = min(40, config.sizes.companions)
+    for kind in config.sizes:
+        if kind in ("isolated", "blended"):
+            tiny = {"train": 12, "validation": 8, "test": 12}
+            config.sizes[kind] = {split: tiny[split] for split in config.sizes[kind]}
     config.model.update(
         latent_dim=4, encoder_widths=(4, 4), encoder_hidden=8, decoder_hidden=(8,)
     )
@@ -49,8 +49,8 @@ def run(script, *arguments):
     )
 
 
-def write_config(path, steps, more=""):
-    path.write_text(TINY.replace("STEPS", str(steps)) + more)
+def write_config(path, steps, more="", base="quick"):
+    path.write_text(TINY.replace("STEPS", str(steps)).replace("BASE", base) + more)
     return path
 
 
@@ -93,10 +93,33 @@ def get_config():
     assert deblended.flux.shape == (1, 2) and deblended.image.shape == (1, 64, 64, 2)
 
 
+def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
+    for stage in ("isolated", "blended"):
+        config = write_config(tmp_path / f"{stage}.py", 4, base=stage)
+        arguments = ("--workdir", tmp_path / stage, "--config", config)
+        if stage == "blended":
+            arguments += (f"--config.stages.blended.init_from={tmp_path / 'isolated'}",)
+        for script, extra in (("train.py", arguments[2:]), ("eval.py", ())):
+            done = run(script, "--workdir", tmp_path / stage, *extra)
+            assert done.returncode == 0, done.stdout + done.stderr
+        metrics = json.loads((tmp_path / stage / "report" / "metrics.json").read_text())
+        assert list(metrics) == [stage]
+    first, second = (
+        checkpoint.load_params(tmp_path / stage / stage / "checkpoints")["decoder"]
+        for stage in ("isolated", "blended")
+    )
+    assert same(first, second)
+
+
 def test_second_stage_keeps_the_first_ones_decoder(trained):
     stages = parameters(trained / "run")
     assert same(stages["isolated"]["decoder"], stages["blended"]["decoder"])
     assert not same(stages["isolated"]["encoder"], stages["blended"]["encoder"])
+
+
+def steps_saved(checkpoints):
+    """Steps of the checkpoints that are whole: those being written have longer names."""
+    return [int(p.name) for p in checkpoints.glob("*") if p.name.isdigit()]
 
 
 @pytest.mark.parametrize("stage", ["isolated", "blended"])
@@ -106,11 +129,11 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path,
     process = subprocess.Popen(**command("train.py", *arguments), stdout=subprocess.DEVNULL)
     finished = tmp_path / "run" / stage / "checkpoints"
     deadline = time.monotonic() + 120
-    while not any(finished.glob("[1-9]*")) and time.monotonic() < deadline:
+    while not steps_saved(finished) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    steps = [int(p.name) for p in finished.iterdir() if p.name.isdigit()]
+    steps = steps_saved(finished)
     assert steps and max(steps) < 40, "the kill came too late to prove anything"
     again = run("train.py", *arguments)
     assert again.returncode == 0, again.stdout + again.stderr
