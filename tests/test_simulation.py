@@ -8,7 +8,7 @@ from vaedeblend.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.layouts import CatalogueError
 from vaedeblend.render import Galaxies, make_draw, survey_psfs
 from vaedeblend.scene import SceneError
-from vaedeblend.survey import Survey, make_survey, stamp_centre
+from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey, make_survey, stamp_centre
 
 VIS = Survey()
 TWO_BANDS = make_survey({"euclid-vis": {}, "red": {"wavelength": 900.0, "n_exposures": 2}}, 0.1)
@@ -19,7 +19,7 @@ ROWS = 600
 def source(tmp_path_factory):
     """A catalogue of two bands: red light is twice the bulge's and half the disk's."""
     rng = np.random.default_rng(11)
-    flux = 10 ** (0.4 * (catalogue.AB_ZERO_POINT - rng.uniform(22, 25.5, ROWS)))
+    flux = 10 ** (0.4 * (MICROJANSKY_ZERO_POINT - rng.uniform(22, 25.5, ROWS)))
     share = rng.uniform(0.1, 0.6, ROWS)
     table = QTable({"id": 1000 + np.arange(ROWS)}, meta={"bands": TWO_BANDS.band_names})
     table["flux_bulge"] = (flux * share)[:, None] * [1, 2] * u.uJy

@@ -27,8 +27,8 @@ from astropy.table import Column, QTable, Table
 from jaxtyping import Float, Int64, UInt64
 
 from vaedeblend.layouts import CatalogueError, read_columns
+from vaedeblend.survey import flux_to_magnitude, magnitude_to_flux
 
-AB_ZERO_POINT = 23.9  # [mag] of 1 uJy
 TALK_SELECTION = MappingProxyType(
     {
         "magnitude": (23.0, 25.0),
@@ -126,7 +126,7 @@ def validate(table: Table, source: str) -> QTable:
 def magnitude(table: QTable, band: int = 0) -> Float[np.ndarray, " galaxies"]:
     """AB magnitude of bulge plus disk in one band."""
     total = (table["flux_bulge"] + table["flux_disk"])[:, band]
-    return AB_ZERO_POINT - 2.5 * np.log10(total.to_value(u.uJy))
+    return flux_to_magnitude(total.to_value(u.uJy))
 
 
 def select(table: QTable, cuts: Mapping[str, tuple[float, float]], band: int = 0) -> QTable:
@@ -186,7 +186,7 @@ def stars(
     magnitude_range: tuple[float, float] = (18.0, 26.0),
 ) -> QTable:
     """Point sources with ids -1 to -n, uniform in magnitude [AB], equally bright in all bands."""
-    flux = 10 ** (0.4 * (AB_ZERO_POINT - rng.uniform(*magnitude_range, n)))
+    flux = magnitude_to_flux(rng.uniform(*magnitude_range, n))
     table = QTable({"id": -np.arange(1, n + 1)}, meta={"bands": tuple(bands), "source": "stars"})
     table["flux_disk"] = np.tile(flux[:, None], len(bands)) * u.uJy
     table["flux_bulge"] = 0 * table["flux_disk"]

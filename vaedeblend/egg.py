@@ -16,7 +16,8 @@ from astropy.table import QTable
 from jaxtyping import Bool, Float
 
 from vaedeblend import prescriptions
-from vaedeblend.catalogue import AB_ZERO_POINT, CatalogueError, read, validate
+from vaedeblend.catalogue import CatalogueError, read, validate
+from vaedeblend.survey import magnitude_to_flux
 
 BAND = "euclid-vis"
 
@@ -86,7 +87,7 @@ def sample(area_deg2: float, rng: np.random.Generator, magnitude_limit: float = 
     red_bulge = passive | (bulge_fraction > 0.6) | (rng.random(len(passive)) < 0.5)
     flux_bulge = bulge_fraction * _flux(log_mass, redshift, red_bulge, rng)
     flux_disk = (1 - bulge_fraction) * _flux(log_mass, redshift, passive, rng)
-    limit = 10 ** (0.4 * (AB_ZERO_POINT - magnitude_limit))
+    limit = magnitude_to_flux(magnitude_limit)
     # Galaxies were drawn by redshift: any first rows should be a fair sample.
     kept = rng.permutation(np.flatnonzero(flux_bulge + flux_disk > limit))
     table = _shapes(log_mass[kept], redshift[kept], rng)
@@ -124,9 +125,7 @@ def _flux(
     """VIS flux [uJy] if the whole mass had the colours of a red or a blue component."""
     uv, vj = prescriptions.colours(log_mass, redshift, red, rng)
     noise = rng.normal(size=len(log_mass))
-    return 10 ** (
-        0.4 * (AB_ZERO_POINT - prescriptions.vis_magnitude(log_mass, redshift, uv, vj, noise))
-    )
+    return magnitude_to_flux(prescriptions.vis_magnitude(log_mass, redshift, uv, vj, noise))
 
 
 def _shapes(

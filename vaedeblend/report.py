@@ -12,14 +12,13 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaedeblend.evaluation import Evaluation
+from vaedeblend.scene import BM_1_EDGES, FLUX_RATIO_EDGES
 
 COLOURS = {"VAE": "#0072B2", "SExtractor": "#D55E00"}
 """Colour-blind safe (Okabe & Ito 2008); the same for a method everywhere."""
 
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 _BINS = 8
-_AREA_EDGES = np.linspace(0, 1, 6)
-_RATIO_EDGES = np.logspace(-1, 1, 6)
 _LIGHT_TICKS = (-3, 0, 3, 10, 30, 100)
 _RESIDUAL_RANGE = 5.0
 """Of the residuals' colours [background rms]."""
@@ -172,8 +171,8 @@ def complexity(table) -> Figure:
     area, ratio = (np.asarray(table[name], float)[:, 0] for name in ("bm_1", "flux_ratio"))
     # FR is infinite without an overlap: no cell of the map.
     inside = np.isfinite(ratio) & (ratio > 0)
-    column = np.digitize(area[inside], _AREA_EDGES[1:-1])
-    row = np.digitize(ratio[inside], _RATIO_EDGES[1:-1])
+    column = np.digitize(area[inside], BM_1_EDGES[1:-1])
+    row = np.digitize(ratio[inside], FLUX_RATIO_EDGES[1:-1])
     figure, axes = _axes(1, len(COLOURS), (11, 4.8))
     for axis, method in zip(axes[0], COLOURS, strict=True):
         error = 100 * np.asarray(table[f"{method.lower()}_error"])[inside]
@@ -212,7 +211,7 @@ def _show(row, data, truth, model):
 
 def _map(axis, row, column, error):
     """Standard deviation of the errors in each cell, as colour and number, with its count."""
-    sigma = np.full((len(_RATIO_EDGES) - 1, len(_AREA_EDGES) - 1), np.nan)
+    sigma = np.full((len(FLUX_RATIO_EDGES) - 1, len(BM_1_EDGES) - 1), np.nan)
     for y, x in np.ndindex(sigma.shape):
         cell = error[(row == y) & (column == x)]
         if len(cell):
@@ -220,7 +219,7 @@ def _map(axis, row, column, error):
             style = {"ha": "center", "va": "center", "fontsize": 9}
             colour = "black" if sigma[y, x] > 50 else "white"
             axis.text(x, y, f"{sigma[y, x]:.0f} %\n{len(cell)}", color=colour, **style)
-    for ticks, edges in ((axis.set_xticks, _AREA_EDGES), (axis.set_yticks, _RATIO_EDGES)):
+    for ticks, edges in ((axis.set_xticks, BM_1_EDGES), (axis.set_yticks, FLUX_RATIO_EDGES)):
         ticks(np.arange(len(edges)) - 0.5, [f"{edge:.2g}" for edge in edges])
     return axis.imshow(sigma, origin="lower", cmap="cividis", vmin=0, vmax=100)
 
