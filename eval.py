@@ -42,15 +42,19 @@ def evaluate(workdir: Path, seed: int) -> None:
 
     config = ConfigDict(read_config(workdir))
     stages = [name for name in STAGES if name in config.stages]
-    deblend = {name: load_deblender(workdir, name) for name in stages}
+    deblenders = {name: load_deblender(workdir, name) for name in stages}
     directories = build_datasets(config, workdir, console)
+    sets = [
+        kind for kind, sizes in config.sizes.items() if kind != "companions" and "test" in sizes
+    ]
     with console.status("deblending the test stamps and measuring them with SExtractor"):
         result = evaluation.evaluate(
-            deblend,
-            {name: dataset.load(directories[name], "test") for name in stages},
-            {name: dataset.load(directories[name], "train") for name in {"isolated", *stages}},
+            {kind: deblenders[stages[-1]] for kind in sets},
+            {kind: dataset.load(directories[kind], "test") for kind in sets},
+            {kind: dataset.load(directories[kind], "train") for kind in {"isolated", *sets}},
             survey_of(config),
             seed=seed,
+            first_stage=deblenders.get("isolated") if len(stages) > 1 else None,
         )
     folder = workdir / "report"
     evaluation.write(result, folder)

@@ -4,6 +4,7 @@
 
 Simulates what data it misses, trains each stage of the configuration, and keeps everything under
 the working directory. Killed and started again with the same command, it goes on where it was.
+With --export FOLDER the trained weights, and what a deblender needs besides, are written there.
 
 Heavy imports stand inside the functions that need them: the processes that render galaxies import
 this file anew, and need none of them.
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 _QUICK = str(Path(__file__).parent / "vaedeblend" / "configs" / "quick.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Takes data, checkpoints, metrics and the report.")
+_EXPORT = flags.DEFINE_string("export", None, "Folder that takes the trained weights alone.")
 _CONFIG = config_flags.DEFINE_config_file("config", _QUICK, "Python file with get_config().")
 
 console = Console()
@@ -33,6 +35,8 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     try:
         train(_CONFIG.value, Path(_WORKDIR.value))
+        if _EXPORT.value:
+            _export(Path(_WORKDIR.value), Path(_EXPORT.value))
     except ValueError as error:  # every error of this package that the user can mend is one
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from error
@@ -54,6 +58,13 @@ def train(config, workdir: Path) -> None:
         if name in config.stages:
             seed = config.seed * len(STAGES) + index
             _train_stage(config, name, seed, workdir, directories)
+
+
+def _export(workdir: Path, folder: Path) -> None:
+    from vaedeblend.deblender import export
+
+    export(workdir, folder)
+    console.print(f"weights: {folder}")
 
 
 def _claim(workdir: Path, config) -> None:
@@ -85,11 +96,9 @@ def _leaves(tree: dict, prefix: str = "") -> dict:
 
 def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[str, Path]) -> None:
     import jax
-    import jax.numpy as jnp
 
     from data_builders import survey_of
-    from vaedeblend import training
-    from vaedeblend.compose import random_batch
+    from vaedeblend import calibration, training
     from vaedeblend.model import VAE
 
     stage, survey = config.stages[name], survey_of(config)
@@ -103,25 +112,18 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
     optimizer = training.make_optimizer(steps=stage.steps, **stage.optimizer)
     params = _initial_params(config, name, workdir, model)
     state = training.create_state(params, optimizer, trainable=stage.trainable, mesh=mesh)
-    gain, background = jnp.asarray(survey.gain), jnp.asarray(survey.background)
-    loss = training.make_loss(model, gain=gain, background=background, **stage.loss)
+    objective = _objective(stage, model, params)
     with console.status(f"{name}: reading galaxies"):
-        gallery, n_central = _gallery(directories["galaxies"], mesh)
-        validation = _validation_batches(directories[name], survey, config.seed)
-    make_batch = functools.partial(
-        random_batch,
-        n_central=n_central,
-        batch_size=stage.batch_size,
-        size=config.data.stamp_size,
-        variance=background / gain**2,
-        gain=gain,
-        max_companions=config.data.max_companions if name == "blended" else 0,
-        separation=tuple(s / survey.pixel_scale.value for s in config.data.separation),
-        max_purity=config.data.max_purity,
-        candidates=stage.candidates,
-    )
+        gallery, n_central = _gallery(directories, config.data.n_psfs, mesh)
+        validation = _validation_batches(directories[name], survey, config)
     step = training.make_step(
-        loss, optimizer, make_batch, trainable=stage.trainable, seed=seed, mesh=mesh
+        objective,
+        optimizer,
+        _make_batch(config, stage, survey, n_central),
+        trainable=stage.trainable,
+        average_decay=stage.average_decay,
+        seed=seed,
+        mesh=mesh,
     )
     with _progress(name, stage.steps, stage.batch_size) as report:
         state = training.fit(
@@ -132,10 +134,59 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
             steps=stage.steps,
             log_every=stage.log_every,
             checkpoint_every=stage.checkpoint_every,
-            validate=training.make_validation(loss, validation, seed=seed),
+            validate=training.make_validation(objective, validation, seed=seed),
             report=report,
         )
-    jax.block_until_ready(state.params)
+    with console.status(f"{name}: calibrating the errors on validation galaxies"):
+        kinds = [kind for kind in directories if "validation" in config.sizes[kind]]
+        kinds = [name] if name == "isolated" else kinds
+        batches = [b for k in kinds for b in _validation_batches(directories[k], survey, config)]
+        found = calibration.calibrate(model, jax.device_get(state.average), batches)
+        calibration.write_calibration(found, workdir / name / "calibration.json")
+
+
+def _objective(stage, model, params):
+    """The stage's loss, of the name and the weights that its configuration gives."""
+    import jax
+    import jax.numpy as jnp
+
+    from vaedeblend import objective
+
+    makers = {
+        "evidence": functools.partial(objective.evidence, model),
+        "posterior": functools.partial(
+            objective.posterior, model, jax.tree.map(jnp.array, params["encoder"])
+        ),
+    }
+    if stage.objective not in makers:
+        raise ValueError(f"objective is {stage.objective!r}; wanted one of {sorted(makers)}")
+    return makers[stage.objective](**stage.loss)
+
+
+def _make_batch(config, stage, survey, n_central: int):
+    """`(key, gallery) -> Batch`: scenes of the stage, under the observation of the survey."""
+    import jax
+    import jax.numpy as jnp
+
+    from vaedeblend.compose import random_scenes
+    from vaedeblend.observe import observe
+
+    scenes = functools.partial(
+        random_scenes,
+        n_central=n_central,
+        batch_size=stage.batch_size,
+        size=config.data.stamp_size,
+        separation=tuple(s / survey.pixel_scale.value for s in config.data.separation),
+        max_purity=config.data.max_purity,
+        **stage.scenes,
+    )
+    noise = {"variance": jnp.asarray(survey.variance), "gain": jnp.asarray(survey.gain)}
+
+    def make_batch(key, gallery):
+        scene_key, noise_key = jax.random.split(key)
+        return observe(noise_key, scenes(scene_key, gallery), **noise, **config.observation)
+
+    return make_batch
 
 
 def _initial_params(config, name: str, workdir: Path, model):
@@ -159,33 +210,44 @@ def _initial_params(config, name: str, workdir: Path, model):
     return params
 
 
-def _gallery(directory: Path, mesh):
+def _gallery(directories: dict[str, Path], n_psfs: int, mesh):
     import jax
     from jax.sharding import NamedSharding, PartitionSpec
 
     from vaedeblend import dataset
     from vaedeblend.compose import make_gallery
 
-    galaxies = dataset.load(directory, "train")
+    galaxies = dataset.load(directories["galaxies"], "train")
     flux = galaxies["flux_bulge"] + galaxies["flux_disk"]
+    sheets = dataset.load(directories["fields"], "train") if "fields" in directories else {}
     gallery, n_central = make_gallery(
-        galaxies["stamp"], galaxies["phase"], flux, galaxies["central"]
+        galaxies["stamp"],
+        galaxies["phase"],
+        flux,
+        galaxies["central"],
+        galaxies["psf"][:n_psfs],
+        sheets.get("sheet"),
     )
     return jax.device_put(gallery, NamedSharding(mesh, PartitionSpec())), n_central
 
 
-def _validation_batches(directory: Path, survey, seed: int, size: int = 250):
-    import numpy as np
+def _validation_batches(directory: Path, survey, config):
+    """The validation scenes of a set as the survey observes them."""
+    import jax
 
     from vaedeblend import dataset
-    from vaedeblend.compose import Batch
-    from vaedeblend.simulation import SPLITS, noisy
+    from vaedeblend.deblender import default_psf
+    from vaedeblend.observe import observe_examples
+    from vaedeblend.simulation import SPLITS
 
-    scenes = dataset.load(directory, "validation")
-    image = noisy(scenes["blend"], survey, (seed, SPLITS.index("validation")))
-    variance = np.broadcast_to(survey.variance, image.shape)
-    batch = Batch(image, variance, scenes["isolated"], scenes["flux"])
-    return [Batch(*(a[i : i + size] for a in batch)) for i in range(0, len(image), size)]
+    key = jax.random.fold_in(jax.random.key(config.seed), SPLITS.index("validation"))
+    return observe_examples(
+        key,
+        dataset.load(directory, "validation"),
+        psf=default_psf(survey),
+        variance=survey.variance,
+        gain=survey.gain,
+    )
 
 
 class _progress:

@@ -47,4 +47,6 @@ def _plain(value):
     """A configuration's value as dictionaries and tuples, whether from Python or from JSON."""
     if hasattr(value, "items"):
         return {key: _plain(each) for key, each in sorted(value.items())}
-    return tuple(value) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return tuple(_plain(each) for each in value)
+    return value

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vaedeblend import compose, model
-from vaedeblend.blending import purity
-from vaedeblend.compose import apply_symmetry, make_gallery, random_batch
+from vaedeblend import blending, compose
+from vaedeblend.compose import apply_symmetry, make_gallery, random_scenes
+from vaedeblend.model import psf_features
 
 N_CENTRAL = 256
-NOISELESS = {"variance": jnp.zeros(2), "gain": jnp.full(2, jnp.inf)}
-NOISY = {"variance": jnp.array([1.0, 4.0]), "gain": jnp.array([0.5, 2.0])}
 SETTINGS = {
     "n_central": N_CENTRAL,
     "batch_size": 2048,
@@ -21,16 +19,19 @@ SETTINGS = {
     "separation": (2.0, 5.0),
     "max_purity": 0.9,
     "candidates": 8,
+    "isolated_share": 0.0,
+    "unselected_share": 0.0,
+    "field_share": 0.0,
 }
 
 
 @partial(jax.jit, static_argnames=list(SETTINGS))
 def jitted(key, gallery, **settings):
-    return random_batch(key, gallery, **settings)
+    return random_scenes(key, gallery, **settings)
 
 
-def draw(key, gallery, noise=NOISELESS, **changes):
-    return jitted(key, gallery, **SETTINGS | noise | changes)
+def draw(key, gallery, **changes):
+    return jitted(key, gallery, **SETTINGS | changes)
 
 
 def gaussian(side, centre, sigma):
@@ -50,7 +51,36 @@ def gaussians(sigma=(1.0, 1.5), side=32):
     stamps = shapes[..., None] * flux[:, None, None]
     central = np.arange(len(phase)) < N_CENTRAL
     arrays = (a.astype(np.float32) for a in (stamps, phase, flux))
-    return make_gallery(*arrays, central)[0], width
+    return make_gallery(*arrays, central, round_psfs(1, bands=2))[0], width
+
+
+def round_psfs(n, bands=1):
+    """Gaussians, the first 1 pixel wide and each a tenth wider than the one before."""
+    psfs = np.stack([gaussian(15, (0, 0), 1 + 0.1 * i) for i in range(n)])
+    return np.repeat(psfs[..., None], bands, axis=-1)
+
+
+N_PSFS = 3
+
+
+@pytest.fixture(scope="module")
+def marked():
+    """A gallery of plain stamps and sheets, whose values tell the PSF that they stand for."""
+    group = 1 + np.arange(24) % N_PSFS
+    central = np.arange(24) < 12
+    value = np.where(central, group, 100 * group).astype(np.float32)
+    stamps = np.tile(value[:, None, None, None], (1, 32, 32, 1))
+    sheets = np.tile((1e4 * group[:6]).astype(np.float32)[:, None, None, None], (1, 20, 20, 1))
+    phase, flux = np.zeros((24, 2), np.float32), np.ones((24, 1), np.float32)
+    return make_gallery(stamps, phase, flux, central, round_psfs(N_PSFS), sheets)[0]
+
+
+def draw_marked(key, marked, **changes):
+    return draw(key, marked, n_central=12, batch_size=512, max_purity=0.0, **changes)
+
+
+def first_pixel(images):
+    return np.asarray(images[:, 0, 0, 0])
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +90,8 @@ def gallery():
 
 @pytest.fixture(scope="module")
 def place(gallery):
-    return jax.jit(lambda key: compose._place(key, gallery, N_CENTRAL, 2, (2.0, 5.0), 0.9, 8))
+    arguments = (gallery, N_CENTRAL, 2, (2.0, 5.0), 0.9, 8, (0.0, 0.0))
+    return jax.jit(lambda key: compose._place(key, *arguments))
 
 
 def centroid(images):
@@ -71,9 +102,8 @@ def centroid(images):
     return np.stack(moments, axis=-1) / band.sum(axis=(1, 2))[:, None]
 
 
-def central_purity(batch):
-    scene, target = np.asarray(batch.image[..., 0]), np.asarray(batch.target[..., 0])
-    return (target**2).sum(axis=(1, 2)) / (target * scene).sum(axis=(1, 2))
+def are_isolated(scenes):
+    return np.all(scenes.light == scenes.target, axis=(1, 2, 3))
 
 
 def windows(gallery, placement, size=16):
@@ -84,12 +114,86 @@ def windows(gallery, placement, size=16):
     return np.stack([p * stamps[m, y : y + size, x : x + size] for m, (y, x), p in members])
 
 
-def test_gallery_puts_central_galaxies_first(rng):
+def test_gallery_puts_central_galaxies_first():
     stamps, phase = np.ones((6, 4, 4, 1)), np.zeros((6, 2))
     central = np.array([False, True, False, True, True, False])
-    gallery, n_central = make_gallery(stamps, phase, np.arange(6.0)[:, None], central)
+    flux = np.arange(6.0)[:, None]
+    gallery, n_central = make_gallery(stamps, phase, flux, central, round_psfs(1))
     assert n_central == 3
     np.testing.assert_array_equal(gallery.flux[:, 0], [1, 3, 4, 0, 2, 5])
+
+
+@pytest.mark.parametrize(
+    ("n_psfs", "sheets", "message"),
+    [
+        (2, None, "gallery has 3 central galaxies; wanted a multiple of its 2 PSFs"),
+        (3, None, "gallery has 4 companions; wanted a multiple of its 3 PSFs"),
+        (1, np.zeros((2, 8, 8, 1)), None),
+    ],
+)
+def test_gallery_wants_as_many_of_every_psf(n_psfs, sheets, message):
+    arrays = np.ones((7, 4, 4, 1)), np.zeros((7, 2)), np.ones((7, 1)), np.arange(7) < 3
+    if message is None:
+        assert len(make_gallery(*arrays, round_psfs(n_psfs), sheets)[0].fields) == 2
+    else:
+        with pytest.raises(ValueError, match=message):
+            make_gallery(*arrays, round_psfs(n_psfs), sheets)
+
+
+def test_gallery_wants_as_many_sheets_of_every_psf():
+    arrays = np.ones((4, 4, 4, 1)), np.zeros((4, 2)), np.ones((4, 1)), np.arange(4) < 2
+    with pytest.raises(ValueError, match="gallery has 3 sheets; wanted a multiple of its 2 PSFs"):
+        make_gallery(*arrays, round_psfs(2), np.zeros((3, 8, 8, 1)))
+
+
+def test_fields_want_sheets(gallery, key):
+    with pytest.raises(ValueError, match="field_share is 0.5, but the gallery has no sheets"):
+        random_scenes(key, gallery, **SETTINGS | {"field_share": 0.5})
+
+
+def test_stamps_that_are_too_small_are_refused(gallery, key):
+    with pytest.raises(ValueError, match="leave a margin of 8 pixels round a scene; wanted 9"):
+        random_scenes(key, gallery, **SETTINGS | {"separation": (2.0, 7.0)})
+
+
+def test_all_of_a_scene_have_one_psf(marked, key):
+    scenes = draw_marked(key, marked, field_share=0.5)
+    group = first_pixel(scenes.target)
+    assert set(group) == {1, 2, 3}
+    in_field, rest = np.divmod(first_pixel(scenes.light), 1e4)
+    companions, alone = np.divmod(rest, 100)
+    np.testing.assert_array_equal(alone, group)
+    assert set(companions / group) == {1, 2}
+    assert set(in_field / group) == {0, 1}
+    np.testing.assert_array_equal(scenes.psf, marked.psf[group.astype(int) - 1])
+
+
+def test_gallery_tells_its_psfs_features(marked):
+    np.testing.assert_allclose(marked.psf, psf_features(jnp.asarray(round_psfs(3))), atol=1e-4)
+    assert (np.diff(marked.psf[:, 0]) > 0.1).all()
+
+
+def test_share_of_scenes_in_a_field_is_as_asked(marked, key):
+    scenes = draw_marked(key, marked, field_share=0.5)
+    assert np.mean(first_pixel(scenes.light) > 1e4) == pytest.approx(0.5, abs=0.08)
+
+
+def test_fields_are_windows_of_their_psfs_sheets(marked, key):
+    y, x = np.indices((20, 20))
+    sheets = 1e4 * np.arange(6)[:, None, None] + 100 * y + x
+    gallery = marked._replace(fields=jnp.asarray(sheets[..., None], jnp.float32))
+
+    @jax.vmap
+    def windows(key):
+        return compose._sky(key, gallery, jnp.array(1), jnp.array(0), 16, 1.0)
+
+    found = np.asarray(windows(jax.random.split(key, 300)), int)[..., 0]
+    sheet, corner = np.divmod(found[:, 0, 0], 10_000)
+    assert set(sheet) == {1, 4}
+    top, left = np.divmod(corner, 100)
+    assert set(top) == set(left) == set(range(5))
+    for window, at, y, x in zip(found, sheet, top, left, strict=True):
+        np.testing.assert_array_equal(window, sheets[at, y : y + 16, x : x + 16])
 
 
 def test_width_is_the_gaussians_own():
@@ -147,13 +251,45 @@ def test_one_to_all_companions_are_present(place, key):
 
 
 def test_without_companions_the_blend_is_the_target(gallery, key):
-    batch = draw(key, gallery, max_companions=0)
-    np.testing.assert_array_equal(batch.image, batch.target)
+    assert are_isolated(draw(key, gallery, max_companions=0)).all()
+
+
+def test_share_of_isolated_scenes_is_as_asked(gallery, key):
+    assert not are_isolated(draw(key, gallery)).any()
+    scenes = draw(key, gallery, isolated_share=0.3)
+    assert are_isolated(scenes).mean() == pytest.approx(0.3, abs=0.04)
+    assert (scenes.purity[are_isolated(scenes)] == 1).all()
+
+
+def test_unselected_scenes_are_as_pure_as_first_candidates(gallery, key):
+    one, other = jax.random.split(key)
+    first = draw(one, gallery, candidates=1).purity[:, 0]
+    unselected = draw(other, gallery, unselected_share=1.0).purity[:, 0]
+    assert stats.ks_2samp(first, unselected).pvalue > 0.01
+    assert stats.ks_2samp(first, draw(other, gallery).purity[:, 0]).pvalue < 1e-6
+
+
+def test_the_three_kinds_of_scenes_share_the_batch(gallery, key):
+    scenes = draw(key, gallery, isolated_share=0.25, unselected_share=0.5)
+    assert are_isolated(scenes).mean() == pytest.approx(0.25, abs=0.04)
+    pure = [
+        np.mean(draw(key, gallery, **changes).purity[:, 0] >= 0.9)
+        for changes in ({}, {"unselected_share": 1.0})
+    ]
+    expected = 0.25 + 0.25 * pure[0] + 0.5 * pure[1]
+    assert np.mean(scenes.purity[:, 0] >= 0.9) == pytest.approx(float(expected), abs=0.05)
+
+
+def test_purity_is_that_of_blending(gallery, key):
+    scenes = draw(key, gallery)
+    for i in range(5):
+        members = np.stack([scenes.target[i], scenes.light[i] - scenes.target[i]])
+        np.testing.assert_allclose(scenes.purity[i], blending.purity(members), rtol=1e-5)
 
 
 def test_flux_is_the_targets(gallery, key):
-    batch = draw(key, gallery)
-    np.testing.assert_allclose(batch.target.sum(axis=(1, 2)), batch.flux, rtol=1e-3)
+    scenes = draw(key, gallery)
+    np.testing.assert_allclose(scenes.target.sum(axis=(1, 2)), scenes.flux, rtol=1e-3)
 
 
 def test_central_offset_is_a_uniform_pixel_and_gaussian_jitter(gallery, key):
@@ -175,8 +311,8 @@ def separations():
     """From central galaxies to their only companions [pixel]."""
     gallery, _ = gaussians(sigma=(0.8, 1.0), side=40)
     changes = {"size": 20, "max_companions": 1, "candidates": 1, "separation": (2.0, 6.0)}
-    batch = draw(jax.random.key(7), gallery, **changes)
-    return centroid(batch.image - batch.target) - centroid(batch.target)
+    scenes = draw(jax.random.key(7), gallery, **changes)
+    return centroid(scenes.light - scenes.target) - centroid(scenes.target)
 
 
 def test_separations_are_in_range_to_half_a_pixel(separations):
@@ -201,56 +337,39 @@ def test_estimated_purity_of_gaussians_is_their_purity(gallery, place, key):
         (central, *_), (shift, *_) = placement.members, placement.shift
         others = (a[1:] for a in (placement.members, placement.shift, placement.present))
         estimate = compose._estimated_purity(gallery, central, shift, *others)
-        truth = purity(windows(gallery, placement))[0]
+        truth = blending.purity(windows(gallery, placement))[0]
         np.testing.assert_allclose(estimate, truth, atol=0.01)
 
 
 def test_choice_among_candidates_makes_most_scenes_blends(gallery, key):
-    chosen = np.mean(central_purity(draw(key, gallery)) < 0.9)
-    first = np.mean(central_purity(draw(key, gallery, candidates=1)) < 0.9)
+    chosen = np.mean(draw(key, gallery).purity[:, 0] < 0.9)
+    first = np.mean(draw(key, gallery, candidates=1).purity[:, 0] < 0.9)
     assert chosen > 0.9
     assert chosen > first
 
 
-def test_noise_is_the_backgrounds_and_the_lights(gallery, key):
-    scene = draw(key, gallery).image
-    noise = np.asarray(draw(key, gallery, NOISY).image - scene)
-    sigma = np.sqrt(NOISY["variance"] + scene / NOISY["gain"])
-    bright = np.asarray(scene) > 4
-    assert stats.kstest((noise / sigma)[bright][::10], "norm").pvalue > 0.001
-    np.testing.assert_allclose(np.std((noise / sigma)[bright]), 1, atol=0.01)
-    np.testing.assert_allclose(np.std(noise / sigma, axis=(0, 1, 2)), 1, atol=0.01)
-
-
-def test_noise_is_independent_between_examples_and_bands(gallery, key):
-    noise = draw(key, gallery, NOISY).image - draw(key, gallery).image
-    rows = np.concatenate([noise[:2].reshape(2, -1), noise[:1, ..., 0].reshape(1, -1).repeat(2, 1)])
-    assert np.abs(np.corrcoef(rows[:2]))[0, 1] < 0.2
-    assert np.abs(np.corrcoef(noise.reshape(-1, 2).T))[0, 1] < 0.01
-
-
-def test_variance_is_the_backgrounds_alone(gallery, key):
-    variance = draw(key, gallery, NOISY).variance
-    assert variance.shape == (2048, 16, 16, 2)
-    np.testing.assert_array_equal(variance, np.broadcast_to(NOISY["variance"], variance.shape))
-
-
-def test_truth_does_not_reach_the_encoder(gallery, key):
-    vae = model.VAE(3, (4,), 8, (8,), 16, 2)
-    batch = draw(key, gallery, NOISY, batch_size=8)
-    params = jax.jit(vae.init)(key, batch.image, batch.variance, key)
-    encode = jax.jit(lambda b: vae.apply(params, b.image, b.variance, method="encode"))
-    shuffled = batch._replace(target=batch.target[::-1], flux=batch.flux[::-1])
-    jax.tree.map(np.testing.assert_array_equal, encode(batch), encode(shuffled))
-
-
-def test_same_key_same_batch(gallery, key):
-    jax.tree.map(
-        np.testing.assert_array_equal, draw(key, gallery, NOISY), draw(key, gallery, NOISY)
-    )
+def test_same_key_same_scenes(gallery, key):
+    jax.tree.map(np.testing.assert_array_equal, draw(key, gallery), draw(key, gallery))
 
 
 def test_steps_differ(gallery, key):
-    first, second = (draw(jax.random.fold_in(key, i), gallery, NOISY) for i in range(2))
-    for name in ("image", "target", "flux"):
+    first, second = (draw(jax.random.fold_in(key, i), gallery) for i in range(2))
+    for name in ("light", "target", "flux"):
         assert not np.array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_psf_is_told_as_turned_as_the_scene_is(key):
+    """Stars of an elliptical PSF: what the network is told of it is what the stars show."""
+    y, x = np.indices((33, 33)) - 16
+    star = np.exp(-(x**2 / 4 + y**2 + x * y / 2) / 2)[..., None].repeat(4, axis=-1)
+    star = np.moveaxis(star / star.sum(axis=(0, 1)), -1, 0)[..., None].astype(np.float32)
+    arrays = star, np.zeros((4, 2), np.float32), np.ones((4, 1), np.float32)
+    psf = star[:1, 9:24, 9:24]
+    gallery, n_central = make_gallery(*arrays, np.arange(4) < 2, psf)
+    options = {"n_central": n_central, "batch_size": 64, "size": 15, "max_companions": 0}
+    scenes = draw(key, gallery, **options)
+    brightest = np.asarray(scenes.target).reshape(64, -1).argmax(axis=1)
+    centred = np.all(np.divmod(brightest, 15) == np.array([[7], [7]]), axis=0)
+    shown = psf_features(scenes.target[centred])
+    assert len(np.unique(np.round(shown[:, 4:], 2), axis=0)) == 4
+    np.testing.assert_allclose(scenes.psf[centred], shown, atol=0.02)

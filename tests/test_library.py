@@ -15,9 +15,13 @@ def galaxies(n):
     return Galaxies(*light, *radii, *rng.uniform(0.3, 1, (2, n)), *rng.uniform(0, 180, (2, n)))
 
 
-def render(n, seed=(7, 0), processes=1):
-    axis = np.exp(-0.5 * (np.arange(-20, 21) * 0.05 / 0.1) ** 2)
-    psfs = (make_psf(np.outer(axis, axis), 0.05),)
+def gaussian_psf(sigma):
+    axis = np.exp(-0.5 * (np.arange(-20, 21) * 0.05 / sigma) ** 2)
+    return (make_psf(np.outer(axis, axis), 0.05),)
+
+
+def render(n, seed=(7, 0), processes=1, sigmas=(0.1,)):
+    psfs = [gaussian_psf(sigma) for sigma in sigmas]
     ids, central = np.arange(n) + 100, np.arange(n) % 2 == 0
     options = {"seed": seed, "psfs": psfs, "size": SIDE, "pixel_scale": 0.1}
     return render_library(
@@ -96,3 +100,26 @@ def test_angles_are_those_on_the_stamps(library):
 def test_ids_and_flags_are_kept(library):
     np.testing.assert_array_equal(library.central, np.arange(70) % 2 == 0)
     np.testing.assert_array_equal(library.id, np.arange(70) + 100)
+
+
+def test_psfs_are_used_by_turns_whatever_the_processes():
+    sigmas = (0.08, 0.12, 0.16)
+    several = render(80, sigmas=sigmas)
+    assert_same(several, render(80, sigmas=sigmas, processes=2))
+    for turn, sigma in enumerate(sigmas):
+        alone = render(80, sigmas=(sigma,))
+        np.testing.assert_array_equal(several.stamps[turn::3], alone.stamps[turn::3])
+        assert (several.stamps[turn - 1 :: 3][:26] != alone.stamps[turn - 1 :: 3][:26]).any()
+
+
+def test_star_is_the_psf_of_its_turn_at_its_phase():
+    psfs = [gaussian_psf(sigma) for sigma in (0.08, 0.16)]
+    zeros, ones = np.zeros((3, 6)), np.ones((3, 6))
+    stars = Galaxies(zeros[0, :, None], ones[0, :, None], *zeros[:2], *ones[:2], *zeros[:2])
+    options = {"seed": (2,), "psfs": psfs, "size": SIDE, "pixel_scale": 0.1}
+    library = render_library(stars, -np.arange(6), ones[0] > 0, **options)
+    axis = (np.arange(SIDE) - SIDE // 2) * 0.1
+    for i, (dy, dx) in enumerate(0.1 * library.phase):
+        profile = [np.exp(-0.5 * ((axis - d) / (0.08, 0.16)[i % 2]) ** 2) for d in (dy, dx)]
+        wanted = np.outer(*profile) / np.outer(*profile).sum()
+        np.testing.assert_allclose(library.stamps[i, ..., 0], wanted, atol=0.01 * wanted.max())

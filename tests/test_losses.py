@@ -2,14 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from vaedeblend import losses
 from vaedeblend.model import Posterior
 
 SHAPE = (3, 8, 8, 2)
-BACKGROUND = np.array([400.0, 90.0])
-GAIN = np.array([2.0, 4.0])
+BACKGROUND = np.tile([400.0, 90.0], (3, 1, 1, 1))
+GAIN = np.tile([2.0, 4.0], (3, 1, 1, 1))
 
 
 def under_jit(name, *args):
@@ -25,7 +25,7 @@ def weight(rng):
 
 @pytest.fixture
 def posterior(rng):
-    return Posterior(*(rng.uniform(-1, 1, (3, n)) for n in (4, 4, 2, 2)))
+    return Posterior(*(rng.uniform(-1, 1, (3, n)) for n in (4, 4, 2, 2, 2)))
 
 
 @pytest.fixture
@@ -82,6 +82,47 @@ def test_flux_is_scipys_without_its_constant(rng, posterior):
     np.testing.assert_allclose(under_jit("flux_nll", posterior, flux), expected, rtol=1e-4)
 
 
+def test_latent_is_scipys_without_its_constant(rng, posterior):
+    z = rng.normal(size=(3, 4))
+    norm = stats.norm(posterior.mean, np.exp(posterior.log_std))
+    expected = -np.sum(norm.logpdf(z) + np.log(2 * np.pi) / 2, axis=-1)
+    np.testing.assert_allclose(under_jit("latent_nll", posterior, z), expected, rtol=1e-4)
+
+
+def test_purity_is_the_cross_entropy(rng, posterior):
+    truth, estimate = rng.uniform(0, 1, (3, 2)), special.expit(posterior.purity_logit)
+    entropy = truth * np.log(estimate) + (1 - truth) * np.log(1 - estimate)
+    actual = under_jit("purity_nll", posterior, truth)
+    np.testing.assert_allclose(actual, -entropy.sum(axis=-1), rtol=1e-5)
+
+
+def test_purity_costs_least_where_it_is_the_mean_of_the_truths(posterior):
+    truths = jnp.array([[0.2, 0.5], [0.9, 1.0], [1.0, 0.6]])
+
+    def loss(logit):
+        each = jnp.broadcast_to(logit, (3, 2))
+        return losses.purity_nll(posterior._replace(purity_logit=each), truths).mean()
+
+    best = jnp.asarray(special.logit(truths.mean(axis=0)))
+    np.testing.assert_allclose(jax.grad(loss)(best), 0, atol=1e-6)
+
+
+def test_certain_purities_cost_nothing_and_wrong_ones_are_finite(posterior):
+    sure = posterior._replace(purity_logit=np.full((3, 2), 100.0))
+    np.testing.assert_allclose(under_jit("purity_nll", sure, np.ones((3, 2))), 0)
+    np.testing.assert_allclose(under_jit("purity_nll", sure, np.zeros((3, 2))), 200)
+
+
+def test_free_bits_are_the_least_that_each_dimension_costs():
+    mean = np.array([[0.0, 0.1, 2.0, 3.0]])
+    posterior = Posterior(*(jnp.asarray(a) for a in (mean, *np.zeros((4, 1, 4)))))
+    each = mean[0] ** 2 / 2
+    for free in (0.0, 0.5, 3.0):
+        expected = np.maximum(each, free).sum()
+        actual = losses.kl_divergence(posterior, free)
+        np.testing.assert_allclose(actual, [expected], rtol=1e-5)
+
+
 def test_perfect_model_costs_nothing(counts, weight):
     perfect = light(counts[0])
     gaussian = under_jit("gaussian_nll", perfect, perfect, np.ones(SHAPE), weight)
@@ -92,7 +133,7 @@ def test_perfect_model_costs_nothing(counts, weight):
 
 def test_prior_has_no_divergence():
     zeros = np.zeros((3, 4))
-    prior = Posterior(zeros, zeros, zeros, zeros)
+    prior = Posterior(zeros, zeros, zeros, zeros, zeros)
     np.testing.assert_array_equal(under_jit("kl_divergence", prior), np.zeros(3))
 
 

@@ -1,8 +1,19 @@
 import numpy as np
 import pytest
+from astropy.io import fits
+from scipy.interpolate import RectBivariateSpline
+from scipy.stats import kstest
 
 from vaedeblend.psf import make_psf
-from vaedeblend.render import Galaxies, add_noise, make_draw, survey_psfs
+from vaedeblend.render import (
+    Galaxies,
+    add_noise,
+    make_draw,
+    native_psf,
+    optical_psf,
+    psf_family,
+    survey_psfs,
+)
 from vaedeblend.survey import Survey, make_survey
 
 SCALE = 0.1
@@ -146,3 +157,93 @@ def test_noise_follows_each_band_s_depth(rng):
     survey = make_survey({"deep": {"n_exposures": 16}, "shallow": {"read_noise": 9.0}}, SCALE)
     variance = noise_variance(0.0, survey, rng)[1]
     np.testing.assert_allclose(variance, survey.variance, rtol=0.015)
+
+
+def family(survey, n=24, *, fwhm=(0.15, 0.25), default_share=0.25, seed=(3, 1)):
+    options = {"fwhm": fwhm, "default_share": default_share, "stamp_size": 64, "seed": seed}
+    return psf_family(survey, n, **options)
+
+
+def width(psf):
+    """FWHM [arcsec]: of the circle whose area is that above half the maximum."""
+    spline = RectBivariateSpline(*2 * [np.arange(psf.image.shape[0])], psf.image)
+    pixels = np.arange(-0.4, 0.4, 0.002) / psf.pixel_scale + psf.image.shape[0] // 2
+    fine = spline(pixels, pixels)
+    return 2 * np.sqrt((fine > fine.max() / 2).sum() / np.pi) * 0.002
+
+
+POINTLIKE = Survey(pixel_scale=1e-3)
+"""A survey without pixel response."""
+
+
+@pytest.fixture(scope="module")
+def widths():
+    return np.array([width(psfs[0]) for psfs in family(POINTLIKE, 64)])
+
+
+def test_family_begins_with_the_survey_s_own():
+    psfs = family(Survey(), 8)
+    (own,) = survey_psfs(Survey(), 64)
+    for (psf,) in psfs[:2]:
+        np.testing.assert_array_equal(psf.image, own.image)
+    assert all((psf.image != own.image).any() for (psf,) in psfs[2:])
+
+
+@pytest.mark.parametrize(("n", "share", "own"), [(1, 0.5, 1), (5, 0.0, 1), (4, 1.0, 4)])
+def test_family_has_at_least_one_of_the_survey_s_own(n, share, own):
+    first, *others = family(Survey(), n, default_share=share)
+    assert sum(np.array_equal(first[0].image, psf.image) for (psf,) in others) == own - 1
+    assert len(others) == n - 1
+
+
+def test_widths_of_the_family_are_uniform_in_logarithm(widths):
+    np.testing.assert_allclose(widths[:16], 0.1448, atol=0.001)
+    assert widths[16:].min() > 0.149 and widths[16:].max() < 0.251
+    share = np.log(widths[16:] / 0.15) / np.log(0.25 / 0.15)
+    assert kstest(share, "uniform").pvalue > 0.01
+
+
+def test_widths_begin_where_the_optics_end():
+    found = [width(psfs[0]) for psfs in family(POINTLIKE, 24, fwhm=(0.05, 0.15))[6:]]
+    assert 0.117 < min(found) < 0.125
+    assert 0.13 < max(found) < 0.151
+
+
+def test_family_is_normalised_centred_and_slightly_elliptical():
+    shears = []
+    for (psf,) in family(Survey(), 40)[10:]:
+        image = native_psf(psf, SCALE, 31)
+        assert psf.image.sum() == pytest.approx(1)
+        assert image.sum() == pytest.approx(1)
+        centre = np.where(psf.image > 0.05 * psf.image.max(), psf.image, 0)
+        _, centroid, (yy, xx, xy) = moments(centre)
+        np.testing.assert_allclose(centroid, 0, atol=0.1)
+        shears.append([(xx - yy) / (xx + yy) / 2, xy / (xx + yy)])
+    assert 0.008 < np.std(shears) < 0.03
+
+
+def test_variants_depend_on_seed_and_index_alone():
+    one, more = family(Survey(), 4), family(Survey(), 5, default_share=0.2)
+    np.testing.assert_array_equal(one[3][0].image, more[3][0].image)
+    assert (family(Survey(), 4, seed=(3, 2))[3][0].image != one[3][0].image).any()
+
+
+def test_family_of_an_image_is_the_image_blurred(tmp_path):
+    optical = optical_psf(Survey().bands[0], SCALE)
+    header = fits.Header({"PIXSCALE": optical.pixel_scale})
+    fits.writeto(tmp_path / "psf.fits", optical.image, header)
+    survey = make_survey({"red": {"psf": str(tmp_path / "psf.fits")}}, SCALE)
+    first, *others = family(survey, 8, fwhm=(0.22, 0.28), default_share=0.0)
+    np.testing.assert_allclose(first[0].image, optical.image)
+    found = [width(psf) for (psf,) in others]
+    assert width(optical) < 0.2 < 0.218 < min(found) < max(found) < 0.282
+    assert all(psf.image.shape == optical.image.shape for (psf,) in others)
+
+
+def test_bands_of_a_variant_are_blurred_apart():
+    survey = make_survey({"blue": {"wavelength": 500.0}, "red": {"wavelength": 720.0}}, 1e-3)
+    pairs = family(survey, 6, default_share=0.0)[1:]
+    found = np.array([[width(psf) for psf in pair] for pair in pairs])
+    assert found.shape == (5, 2)
+    assert (found > 0.149).all() and (found < 0.251).all()
+    assert (abs(found[:, 0] - found[:, 1]) > 0.002).any()

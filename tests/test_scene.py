@@ -24,7 +24,7 @@ def library():
     light = rng.uniform(0.1, 1, (2, N, 1))
     radii = np.full(N, 0.02), rng.uniform(0.05, 0.35, N)
     galaxies = Galaxies(*light, *radii, *rng.uniform(0.3, 1, (2, N)), *rng.uniform(0, 180, (2, N)))
-    options = {"seed": (1, 2), "psfs": psfs(), "size": SIDE, "pixel_scale": 0.1}
+    options = {"seed": (1, 2), "psfs": (psfs(),), "size": SIDE, "pixel_scale": 0.1}
     return render_library(galaxies, np.arange(N), np.arange(N) < N // 2, **options)
 
 
@@ -33,13 +33,9 @@ def blended(library, seed, **options):
     return scene.draw_blended(library, np.random.default_rng(seed), **wanted | options)
 
 
-def neighbours(library, seed, separation=(3.0, 15.0), max_companions=3):
-    return scene.draw_neighbours(
-        library,
-        np.random.default_rng(seed),
-        max_companions=max_companions,
-        separation=separation,
-    )
+def neighbours(library, seed, separation=(3.0, 15.0), **options):
+    options = {"max_companions": 3, "separation": separation} | options
+    return scene.draw_neighbours(library, np.random.default_rng(seed), **options)
 
 
 def distances(library, drawn):
@@ -86,6 +82,15 @@ def test_companions_number_one_to_the_most_allowed(library):
     numbers = [len(neighbours(library, seed).members) - 1 for seed in range(300)]
     assert (np.bincount(numbers, minlength=4)[1:] > 70).all()
     assert set(numbers) == {1, 2, 3}
+
+
+def test_companions_may_number_none(library):
+    drawn = [neighbours(library, seed, min_companions=0) for seed in range(400)]
+    numbers = np.bincount([len(each.members) - 1 for each in drawn], minlength=4)
+    assert numbers.sum() == 400 and len(numbers) == 4
+    assert (numbers > 70).all()
+    alone = next(each for each in drawn if len(each.members) == 1)
+    assert scene.compose(library, alone, SIZE).shape == (1, SIZE, SIZE, 1)
 
 
 def test_separations_are_in_range_and_uniform_in_area():
@@ -153,3 +158,51 @@ def test_stratified_pair_is_in_its_cell(library, cells):
 def test_cell_that_cannot_be_filled_gives_none(library):
     invisible = STRATIFIED | {"rms": np.array([1e6])}
     assert scene.draw_stratified(library, np.random.default_rng(0), (2, 2), **invisible) is None
+
+
+SHEET = 96
+
+
+def field(library, seed, density=0.005, entries=range(N)):
+    rng = np.random.default_rng(seed)
+    return scene.draw_field(library, rng, np.array(entries), size=SHEET, density=density)
+
+
+def test_sources_of_a_field_fill_it_and_all_around_it(library):
+    drawn = [field(library, seed) for seed in range(30)]
+    shifts = np.concatenate([each.shift for each in drawn])
+    half = (SHEET + SIDE) / 2
+    assert abs(shifts).max() == half - 1
+    for axis in shifts.T:
+        assert kstest((axis + half) / (2 * half), "uniform").pvalue > 0.01
+    wanted = 30 * 0.005 * (2 * half - 1) ** 2
+    assert abs(len(shifts) - wanted) < 4 * np.sqrt(wanted)
+    counts = [len(each.members) for each in drawn]
+    assert 0.3 < np.var(counts) / np.mean(counts) < 2.5
+
+
+def test_field_takes_the_entries_it_is_given(library):
+    members = field(library, 0, entries=np.arange(3, N, 8)).members
+    assert set(members) == {3, 11, 19, 27, 35}
+
+
+def test_field_is_the_light_of_its_sources_in_their_places(library):
+    drawn = scene.Scene(
+        np.array([4, 9, 20, 31]),
+        np.array([(0, 0), (30, -47), (-52, 3), (79, 79)]),
+        np.array([1.0, 2.5, 1.0, 1.0]),
+    )
+    sheet = scene.compose_field(library, drawn, SHEET)
+    wanted = direct(library, drawn, SHEET)
+    assert wanted[2].sum() > 0  # of a source outside
+    np.testing.assert_allclose(sheet, wanted.sum(axis=0), atol=2e-5 * wanted.max())
+    assert sheet[0, 40:60].max() > 1e-3 * sheet.max()
+
+
+def test_field_without_sources_is_dark(library):
+    assert not scene.compose_field(library, field(library, 0, density=0.0), SHEET).any()
+
+
+def test_field_whose_centre_is_none_of_the_stamps_is_refused(library):
+    with pytest.raises(scene.SceneError, match="97 pixels, stamps of 64"):
+        scene.compose_field(library, field(library, 0), 97)

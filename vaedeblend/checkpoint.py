@@ -39,7 +39,7 @@ def restore(manager: ocp.CheckpointManager, like):
 
 
 def load_params(directory: str | Path) -> dict:
-    """Parameters of the latest checkpoint in a directory, as host arrays.
+    """Averaged parameters of the latest checkpoint in a directory, as host arrays.
 
     Raises:
         CheckpointError: There is none, or it is damaged.
@@ -51,9 +51,22 @@ def load_params(directory: str | Path) -> dict:
         if step is None:
             raise CheckpointError(f"{directory}: holds no finished checkpoint")
         try:
-            return manager.restore(step, args=ocp.args.StandardRestore())["params"]
+            return manager.restore(step, args=ocp.args.StandardRestore())["average"]
         except Exception as error:  # as above
             raise CheckpointError(_cannot(directory, step, error)) from error
+
+
+def save_params(directory: str | Path, step: int, params: dict) -> None:
+    """Writes parameters alone, without what only a training needs, for `load_params`."""
+    with open_manager(directory) as manager:
+        save(manager, step, {"average": params})
+        manager.wait_until_finished()
+
+
+def latest_step(directory: str | Path) -> int | None:
+    """Of the checkpoints in a directory; None without any."""
+    with open_manager(directory) as manager:
+        return manager.latest_step()
 
 
 def _cannot(directory, step, error) -> str:

@@ -1,16 +1,19 @@
 """Endless training scenes, composed on the device from a library of single galaxies.
 
-The jitted training step calls `random_batch`: no example is ever seen twice. Galaxies are placed by
+The jitted training step calls `random_scenes`: no scene is ever seen twice. Galaxies are placed by
 whole-pixel shifts of stamps that hold every sub-pixel phase, and whole scenes are turned by the
 eight symmetries of the square, their PSF with them: both are exact.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vaedeblend.model import psf_features
 
 _REACH = 2
 """Pixels by which the central galaxy's jitter moves a scene's members, but for one in 10^6."""
@@ -20,7 +23,7 @@ CENTRE_JITTER = 0.3
 
 
 class Gallery(NamedTuple):
-    """A library on the device: central galaxies, then companions."""
+    """A library on the device: central galaxies, then companions; entry i has PSF i mod p."""
 
     stamps: Float[Array, "n side side band"]
     """[uJy per pixel], in half precision where they come from a dataset."""
@@ -29,19 +32,28 @@ class Gallery(NamedTuple):
     """Of the catalogue [uJy]."""
     width: Float[Array, " n"]
     """Sigma of the Gaussian of the same flux and the same summed square [pixel]."""
+    psf: Float[Array, "p feature"]
+    """`model.psf_features` of the PSFs."""
+    fields: Float[Array, "sheet field field band"]
+    """Sheets of sky that no galaxy was chosen for; sheet i has PSF i mod p. There may be none."""
 
 
-class Batch(NamedTuple):
-    """What a network is shown (image, variance) and what its loss may know besides."""
+class Scenes(NamedTuple):
+    """A batch of scenes without noise, and what is true of them."""
 
-    image: Float[Array, "batch height width band"]
-    """Noisy scene [uJy per pixel]."""
-    variance: Float[Array, "batch height width band"]
-    """Of the background alone [uJy2]."""
+    light: Float[Array, "batch height width band"]
+    """[uJy per pixel], as is `target`."""
     target: Float[Array, "batch height width band"]
-    """The central galaxy alone, noise-free [uJy per pixel]."""
+    """The central galaxy alone."""
     flux: Float[Array, "batch band"]
     """Of the central galaxy [uJy]: the catalogue's total, of which a stamp holds a part."""
+    psf: Float[Array, "batch feature"]
+
+    @property
+    def purity(self) -> Float[Array, "batch band"]:
+        """Of the central galaxy; see `blending.purity`."""
+        own = jnp.einsum("nhwb,nhwb->nb", self.target, self.target)
+        return own / jnp.einsum("nhwb,nhwb->nb", self.target, self.light)
 
 
 class Placement(NamedTuple):
@@ -50,32 +62,56 @@ class Placement(NamedTuple):
     members: Int[Array, " member"]
     shift: Int[Array, "member 2"]
     present: Bool[Array, " member"]
+    psf: Int[Array, ""]
 
 
-def make_gallery(stamps, phase, flux, central) -> tuple[Gallery, int]:
-    """A gallery and its number of central galaxies, from arrays of a library in any order."""
-    order = np.argsort(~np.asarray(central), kind="stable")
+def make_gallery(stamps, phase, flux, central, psf, fields=None) -> tuple[Gallery, int]:
+    """A gallery and its number of central galaxies.
+
+    Args:
+        stamps: Of a library's entries (n, side, side, band).
+        phase: See `library.Library`.
+        flux: (n, band) [uJy].
+        central: Which entries are central galaxies; each kind goes through the PSFs in turn.
+        psf: The p PSFs in that order (p, height, width, band).
+        fields: Sheets of sky (sheet, side, side, band), or None.
+
+    Raises:
+        ValueError: The central galaxies, the companions or the sheets are no multiple of p.
+    """
+    central = np.asarray(central)
+    counts = {"central galaxies": central.sum(), "companions": (~central).sum()}
+    counts["sheets"] = 0 if fields is None else len(fields)
+    for name, n in counts.items():
+        if n % len(psf):
+            raise ValueError(f"gallery has {n} {name}; wanted a multiple of its {len(psf)} PSFs")
+    if fields is None:
+        fields = np.zeros((0, 1, 1, stamps.shape[-1]), np.float16)
+    order = np.argsort(~central, kind="stable")
     stamps, phase, flux = (np.asarray(a)[order] for a in (stamps, phase, flux))
     square = np.array([np.sum(np.square(stamp[..., 0], dtype=np.float32)) for stamp in stamps])
     width = np.abs(flux[:, 0]) / np.sqrt(4 * np.pi * square)
-    return Gallery(*map(jnp.asarray, (stamps, phase, flux, width))), int(np.sum(central))
+    features = psf_features(jnp.asarray(psf, jnp.float32))
+    arrays = (stamps, phase, flux, width, features, fields)
+    return Gallery(*map(jnp.asarray, arrays)), int(np.sum(central))
 
 
-def random_batch(
+def random_scenes(
     key: PRNGKeyArray,
     gallery: Gallery,
     *,
     n_central: int,
     batch_size: int,
     size: int,
-    variance: Float[Array, " band"],
-    gain: Float[Array, " band"],
     max_companions: int,
     separation: tuple[float, float],
     max_purity: float,
     candidates: int,
-) -> Batch:
-    """Composes a batch of noisy scenes.
+    isolated_share: float = 0.0,
+    unselected_share: float = 0.0,
+    field_share: float = 0.0,
+) -> Scenes:
+    """Composes a batch of scenes without noise.
 
     Args:
         key: Of the batch.
@@ -83,17 +119,19 @@ def random_batch(
         n_central: Central galaxies in the gallery.
         batch_size: Examples in the batch.
         size: Of the scenes [pixel].
-        variance: Of the background [uJy2].
-        gain: Electrons per uJy.
         max_companions: 0 for isolated galaxies; otherwise there are 1 to this many.
         separation: Range of companions' distances [pixel], uniform in area before each is rounded
             to the nearest position that its phase allows.
-        max_purity: Of these many candidates the first of lower estimated central purity is taken,
+        max_purity: Of several candidates the first of lower estimated central purity is taken,
             or the last: most scenes are true blends, and some are not.
         candidates: Candidates per scene.
+        isolated_share: Of scenes that have no companion all the same.
+        unselected_share: Of scenes whose first candidate is taken, whatever its purity.
+        field_share: Of scenes that have a window of the gallery's sheets behind them.
 
     Raises:
-        ValueError: The gallery's stamps are too small for companions at that separation.
+        ValueError: The gallery's stamps are too small for companions at that separation, or it
+            has no sheets where some are wanted.
     """
     margin = (gallery.stamps.shape[1] - size) // 2
     reach = (separation[1] if max_companions else 0) + _REACH
@@ -101,21 +139,28 @@ def random_batch(
         raise ValueError(
             f"gallery stamps leave a margin of {margin} pixels round a scene; wanted {reach}"
         )
-    place_key, turn_key, noise_key = jax.random.split(key, 3)
+    if field_share and not len(gallery.fields):
+        raise ValueError(f"field_share is {field_share}, but the gallery has no sheets of sky")
+    draw = functools.partial(
+        _place,
+        gallery=gallery,
+        n_central=n_central,
+        max_companions=max_companions,
+        separation=separation,
+        max_purity=max_purity,
+        candidates=candidates,
+        shares=(isolated_share, unselected_share),
+    )
 
-    def one(key, element):
-        placement = _place(
-            key, gallery, n_central, max_companions, separation, max_purity, candidates
-        )
+    def one(key):
+        place_key, turn_key, field_key = jax.random.split(key, 3)
+        placement, element = draw(place_key), jax.random.randint(turn_key, (), 0, 8)
         scene, target = _scene_and_target(gallery, placement, element, size)
-        return scene, target, gallery.flux[placement.members[0]]
+        if field_share:
+            scene += _sky(field_key, gallery, placement.psf, element, size, field_share)
+        return Scenes(scene, target, gallery.flux[placement.members[0]], gallery.psf[placement.psf])
 
-    place_keys = jax.random.split(place_key, batch_size)
-    elements = jax.random.randint(turn_key, (batch_size,), 0, 8)
-    scene, target, flux = jax.vmap(one)(place_keys, elements)
-    sigma = jnp.sqrt(variance + jnp.maximum(scene, 0.0) / gain)
-    image = scene + sigma * jax.random.normal(noise_key, scene.shape)
-    return Batch(image, jnp.broadcast_to(variance, image.shape), target, flux)
+    return jax.vmap(one)(jax.random.split(key, batch_size))
 
 
 def apply_symmetry(
@@ -127,33 +172,44 @@ def apply_symmetry(
     return jnp.where(element & 4, jnp.flip(images, -2), images)
 
 
-def _place(key, gallery, n_central, max_companions, separation, max_purity, candidates):
-    central_key, jitter_key, key = jax.random.split(key, 3)
-    central = jax.random.randint(central_key, (1,), 0, n_central)
+def _place(
+    key, gallery, n_central, max_companions, separation, max_purity, candidates, shares
+) -> Placement:
+    n_psf = len(gallery.psf)
+    psf_key, central_key, jitter_key, kind_key, key = jax.random.split(key, 5)
+    psf = jax.random.randint(psf_key, (), 0, n_psf)
+    central = psf + n_psf * jax.random.randint(central_key, (1,), 0, n_central // n_psf)
     phase = gallery.phase[central[0]]
     # Uniform within a pixel plus Gaussian: of all offsets with this phase, one drawn by its odds.
     jitter = CENTRE_JITTER * jax.random.normal(jitter_key, (2,))
     shift = jnp.rint(jitter - phase).astype(int)[None]
     if not max_companions:
-        return Placement(central, shift, jnp.ones(1, bool))
+        return Placement(central, shift, jnp.ones(1, bool), psf)
 
     def candidate(key):
-        return _companions(key, gallery, n_central, shift[0] + phase, max_companions, separation)
+        return _companions(
+            key, gallery, n_central, psf, shift[0] + phase, max_companions, separation
+        )
 
     members, shifts, present = jax.vmap(candidate)(jax.random.split(key, candidates))
     estimate = _estimated_purity(gallery, central[0], shift[0], members, shifts, present)
-    chosen = jnp.argmax((estimate < max_purity).at[-1].set(True))
+    kind, (isolated, unselected) = jax.random.uniform(kind_key), shares
+    limit = jnp.where(kind < isolated + unselected, jnp.inf, max_purity)
+    chosen = jnp.argmax((estimate < limit).at[-1].set(True))
     return Placement(
         jnp.concatenate([central, members[chosen]]),
         jnp.concatenate([shift, shifts[chosen]]),
-        jnp.concatenate([jnp.ones(1, bool), present[chosen]]),
+        jnp.concatenate([jnp.ones(1, bool), present[chosen] & (kind >= isolated)]),
+        psf,
     )
 
 
-def _companions(key, gallery, n_central, centre, n, separation):
+def _companions(key, gallery, n_central, psf, centre, n, separation):
     """One candidate's companions: entries, whole-pixel shifts, and which of the n are there."""
     member_key, count_key, radius_key, angle_key = jax.random.split(key, 4)
-    members = jax.random.randint(member_key, (n,), n_central, gallery.phase.shape[0])
+    n_psf, n_other = len(gallery.psf), len(gallery.phase) - n_central
+    drawn = jax.random.randint(member_key, (n,), 0, n_other // n_psf)
+    members = n_central + psf + n_psf * drawn
     present = jnp.arange(n) < jax.random.randint(count_key, (), 1, n + 1)
     low, high = separation
     radius = jnp.sqrt(jax.random.uniform(radius_key, (n, 1), minval=low**2, maxval=high**2))
@@ -192,3 +248,15 @@ def _scene_and_target(gallery, placement, element, size):
     companions = placement.members[1:], start[1:], placement.present[1:]
     scene, _ = jax.lax.scan(add, target, companions)
     return scene, target
+
+
+def _sky(key, gallery, psf, element, size, share):
+    """A window of one of the PSF's sheets at a random place, or nothing."""
+    sheet_key, corner_key, here_key = jax.random.split(key, 3)
+    n_psf, side = len(gallery.psf), gallery.fields.shape[1]
+    sheet = psf + n_psf * jax.random.randint(sheet_key, (), 0, len(gallery.fields) // n_psf)
+    corner = jax.random.randint(corner_key, (2,), 0, side - size + 1)
+    shape = (1, size, size, gallery.fields.shape[-1])
+    window = jax.lax.dynamic_slice(gallery.fields, (sheet, *corner, 0), shape)[0]
+    here = jax.random.uniform(here_key) < share
+    return here * apply_symmetry(window.astype(jnp.float32), element)

@@ -1,18 +1,28 @@
 """A trained network as a function: noisy stamps in, fluxes, errors and profiles out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from vaedeblend import checkpoint
-from vaedeblend.model import VAE
+from vaedeblend.calibration import Calibration, calibrated, read_calibration
+from vaedeblend.model import VAE, Observation, psf_features
+from vaedeblend.render import native_psf, survey_psfs
+from vaedeblend.survey import Survey, make_survey
 
 STAGES = ("isolated", "blended")
+WEIGHTS = Path(__file__).parent / "weights"
+"""Workdirs that are shipped with the package, by name."""
+
+PSF_SIZE = 31
+"""Side of the PSF image from which a network is told the PSF [pixel]."""
 
 
 class WorkdirError(ValueError):
@@ -30,18 +40,51 @@ class Deblended(NamedTuple):
     """Its light alone, noise-free: flux times the profile at the latent's mean."""
     latent_mean: Float[Array, "batch latent"]
     latent_std: Float[Array, "batch latent"]
+    purity: Float[Array, "batch band"]
+    """Estimate of the share of the light under the galaxy's profile that is its own."""
 
 
-Deblend = Callable[[Array, Array], Deblended]
+Deblend = Callable[..., Deblended]
+"""`(image, variance, mask=None, psf=None, gain=None) -> Deblended`; see `make_deblend`."""
 
 
-def make_deblend(model: VAE, params: dict) -> Deblend:
-    """The jitted function `(image, variance) -> Deblended` on (batch, height, width, band)."""
+def make_deblend(
+    model: VAE,
+    params: dict,
+    *,
+    psf: Float[np.ndarray, "side side band"],
+    calibration: Calibration | None = None,
+) -> Deblend:
+    """The jitted function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
+
+    Its arguments:
+        image: (batch, height, width, band), background subtracted, in any unit of flux, the galaxy
+            to be measured within a pixel or so of the centre.
+        variance: The same shape, of the background alone, in that unit squared; infinite where a
+            pixel is to be ignored.
+        mask: The same shape, or without the band axis; True where a pixel is to be ignored.
+        psf: (height, width, band), effective, of odd size, centred, unit sum; by default the one
+            trained for.
+        gain: Electrons per image unit, a number or (band,) or (batch, band). Without it the light's
+            own Poisson noise is left out, and the errors are the background's alone.
+
+    A stamp without a single valid pixel comes back as NaN.
+
+    Args:
+        model: The VAE.
+        params: Its parameters.
+        psf: The PSF where none is given.
+        calibration: Of the flux's posterior, from validation galaxies.
+    """
+    default = jnp.asarray(psf)
 
     @jax.jit
-    def deblend(image, variance) -> Deblended:
-        posterior = model.apply({"params": params}, image, variance, method="encode")
-        profile = model.apply({"params": params}, posterior.mean, method="decode")
+    def deblend(image, variance, mask=None, psf=None, gain=None) -> Deblended:
+        observation = _observation(image, variance, mask, default if psf is None else psf, gain)
+        posterior = model.apply({"params": params}, observation, method="encode")
+        if calibration is not None:
+            posterior = calibrated(calibration, posterior, observation)
+        profile = model.apply({"params": params}, posterior.mean, observation.psf, method="decode")
         flux = jnp.exp(posterior.log_flux)
         return Deblended(
             flux,
@@ -49,27 +92,65 @@ def make_deblend(model: VAE, params: dict) -> Deblend:
             flux[:, None, None] * profile,
             posterior.mean,
             jnp.exp(posterior.log_std),
+            jax.nn.sigmoid(posterior.purity_logit),
         )
 
     return deblend
 
 
-def load_deblender(workdir: str | Path, stage: str = "blended") -> Deblend:
-    """The deblender that a training left in its working directory.
+def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deblend:
+    """The deblender that a training left in its working directory, or one that is shipped.
 
     Args:
-        workdir: Of `train.py`.
+        name_or_workdir: Of shipped weights ('euclid_vis'), or a workdir of `train.py`.
         stage: isolated (VAE I) or blended (VAE II).
 
     Raises:
         WorkdirError: There is no config.json, or it names no such stage.
         CheckpointError: The stage has no checkpoint, or a damaged one.
     """
+    workdir = find_workdir(name_or_workdir)
     config = read_config(workdir)
     if stage not in config["stages"]:
         raise WorkdirError(f"{workdir}: no stage {stage!r}; wanted one of {list(config['stages'])}")
-    params = checkpoint.load_params(Path(workdir) / stage / "checkpoints")
-    return make_deblend(VAE(**config["model"], bands=len(config["survey"]["bands"])), params)
+    params = checkpoint.load_params(workdir / stage / "checkpoints")
+    survey = make_survey(**config["survey"])
+    return make_deblend(
+        VAE(**config["model"], bands=len(survey.bands)),
+        params,
+        psf=default_psf(survey),
+        calibration=read_calibration(workdir / stage / "calibration.json"),
+    )
+
+
+def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> None:
+    """Writes into a folder what `load_deblender` needs of a finished training, and no more.
+
+    Raises:
+        WorkdirError: Not the workdir of a training.
+        CheckpointError: The stage has no checkpoint, or a damaged one.
+    """
+    workdir, folder = Path(workdir), Path(folder)
+    config = read_config(workdir)
+    trained = workdir / stage / "checkpoints"
+    params = checkpoint.load_params(trained)
+    checkpoint.save_params(folder / stage / "checkpoints", checkpoint.latest_step(trained), params)
+    shutil.copy(workdir / stage / "calibration.json", folder / stage)
+    config["stages"] = {stage: config["stages"][stage]}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def find_workdir(name_or_workdir: str | Path) -> Path:
+    """The directory of shipped weights of that name, or the workdir itself."""
+    shipped = WEIGHTS / str(name_or_workdir)
+    return shipped if (shipped / "config.json").exists() else Path(name_or_workdir)
+
+
+def default_psf(survey: Survey) -> Float[np.ndarray, "side side band"]:
+    """The survey's effective PSF at its pixels, as networks are told of it; unit sum."""
+    scale = survey.pixel_scale.value
+    images = [native_psf(psf, scale, PSF_SIZE) for psf in survey_psfs(survey, 2 * PSF_SIZE)]
+    return np.stack(images, axis=-1).astype(np.float32)
 
 
 def read_config(workdir: str | Path) -> dict:
@@ -82,6 +163,22 @@ def read_config(workdir: str | Path) -> dict:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise WorkdirError(f"{path}: not found; wanted the workdir of a training") from error
+        names = sorted(p.name for p in WEIGHTS.glob("*") if p.is_dir())
+        raise WorkdirError(
+            f"{path}: not found; wanted the workdir of a training, or one of {names}"
+        ) from error
     except json.JSONDecodeError as error:
         raise WorkdirError(f"{path}: not valid JSON ({error})") from error
+
+
+def _observation(image, variance, mask, psf, gain) -> Observation:
+    """What the network is shown of the caller's arrays."""
+    image, variance = jnp.asarray(image), jnp.broadcast_to(variance, image.shape)
+    n, bands = image.shape[0], image.shape[-1]
+    if mask is not None:
+        mask = mask if mask.ndim == image.ndim else mask[..., None]
+        variance = jnp.where(mask, jnp.inf, variance)
+    image = jnp.where(jnp.isfinite(variance), image, 0.0)
+    gain = jnp.broadcast_to(jnp.inf if gain is None else jnp.asarray(gain), (n, bands))
+    features = psf_features(psf)
+    return Observation(image, variance, gain, jnp.tile(features, (n, 1)))

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
-from jaxtyping import Float
 
 from vaedeblend import metrics, sextractor
+from vaedeblend.bound import flux_bound
+from vaedeblend.render import survey_psfs
 from vaedeblend.simulation import KINDS, SPLITS, noisy
+from vaedeblend.summary import against, summarise_examples
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
 
-PURITY_EDGES = (0.0, 0.5, 0.8, 0.95)
-MAGNITUDE_EDGES = (23.0, 23.5, 24.0, 24.5, 25.0)
 _BATCH = 250
 _GRID_STAMPS = 500
 _UNITS = {"flux": "uJy", "flux_err": "uJy", "magnitude": "mag", "mse": "uJy2"}
@@ -45,16 +45,18 @@ def evaluate(
     survey: Survey,
     *,
     seed: int,
+    first_stage: Callable | None = None,
     program: str | None = None,
 ) -> Evaluation:
     """Deblends and measures the test scenes of each kind; errors are of the first band.
 
     Args:
-        deblend: `(image, variance) -> Deblended` by kind, isolated or blended.
+        deblend: `deblender.Deblend` by kind: isolated, blended, standard, stratified.
         test: Scenes by kind, as `dataset.load` returns them.
         training: The same of the training split: isolated ones, and those of each kind.
         survey: Whose noise is added.
         seed: Of the noise, which is the same at every call.
+        first_stage: VAE I where another network deblends: measured on the isolated scenes too.
         program: SExtractor's path, or 'sep'; by default whichever is found.
     """
     found = Evaluation({}, {}, {}, {})
@@ -68,9 +70,12 @@ def evaluate(
         measured = stamps.measure(settings, program)
         bias = isolated.bias(settings, program)
         images, table = _examples(function, stamps, measured, bias)
-        summary = _summary(table, np.random.default_rng((seed, number)))
+        summary = summarise_examples(table, np.random.default_rng((seed, number)))
         untuned = stamps.measure(sextractor.DEFAULT, program)
-        summary |= _against_default(table, untuned.flux, stamps.true)
+        summary |= against(table, untuned.flux, "sextractor_default")
+        if first_stage is not None and kind == "isolated":
+            flux = stamps.deblend(first_stage).flux[:, 0].astype(float)
+            summary |= against(table, flux, "vae_i")
         summary["sextractor_settings"] = settings._asdict()
         summary["sextractor_training_bias"] = bias - 1
         summary["program"] = measured.program
@@ -107,6 +112,22 @@ class _Stamps:
         image = self.image[..., 0]
         return sextractor.measure(image, self.rms, settings, program=program, **self.options)
 
+    def deblend(self, function: Callable):
+        """Deblended stamps as host arrays, batch by batch; the last one is filled up, then cut."""
+        parts = []
+        for start in range(0, len(self.image), _BATCH):
+            batch = self.image[start : start + _BATCH]
+            full = np.resize(batch, (_BATCH, *batch.shape[1:]))
+            variance = np.broadcast_to(self.survey.variance, full.shape)
+            result = function(full, variance, gain=self.survey.gain)
+            parts.append([np.asarray(field)[: len(batch)] for field in result])
+        return type(result)(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+    def bound(self):
+        """The Fisher bound of each stamp's flux."""
+        size = self.image.shape[1]
+        return flux_bound(self.scenes, self.survey, survey_psfs(self.survey, size), stamp_size=size)
+
     def bias(self, settings: sextractor.Settings, program) -> float:
         """Median of measured over true flux, of the stamps with a detection; 1 without any."""
         ratio = self.measure(settings, program).flux / self.true
@@ -127,23 +148,14 @@ def _search(stamps: _Stamps, program):
     return sextractor.search(image, true, stamps.rms, program=program, **stamps.options)
 
 
-def _deblend(function: Callable, image, variance: Float[np.ndarray, " band"]):
-    """Deblended stamps as host arrays, batch by batch; the last one is filled up, then cut."""
-    parts = []
-    for start in range(0, len(image), _BATCH):
-        batch = image[start : start + _BATCH]
-        full = np.resize(batch, (_BATCH, *batch.shape[1:]))
-        result = function(full, np.broadcast_to(variance, full.shape))
-        parts.append([np.asarray(field)[: len(batch)] for field in result])
-    return type(result)(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
-
-
 def _examples(function, stamps: _Stamps, measured, bias: float):
     """Images and the table of per-example results."""
     scenes, true = stamps.scenes, stamps.true
-    deblended = _deblend(function, stamps.image, stamps.survey.variance)
+    deblended, bound = stamps.deblend(function), stamps.bound()
     table = Table({name: scenes[name] for name in _LABELS})
     table["vae_flux"], table["vae_flux_err"] = deblended.flux, deblended.flux_err
+    table["vae_purity"] = deblended.purity
+    table["bound_free"], table["bound_prior"] = bound.free, bound.prior
     table["vae_error"] = metrics.relative_error(deblended.flux[:, 0].astype(float), true)
     table["sextractor_flux"] = measured.flux
     table["sextractor_flux_err"] = measured.flux_err
@@ -164,51 +176,3 @@ def _examples(function, stamps: _Stamps, measured, bias: float):
         "segmentation": measured.segmentation,
     }
     return images, table
-
-
-def _summary(table: Table, rng: np.random.Generator) -> dict:
-    column = {name: np.asarray(table[name]) for name in table.colnames}
-    ours, theirs = column["vae_error"], column["sextractor_error"]
-    corrected, found, galaxy = column["sextractor_corrected_error"], column["found"], column["id"]
-    clean = column["failure"] == "none"
-    flux, error = (column[name][:, 0].astype(float) for name in ("vae_flux", "vae_flux_err"))
-    true = column["flux"][:, 0].astype(float)
-    classes, counts = np.unique(column["failure"], return_counts=True)
-    return {
-        "n": len(table),
-        "unique_galaxies": len(np.unique(galaxy)),
-        "vae": metrics.summarise(ours),
-        "sextractor": metrics.summarise(theirs, found),
-        "sextractor_clean": metrics.summarise(theirs[clean], found[clean]),
-        "sextractor_corrected": metrics.summarise(corrected, found),
-        "vae_closer": float(np.mean(np.abs(ours) < np.abs(theirs))),
-        "vae_closer_corrected": float(np.mean(np.abs(ours) < np.abs(corrected))),
-        "vae_sigma_err": metrics.bootstrap(np.std, ours, galaxy, rng),
-        "sextractor_sigma_err": metrics.bootstrap(np.std, theirs, galaxy, rng),
-        "coverage68": metrics.coverage(flux, error, true),
-        "coverage95": metrics.coverage(flux, error, true, 1.96),
-        "median_cosine_distance": float(np.median(column["cosine_distance"])),
-        "failure_classes": dict(zip(classes.tolist(), counts.tolist(), strict=True)),
-        "by_magnitude": _by(column, "magnitude", MAGNITUDE_EDGES),
-        "by_purity": _by(column, "purity", PURITY_EDGES),
-    }
-
-
-def _against_default(table: Table, flux, true) -> dict:
-    """Statistics of SExtractor with the settings it ships with, and how often the VAE is closer."""
-    error = metrics.relative_error(flux, true)
-    return {
-        "sextractor_default": metrics.summarise(error, np.isfinite(flux)),
-        "vae_closer_default": float(np.mean(np.abs(table["vae_error"]) < np.abs(error))),
-    }
-
-
-def _by(column: dict, name: str, edges: tuple[float, ...]) -> list[dict]:
-    """Statistics of both methods in bins of a label of the first band."""
-    rows = []
-    for low, high in zip(edges, edges[1:], strict=False):
-        inside = (column[name][:, 0] >= low) & (column[name][:, 0] < high)
-        ours = metrics.summarise(column["vae_error"][inside])
-        theirs = metrics.summarise(column["sextractor_error"][inside], column["found"][inside])
-        rows.append({"low": low, "high": high, "vae": ours, "sextractor": theirs})
-    return rows

@@ -6,6 +6,7 @@ not, and the random phases make the positions of a scene's galaxies continuous a
 """
 
 import multiprocessing
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ class Library(NamedTuple):
 
 
 class _Task(NamedTuple):
+    first: int
     galaxies: Galaxies
     phase: np.ndarray
 
@@ -43,7 +45,7 @@ def render_library(
     central: Bool[np.ndarray, " n"],
     *,
     seed: tuple[int, ...],
-    psfs: tuple[Psf, ...],
+    psfs: Sequence[tuple[Psf, ...]],
     size: int,
     pixel_scale: float,
     processes: int = 1,
@@ -55,18 +57,18 @@ def render_library(
         ids: Of the catalogue.
         central: Which entries may be central galaxies.
         seed: Words of the seed; the entry's index is appended.
-        psfs: One a band.
+        psfs: By turns, one a band each: entry i is drawn with `psfs[i % len(psfs)]`.
         size: Of the stamps [pixel].
         pixel_scale: [arcsec].
         processes: That render side by side.
     """
     turned, phase = _random_poses(galaxies, len(ids), seed)
     tasks = [
-        _Task(turned.take(slice(i, i + _CHUNK)), phase[i : i + _CHUNK])
+        _Task(i, turned.take(slice(i, i + _CHUNK)), phase[i : i + _CHUNK])
         for i in range(0, len(ids), _CHUNK)
     ]
     drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale}
-    stamps = np.empty((len(ids), size, size, len(psfs)), np.float32)
+    stamps = np.empty((len(ids), size, size, len(psfs[0])), np.float32)
     for i, chunk in enumerate(_render_all(tasks, drawing, min(processes, len(tasks)))):
         stamps[i * _CHUNK : i * _CHUNK + len(chunk)] = chunk
     return Library(stamps, phase, np.asarray(central), np.asarray(ids), turned)
@@ -85,8 +87,8 @@ def _random_poses(galaxies, n, seed) -> tuple[Galaxies, Float[np.ndarray, "n 2"]
 def _render_all(tasks, drawing, processes):
     """Yields the stamps of each task, in order."""
     if processes <= 1:
-        draw = make_draw(**drawing)
-        yield from (_render(task, draw) for task in tasks)
+        draws = _make_draws(**drawing)
+        yield from (_render(task, draws) for task in tasks)
         return
     # Not fork: the parent may hold JAX's threads.
     context = multiprocessing.get_context("spawn")
@@ -94,14 +96,23 @@ def _render_all(tasks, drawing, processes):
         yield from pool.imap(_render_in_worker, tasks)
 
 
-def _render(task: _Task, draw) -> Float[np.ndarray, "n side side band"]:
-    return np.stack([draw(task.galaxies.take(i), at) for i, at in enumerate(task.phase)])
+def _make_draws(psfs, **drawing):
+    return [make_draw(each, **drawing) for each in psfs]
+
+
+def _render(task: _Task, draws) -> Float[np.ndarray, "n side side band"]:
+    turns = (draws[(task.first + i) % len(draws)] for i in range(len(task.phase)))
+    stamps = [
+        draw(task.galaxies.take(i), at)
+        for i, (draw, at) in enumerate(zip(turns, task.phase, strict=True))
+    ]
+    return np.stack(stamps)
 
 
 def _start_worker(drawing):
-    global _draw
-    _draw = make_draw(**drawing)
+    global _draws
+    _draws = _make_draws(**drawing)
 
 
 def _render_in_worker(task):
-    return _render(task, _draw)
+    return _render(task, _draws)

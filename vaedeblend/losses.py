@@ -30,8 +30,8 @@ def gaussian_nll(
 def poisson_nll(
     data: Float[Array, "batch height width band"],
     model: Float[Array, "batch height width band"],
-    background: Float[Array, " band"],
-    gain: Float[Array, " band"],
+    background: Float[Array, "batch 1 1 band"],
+    gain: Float[Array, "batch 1 1 band"],
     weight: Float[Array, "height width"],
 ) -> Float[Array, " batch"]:
     r"""Negative Poisson log-likelihood on electrons, relative to that of a perfect model.
@@ -54,10 +54,28 @@ def poisson_nll(
     return jnp.einsum("hw,nhwb->n", weight, deviance)
 
 
-def kl_divergence(posterior: Posterior) -> Float[Array, " batch"]:
-    r"""KL of the latent's posterior from N(0, 1), $\sum (\mu^2 + \sigma^2 - 1)/2 - \ln\sigma$."""
+def kl_divergence(posterior: Posterior, free_bits: float = 0.0) -> Float[Array, " batch"]:
+    r"""KL of the latent's posterior from N(0, 1), $\sum (\mu^2 + \sigma^2 - 1)/2 - \ln\sigma$.
+
+    Args:
+        posterior: Of the latent.
+        free_bits: What each dimension costs at least [nat], so that none is switched off to save
+            less than that (Kingma+ 2016).
+    """
     square = jnp.square(posterior.mean) + jnp.exp(2 * posterior.log_std)
-    return jnp.sum((square - 1) / 2 - posterior.log_std, axis=-1)
+    return jnp.sum(jnp.maximum((square - 1) / 2 - posterior.log_std, free_bits), axis=-1)
+
+
+def latent_nll(posterior: Posterior, z: Float[Array, "batch latent"]) -> Float[Array, " batch"]:
+    """Negative log-likelihood of a latent under its posterior, without ln(2 pi) / 2 each."""
+    scaled = (z - posterior.mean) * jnp.exp(-posterior.log_std)
+    return jnp.sum(jnp.square(scaled) / 2 + posterior.log_std, axis=-1)
+
+
+def purity_nll(posterior: Posterior, purity: Float[Array, "batch band"]) -> Float[Array, " batch"]:
+    """Cross entropy of the purity's estimate: least where it is the expected purity."""
+    logit = posterior.purity_logit
+    return jnp.sum(jnp.logaddexp(0.0, logit) - purity * logit, axis=-1)
 
 
 def flux_nll(posterior: Posterior, flux: Float[Array, "batch band"]) -> Float[Array, " batch"]:

@@ -6,7 +6,7 @@ while a head trained by the likelihood of the flux is accurate and knows its err
 
 Everything is scale-free. The encoder divides by the background rms, and fluxes are predicted
 relative to a matched-filter flux of the stamp's centre, so that neither image units nor the
-magnitude range saturate anything.
+magnitude range saturate anything. Both halves are told the PSF, by a few numbers of it.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,32 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vaedeblend.flow import Flow
+
 _FILTER_SIGMAS = (0.9, 1.4, 2.0, 3.0, 4.5, 7.0)
 _REFERENCE_FILTER = 2
 """Widths of the matched filters [pixel], and which of them is the flux's first guess."""
 
+_PSF_SIGMAS = (0.9, 1.4, 2.0, 3.0)
+_POISSON_SCALE = 26.0
+"""Scales of the PSF's numbers [pixel]; electrons in the background rms of Euclid's wide survey."""
+
+
+class Observation(NamedTuple):
+    """What a network is shown of a stamp: nothing here depends on the truth."""
+
+    image: Float[Array, "batch height width band"]
+    """Background subtracted, in any unit of flux per pixel."""
+    variance: Float[Array, "batch height width band"]
+    """Of the background alone [image unit squared]; infinite where a pixel is masked."""
+    gain: Float[Array, "batch band"]
+    """Electrons per image unit; infinite where the light's own Poisson noise is left out."""
+    psf: Float[Array, "batch feature"]
+    """See `psf_features`."""
+
 
 class Posterior(NamedTuple):
-    """What the encoder says of a central galaxy: independent Gaussians."""
+    """What the encoder says of a central galaxy: independent Gaussians, and an estimate."""
 
     mean: Float[Array, "batch latent"]
     log_std: Float[Array, "batch latent"]
@@ -31,6 +50,8 @@ class Posterior(NamedTuple):
     """Mean of ln(flux), which is the logarithm of the flux's median, in the image's units."""
     log_flux_log_std: Float[Array, "batch band"]
     """ln of the standard deviation of ln(flux)."""
+    purity_logit: Float[Array, "batch band"]
+    """Of the expected purity of the central galaxy."""
 
 
 class Encoder(nn.Module):
@@ -47,41 +68,42 @@ class Encoder(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "batch height width band"],
-        variance: Float[Array, "batch height width band"],
-    ) -> Posterior:
-        """Posterior of the central galaxy; `variance` is the background's."""
-        # Inverse variance: a pixel of infinite variance is masked, not a unit.
-        unit = 1 / jnp.sqrt(jnp.mean(1 / variance, axis=(1, 2)))
+    def __call__(self, observation: Observation) -> Posterior:
+        """Posterior of the central galaxy."""
+        image, variance, gain, psf = observation
+        bands = image.shape[-1]
+        unit = background_rms(variance)
         filtered = matched_filter_fluxes(image, variance) / unit[:, None]
         reference = jnp.log1p(nn.softplus(filtered[:, _REFERENCE_FILTER]))
-        brightness = jnp.arcsinh(filtered).reshape(len(image), -1)
+        poisson = _POISSON_SCALE / (gain * unit)
+        known = jnp.concatenate(
+            [jnp.arcsinh(filtered).reshape(len(image), -1), psf, poisson], axis=-1
+        )
 
-        x = jnp.arcsinh(image / jnp.sqrt(variance))
+        depth = jnp.square(unit)[:, None, None] / variance
+        x = jnp.concatenate([jnp.arcsinh(image / jnp.sqrt(variance)), jnp.sqrt(depth)], axis=-1)
         for i, width in enumerate(self.widths):
             kernel, stride = (8, 4) if i == 0 else (3, 2)
             x = nn.gelu(nn.Conv(width, (kernel, kernel), stride)(x))
-        x = jnp.concatenate([x.reshape(len(x), -1), brightness], axis=-1)
+        x = jnp.concatenate([x.reshape(len(x), -1), known], axis=-1)
         for _ in range(2):
             x = nn.gelu(nn.Dense(self.hidden)(x))
-            x = jnp.concatenate([x, brightness], axis=-1)
+            x = jnp.concatenate([x, known], axis=-1)
 
-        head = _zero_dense(2 * self.latent_dim)(x)
-        mean, log_std = jnp.split(head, 2, axis=-1)
-        flux = _zero_dense(2 * image.shape[-1])(x)
-        log_ratio, log_flux_log_std = jnp.split(flux, 2, axis=-1)
+        mean, log_std = jnp.split(_zero_dense(2 * self.latent_dim)(x), 2, axis=-1)
+        flux = _zero_dense(3 * bands)(x)
+        log_ratio, log_flux_log_std, purity_logit = jnp.split(flux, 3, axis=-1)
         return Posterior(
             mean,
             _bounded(log_std - 2.0, -7.0, 2.0),
             reference + jnp.log(unit) + log_ratio,
             _bounded(log_flux_log_std - 1.0, -7.0, 2.0),
+            purity_logit + 2.0,
         )
 
 
 class Decoder(nn.Module):
-    """Dense layers from z to a profile: light shared out over the stamp and the sky beyond.
+    """Dense layers from z and the PSF to a profile: light shared out over the stamp and beyond.
 
     A softmax over the stamp's pixels and one more element, for light that falls outside, makes
     the profile non-negative and its sum the captured share of the total flux.
@@ -97,9 +119,11 @@ class Decoder(nn.Module):
     bands: int
 
     @nn.compact
-    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch height width band"]:
+    def __call__(
+        self, z: Float[Array, "batch latent"], psf: Float[Array, "batch feature"]
+    ) -> Float[Array, "batch height width band"]:
         """Profile of a galaxy of unit total flux."""
-        x = z
+        x = jnp.concatenate([z, psf], axis=-1)
         for width in self.hidden:
             x = nn.gelu(nn.Dense(width)(x))
         pixels = self.stamp_size**2
@@ -109,13 +133,15 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder and decoder; both stages of the training are this module.
+    """Encoder, decoder and the prior of the latent; both stages of the training are this module.
 
     Attributes:
         latent_dim: Size of z.
         encoder_widths: See `Encoder`.
         encoder_hidden: See `Encoder`.
         decoder_hidden: See `Decoder`.
+        flow_hidden: See `flow.Flow`, the latent's prior.
+        flow_couplings: The same.
         stamp_size: [pixel].
         bands: Number of bands.
     """
@@ -124,26 +150,38 @@ class VAE(nn.Module):
     encoder_widths: Sequence[int]
     encoder_hidden: int
     decoder_hidden: Sequence[int]
+    flow_hidden: Sequence[int]
+    flow_couplings: int
     stamp_size: int
     bands: int
 
     def setup(self):
-        """Makes the two halves."""
+        """Makes the parts."""
         self.encoder = Encoder(self.latent_dim, self.encoder_widths, self.encoder_hidden)
         self.decoder = Decoder(self.decoder_hidden, self.stamp_size, self.bands)
+        self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
 
-    def encode(self, image, variance) -> Posterior:
+    def encode(self, observation: Observation) -> Posterior:
         """Posterior of the central galaxy of each stamp."""
-        return self.encoder(image, variance)
+        return self.encoder(observation)
 
-    def decode(self, z) -> Float[Array, "batch height width band"]:
+    def decode(self, z, psf) -> Float[Array, "batch height width band"]:
         """Profile of unit total flux."""
-        return self.decoder(z)
+        return self.decoder(z, psf)
 
-    def __call__(self, image, variance, key: PRNGKeyArray):
-        """Posterior, and the profile of one sample of its latent."""
-        posterior = self.encode(image, variance)
-        return posterior, self.decode(reparameterize(key, posterior))
+    def log_prior(self, z) -> Float[Array, " batch"]:
+        """Logarithm of the learned prior's density."""
+        return self.flow.log_prob(z)
+
+    def from_base(self, u) -> Float[Array, "batch latent"]:
+        """Latents of the learned prior, from standard normal variables."""
+        return self.flow.from_base(u)
+
+    def __call__(self, observation: Observation, key: PRNGKeyArray):
+        """Posterior, the profile of one sample of its latent, and the sample's prior density."""
+        posterior = self.encode(observation)
+        z = reparameterize(key, posterior)
+        return posterior, self.decode(z, observation.psf), self.log_prior(z)
 
 
 def reparameterize(key: PRNGKeyArray, posterior: Posterior) -> Float[Array, "batch latent"]:
@@ -152,19 +190,52 @@ def reparameterize(key: PRNGKeyArray, posterior: Posterior) -> Float[Array, "bat
     return posterior.mean + jnp.exp(posterior.log_std) * noise
 
 
+def background_rms(variance: Float[Array, "batch height width band"]) -> Float[Array, "batch band"]:
+    """Of each stamp's pixels that are not masked: the unit in which a network sees a stamp."""
+    weight = 1 / variance
+    valid = jnp.sum(weight > 0, axis=(1, 2))
+    return jnp.sqrt(jnp.maximum(valid, 1) / jnp.sum(weight, axis=(1, 2)))
+
+
+def psf_features(psf: Float[Array, "*batch height width band"]) -> Float[Array, "*batch feature"]:
+    r"""What the networks are told of an effective PSF: six numbers a band.
+
+    ln of $1 / (2 \pi a_k) - \sigma_k^2$ for four widths $\sigma_k$, where $a_k$ is the PSF's
+    overlap with a round Gaussian of that width: a Gaussian PSF's own squared width [pixel2],
+    whatever the width it is seen with; and two components of the ellipticity of its core.
+
+    Args:
+        psf: Unit sum, of odd size, centred on the middle pixel; survey pixels.
+    """
+    square, x, y = _grid(*psf.shape[-3:-1])
+    sigma2 = jnp.square(jnp.array(_PSF_SIGMAS))
+    gaussian = jnp.exp(-square / (2 * sigma2[:, None, None])) / (2 * jnp.pi * sigma2[:, None, None])
+    overlap = jnp.einsum("...hwb,fhw->...bf", psf, gaussian)
+    width = jnp.log(jnp.maximum(1 / (2 * jnp.pi * overlap) - sigma2, 1e-2))
+    moments = jnp.stack([x**2 - y**2, 2 * x * y, square]) * gaussian[2]
+    *ellipticity, size = jnp.moveaxis(jnp.einsum("...hwb,mhw->...bm", psf, moments), -1, 0)
+    stretched = [4 * width, *(10 * e[..., None] / size[..., None] for e in ellipticity)]
+    features = jnp.concatenate(stretched, axis=-1)
+    return features.reshape(*psf.shape[:-3], -1)
+
+
 def matched_filter_fluxes(
     image: Float[Array, "batch height width band"],
     variance: Float[Array, "batch height width band"],
 ) -> Float[Array, "batch filter band"]:
     """Fluxes of round Gaussians of six widths at the stamp's centre, inverse-variance weighted."""
-    height, width = image.shape[1:3]
-    y = jnp.arange(height) - (height - 1) / 2
-    x = jnp.arange(width) - (width - 1) / 2
-    square = y[:, None] ** 2 + x**2
+    square, _, _ = _grid(*image.shape[1:3])
     sigma2 = jnp.square(jnp.array(_FILTER_SIGMAS))[:, None, None]
     template = jnp.exp(-square / (2 * sigma2)) / (2 * jnp.pi * sigma2)
     weighted = jnp.einsum("nhwb,fhw->nfb", image / variance, template)
     return weighted / jnp.einsum("nhwb,fhw->nfb", 1 / variance, template**2)
+
+
+def _grid(height: int, width: int):
+    """Squared distance from the centre, x and y of each pixel."""
+    y = (jnp.arange(height) - (height - 1) / 2)[:, None]
+    x = jnp.arange(width) - (width - 1) / 2
+    return y**2 + x**2, x, y
 
 
 def _zero_dense(features: int) -> nn.Dense:

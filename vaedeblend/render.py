@@ -59,15 +59,8 @@ def optical_psf(band: Band, pixel_scale: float) -> Psf:
         band: Telescope and detector.
         pixel_scale: Of the survey [arcsec], whose pixel response the PSF includes.
     """
-    optics = galsim.OpticalPSF(
-        lam=band.wavelength.value,
-        diam=band.aperture.value,
-        obscuration=band.obscuration,
-        nstruts=band.n_struts,
-        strut_thick=0.04,
-    )
-    diffusion = galsim.Gaussian(sigma=max(band.charge_diffusion.value, 1e-6))
-    effective = galsim.Convolve(optics, diffusion, galsim.Pixel(pixel_scale))
+    diffusion = _blur(band.charge_diffusion.value)
+    effective = galsim.Convolve(_optics(band), diffusion, galsim.Pixel(pixel_scale))
     side = round(_PSF_EXTENT / _PSF_SAMPLING)
     image = _pixels(effective, side, _PSF_SAMPLING)
     return make_psf(image, _PSF_SAMPLING, source=f"optical PSF of {band.name}")
@@ -87,6 +80,49 @@ def survey_psfs(survey: Survey, stamp_size: int) -> tuple[Psf, ...]:
         else optical_psf(band, scale)
         for band in survey.bands
     )
+
+
+def psf_family(
+    survey: Survey,
+    n: int,
+    *,
+    fwhm: tuple[float, float],
+    default_share: float,
+    stamp_size: int,
+    seed: tuple[int, ...],
+) -> tuple[tuple[Psf, ...], ...]:
+    """Variants of the survey's PSF, one PSF a band each, of which the first are its own.
+
+    The others are a band's optics, or the image it names, at a random angle, blurred by a Gaussian
+    instead of the charge diffusion, and slightly elliptical (both components of the shear of
+    standard deviation 0.02). Variant i depends on `seed` and i alone.
+
+    Args:
+        survey: Bands and pixel scale.
+        n: Number of variants.
+        fwhm: Their range [arcsec], uniform in logarithm, before the pixel's response (which an
+            image holds already). It starts at that of the optics or the image where that is more.
+        default_share: Share of the survey's own PSF, at least one.
+        stamp_size: That has to hold a PSF image [pixel].
+        seed: Words of the seed.
+
+    Raises:
+        PsfError: An image that cannot be used.
+    """
+    own = survey_psfs(survey, stamp_size)
+    n_own = max(1, round(default_share * n))
+    if n_own >= n:
+        return n * (own,)
+    bands = list(zip(survey.bands, own, strict=True))
+    cores = [_interpolated(psf) if band.psf else _optics(band) for band, psf in bands]
+    blurs = [_log_uniform_blur(core, fwhm) for core in cores]
+    pixels = [[] if band.psf else [galsim.Pixel(survey.pixel_scale.value)] for band in survey.bands]
+    variants = []
+    for i in range(n_own, n):
+        rng = np.random.default_rng((*seed, i))
+        profiles = (_variant(*each, rng) for each in zip(cores, blurs, pixels, strict=True))
+        variants.append(tuple(map(_psf_like, own, profiles)))
+    return n_own * (own,) + tuple(variants)
 
 
 def native_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, "size size"]:
@@ -129,6 +165,41 @@ def add_noise(
     electrons = rng.poisson(np.maximum(noise_free * survey.gain, 0) + sky) - sky
     electrons += read_noise * rng.standard_normal(noise_free.shape)
     return (electrons / survey.gain).astype(np.float32)
+
+
+def _optics(band: Band) -> galsim.GSObject:
+    return galsim.OpticalPSF(
+        lam=band.wavelength.value,
+        diam=band.aperture.value,
+        obscuration=band.obscuration,
+        nstruts=band.n_struts,
+        strut_thick=0.04,
+    )
+
+
+def _blur(sigma: float) -> galsim.GSObject:
+    return galsim.Gaussian(sigma=max(sigma, 1e-6))
+
+
+def _log_uniform_blur(core: galsim.GSObject, fwhm: tuple[float, float]):
+    """The function of a number in [0, 1] to the sigma that gives `core` a FWHM in the range."""
+    # A Gaussian of the largest FWHM alone is wide enough.
+    sigmas = np.linspace(0, max(fwhm) / 2.3548, 24)
+    widths = [galsim.Convolve(core, _blur(sigma)).calculateFWHM() for sigma in sigmas]
+    low, high = np.log(np.maximum(fwhm, widths[0]))
+    return lambda share: np.interp(np.exp(low + share * (high - low)), widths, sigmas)
+
+
+def _variant(core: galsim.GSObject, blur, pixel: list, rng: np.random.Generator) -> galsim.GSObject:
+    turned = core.rotate(rng.uniform(0, 360) * galsim.degrees)
+    g1, g2 = 0.02 * rng.standard_normal(2)
+    light = galsim.Convolve(turned, _blur(blur(rng.random()))).shear(g1=g1, g2=g2)
+    return galsim.Convolve(light, *pixel)
+
+
+def _psf_like(psf: Psf, profile: galsim.GSObject) -> Psf:
+    """A profile as an image of the size and sampling of a PSF's."""
+    return make_psf(_pixels(profile, psf.image.shape[0], psf.pixel_scale), psf.pixel_scale)
 
 
 def _interpolated(psf: Psf) -> galsim.InterpolatedImage:

@@ -36,6 +36,7 @@ _ROWS = {
     "  no failures": "sextractor_clean",
     "  bias removed": "sextractor_corrected",
     "  its defaults": "sextractor_default",
+    "VAE I": "vae_i",
 }
 
 
@@ -53,12 +54,15 @@ def results_table(metrics: Mapping[str, Mapping]) -> Table:
     for name in ("n", "found", "bias", "sigma", "NMAD", "outliers", "mean |e|", "VAE closer"):
         table.add_column(name, justify="right")
     closer = {
+        "vae_i": "vae_closer_vae_i",
         "sextractor": "vae_closer",
         "sextractor_corrected": "vae_closer_corrected",
         "sextractor_default": "vae_closer_default",
     }
     for kind, summary in metrics.items():
         for label, key in _ROWS.items():
+            if key not in summary:
+                continue
             errors = summary[key]
             values = [errors[n] for n in ("bias", "sigma", "nmad", "outliers", "mean_abs")]
             values.append(summary[closer[key]] if key in closer else None)

@@ -1,8 +1,9 @@
 """Scenes: which galaxies of a library lie where on a stamp.
 
-A scene's first member is its central galaxy, within half a pixel of the stamp's centre. Three
-kinds are drawn: isolated (no companion), blended (companions that matter) and stratified (one
-companion, evenly over blended area and flux ratio).
+A scene's first member is its central galaxy, within half a pixel of the stamp's centre. Four
+kinds are drawn: isolated (no companion), standard (companions, whether they matter or not), blended
+(companions that matter) and stratified (one companion, evenly over blended area and flux ratio).
+Fields, which have no central galaxy, are sheets of sky with sources anywhere in and around them.
 """
 
 from collections.abc import Iterator
@@ -74,17 +75,19 @@ def draw_neighbours(
     *,
     max_companions: int,
     separation: tuple[float, float],
+    min_companions: int = 1,
 ) -> Scene:
-    """A central galaxy and 1 to `max_companions` companions, blended with it or not.
+    """A central galaxy and `min_companions` or more companions, blended with it or not.
 
     Args:
         library: Of central galaxies and companions.
         rng: Source of randomness.
-        max_companions: The number of companions is uniform from 1 to this.
+        max_companions: The number of companions is uniform from `min_companions` to this.
         separation: Range of distances from the central galaxy [pixel], uniform in area.
+        min_companions: 0 or more.
     """
     central = rng.choice(np.flatnonzero(library.central))
-    n = rng.integers(1, max_companions + 1)
+    n = rng.integers(min_companions, max_companions + 1)
     companions = rng.choice(np.flatnonzero(~library.central), n)
     shifts = [_shift(library, central, each, rng, separation) for each in companions]
     return _scene([central, *companions], [(0, 0), *shifts])
@@ -145,6 +148,46 @@ def draw_stratified(
         if inside:
             return inside[rng.integers(len(inside))]
     return None
+
+
+def draw_field(
+    library: Library,
+    rng: np.random.Generator,
+    entries: Int[np.ndarray, " n"],
+    *,
+    size: int,
+    density: float,
+) -> Scene:
+    """Sources uniform over a sheet and over all around it from where their stamps reach it.
+
+    Args:
+        library: Of the sources.
+        rng: Source of randomness.
+        entries: Of the library, from which the sources are drawn with replacement.
+        size: Of the sheet [pixel].
+        density: Mean number of sources a pixel.
+    """
+    reach = (size + library.stamps.shape[1]) // 2 - 1
+    n = rng.poisson(density * (2 * reach + 1) ** 2)
+    return _scene(rng.choice(entries, n), rng.integers(-reach, reach + 1, (n, 2)))
+
+
+def compose_field(library: Library, scene: Scene, size: int) -> Float[np.ndarray, "size size band"]:
+    """Noise-free light of all members on a sheet, of which their stamps may stick out [uJy/pixel].
+
+    Raises:
+        SceneError: The centres of sheet and stamps cannot coincide.
+    """
+    side, bands = library.stamps.shape[2:]
+    if (side - size) % 2:
+        raise SceneError(f"a sheet of {size} pixels, stamps of {side}; wanted both even or odd")
+    # Around the sheet there is room for a stamp on every side.
+    canvas = np.zeros((size + 2 * side, size + 2 * side, bands), np.float32)
+    for member, (y, x), scale in zip(
+        scene.members, (size + side) // 2 + scene.shift, scene.scale, strict=True
+    ):
+        canvas[y : y + side, x : x + side] += library.stamps[member] * np.float32(scale)
+    return canvas[side : side + size, side : side + size]
 
 
 def feasible_cells(library: Library, seed: tuple[int, ...], **options) -> list[tuple[int, int]]:

@@ -5,30 +5,36 @@ by (seed, split, purpose, index): an example does not depend on how many process
 the examples before it.
 """
 
-import functools
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from astropy.table import QTable, vstack
 from jaxtyping import Float
 
-from vaedeblend import catalogue, egg, scene
+from vaedeblend import catalogue, scene
 from vaedeblend.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.library import Library, render_library
-from vaedeblend.render import Galaxies, add_noise, survey_psfs
+from vaedeblend.psf import Psf, PsfError
+from vaedeblend.render import add_noise, native_psf, psf_family
+from vaedeblend.sampling import choose_galaxies, choose_sources, make_galaxies, population
 from vaedeblend.survey import Survey, flux_to_magnitude
 
-KINDS = ("galaxies", "isolated", "blended", "stratified")
+KINDS = ("galaxies", "isolated", "blended", "stratified", "standard", "fields")
 SPLITS = ("train", "validation", "test")
-Kind = Literal["galaxies", "isolated", "blended", "stratified"]
+Kind = Literal["galaxies", "isolated", "blended", "stratified", "standard", "fields"]
 Split = Literal["train", "validation", "test"]
 
 LIBRARY_SIZE = 128
 """Side of a library stamp [pixel]: holds a 64-pixel scene at shifts of up to 32 pixels."""
+FIELD_SIZE = 192
+"""Side of a sheet of sky [pixel]."""
+PSF_SIZE = 31
+"""Side of the image of an example's PSF [pixel]."""
 
 _MAX_LIBRARY = 8192
-_STAR, _CENTRAL, _COMPANION, _POSE, _SCENE, _CELLS = range(6)
+_POSE, _SCENE, _CELLS, _PSF = 3, 4, 5, 7
+"""Purposes of random numbers; `sampling` has the others."""
 
 
 def examples(
@@ -41,6 +47,7 @@ def examples(
     source: str = "",
     area: float = 1.5,
     selection: Mapping[str, tuple[float, float]] = catalogue.TALK_SELECTION,
+    populations: Sequence[tuple[float, Mapping[str, tuple[float, float]]]] = (),
     companion_magnitude: tuple[float, float] = (21.0, 26.0),
     n_companions: int = 0,
     star_fraction: float = 0.0,
@@ -48,64 +55,104 @@ def examples(
     max_companions: int = 3,
     separation: tuple[float, float] = (0.3, 3.0),
     max_purity: float = 0.95,
+    n_psfs: int = 1,
+    psf_fwhm: tuple[float, float] = (0.15, 0.25),
+    psf_default_share: float = 0.25,
+    field_magnitude: tuple[float, float] = (19.0, 28.0),
+    field_density: float = 184.0,
+    field_star_fraction: float = 0.0,
     processes: int = 1,
 ) -> Iterator[dict]:
     """Yields the examples of one split as dictionaries of arrays; see `features`.
 
     Args:
-        kind: galaxies (single galaxies on library stamps), isolated, blended or stratified scenes.
+        kind: galaxies (single galaxies on library stamps), fields (sheets of sky without labels),
+            isolated, blended, stratified or standard scenes (blended before the cut on purity).
         split: train, validation or test.
-        n: Number of scenes; of kind galaxies, number of central galaxies.
+        n: Number of scenes or sheets; of kind galaxies, number of central galaxies.
         survey: Bands, depth and PSF.
         seed: Of everything random.
         source: Catalogue file; empty for EGG.
         area: Of sky sampled where EGG is the source [deg2].
         selection: Cuts on central galaxies (`catalogue.select`).
+        populations: Of kind galaxies: shares and cuts of the populations of which the central
+            galaxies are a mixture; where there are any, they replace `selection`.
         companion_magnitude: Range of companions, which obey no other cut.
         n_companions: Companions after the n central galaxies of kind galaxies.
         star_fraction: Share of companions that are stars.
         stamp_size: Of scenes [pixel].
-        max_companions: In blended scenes.
+        max_companions: In blended and standard scenes.
         separation: Of companions from the central galaxy [arcsec], uniform in area.
         max_purity: Of the central galaxy of blended scenes.
+        n_psfs: Of kinds galaxies and fields: example i has PSF i % n_psfs of one `psf_family`.
+        psf_fwhm: Range of that family, before the pixel's response [arcsec].
+        psf_default_share: Share of the survey's own PSF in it.
+        field_magnitude: Range of a field's sources.
+        field_density: Of a field's sources [arcmin^-2]; the default is EGG's of the default range.
+        field_star_fraction: Share of a field's sources that are stars.
         processes: That render side by side.
 
     Raises:
-        CatalogueError: The catalogue cannot be read, or a cut leaves nothing.
-        PsfError: A band's PSF cannot be used.
+        CatalogueError: The catalogue cannot be read, a cut leaves nothing, or the shares of
+            `populations` do not add up to 1.
+        PsfError: A band's PSF cannot be used, or a number of galaxies or sheets is no multiple of
+            `n_psfs`.
         SceneError: The library holds no scene of the kind.
     """
     words = (seed, SPLITS.index(split), KINDS.index(kind))
-    table = population(source, area, seed, survey.band_names)
+    scale = survey.pixel_scale.value
+    depth = field_magnitude[1] if kind == "fields" else 26.0
+    table = population(source, area, seed, survey.band_names, depth)
     table = catalogue.split(table, split, seed)
-    n_central = n if kind in ("galaxies", "isolated") else min(n, _MAX_LIBRARY)
-    n_other = {"galaxies": n_companions, "isolated": 0}.get(kind, n_central)
-    chosen, central = _choose(
-        table, n_central, n_other, words, selection, companion_magnitude, star_fraction
+    n_psfs = n_psfs if kind in ("galaxies", "fields") else 1
+    _check_multiples(n_psfs, n, n_companions)
+    psfs = psf_family(
+        survey,
+        n_psfs,
+        fwhm=psf_fwhm,
+        default_share=psf_default_share,
+        stamp_size=stamp_size,
+        seed=(*words[:2], KINDS.index("galaxies"), _PSF),  # galaxies and fields share a family
     )
+    if kind == "fields":
+        density = field_density * scale**2 / 3600
+        n_sources = _library_size(n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2, n_psfs)
+        chosen = choose_sources(table, n_sources, words, field_magnitude, field_star_fraction)
+        central = np.full(n_sources, False)
+    else:
+        n_central = n if kind in ("galaxies", "isolated") else min(n, _MAX_LIBRARY)
+        chosen, central = choose_galaxies(
+            table,
+            n_central,
+            {"galaxies": n_companions, "isolated": 0}.get(kind, n_central),
+            words,
+            selection=selection,
+            populations=populations if kind == "galaxies" else (),
+            companion_magnitude=companion_magnitude,
+            star_fraction=star_fraction,
+            n_groups=n_psfs,
+        )
     library = render_library(
         make_galaxies(chosen),
         np.asarray(chosen["id"]),
         central,
         seed=(*words, _POSE),
-        psfs=survey_psfs(survey, stamp_size),
+        psfs=psfs,
         size=LIBRARY_SIZE,
-        pixel_scale=survey.pixel_scale.value,
+        pixel_scale=scale,
         processes=processes,
     )
     if kind == "galaxies":
-        yield from (_galaxy(library, i) for i in range(len(library.id)))
-        return
-    pixels = tuple(s / survey.pixel_scale.value for s in separation)
-    scenes = {
-        "isolated": lambda: (scene.isolated(i) for i in range(n)),
-        "blended": lambda: _blended(
-            library, n, words, stamp_size, max_companions, pixels, max_purity
-        ),
-        "stratified": lambda: _stratified(library, n, words, stamp_size, pixels[0], survey.rms),
-    }
-    for drawn in scenes[kind]():
-        yield _example(library, drawn, stamp_size, survey.rms, 1 + max_companions)
+        yield from _galaxies(library, _native(psfs, scale))
+    elif kind == "fields":
+        yield from _fields(library, n, words, _native(psfs, scale), density)
+    else:
+        pixels = tuple(s / scale for s in separation)
+        drawn = _scenes(
+            kind, library, n, words, stamp_size, max_companions, pixels, max_purity, survey.rms
+        )
+        for each in drawn:
+            yield _example(library, each, stamp_size, survey.rms, 1 + max_companions)
 
 
 def noisy(
@@ -119,61 +166,35 @@ def noisy(
     return np.stack(list(stamps))
 
 
-@functools.lru_cache(maxsize=2)
-def population(source: str, area: float, seed: int, bands: tuple[str, ...]) -> QTable:
-    """The catalogue of a file, or EGG's of `area` deg2; kept, since every split reads it."""
-    if source:
-        return catalogue.read(source, bands)
-    return egg.catalogue(area, seed=seed, bands=bands)
+def _check_multiples(n_psfs: int, n: int, n_companions: int) -> None:
+    if n % n_psfs or n_companions % n_psfs:
+        found = f"n = {n} and n_companions = {n_companions}"
+        raise PsfError(f"{found} of n_psfs = {n_psfs}; wanted multiples of it")
 
 
-def make_galaxies(table: QTable) -> Galaxies:
-    """A catalogue's galaxies as plain arrays in uJy, arcsec and deg."""
-    units = {"flux": "uJy", "radius": "arcsec", "ratio": "", "angle": "deg"}
-    columns = {}
-    for name in Galaxies._fields:
-        unit = next(unit for key, unit in units.items() if key in name)
-        columns[name] = np.asarray(table[name].to_value(unit) if unit else table[name], float)
-    return Galaxies(**columns)
+def _library_size(n_sources: float, n_psfs: int) -> int:
+    """Entries for a mean number of sources: at most 8192, as many of each PSF."""
+    return n_psfs * max(1, round(min(n_sources, _MAX_LIBRARY) / n_psfs))
 
 
-def _choose(table, n_central, n_other, words, selection, companion_magnitude, star_fraction):
-    """The catalogue rows to render, central galaxies first, and which those are.
-
-    Every selected galaxy is used once before any is used again.
-    """
-    centrals = _cycle(catalogue.select(table, selection), n_central, (*words, _CENTRAL))
-    if not n_other:
-        return centrals, np.ones(n_central, bool)
-    n_stars = round(star_fraction * n_other)
-    others = catalogue.select(table, {"magnitude": tuple(companion_magnitude)})
-    companions = _cycle(others, n_other - n_stars, (*words, _COMPANION))
-    parts = [centrals, companions]
-    if n_stars:
-        rng = np.random.default_rng((*words, _STAR))
-        bands = table.meta["bands"]
-        parts.append(catalogue.stars(n_stars, rng, bands, tuple(companion_magnitude)))
-    columns = ["id", *Galaxies._fields]
-    chosen = vstack([part[columns] for part in parts], metadata_conflicts="silent")
-    chosen.meta = dict(table.meta)  # vstack appends the tuples of band names to one another
-    return chosen, np.arange(n_central + n_other) < n_central
+def _native(psfs: Sequence[tuple[Psf, ...]], scale) -> Float[np.ndarray, "n side side band"]:
+    images = [[native_psf(psf, scale, PSF_SIZE) for psf in each] for each in psfs]
+    return np.stack(images).transpose(0, 2, 3, 1).astype(np.float32)
 
 
-def _cycle(table: QTable, n: int, seed) -> QTable:
-    order = np.random.default_rng(seed).permutation(len(table))
-    return table[np.resize(order, n)]
-
-
-def _blended(library, n, words, size, max_companions, separation, max_purity):
-    for i in range(n):
-        yield scene.draw_blended(
-            library,
-            np.random.default_rng((*words, _SCENE, i)),
-            size=size,
-            max_companions=max_companions,
-            separation=separation,
-            max_purity=max_purity,
-        )
+def _scenes(kind, library, n, words, size, max_companions, separation, max_purity, rms):
+    if kind == "isolated":
+        yield from map(scene.isolated, range(n))
+    elif kind == "stratified":
+        yield from _stratified(library, n, words, size, separation[0], rms)
+    else:
+        options = {"max_companions": max_companions, "separation": separation}
+        if kind == "standard":
+            draw, options["min_companions"] = scene.draw_neighbours, 0
+        else:
+            draw, options = scene.draw_blended, options | {"size": size, "max_purity": max_purity}
+        for i in range(n):
+            yield draw(library, np.random.default_rng((*words, _SCENE, i)), **options)
 
 
 def _stratified(library, n, words, size, min_separation, rms):
@@ -189,15 +210,27 @@ def _stratified(library, n, words, size, min_separation, rms):
         yield next(each for each in drawn if each is not None)
 
 
-def _galaxy(library: Library, i: int) -> dict:
-    return {
-        # Half precision: 5e-4 of each pixel, well under its Poisson noise, at half the memory.
-        "stamp": library.stamps[i].astype(np.float16),
-        "phase": library.phase[i],
-        "central": library.central[i],
-        "id": library.id[i],
-        **{name: np.float32(value) for name, value in library.galaxies.take(i)._asdict().items()},
-    }
+def _galaxies(library: Library, psfs) -> Iterator[dict]:
+    for i, psf in zip(range(len(library.id)), itertools.cycle(psfs)):
+        parameters = library.galaxies.take(i)._asdict()
+        yield {
+            # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
+            "stamp": library.stamps[i].astype(np.float16),
+            "psf": psf,
+            "phase": library.phase[i],
+            "central": library.central[i],
+            "id": library.id[i],
+            **{name: np.float32(value) for name, value in parameters.items()},
+        }
+
+
+def _fields(library: Library, n, words, psfs, density) -> Iterator[dict]:
+    for i in range(n):
+        entries = np.arange(i % len(psfs), len(library.id), len(psfs))
+        rng = np.random.default_rng((*words, _SCENE, i))
+        drawn = scene.draw_field(library, rng, entries, size=FIELD_SIZE, density=density)
+        sheet = scene.compose_field(library, drawn, FIELD_SIZE)
+        yield {"sheet": sheet.astype(np.float16), "psf": psfs[i % len(psfs)]}
 
 
 def _example(library: Library, drawn: scene.Scene, size, rms, n_sources) -> dict:

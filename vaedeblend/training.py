@@ -1,8 +1,8 @@
 """Training: one jitted step for both stages, and the loop that survives being killed.
 
 Stage I (isolated) trains encoder and decoder on single galaxies; stage II (blended) trains an
-encoder on blends against stage I's frozen decoder. The stages differ in data and in which half is
-trainable, not in code.
+encoder on blends against stage I's frozen decoder, and the latent's prior. The stages differ in
+data, objective and in which parts are trainable.
 
 Batch and noise of a step are functions of (seed, step) alone, so that a run killed at any moment
 and started again ends with the parameters of an unbroken one.
@@ -19,14 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 from tensorboardX import SummaryWriter
 
-from vaedeblend import checkpoint, losses
-from vaedeblend.compose import Batch
-from vaedeblend.model import VAE
-
-Parts = dict[str, Float[Array, " batch"]]
+from vaedeblend import checkpoint
+from vaedeblend.model import VAE, Observation, psf_features
+from vaedeblend.objective import Objective
+from vaedeblend.observe import Batch
 
 
 class TrainState(NamedTuple):
@@ -34,9 +33,11 @@ class TrainState(NamedTuple):
 
     step: Int[Array, ""]
     params: dict
-    """Of the whole model: {'encoder': ..., 'decoder': ...}."""
+    """Of the whole model: {'encoder': ..., 'decoder': ..., 'flow': ...}."""
+    average: dict
+    """Of the parameters of late steps, exponentially weighted: what is kept of a training."""
     optimizer: optax.OptState
-    """Of the trainable halves."""
+    """Of the trainable parts."""
 
 
 def data_mesh() -> jax.sharding.Mesh:
@@ -53,79 +54,24 @@ def make_optimizer(
     return optax.chain(optax.clip_by_global_norm(clip_norm), decay)
 
 
-def make_loss(
-    model: VAE,
-    *,
-    gain: Float[Array, " band"],
-    background: Float[Array, " band"],
-    likelihood: str,
-    kl_weight: float,
-    kl_warmup_steps: int,
-    flux_weight: float,
-    centre_boost: float,
-    centre_sigma: float,
-) -> Callable[..., Parts]:
-    """The loss `(params, batch, key, step) -> parts`, each part one number per example.
-
-    total = reconstruction + w KL + flux_weight x flux. The reconstruction is the likelihood of the
-    central galaxy's noise-free light under its true flux times the decoded profile: a noisy target
-    has the same expectation and a larger variance. The flux head is trained by its own likelihood.
-
-    Args:
-        model: The VAE.
-        gain: Electrons per uJy.
-        background: Variance of sky and read noise [electron2].
-        likelihood: gaussian or poisson.
-        kl_weight: Of the KL divergence once warmed up.
-        kl_warmup_steps: Over which it rises from zero.
-        flux_weight: Of the flux's likelihood.
-        centre_boost: See `losses.centre_weight`.
-        centre_sigma: The same [pixel].
-
-    Raises:
-        ValueError: An unknown likelihood.
-    """
-    weight = losses.centre_weight(model.stamp_size, centre_boost, centre_sigma)
-    likelihoods = {
-        "gaussian": lambda batch, light: losses.gaussian_nll(
-            batch.target, light, batch.variance + batch.target.clip(0) / gain, weight
-        ),
-        "poisson": lambda batch, light: losses.poisson_nll(
-            batch.target, light, background, gain, weight
-        ),
-    }
-    if likelihood not in likelihoods:
-        raise ValueError(f"likelihood is {likelihood!r}; wanted one of {sorted(likelihoods)}")
-
-    def loss(params, batch: Batch, key, step) -> Parts:
-        posterior, profile = model.apply({"params": params}, batch.image, batch.variance, key)
-        light = batch.flux[:, None, None] * profile
-        reconstruction = likelihoods[likelihood](batch, light)
-        kl = losses.kl_divergence(posterior)
-        flux = losses.flux_nll(posterior, batch.flux)
-        warm = kl_weight * jnp.minimum(1.0, (step + 1) / max(kl_warmup_steps, 1))
-        total = reconstruction + warm * kl + flux_weight * flux
-        return {"loss": total, "reconstruction": reconstruction, "kl": kl, "flux": flux}
-
-    return loss
-
-
 def make_step(
-    loss: Callable[..., Parts],
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     make_batch: Callable[..., Batch],
     *,
     trainable: Sequence[str],
+    average_decay: float,
     seed: int,
     mesh: jax.sharding.Mesh,
 ) -> Callable:
     """The jitted step `(state, gallery) -> (state, metrics)`; a batch is split over the devices.
 
     Args:
-        loss: From `make_loss`.
-        optimizer: Of the trainable halves.
+        objective: Of `objective`.
+        optimizer: Of the trainable parts.
         make_batch: `(key, gallery) -> Batch`.
-        trainable: Of encoder and decoder; the other half is left bitwise as it is.
+        trainable: Of encoder, decoder and flow; the others are left bitwise as they are.
+        average_decay: Of the average of the parameters, a step; 0 for the latest parameters.
         seed: Of batches, noise and latent samples.
         mesh: From `data_mesh`.
     """
@@ -136,32 +82,38 @@ def make_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         batch_key, latent_key = jax.random.split(key)
         batch = jax.lax.with_sharding_constraint(make_batch(batch_key, gallery), split_batch)
-        frozen = {half: p for half, p in state.params.items() if half not in trainable}
+        frozen = {part: p for part, p in state.params.items() if part not in trainable}
 
         def mean_loss(params):
-            parts = loss(params | frozen, batch, latent_key, state.step)
+            parts = objective(params | frozen, batch, latent_key, state.step)
             return parts["loss"].mean(), jax.tree.map(jnp.mean, parts)
 
-        params = {half: state.params[half] for half in trainable}
+        params = {part: state.params[part] for part in trainable}
         gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
         updates, opt_state = optimizer.update(gradient, state.optimizer, params)
         params = optax.apply_updates(params, updates)
-        return TrainState(state.step + 1, params | frozen, opt_state), metrics
+        # Young averages forget faster: a beginning at random is not worth remembering.
+        new = jnp.maximum(1 - average_decay, 1 / (state.step + 1))
+        before = {part: state.average[part] for part in trainable}
+        average = optax.incremental_update(params, before, new)
+        return TrainState(state.step + 1, params | frozen, average | frozen, opt_state), metrics
 
     return step
 
 
 def create_state(params: dict, optimizer, *, trainable: Sequence[str], mesh) -> TrainState:
     """The state before the first step, a copy on every device."""
-    optimized = optimizer.init({half: params[half] for half in trainable})
-    state = TrainState(jnp.zeros((), int), params, optimized)
+    optimized = optimizer.init({part: params[part] for part in trainable})
+    average = jax.tree.map(jnp.array, params)  # of its own: the step donates its input
+    state = TrainState(jnp.zeros((), int), params, average, optimized)
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def init_params(model: VAE, key) -> dict:
-    """Random parameters of both halves."""
+    """Random parameters of all parts."""
     stamp = jnp.ones((1, model.stamp_size, model.stamp_size, model.bands))
-    return model.init(key, stamp, stamp, key)["params"]
+    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf_features(stamp[0])[None])
+    return model.init(key, observation, key)["params"]
 
 
 def fit(
@@ -206,7 +158,7 @@ def fit(
         with SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board:
             for latest, record in _records(state, step, gallery, steps, log_every):
                 state, at = latest, record["step"]
-                record |= {f"validation_{k}": v for k, v in validate(state.params).items()}
+                record |= {f"validation_{k}": v for k, v in validate(state.average).items()}
                 _log(directory / "metrics.jsonl", board, record)
                 report(at, record)
                 if at % checkpoint_every == 0 or at == steps:
@@ -215,9 +167,9 @@ def fit(
     return state
 
 
-def make_validation(loss, batches: Sequence[Batch], *, seed: int) -> Callable:
+def make_validation(objective: Objective, batches: Sequence[Batch], *, seed: int) -> Callable:
     """`params -> metrics`: means over fixed scenes, each batch with a key of its own."""
-    parts = jax.jit(lambda params, batch, key: loss(params, batch, key, jnp.int32(2**30)))
+    parts = jax.jit(lambda params, batch, key: objective(params, batch, key, jnp.int32(2**30)))
 
     def validate(params) -> dict[str, float]:
         keys = jax.random.split(jax.random.key(seed), len(batches))

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from vaedeblend import simulation
+from vaedeblend.render import Galaxies
 from vaedeblend.survey import Survey
 
 # Past this many bytes TFDS spills a split to disk through TensorFlow, which is not required here.
@@ -26,6 +27,8 @@ _SIZES = MappingProxyType(
         "isolated": {"train": 500, "validation": 500, "test": 4000},
         "blended": {"train": 500, "validation": 500, "test": 4000},
         "stratified": {"train": 500, "validation": 500, "test": 4000},
+        "standard": {"train": 500, "validation": 500, "test": 4000},
+        "fields": {"train": 256, "validation": 32, "test": 32},
     }
 )
 
@@ -55,10 +58,13 @@ def _default_config(kind: str) -> SceneConfig:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Noise-free stamps: single galaxies, or scenes with their central galaxy beside them."""
+    """Noise-free stamps: single galaxies, scenes beside their central galaxy, or sheets of sky."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {
+        "1.0.0": "First release.",
+        "1.1.0": "Kinds standard and fields; the PSF of each example of kind galaxies.",
+    }
     BUILDER_CONFIGS = [_default_config(kind) for kind in simulation.KINDS]
 
     def __init__(self, **kwargs):
@@ -67,7 +73,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        features = _galaxy_features if config.kind == "galaxies" else _scene_features
+        special = {"galaxies": _galaxy_features, "fields": _field_features}
+        features = special.get(config.kind, _scene_features)
         return self.dataset_info_from_configs(features=features(config), disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
@@ -139,8 +146,12 @@ def _tensor(*shape: int, dtype=np.float32):
 
 
 def _parameters(bands: int, *lead: int) -> dict:
-    names = simulation.Galaxies._fields
+    names = Galaxies._fields
     return {n: _tensor(*lead, bands) if "flux" in n else _tensor(*lead) for n in names}
+
+
+def _psf(bands: int):
+    return _tensor(simulation.PSF_SIZE, simulation.PSF_SIZE, bands)
 
 
 def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
@@ -149,11 +160,20 @@ def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict(
         {
             "stamp": _tensor(side, side, bands, dtype=np.float16),
+            "psf": _psf(bands),
             "phase": _tensor(2),
             "central": tfds.features.Scalar(np.bool_),
             "id": tfds.features.Scalar(np.int64),
             **_parameters(bands),
         }
+    )
+
+
+def _field_features(config: SceneConfig) -> tfds.features.FeaturesDict:
+    bands = len(config.survey.bands)
+    side = simulation.FIELD_SIZE
+    return tfds.features.FeaturesDict(
+        {"sheet": _tensor(side, side, bands, dtype=np.float16), "psf": _psf(bands)}
     )
 
 

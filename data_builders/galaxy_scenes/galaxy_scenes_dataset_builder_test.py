@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
-from vaedeblend import dataset
+from vaedeblend import dataset, simulation
 from vaedeblend.survey import Survey
 
 
@@ -20,14 +20,17 @@ def _config(kind, source=""):
     )
 
 
-@pytest.mark.parametrize("kind", ["galaxies", "isolated", "blended", "stratified"])
+@pytest.mark.parametrize("kind", simulation.KINDS)
 def test_builds_and_reads_back_without_tensorflow(tmp_path, kind):
     built = builder.Builder(config=_config(kind), data_dir=tmp_path)
     built.download_and_prepare()
-    ids = {split: set(dataset.load(built.data_dir, split)["id"]) for split in built.info.splits}
-    assert not (ids["train"] & ids["test"]) and not (ids["train"] & ids["validation"])
-    arrays = dataset.load(built.data_dir, "train")
-    assert len(arrays["id"]) == (10 if kind == "galaxies" else 6)
+    arrays = {split: dataset.load(built.data_dir, split) for split in built.info.splits}
+    light = {"galaxies": "stamp", "fields": "sheet"}.get(kind, "blend")
+    assert len(arrays["train"][light]) == (10 if kind == "galaxies" else 6)
+    assert all(split[light].any() for split in arrays.values())
+    if kind != "fields":
+        ids = {split: set(each["id"]) for split, each in arrays.items()}
+        assert not (ids["train"] & ids["test"]) and not (ids["train"] & ids["validation"])
 
 
 if importlib.util.find_spec("tensorflow"):
@@ -69,7 +72,7 @@ def test_a_build_cut_off_leaves_nothing_under_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(builder.simulation, "examples", dies)
     with pytest.raises(KeyboardInterrupt):
         builder.build("isolated", sizes={"train": 2}, survey=Survey(), data_dir=tmp_path, seed=0)
-    assert not list(tmp_path.glob("galaxy_scenes/*/1.0.0"))
+    assert not list(tmp_path.glob("galaxy_scenes/*/1.1.0"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing"])

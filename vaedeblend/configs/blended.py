@@ -19,6 +19,6 @@ def get_config() -> ConfigDict:
         "blended": {"train": 2000, "validation": 2000, "test": 15000},
     }
     config.stages = {
-        "blended": quick.stage(steps=100000, trainable=("encoder",), init_from="runs/isolated"),
+        "blended": quick.blended_stage(steps=100000, init_from="runs/isolated"),
     }
     return config

@@ -19,6 +19,6 @@ def get_config() -> ConfigDict:
     }
     config.model.update(latent_dim=100, encoder_widths=(64, 128, 128), encoder_hidden=512)
     config.stages = {
-        "isolated": quick.stage(steps=40000, trainable=("encoder", "decoder"), flux_weight=3.0),
+        "isolated": quick.isolated_stage(steps=40000),
     }
     return config

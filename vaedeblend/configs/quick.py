@@ -22,12 +22,26 @@ def get_config() -> ConfigDict:
                     "bulge_half_light_radius": (0.01, 0.03),
                     "disk_half_light_radius": (0.05, 0.35),
                 },
+                "populations": (),  # (share, cuts) of the training's central galaxies, or selection
                 "companion_magnitude": (21.0, 26.0),
                 "star_fraction": 0.0,
                 "max_companions": 3,
                 "separation": (0.3, 3.0),
                 "max_purity": 0.95,
                 "stamp_size": 64,
+                "n_psfs": 1,  # of the training's galaxies; more: a family of them
+                "psf_fwhm": (0.15, 0.25),  # of the family [arcsec]
+                "psf_default_share": 0.25,  # of the family that is the survey's own PSF
+            },
+            "observation": {
+                "depth": (0.1, 2.0),  # background rms in units of the survey's
+                "depth_share": 0.0,  # of stamps at another depth than the survey's, and so on
+                "gainless_share": 0.0,
+                "correlated_share": 0.0,
+                "sky_share": 0.0,
+                "sky_rms": 0.05,
+                "uneven_share": 0.0,
+                "masked_share": 0.0,
             },
             "sizes": {
                 "galaxies": {"train": 14000},
@@ -40,33 +54,69 @@ def get_config() -> ConfigDict:
                 "encoder_widths": (32, 64, 64),
                 "encoder_hidden": 256,
                 "decoder_hidden": (256, 512),
+                "flow_hidden": (64, 64),
+                "flow_couplings": 8,
                 "stamp_size": 64,
             },
             "stages": {
-                "isolated": stage(steps=4000, trainable=("encoder", "decoder"), flux_weight=3.0),
-                "blended": stage(steps=7500, trainable=("encoder",), init_from="isolated"),
+                "isolated": isolated_stage(steps=4000),
+                "blended": blended_stage(steps=7500, init_from="isolated"),
             },
         }
     )
 
 
-def stage(
-    *, steps: int, trainable: tuple[str, ...], init_from: str = "", flux_weight: float = 30.0
-) -> dict:
-    """One stage of the training.
+def isolated_stage(*, steps: int) -> dict:
+    """Stage I: encoder and decoder, on galaxies alone.
 
     Args:
         steps: Of the optimiser.
-        trainable: Of encoder and decoder.
-        init_from: Stage of this workdir, or another workdir whose isolated stage it starts from.
-        flux_weight: Of the flux's likelihood; a large one starves the decoder's profiles.
     """
+    return _stage(steps=steps, trainable=("encoder", "decoder"), init_from="") | {
+        "scenes": {"max_companions": 0, "candidates": 1, "field_share": 0.0},
+        "objective": "evidence",
+        "loss": {
+            "likelihood": "gaussian",
+            "model_error": 0.03,
+            "kl_weight": 1.0,
+            "kl_warmup_steps": steps // 2,
+            "kl_cycles": 1,
+            "free_bits": 0.0,
+            "flux_weight": 3.0,  # a large one starves the decoder's profiles
+            "centre_boost": 0.0,
+            "centre_sigma": 6.0,
+        },
+    }
+
+
+def blended_stage(*, steps: int, init_from: str) -> dict:
+    """Stage II: an encoder of blends and the latent's prior, against stage I's decoder.
+
+    Args:
+        steps: Of the optimiser.
+        init_from: Stage of this workdir, or another workdir whose isolated stage it starts from.
+    """
+    return _stage(steps=steps, trainable=("encoder", "flow"), init_from=init_from) | {
+        "scenes": {
+            "max_companions": 3,
+            "candidates": 8,  # drawn for each example, the first true blend of which is taken
+            "isolated_share": 0.0,
+            "unselected_share": 0.0,
+            "field_share": 0.0,
+        },
+        "objective": "posterior",
+        "loss": {"latent_weight": 1.0, "flux_weight": 10.0, "purity_weight": 1.0},
+    }
+
+
+def _stage(*, steps: int, trainable: tuple[str, ...], init_from: str) -> dict:
+    """What both stages have in common."""
     return {
         "trainable": trainable,
         "init_from": init_from,
         "steps": steps,
         "batch_size": 128,
-        "candidates": 8,  # scenes drawn for each example, the first true blend of which is taken
+        "average_decay": 0.998,
         "log_every": 250,
         "checkpoint_every": 500,
         "optimizer": {
@@ -74,13 +124,5 @@ def stage(
             "warmup_steps": 200,
             "weight_decay": 1e-4,
             "clip_norm": 5.0,
-        },
-        "loss": {
-            "likelihood": "gaussian",
-            "kl_weight": 1.0,
-            "kl_warmup_steps": steps // 2,
-            "flux_weight": flux_weight,
-            "centre_boost": 0.0,
-            "centre_sigma": 6.0,
         },
     }

@@ -1,0 +1,48 @@
+"""The weights that are shipped: a wide population, a spread of PSFs, real images' troubles.
+
+python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
+"""
+
+from ml_collections import ConfigDict
+
+from vaedeblend.configs import quick
+
+_WIDE = {"bulge_half_light_radius": (0.0, 1.2), "disk_half_light_radius": (0.0, 1.2)}
+
+
+def get_config() -> ConfigDict:
+    """The quick recipe with everything that a survey may hold, and the time to learn it."""
+    config = quick.get_config()
+    config.data.area = 4.0
+    config.data.n_psfs = 32
+    config.data.field_star_fraction = 0.05
+    config.data.populations = (
+        (0.5, config.data.selection.to_dict()),
+        (0.05, {"magnitude": (19.0, 21.5), **_WIDE}),
+        (0.15, {"magnitude": (21.5, 23.5), **_WIDE}),
+        (0.3, {"magnitude": (23.5, 26.0), **_WIDE}),
+    )
+    config.observation.update(
+        depth_share=0.4,
+        gainless_share=0.05,
+        correlated_share=0.2,
+        sky_share=0.2,
+        uneven_share=0.1,
+        masked_share=0.15,
+    )
+    config.sizes = {
+        "galaxies": {"train": 38400},
+        "companions": 19200,
+        "fields": {"train": 256},
+        "isolated": {"train": 500, "validation": 6000, "test": 15000},
+        "blended": {"train": 500, "validation": 6000, "test": 15000},
+        "standard": {"train": 500, "validation": 3000, "test": 15000},
+    }
+    config.model.update(encoder_widths=(48, 96, 96), encoder_hidden=384)
+    config.stages = {
+        "isolated": quick.isolated_stage(steps=16000),
+        "blended": quick.blended_stage(steps=36000, init_from="isolated"),
+    }
+    config.stages.isolated.scenes.update(field_share=0.0)
+    config.stages.blended.scenes.update(isolated_share=0.25, unselected_share=0.25, field_share=0.3)
+    return config

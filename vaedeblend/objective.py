@@ -1,0 +1,129 @@
+"""What each stage of the training minimises: functions of parameters and batch to loss parts.
+
+Stage I learns what galaxies look like, by the evidence lower bound on isolated ones. Stage II
+learns what a blend says of its central galaxy, by maximising the posterior density of the truth
+(neural posterior estimation, Papamakarios & Murray 2016). An evidence bound cannot serve there: the
+width of its optimal posterior follows from pixel noise, not from how ambiguous the blend is.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaedeblend import losses
+from vaedeblend.model import VAE, background_rms, reparameterize
+from vaedeblend.observe import Batch
+
+Parts = dict[str, Float[Array, " batch"]]
+Objective = Callable[..., Parts]
+"""`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised."""
+
+_MOST_ELECTRONS = 1e3
+"""Background rms above which a Poisson likelihood is not worth its rounding errors [electron]."""
+
+
+def evidence(
+    model: VAE,
+    *,
+    likelihood: str,
+    model_error: float,
+    kl_weight: float,
+    kl_warmup_steps: int,
+    kl_cycles: int,
+    free_bits: float,
+    flux_weight: float,
+    centre_boost: float,
+    centre_sigma: float,
+) -> Objective:
+    """The negative evidence lower bound of the central galaxy, and its flux's likelihood beside.
+
+    loss = reconstruction + w KL + flux_weight x flux. The reconstruction is the likelihood of the
+    central galaxy's noise-free light under its true flux times the decoded profile: a noisy target
+    has the same expectation and a larger variance. The flux head is trained by its own likelihood.
+
+    Args:
+        model: The VAE.
+        likelihood: gaussian or poisson.
+        model_error: Error that the decoder is allowed, relative to the light of each pixel: a
+            bright galaxy's photons would otherwise demand all of its attention.
+        kl_weight: Of the KL divergence once warmed up.
+        kl_warmup_steps: Over which it rises from zero.
+        kl_cycles: Times that it does so, one after the other (Fu+ 2019).
+        free_bits: See `losses.kl_divergence`.
+        flux_weight: Of the flux's likelihood.
+        centre_boost: See `losses.centre_weight`.
+        centre_sigma: The same [pixel].
+
+    Raises:
+        ValueError: An unknown likelihood.
+    """
+    weight = losses.centre_weight(model.stamp_size, centre_boost, centre_sigma)
+
+    def gaussian(batch: Batch, light, unit):
+        gain = batch.observation.gain[:, None, None]
+        allowed = jnp.square(model_error * batch.target)
+        variance = unit**2 + batch.target.clip(0) / gain + allowed
+        return losses.gaussian_nll(batch.target, light, variance, weight)
+
+    def poisson(batch: Batch, light, unit):
+        gain = jnp.minimum(batch.observation.gain[:, None, None], _MOST_ELECTRONS / unit)
+        return losses.poisson_nll(batch.target, light, (unit * gain) ** 2, gain, weight)
+
+    likelihoods = {"gaussian": gaussian, "poisson": poisson}
+    if likelihood not in likelihoods:
+        raise ValueError(f"likelihood is {likelihood!r}; wanted one of {sorted(likelihoods)}")
+
+    def loss(params, batch: Batch, key, step) -> Parts:
+        posterior, profile, _ = model.apply({"params": params}, batch.observation, key)
+        light = batch.flux[:, None, None] * profile
+        unit = background_rms(batch.observation.variance)[:, None, None]
+        reconstruction = likelihoods[likelihood](batch, light, unit)
+        kl = losses.kl_divergence(posterior, free_bits)
+        flux = losses.flux_nll(posterior, batch.flux)
+        warm = kl_weight * _warmth(step, kl_warmup_steps, kl_cycles)
+        total = reconstruction + warm * kl + flux_weight * flux
+        return {"loss": total, "reconstruction": reconstruction, "kl": kl, "flux": flux}
+
+    return loss
+
+
+def posterior(
+    model: VAE, teacher: dict, *, latent_weight: float, flux_weight: float, purity_weight: float
+) -> Objective:
+    """The negative log posterior density of what is true of the central galaxy.
+
+    loss = latent_weight x latent + flux_weight x flux + purity_weight x purity + prior. The true
+    latent is a sample of what stage I's encoder says of a deep image of the galaxy alone: deep,
+    so that it is the galaxy's and not its noise's. The same latents train the flow, their prior.
+
+    Args:
+        model: The VAE.
+        teacher: Parameters of stage I's encoder.
+        latent_weight: Of the latent's likelihood.
+        flux_weight: Of the likelihood of ln(flux).
+        purity_weight: Of the cross entropy of the purity.
+    """
+
+    def loss(params, batch: Batch, key, step) -> Parts:
+        del step
+        seen = model.apply({"params": params | {"encoder": teacher}}, batch.deep, method="encode")
+        z = jax.lax.stop_gradient(reparameterize(key, seen))
+        found = model.apply({"params": params}, batch.observation, method="encode")
+        latent = losses.latent_nll(found, z)
+        flux = losses.flux_nll(found, batch.flux)
+        purity = losses.purity_nll(found, batch.purity)
+        prior = -model.apply({"params": params}, z, method="log_prior")
+        total = latent_weight * latent + flux_weight * flux + purity_weight * purity + prior
+        parts = {"latent": latent, "flux": flux, "purity": purity, "prior": prior}
+        return {"loss": total} | parts
+
+    return loss
+
+
+def _warmth(step, warmup_steps: int, cycles: int):
+    """Share of the KL's weight: a ramp to one, repeated while there are cycles left."""
+    position = (step + 1) / max(warmup_steps, 1)
+    ramp = position - jnp.floor(jnp.minimum(position, cycles - 1))
+    return jnp.minimum(1.0, ramp)

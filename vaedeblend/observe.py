@@ -1,0 +1,192 @@
+"""What a survey makes of a scene: noise, depth, masks, on the device and new at every step.
+
+The networks are trained on what real images do: exposures of other depths, a sky that was not
+quite removed, noise that resampling has correlated, edges, bad columns and cosmic rays.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vaedeblend.compose import Scenes
+from vaedeblend.model import Observation, psf_features
+
+DEEP = 0.1
+"""Noise of the deep images of single galaxies, in units of the survey's."""
+
+_STREAK_SIGMA = 6.0
+"""Of masked streaks' distances from the central galaxy [pixel]."""
+
+
+class Batch(NamedTuple):
+    """What a network is shown, and what its loss may know besides."""
+
+    observation: Observation
+    deep: Observation
+    """The central galaxy alone, with a tenth of the survey's noise."""
+    target: Float[Array, "batch height width band"]
+    """The central galaxy alone, noise-free [uJy per pixel]."""
+    flux: Float[Array, "batch band"]
+    """Of the central galaxy [uJy]."""
+    purity: Float[Array, "batch band"]
+    """Of the central galaxy."""
+
+
+def observe(
+    key: PRNGKeyArray,
+    scenes: Scenes,
+    *,
+    variance: Float[Array, " band"],
+    gain: Float[Array, " band"],
+    depth: tuple[float, float] = (1.0, 1.0),
+    depth_share: float = 0.0,
+    gainless_share: float = 0.0,
+    correlated_share: float = 0.0,
+    sky_share: float = 0.0,
+    sky_rms: float = 0.05,
+    uneven_share: float = 0.0,
+    masked_share: float = 0.0,
+) -> Batch:
+    """Noisy images of scenes.
+
+    Args:
+        key: Of the batch.
+        scenes: From `compose.random_scenes`.
+        variance: Of the survey's background [uJy2].
+        gain: Electrons per uJy.
+        depth: Range of the background's rms in units of the survey's, uniform in logarithm;
+            the gain goes with its inverse square, as it does with exposure time.
+        depth_share: Of stamps whose depth is drawn; the others have the survey's.
+        gainless_share: Of stamps without the light's own Poisson noise (infinite gain).
+        correlated_share: Of stamps resampled by bilinear interpolation.
+        sky_share: Of stamps whose sky is off.
+        sky_rms: By how much [background rms].
+        uneven_share: Of stamps crossed by a line beyond which the depth is another, or the image
+            has ended.
+        masked_share: Of stamps with a masked streak: a bad column or row, or a cosmic ray.
+    """
+    keys = iter(jax.random.split(key, 12))
+    n, size = scenes.light.shape[:2]
+
+    def happens(share):
+        return jax.random.bernoulli(next(keys), share, (n, 1, 1, 1))
+
+    low, high = jnp.log(jnp.array(depth))
+    drawn = jnp.exp(jax.random.uniform(next(keys), (n, 1, 1, 1), minval=low, maxval=high))
+    scale = jnp.where(happens(depth_share), drawn, 1.0)
+    gains = jnp.where(happens(gainless_share), jnp.inf, gain / scale**2)
+    background = jnp.broadcast_to(variance * scale**2, (n, 1, 1, len(variance)))
+    if uneven_share:
+        background = background * _beyond_a_line(next(keys), n, size, uneven_share)
+    white = jax.random.normal(next(keys), scenes.light.shape)
+    noise = _resampled(next(keys), white, correlated_share) if correlated_share else white
+    image = scenes.light + jnp.sqrt(background + scenes.light.clip(0) / gains) * noise
+    if sky_share:
+        offset = sky_rms * jax.random.normal(next(keys), (n, 1, 1, len(variance)))
+        image += happens(sky_share) * offset * jnp.sqrt(variance) * scale
+    if masked_share:
+        streak = _streak(next(keys), n, size, masked_share)
+        background = jnp.where(streak, jnp.inf, background)
+    background = jnp.broadcast_to(background, image.shape)
+    image = jnp.where(jnp.isfinite(background), image, 0.0)
+    return Batch(
+        Observation(image, background, gains[:, 0, 0], scenes.psf),
+        _deep(scenes, white, variance, gain),
+        scenes.target,
+        scenes.flux,
+        scenes.purity,
+    )
+
+
+def observe_examples(
+    key: PRNGKeyArray,
+    examples: Mapping[str, np.ndarray],
+    *,
+    psf: Float[np.ndarray, "side side band"],
+    variance: Float[np.ndarray, " band"],
+    gain: Float[np.ndarray, " band"],
+    batch_size: int = 250,
+) -> list[Batch]:
+    """Batches of materialised scenes, under a survey's even noise.
+
+    Args:
+        key: Of the noise.
+        examples: As `dataset.load` returns them.
+        psf: Of all of them.
+        variance: Of the background [uJy2].
+        gain: Electrons per uJy.
+        batch_size: Of all batches but the last.
+    """
+    arrays = [examples[name] for name in ("blend", "isolated", "flux")]
+    noise = {"variance": jnp.asarray(variance), "gain": jnp.asarray(gain)}
+    features = psf_features(jnp.asarray(psf))
+    batches = []
+    for start in range(0, len(arrays[0]), batch_size):
+        light, target, flux = (jnp.asarray(a[start : start + batch_size]) for a in arrays)
+        scenes = Scenes(light, target, flux, jnp.tile(features, (len(flux), 1)))
+        batches.append(observe(jax.random.fold_in(key, start), scenes, **noise))
+    return batches
+
+
+def _deep(scenes: Scenes, white, variance, gain) -> Observation:
+    """Deep images of the targets; each has the noise that another of the batch was shown."""
+    background = jnp.broadcast_to(variance * DEEP**2, scenes.target.shape)
+    gain = gain / DEEP**2
+    sigma = jnp.sqrt(background + scenes.target.clip(0) / gain)
+    gains = jnp.broadcast_to(gain, scenes.flux.shape)
+    return Observation(scenes.target + sigma * white[::-1], background, gains, scenes.psf)
+
+
+def _resampled(key, noise, share):
+    """Noise as bilinear interpolation at one sub-pixel shift leaves it, its variance restored."""
+    shift_key, share_key = jax.random.split(key)
+    n = len(noise)
+    shifts = jax.random.uniform(shift_key, (2, n, 1, 1, 1), maxval=0.5)
+    shifts *= jax.random.bernoulli(share_key, share, (n, 1, 1, 1))
+    for axis, shift in zip((1, 2), shifts, strict=True):
+        mixed = (1 - shift) * noise + shift * jnp.roll(noise, 1, axis)
+        noise = mixed / jnp.sqrt((1 - shift) ** 2 + shift**2)
+    return noise
+
+
+def _beyond_a_line(key, n, size, share):
+    """By what to multiply the variance: 1 on the centre's side of a line, one factor beyond it.
+
+    The line passes anywhere from the centre outwards. A fourth of them lie along an axis and have
+    an infinite factor: the image ends there.
+    """
+    keys = jax.random.split(key, 5)
+    ends = jax.random.bernoulli(keys[0], 0.25, (n, 1, 1, 1))
+    here = jax.random.bernoulli(keys[1], share, (n, 1, 1, 1))
+    turn, distance = (jax.random.uniform(k, (n, 1, 1, 1)) for k in keys[2:4])
+    angle = jnp.pi / 2 * jnp.where(ends, jnp.floor(4 * turn), 4 * turn)
+    along, _ = _turned(size, angle)
+    low, high = jnp.log(0.25), jnp.log(4.0)
+    factor = jnp.exp(jax.random.uniform(keys[4], (n, 1, 1, 1), minval=low, maxval=high))
+    beyond = here & (along > distance * size / 2)
+    return jnp.where(beyond, jnp.where(ends, jnp.inf, factor), 1.0)
+
+
+def _streak(key, n, size, share):
+    """Where a streak masks the stamp: half of them whole columns or rows, half cosmic rays."""
+    keys = jax.random.split(key, 6)
+    column = jax.random.bernoulli(keys[0], 0.5, (n, 1, 1, 1))
+    here = jax.random.bernoulli(keys[1], share, (n, 1, 1, 1))
+    turn, length, breadth = (jax.random.uniform(k, (n, 1, 1, 1)) for k in keys[2:5])
+    angle = jnp.pi * jnp.where(column, jnp.floor(2 * turn) / 2, turn)
+    along, across = _turned(size, angle)
+    place = _STREAK_SIGMA * jax.random.normal(keys[5], (2, n, 1, 1, 1))
+    long = jnp.where(column, jnp.inf, 1 + 7 * length)
+    return here & (abs(along - place[0]) < long) & (abs(across - place[1]) < 0.5 + breadth)
+
+
+def _turned(size, angle):
+    """Coordinates of the pixels along and across a direction [pixel from the centre]."""
+    offset = jnp.arange(size) - (size - 1) / 2
+    y, x = offset[:, None, None], offset[:, None]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return x * cos + y * sin, y * cos - x * sin

@@ -1,0 +1,230 @@
+r"""Refinement of the network's answer on the pixels themselves, jointly for all members of a group.
+
+The members' fluxes $F_k$ and latents $u_k$ maximise likelihood x prior of the group's pixels,
+
+$$ d_p \sim m_p \pm \sqrt{v_p}, \quad m = \sum_k F_k\, \mathrm{decode}(u_k), \quad
+   v = v_{background} + m / gain, \quad u_k \sim N(0, 1), $$
+
+by damped Gauss-Newton steps (Levenberg, Marquardt 1963), from where the network left them. Fluxes
+have no prior: the network's opinion of them comes of the same pixels, and would count these twice.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+from jax.scipy.linalg import cho_factor, cho_solve
+
+_DAMPING, _EASIER, _HARDER = 1e-3, 0.1, 30.0
+"""Levenberg's parameter at the start, and its factors after a step taken and a step refused."""
+_JITTER = 1e-6
+"""Added to the unit diagonal of a scaled Hessian, against rounding in float32."""
+
+
+class Refined(NamedTuple):
+    """The members of each group, in the image's units; absent members are zero throughout."""
+
+    flux: Float[Array, "group member band"]
+    flux_covariance: Float[Array, "group member member band"]
+    """Laplace's, marginal over the latents: infinite where the pixels say nothing."""
+    latent: Float[Array, "group member latent"]
+    image: Float[Array, "group member height width band"]
+    """Each member's light on the group's frame."""
+    chi2: Float[Array, " group"]
+    """Of the residual, per valid pixel."""
+
+
+Decode = Callable[[Array, Array], Array]
+"""Rows of latent and condition -> profiles (row, height, width, band) of unit total flux."""
+
+
+class _Pixels(NamedTuple):
+    """Of one group, on its frame."""
+
+    image: Float[Array, "height width band"]
+    inverse: Float[Array, "height width band"]
+    """1 / variance of the background; 0 where a pixel is masked."""
+    gain: Float[Array, " band"]
+
+
+class _Point(NamedTuple):
+    """Where a group's fit stands, and its objective's expansion there (fluxes, then latents)."""
+
+    flux: Float[Array, "member band"]
+    latent: Float[Array, "member latent"]
+    objective: Float[Array, ""]
+    gradient: Float[Array, " parameter"]
+    hessian: Float[Array, "parameter parameter"]
+
+
+def make_refine(decode: Decode, *, steps: int = 3, batch: int = 16) -> Callable[..., Refined]:
+    """The jitted refinement with a decoder; see the function that it returns.
+
+    Args:
+        decode: The row of one galaxy may not depend on the others. To use a flow as the prior,
+            pass the decoder after `Flow.from_base`; the latent is then the flow's base.
+        steps: Gauss-Newton steps tried; each costs a Jacobian of the decoder, and so does the end.
+        batch: Groups at a time, which bounds the memory; 16 is best on a CPU.
+    """
+
+    @jax.jit
+    def refine(
+        image: Float[Array, "group height width band"],
+        variance: Float[Array, "group height width band"],
+        gain: Float[Array, "group band"],
+        condition: Float[Array, "group condition"],
+        latent: Float[Array, "group member latent"],
+        flux: Float[Array, "group member band"],
+        corner: Int[Array, "group member 2"],
+        present: Bool[Array, "group member"],
+    ) -> Refined:
+        """Fluxes, latents and light of the members of each group.
+
+        Args:
+            image: Without background.
+            variance: The background's; infinite masks a pixel.
+            gain: Electrons per unit of the image; infinite: no Poisson noise of the galaxies.
+            condition: What the decoder wants to know of the group, such as its PSF.
+            latent: The start.
+            flux: The start.
+            corner: (y, x) of the first pixel of each member's stamp on the group's frame; the
+                stamp may reach out of the frame.
+            present: False for a member that only fills up the group.
+        """
+        valid = jnp.isfinite(image) & (variance > 0) & jnp.isfinite(variance)
+        inverse = jnp.where(valid, 1 / variance, 0)
+        # A pixel of fewer than no electrons at all cannot be: Poisson's likelihood ends there.
+        least = -0.999 * gain[:, None, None] * jnp.where(valid, variance, 1)
+        pixels = _Pixels(jnp.maximum(jnp.where(valid, image, 0), least), inverse, gain)
+
+        def one(group):
+            pixels, condition, latent, flux, corner, present = group
+
+            def draw(latent):
+                rows = jnp.broadcast_to(condition, (len(latent), len(condition)))
+                profile = decode(latent, rows) * present[:, None, None, None]
+                return jax.vmap(_place, (0, 0, None))(profile, corner, image.shape[1:])
+
+            return _refine_group(draw, pixels, latent, flux, steps)
+
+        latent, flux = (jnp.where(present[..., None], x, 0) for x in (latent, flux))
+        groups = (pixels, condition, latent, flux, corner, present)
+        refined = jax.lax.map(one, groups, batch_size=batch)
+        pair = present[:, :, None, None] & present[:, None, :, None]
+        return refined._replace(flux_covariance=jnp.where(pair, refined.flux_covariance, 0))
+
+    return refine
+
+
+def _refine_group(draw, pixels: _Pixels, latent, flux, steps: int) -> Refined:
+    """The fit of one group; `draw` has its members' profiles on the frame from their latents."""
+
+    def step(_, state):
+        point, damping = state
+        move = -_solve(point, damping, point.gradient)
+        trial = _expand(
+            draw,
+            pixels,
+            point.flux + move[: flux.size].reshape(flux.shape),
+            point.latent + move[flux.size :].reshape(latent.shape),
+        )
+        # Not to be written as a refusal of what is higher: NaN has to be refused as well.
+        better = (trial.objective <= point.objective) & jnp.isfinite(trial.hessian).all()
+        point = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, point)
+        return point, damping * jnp.where(better, _EASIER, _HARDER)
+
+    start = _expand(draw, pixels, flux, latent)
+    point, _ = jax.lax.fori_loop(0, steps, step, (start, jnp.float32(_DAMPING)))
+    image = point.flux[:, None, None] * draw(point.latent)
+    model = image.sum(axis=0)
+    chi2 = jnp.square(pixels.image - model) * _weight(pixels, model)
+    chi2 = chi2.sum() / jnp.maximum((pixels.inverse > 0).sum(), 1)
+    return Refined(point.flux, _flux_covariance(point), point.latent, image, chi2)
+
+
+def _expand(draw, pixels: _Pixels, flux, latent) -> _Point:
+    """Objective, its gradient and Gauss-Newton's Hessian (Fisher's information and the prior's)."""
+    profile, push = jax.linearize(draw, latent)
+    # A profile depends on its own latent alone: one push per element serves all members.
+    basis = jnp.broadcast_to(jnp.eye(latent.shape[1])[:, None], (latent.shape[1], *latent.shape))
+    by_latent = jnp.moveaxis(jax.vmap(push)(basis), 0, 1) * flux[:, None, None, None]
+    by_flux = profile[:, None] * jnp.eye(flux.shape[1])[:, None, None]
+    columns = jnp.concatenate(
+        [by_flux.reshape(flux.size, -1), by_latent.reshape(latent.size, -1)]
+    )
+
+    model = jnp.einsum("kb,khwb->hwb", flux, profile)
+    weight = _weight(pixels, model)
+    prior = jnp.concatenate([jnp.zeros(flux.size), jnp.ones(latent.size)])
+    scaled = columns * jnp.sqrt(weight).ravel()
+    residual = (pixels.image - model) * jnp.sqrt(weight)
+    return _Point(
+        flux,
+        latent,
+        _objective(pixels, model) + jnp.square(latent).sum() / 2,
+        prior * jnp.concatenate([flux.ravel(), latent.ravel()]) - scaled @ residual.ravel(),
+        scaled @ scaled.T + jnp.diag(prior),
+    )
+
+
+def _weight(pixels: _Pixels, model):
+    """Inverse of a pixel's whole variance."""
+    return pixels.inverse / (1 + pixels.inverse * jnp.maximum(model, 0) / pixels.gain)
+
+
+def _objective(pixels: _Pixels, model):
+    r"""Negative log-likelihood whose derivative by the model is (model - image) x weight.
+
+    That is Poisson's of the electrons, the background's variance counted in as in
+    `losses.poisson_nll`, relative to that of a perfect model: per pixel
+    $r^2/v\, [(1 + e) \ln(1 + e) - e] / e^2$ with the residual r and $e = r / (gain\, v)$, which is
+    Gauss' $r^2 / 2v$ for many electrons. Of a negative model, the part below 0 adds no variance.
+    """
+    light, below = jnp.maximum(model, 0), jnp.minimum(model, 0)
+    residual = pixels.image - light
+    weight = _weight(pixels, light)
+    excess = residual * weight / pixels.gain
+    series = 1 / 2 - excess * (1 / 6 - excess * (1 / 12 - excess * (1 / 20 - excess / 30)))
+    small = jnp.abs(excess) < 0.05
+    apart = jnp.where(small, 1, excess)
+    share = jnp.where(small, series, ((1 + apart) * jnp.log1p(apart) - apart) / apart**2)
+    negative = below * (below / 2 - pixels.image) * pixels.inverse
+    return (jnp.square(residual) * weight * share + negative).sum()
+
+
+def _solve(point: _Point, damping, right):
+    """(H + damping x diag H)^-1 right; parameters of which the pixels know nothing stay put."""
+    free = _free(point)
+    scale = jax.lax.rsqrt(jnp.where(free, jnp.diag(point.hessian), 1)) * free
+    known = jnp.where(free[:, None] & free, point.hessian, 0)  # of a group gone wrong, it is NaN
+    scaled = known * scale[:, None] * scale
+    diagonal = jnp.where(free, damping + _JITTER, 1)
+    factor = cho_factor(scaled + jnp.diag(diagonal), lower=True)
+    scale = scale.reshape(-1, *[1] * (right.ndim - 1))
+    return scale * cho_solve(factor, scale * right)
+
+
+def _free(point: _Point) -> Bool[Array, " parameter"]:
+    """Fluxes with any light on valid pixels, and the latents of members with such a flux."""
+    seen = jnp.diag(point.hessian)[: point.flux.size].reshape(point.flux.shape) > 0
+    latent = jnp.broadcast_to(seen.any(axis=1, keepdims=True), point.latent.shape)
+    return jnp.concatenate([seen.ravel(), latent.ravel()])
+
+
+def _flux_covariance(point: _Point) -> Float[Array, "member member band"]:
+    """Fluxes' block of the inverse Hessian; bands share the latents, but are not returned jointly."""
+    (members, bands), size = point.flux.shape, point.flux.size
+    known = _solve(point, 0.0, jnp.eye(len(point.hessian), size))[:size]
+    known += jnp.diag(jnp.where(_free(point)[:size], 0, jnp.inf))
+    known = jnp.where(jnp.isfinite(known), known, jnp.inf)
+    return jnp.einsum("kbjb->kjb", known.reshape(members, bands, members, bands))
+
+
+def _place(stamp, corner, shape):
+    """The part of a stamp that lies on a frame, its first pixel at `corner`."""
+    (height, width, _), (y, x) = shape, corner
+    apart = jnp.pad(stamp, [(height, height), (width, width), (0, 0)])
+    # A stamp beyond the frame: the slice stops at the end of the padding, which is empty.
+    return jax.lax.dynamic_slice(apart, (height - y, width - x, 0), shape)
