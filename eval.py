@@ -38,11 +38,18 @@ def evaluate(workdir: Path, seed: int) -> None:
     """
     from data_builders import build_datasets, survey_of
     from vaedeblend import dataset, evaluation, report, training
-    from vaedeblend.deblender import STAGES, load_deblender, read_config
+    from vaedeblend.deblender import (
+        STAGES,
+        load_deblender,
+        load_network,
+        make_sample,
+        read_config,
+    )
 
     config = ConfigDict(read_config(workdir))
     stages = [name for name in STAGES if name in config.stages]
     deblenders = {name: load_deblender(workdir, name) for name in stages}
+    model, params, options = load_network(workdir, stages[-1])
     directories = build_datasets(config, workdir, console)
     sets = [
         kind for kind, sizes in config.sizes.items() if kind != "companions" and "test" in sizes
@@ -54,7 +61,8 @@ def evaluate(workdir: Path, seed: int) -> None:
             {kind: dataset.load(directories[kind], "train") for kind in {"isolated", *sets}},
             survey_of(config),
             seed=seed,
-            first_stage=deblenders.get("isolated") if len(stages) > 1 else None,
+            first_stage=deblenders["isolated"] if len(stages) > 1 else None,
+            sample=make_sample(model, params, **options),
         )
     folder = workdir / "report"
     evaluation.write(result, folder)

@@ -9,29 +9,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaedeblend import checkpoint, compose, training
+from vaedeblend import checkpoint, compose, objective, observe, training
 from vaedeblend.model import VAE
 
 SIZE, SIDE = 16, 32
 OPTIMIZER = {"learning_rate": 1e-2, "warmup_steps": 2, "weight_decay": 1e-4, "clip_norm": 5.0}
 LOSS = {
     "likelihood": "gaussian",
+    "model_error": 0.03,
     "kl_weight": 1.0,
     "kl_warmup_steps": 4,
+    "kl_cycles": 1,
+    "free_bits": 0.0,
     "flux_weight": 1.0,
     "centre_boost": 0.0,
     "centre_sigma": 3.0,
 }
+WEIGHTS = {"latent_weight": 1.0, "flux_weight": 10.0, "purity_weight": 1.0}
 
 
 @pytest.fixture(scope="module")
 def model():
-    return VAE(4, (4, 4), 8, (8,), SIZE, 1)
+    return make_model()
+
+
+def make_model():
+    return VAE(4, (4, 4), 8, (8,), (8,), 4, SIZE, 1)
 
 
 @pytest.fixture(scope="module")
 def gallery():
     """Round Gaussians of many fluxes; the first half may be central galaxies."""
+    return make_gallery()
+
+
+def make_gallery():
     rng = np.random.default_rng(0)
     phase = rng.uniform(-0.5, 0.5, (24, 2)).astype(np.float32)
     flux = rng.uniform(100.0, 300.0, (24, 1)).astype(np.float32)
@@ -39,37 +51,41 @@ def gallery():
     y, x = (grid - phase[:, i, None] for i in (0, 1))
     light = np.exp(-(y[:, :, None] ** 2 + x[:, None] ** 2) / 4) / (4 * np.pi)
     stamps = (light[..., None] * flux[:, None, None]).astype(np.float32)
-    return compose.make_gallery(stamps, phase, flux, np.arange(24) < 12)
+    psf = light[:1, 8:25, 8:25, None]
+    return compose.make_gallery(stamps, phase, flux, np.arange(24) < 12, psf)
 
 
-def make_run(model, gallery, *, steps, trainable=("encoder", "decoder"), loss=None, params=None):
+def make_batch(key, gallery):
+    """Of eight blends."""
+    scenes = compose.random_scenes(
+        key,
+        gallery,
+        n_central=12,
+        batch_size=8,
+        size=SIZE,
+        max_companions=2,
+        separation=(2.0, 6.0),
+        max_purity=0.95,
+        candidates=2,
+    )
+    return observe.observe(key, scenes, variance=jnp.ones(1), gain=jnp.ones(1))
+
+
+def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, average_decay=0.9):
+    """The state before the first step, the step, and its objective."""
     mesh = training.data_mesh()
     optimizer = training.make_optimizer(steps=steps, **OPTIMIZER)
-    params = training.init_params(model, jax.random.key(0)) if params is None else params
+    params = training.init_params(model, jax.random.key(0))
+    if "flow" in trainable:
+        parts = objective.posterior(model, jax.tree.map(jnp.array, params["encoder"]), **WEIGHTS)
+    else:
+        parts = objective.evidence(model, **(LOSS | (loss or {})))
     state = training.create_state(params, optimizer, trainable=trainable, mesh=mesh)
-    ones = jnp.ones(1)
-    parts = training.make_loss(model, gain=ones, background=ones, **(LOSS | (loss or {})))
-
-    def make_batch(key, gallery_arrays):
-        return compose.random_batch(
-            key,
-            gallery_arrays,
-            n_central=gallery[1],
-            batch_size=8,
-            size=SIZE,
-            variance=ones,
-            gain=ones,
-            max_companions=2,
-            separation=(2.0, 6.0),
-            max_purity=0.95,
-            candidates=2,
-        )
-
-    step = training.make_step(parts, optimizer, make_batch, trainable=trainable, seed=1, mesh=mesh)
-    return state, step, parts, make_batch
+    options = {"trainable": trainable, "average_decay": average_decay, "seed": 1, "mesh": mesh}
+    return state, training.make_step(parts, optimizer, make_batch, **options), parts
 
 
-def fit(state, step, gallery, directory, steps):
+def fit(state, step, gallery, directory, steps, validate=lambda params: {"loss": 0.0}):
     return training.fit(
         state,
         step,
@@ -78,7 +94,7 @@ def fit(state, step, gallery, directory, steps):
         steps=steps,
         log_every=2,
         checkpoint_every=2,
-        validate=lambda params: {"loss": 0.0},
+        validate=validate,
         report=lambda at, record: None,
     )
 
@@ -87,69 +103,118 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
-def test_frozen_decoder_is_bitwise_unchanged_and_the_encoder_moves(model, gallery):
-    state, step, *_ = make_run(model, gallery, steps=4, trainable=("encoder",))
+@pytest.mark.parametrize(
+    "trainable", [("encoder", "decoder"), ("encoder", "flow")], ids=["isolated", "blended"]
+)
+def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, gallery, trainable):
+    state, step, _ = make_run(model, steps=4, trainable=trainable)
     before = jax.device_get(state.params)
     for _ in range(4):
         state, _ = step(state, gallery[0])
-    after = jax.device_get(state.params)
-    assert same(before["decoder"], after["decoder"])
-    assert not same(before["encoder"], after["encoder"])
+    for found in (jax.device_get(state.params), jax.device_get(state.average)):
+        for part in ("encoder", "decoder", "flow"):
+            assert same(before[part], found[part]) == (part not in trainable)
+
+
+@pytest.fixture(scope="module")
+def followed(model, gallery):
+    """Parameters and their average after each of eight steps."""
+    state, step, _ = make_run(model, steps=8, average_decay=0.7)
+    found = []
+    for _ in range(8):
+        state, _ = step(state, gallery[0])
+        found.append(jax.device_get((state.params, state.average)))
+    return found
+
+
+def test_average_is_the_exponential_one_that_forgets_its_beginning(followed):
+    leaves = [[np.asarray(p, float) for p in jax.tree.leaves(params)] for params, _ in followed]
+    expected = [np.zeros_like(p) for p in leaves[0]]
+    for t, (now, (_, average)) in enumerate(zip(leaves, followed, strict=True), 1):
+        decay = min(0.7, 1 - 1 / t)
+        expected = [decay * e + (1 - decay) * p for e, p in zip(expected, now, strict=True)]
+        for e, found in zip(expected, jax.tree.leaves(average), strict=True):
+            np.testing.assert_allclose(found, e, atol=1e-6)
+
+
+def test_average_of_the_first_three_steps_is_their_mean(followed):
+    three = [jax.tree.leaves(params) for params, _ in followed[:3]]
+    for *each, average in zip(*three, jax.tree.leaves(followed[2][1]), strict=True):
+        np.testing.assert_allclose(average, np.mean(each, axis=0), atol=1e-6)
+
+
+def test_average_without_decay_is_the_latest_parameters(model, gallery):
+    state, step, _ = make_run(model, steps=4, average_decay=0.0)
+    for _ in range(2):
+        state, _ = step(state, gallery[0])
+    jax.tree.map(
+        lambda p, a: np.testing.assert_allclose(a, p, atol=1e-7), state.params, state.average
+    )
+
+
+def test_average_is_what_is_validated_and_kept(model, gallery, tmp_path):
+    seen = []
+
+    def validate(params):
+        seen.append(jax.device_get(params))
+        return {}
+
+    state, step, _ = make_run(model, steps=4)
+    state = fit(state, step, gallery, tmp_path, 4, validate)
+    kept = checkpoint.load_params(tmp_path / "checkpoints")
+    assert same(kept, state.average) and same(kept, seen[-1])
+    assert not same(kept["encoder"], state.params["encoder"])
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
 def test_loss_falls(model, gallery, likelihood):
-    state, step, parts, make_batch = make_run(
-        model, gallery, steps=60, loss={"likelihood": likelihood}
-    )
+    state, step, parts = make_run(model, steps=60, loss={"likelihood": likelihood})
     batch = make_batch(jax.random.key(9), gallery[0])
     validate = training.make_validation(parts, [batch], seed=0)
     before = validate(state.params)["loss"]
     for _ in range(60):
         state, _ = step(state, gallery[0])
     assert validate(state.params)["loss"] < 0.9 * before
+    assert validate(state.average)["loss"] < 0.9 * before
+
+
+def test_loss_of_the_second_stage_falls(model, gallery):
+    state, step, parts = make_run(model, steps=60, trainable=("encoder", "flow"))
+    validate = training.make_validation(parts, [make_batch(jax.random.key(9), gallery[0])], seed=0)
+    before = validate(state.params)
+    for _ in range(60):
+        state, _ = step(state, gallery[0])
+    after = validate(state.average)
+    assert all(after[part] < before[part] for part in ("loss", "flux", "latent"))
+
+
+def test_validation_is_the_mean_over_examples_not_batches(model, gallery):
+    state, _, parts = make_run(model, steps=4)
+    batch = make_batch(jax.random.key(9), gallery[0])
+    parts = lambda params, batch, key, step: {"loss": batch.flux[:, 0]}  # noqa: E731
+    few = jax.tree.map(lambda a: a[:2], batch)
+    validate = training.make_validation(parts, [batch, few], seed=0)
+    flux = np.concatenate([batch.flux[:, 0], few.flux[:, 0]])
+    assert validate(state.params)["loss"] == pytest.approx(flux.mean(), rel=1e-6)
 
 
 def test_step_is_traced_once(model, gallery):
-    state, step, *_ = make_run(model, gallery, steps=4)
+    state, step, _ = make_run(model, steps=4)
     for _ in range(3):
         state, _ = step(state, gallery[0])
     assert step._cache_size() == 1
 
 
-def test_loss_parts_are_one_number_per_example(model, gallery):
-    state, _, parts, make_batch = make_run(model, gallery, steps=4)
-    batch = make_batch(jax.random.key(0), gallery[0])
-    for part in parts(state.params, batch, jax.random.key(1), 0).values():
-        assert part.shape == (8,)
-
-
-def test_kl_warms_up(model, gallery):
-    state, _, parts, make_batch = make_run(model, gallery, steps=4, loss={"flux_weight": 0.0})
-    batch = make_batch(jax.random.key(0), gallery[0])
-    batch = batch._replace(image=batch.image * 3)
-    moved = jax.tree.map(lambda p: p + 0.1, state.params)
-    early, late = (parts(moved, batch, jax.random.key(1), at) for at in (0, 100))
-    np.testing.assert_allclose(late["loss"], late["reconstruction"] + late["kl"], rtol=1e-5)
-    np.testing.assert_allclose(early["loss"], early["reconstruction"] + early["kl"] / 4, rtol=1e-5)
-
-
-def test_unknown_likelihood_is_refused(model):
-    ones = jnp.ones(1)
-    with pytest.raises(ValueError, match="likelihood is 'cauchy'; wanted one of"):
-        training.make_loss(model, gain=ones, background=ones, **(LOSS | {"likelihood": "cauchy"}))
-
-
 def test_resumed_run_is_bitwise_the_unbroken_one(model, gallery, tmp_path):
-    state, step, *_ = make_run(model, gallery, steps=8)
+    state, step, *_ = make_run(model, steps=8)
     whole = fit(state, step, gallery, tmp_path / "whole", 8)
-    state, step, *_ = make_run(model, gallery, steps=8)
+    state, step, *_ = make_run(model, steps=8)
     fit(state, step, gallery, tmp_path / "broken", 4)
     with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "train_loss": 1.0}\n{"step": 8, "tr')  # as a kill leaves it
-    state, step, *_ = make_run(model, gallery, steps=8)
+    state, step, *_ = make_run(model, steps=8)
     resumed = fit(state, step, gallery, tmp_path / "broken", 8)
-    assert same(whole.params, resumed.params)
+    assert same(whole.params, resumed.params) and same(whole.average, resumed.average)
     records = [
         training.read_records(tmp_path / run / "metrics.jsonl") for run in ("whole", "broken")
     ]
@@ -158,7 +223,7 @@ def test_resumed_run_is_bitwise_the_unbroken_one(model, gallery, tmp_path):
 
 
 def test_checkpoints_fall_on_records(model, gallery, tmp_path):
-    state, step, *_ = make_run(model, gallery, steps=4)
+    state, step, *_ = make_run(model, steps=4)
     with pytest.raises(
         ValueError, match="checkpoint_every is 3; wanted a multiple of log_every, 2"
     ):
@@ -178,14 +243,14 @@ def test_checkpoints_fall_on_records(model, gallery, tmp_path):
 # tensorstore's other readers fail after the event loop of the first one has closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_checkpoint_is_named(model, gallery, tmp_path):
-    state, step, *_ = make_run(model, gallery, steps=4)
+    state, step, *_ = make_run(model, steps=4)
     fit(state, step, gallery, tmp_path, 2)
     for file in (tmp_path / "checkpoints" / "2" / "default").rglob("*"):
         if file.is_file() and "metadata" not in file.name.lower():
             file.write_bytes(b"damage")
     with pytest.raises(checkpoint.CheckpointError, match="checkpoint of step 2 cannot be restored"):
         checkpoint.load_params(tmp_path / "checkpoints")
-    state, step, *_ = make_run(model, gallery, steps=4)
+    state, step, *_ = make_run(model, steps=4)
     with pytest.raises(checkpoint.CheckpointError, match="checkpoint of step 2 cannot be restored"):
         fit(state, step, gallery, tmp_path, 4)
     gc.collect()  # while their warnings are still this test's
@@ -206,7 +271,7 @@ import test_training as t
 from vaedeblend import compose
 model = t.VAE(4, (4, 4), 8, (8,), t.SIZE, 1)
 gallery = t.gallery.__wrapped__()
-state, step, *_ = t.make_run(model, gallery, steps=3)
+state, step, *_ = t.make_run(model, steps=3)
 for _ in range(3):
     state, metrics = step(state, gallery[0])
 print(jax.device_count(), float(metrics["loss"]))

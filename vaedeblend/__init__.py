@@ -5,14 +5,30 @@ The way through the package is the way of the photons::
     catalogue, egg      which galaxies there are           QTable
     render, library     what each looks like alone         noise-free stamps, psf
     scene, blending     which lie on the same pixels       blends and their labels
-    dataset, compose    what the network is shown          Batch(image, variance, target, flux)
-    model, losses       what it says of them               Posterior -> flux, profile
+    dataset, compose    scenes without end                 Scenes(light, target, flux, psf)
+    observe             what a survey makes of them        Batch(observation, deep, target, flux)
+    model, flow         what the network says of them      Posterior -> flux, profile, purity
+    losses, objective   what it is asked for               parts, one number per example
     training            how it learns to say so            workdir/{stage}/checkpoints
-    deblender           the trained network as a function  (image, variance) -> Deblended
+    calibration         what validation galaxies correct   calibration.json
+    deblender           the trained network as a function  (image, variance, ...) -> Deblended
+    refine              its answer fitted to the pixels    groups -> fluxes and their covariance
     sextractor, metrics how well, and against whom         Measurement, flux errors
-    evaluation, report  the answer                         metrics.json, figures
+    bound               and how well it can be done        Fisher bound of each stamp
+    evaluation, summary the answer                         metrics.json
+    report              the answer, to look at             table, figures
 
 `survey` (units, bands, pixel conventions) is the ground under all of them.
 """
 
+__all__ = ["Deblended", "load_deblender"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """Imports the deblender when asked for: processes that render galaxies do without JAX."""
+    if name in __all__:
+        from vaedeblend import deblender
+
+        return getattr(deblender, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

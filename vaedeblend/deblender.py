@@ -1,5 +1,6 @@
 """A trained network as a function: noisy stamps in, fluxes, errors and profiles out."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float
 
 from vaedeblend import checkpoint
 from vaedeblend.calibration import Calibration, calibrated, read_calibration
-from vaedeblend.model import VAE, Observation, psf_features
+from vaedeblend.model import VAE, Observation, Posterior, psf_features, reparameterize
 from vaedeblend.render import native_psf, survey_psfs
 from vaedeblend.survey import Survey, make_survey
 
@@ -81,9 +82,7 @@ def make_deblend(
     @jax.jit
     def deblend(image, variance, mask=None, psf=None, gain=None) -> Deblended:
         observation = _observation(image, variance, mask, default if psf is None else psf, gain)
-        posterior = model.apply({"params": params}, observation, method="encode")
-        if calibration is not None:
-            posterior = calibrated(calibration, posterior, observation)
+        posterior = _posterior(model, params, calibration, observation)
         profile = model.apply({"params": params}, posterior.mean, observation.psf, method="decode")
         flux = jnp.exp(posterior.log_flux)
         return Deblended(
@@ -98,6 +97,38 @@ def make_deblend(
     return deblend
 
 
+def make_sample(
+    model: VAE,
+    params: dict,
+    *,
+    psf: Float[np.ndarray, "side side band"],
+    calibration: Calibration | None = None,
+) -> Callable[..., Float[Array, "sample batch height width band"]]:
+    """The jitted function `(key, n, image, variance, mask=None, psf=None, gain=None) -> light`.
+
+    It draws n images of each stamp's central galaxy from the posterior of flux and profile; the
+    other arguments are those of `make_deblend`, here and there.
+    """
+    default = jnp.asarray(psf)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def sample(key, n, image, variance, mask=None, psf=None, gain=None):
+        observation = _observation(image, variance, mask, default if psf is None else psf, gain)
+        posterior = _posterior(model, params, calibration, observation)
+
+        def one(key):
+            latent_key, flux_key = jax.random.split(key)
+            z = reparameterize(latent_key, posterior)
+            noise = jax.random.normal(flux_key, posterior.log_flux.shape)
+            flux = jnp.exp(posterior.log_flux + noise * jnp.exp(posterior.log_flux_log_std))
+            profile = model.apply({"params": params}, z, observation.psf, method="decode")
+            return flux[:, None, None] * profile
+
+        return jax.lax.map(one, jax.random.split(key, n))
+
+    return sample
+
+
 def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deblend:
     """The deblender that a training left in its working directory, or one that is shipped.
 
@@ -109,18 +140,24 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
         WorkdirError: There is no config.json, or it names no such stage.
         CheckpointError: The stage has no checkpoint, or a damaged one.
     """
+    model, params, options = load_network(name_or_workdir, stage)
+    return make_deblend(model, params, **options)
+
+
+def load_network(name_or_workdir: str | Path, stage: str = "blended") -> tuple[VAE, dict, dict]:
+    """Model, parameters, and the further arguments of `make_deblend` and `make_sample`.
+
+    Arguments and errors are those of `load_deblender`.
+    """
     workdir = find_workdir(name_or_workdir)
     config = read_config(workdir)
     if stage not in config["stages"]:
         raise WorkdirError(f"{workdir}: no stage {stage!r}; wanted one of {list(config['stages'])}")
     params = checkpoint.load_params(workdir / stage / "checkpoints")
     survey = make_survey(**config["survey"])
-    return make_deblend(
-        VAE(**config["model"], bands=len(survey.bands)),
-        params,
-        psf=default_psf(survey),
-        calibration=read_calibration(workdir / stage / "calibration.json"),
-    )
+    calibration = read_calibration(workdir / stage / "calibration.json")
+    options = {"psf": default_psf(survey), "calibration": calibration}
+    return VAE(**config["model"], bands=len(survey.bands)), params, options
 
 
 def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> None:
@@ -169,6 +206,12 @@ def read_config(workdir: str | Path) -> dict:
         ) from error
     except json.JSONDecodeError as error:
         raise WorkdirError(f"{path}: not valid JSON ({error})") from error
+
+
+def _posterior(model: VAE, params, calibration: Calibration | None, observation) -> Posterior:
+    """What the encoder says, with the errors that validation galaxies ask for."""
+    posterior = model.apply({"params": params}, observation, method="encode")
+    return posterior if calibration is None else calibrated(calibration, posterior, observation)
 
 
 def _observation(image, variance, mask, psf, gain) -> Observation:

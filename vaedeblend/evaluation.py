@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from astropy.table import Table
 
@@ -17,11 +18,13 @@ from vaedeblend import metrics, sextractor
 from vaedeblend.bound import flux_bound
 from vaedeblend.render import survey_psfs
 from vaedeblend.simulation import KINDS, SPLITS, noisy
-from vaedeblend.summary import against, summarise_examples
+from vaedeblend.summary import against, summarise_examples, uniformity
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
 
 _BATCH = 250
 _GRID_STAMPS = 500
+_RANKED, _SAMPLES = 1000, 99
+"""Stamps whose profiles' posterior is tested, and samples of each."""
 _UNITS = {"flux": "uJy", "flux_err": "uJy", "magnitude": "mag", "mse": "uJy2"}
 _LABELS = ("id", "magnitude", "flux", "purity", "bm_1", "flux_ratio", "n_companions")
 
@@ -46,6 +49,7 @@ def evaluate(
     *,
     seed: int,
     first_stage: Callable | None = None,
+    sample: Callable | None = None,
     program: str | None = None,
 ) -> Evaluation:
     """Deblends and measures the test scenes of each kind; errors are of the first band.
@@ -57,6 +61,7 @@ def evaluate(
         survey: Whose noise is added.
         seed: Of the noise, which is the same at every call.
         first_stage: VAE I where another network deblends: measured on the isolated scenes too.
+        sample: See `deblender.make_sample`; the profiles' posterior is tested where there is one.
         program: SExtractor's path, or 'sep'; by default whichever is found.
     """
     found = Evaluation({}, {}, {}, {})
@@ -76,6 +81,8 @@ def evaluate(
         if first_stage is not None and kind == "isolated":
             flux = stamps.deblend(first_stage).flux[:, 0].astype(float)
             summary |= against(table, flux, "vae_i")
+        if sample is not None:
+            summary["size_ranks"] = stamps.size_ranks(sample, seed)
         summary["sextractor_settings"] = settings._asdict()
         summary["sextractor_training_bias"] = bias - 1
         summary["program"] = measured.program
@@ -122,6 +129,21 @@ class _Stamps:
             result = function(full, variance, gain=self.survey.gain)
             parts.append([np.asarray(field)[: len(batch)] for field in result])
         return type(result)(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+    def size_ranks(self, sample: Callable, seed: int) -> dict:
+        """Ranks of the true sizes of galaxies among those of posterior samples of their light."""
+        image = self.image[:_RANKED]
+        key = jax.random.key(seed)
+        light = [
+            np.asarray(
+                sample(jax.random.fold_in(key, i), _SAMPLES, part, variance, gain=self.survey.gain)
+            )
+            for i, part in enumerate(np.array_split(image, max(len(image) // 100, 1)))
+            for variance in [np.broadcast_to(self.survey.variance, part.shape)]
+        ]
+        sizes = np.concatenate([metrics.weighted_size(each) for each in light], axis=1)
+        true = metrics.weighted_size(self.scenes["isolated"][:_RANKED])
+        return uniformity(metrics.ranks(sizes, true))
 
     def bound(self):
         """The Fisher bound of each stamp's flux."""

@@ -116,3 +116,28 @@ def coverage(
     if not len(flux):
         return None
     return float(np.mean(np.abs(true - flux) < width * flux_err))
+
+
+def weighted_size(
+    image: Float[np.ndarray, "*n height width band"], sigma: float = 4.0
+) -> Float[np.ndarray, "*n"]:
+    """Root mean square radius of the light under a round Gaussian about the centre [pixel].
+
+    The window's `sigma` [pixel] keeps the stamp's far pixels out; bands are added up.
+    """
+    y, x = (np.arange(n) - (n - 1) / 2 for n in image.shape[-3:-1])
+    square = y[:, None] ** 2 + x**2
+    window = np.exp(-square / (2 * sigma**2))
+    light = image.sum(axis=-1)
+    weighted = np.einsum("...hw,hw->...", light, window * square)
+    return np.sqrt(weighted / np.einsum("...hw,hw->...", light, window))
+
+
+def ranks(
+    samples: Float[np.ndarray, "sample n"], true: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Share of each galaxy's posterior samples below the truth: uniform where calibrated.
+
+    Simulation-based calibration (Talts+ 2018).
+    """
+    return np.mean(samples < true, axis=0)

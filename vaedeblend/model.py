@@ -173,6 +173,10 @@ class VAE(nn.Module):
         """Logarithm of the learned prior's density."""
         return self.flow.log_prob(z)
 
+    def to_base(self, z) -> Float[Array, "batch latent"]:
+        """Standard normal variables, of latents that follow the learned prior."""
+        return self.flow.to_base(z)[0]
+
     def from_base(self, u) -> Float[Array, "batch latent"]:
         """Latents of the learned prior, from standard normal variables."""
         return self.flow.from_base(u)

@@ -95,9 +95,7 @@ def make_refine(decode: Decode, *, steps: int = 3, batch: int = 16) -> Callable[
         """
         valid = jnp.isfinite(image) & (variance > 0) & jnp.isfinite(variance)
         inverse = jnp.where(valid, 1 / variance, 0)
-        # A pixel of fewer than no electrons at all cannot be: Poisson's likelihood ends there.
-        least = -0.999 * gain[:, None, None] * jnp.where(valid, variance, 1)
-        pixels = _Pixels(jnp.maximum(jnp.where(valid, image, 0), least), inverse, gain)
+        pixels = _Pixels(jnp.where(valid, image, 0), inverse, gain)
 
         def one(group):
             pixels, condition, latent, flux, corner, present = group
@@ -151,9 +149,7 @@ def _expand(draw, pixels: _Pixels, flux, latent) -> _Point:
     basis = jnp.broadcast_to(jnp.eye(latent.shape[1])[:, None], (latent.shape[1], *latent.shape))
     by_latent = jnp.moveaxis(jax.vmap(push)(basis), 0, 1) * flux[:, None, None, None]
     by_flux = profile[:, None] * jnp.eye(flux.shape[1])[:, None, None]
-    columns = jnp.concatenate(
-        [by_flux.reshape(flux.size, -1), by_latent.reshape(latent.size, -1)]
-    )
+    columns = jnp.concatenate([by_flux.reshape(flux.size, -1), by_latent.reshape(latent.size, -1)])
 
     model = jnp.einsum("kb,khwb->hwb", flux, profile)
     weight = _weight(pixels, model)
@@ -177,21 +173,22 @@ def _weight(pixels: _Pixels, model):
 def _objective(pixels: _Pixels, model):
     r"""Negative log-likelihood whose derivative by the model is (model - image) x weight.
 
-    That is Poisson's of the electrons, the background's variance counted in as in
-    `losses.poisson_nll`, relative to that of a perfect model: per pixel
-    $r^2/v\, [(1 + e) \ln(1 + e) - e] / e^2$ with the residual r and $e = r / (gain\, v)$, which is
-    Gauss' $r^2 / 2v$ for many electrons. Of a negative model, the part below 0 adds no variance.
+    That is Poisson's of the electrons, the background's variance counted in (see
+    `losses.poisson_nll`), up to a constant of the image: with x the model less the image, $v$ the
+    image's own variance and $y = x / (gain\, v)$, per pixel $x^2/v\, [y - \ln(1 + y)] / y^2$, which
+    is Gauss' $x^2 / 2v$ for many electrons. Image or model below 0 add nothing to the variance.
     """
     light, below = jnp.maximum(model, 0), jnp.minimum(model, 0)
-    residual = pixels.image - light
-    weight = _weight(pixels, light)
-    excess = residual * weight / pixels.gain
-    series = 1 / 2 - excess * (1 / 6 - excess * (1 / 12 - excess * (1 / 20 - excess / 30)))
-    small = jnp.abs(excess) < 0.05
-    apart = jnp.where(small, 1, excess)
-    share = jnp.where(small, series, ((1 + apart) * jnp.log1p(apart) - apart) / apart**2)
-    negative = below * (below / 2 - pixels.image) * pixels.inverse
-    return (jnp.square(residual) * weight * share + negative).sum()
+    seen, missing = jnp.maximum(pixels.image, 0), jnp.minimum(pixels.image, 0)
+    weight = _weight(pixels, seen)
+    x = light - seen
+    y = x * weight / pixels.gain
+    small = jnp.abs(y) < 0.05
+    apart = jnp.where(small, 1, y)
+    series = 1 / 2 - y * (1 / 3 - y * (1 / 4 - y * (1 / 5 - y / 6)))
+    share = jnp.where(small, series, (apart - jnp.log1p(apart)) / apart**2)
+    above = weight * x * (x * share - missing * (1 - y * share))
+    return (above + pixels.inverse * (missing**2 / 2 + below * (below / 2 - missing))).sum()
 
 
 def _solve(point: _Point, damping, right):

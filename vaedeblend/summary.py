@@ -18,7 +18,7 @@ MAGNITUDE_EDGES = (23.0, 23.5, 24.0, 24.5, 25.0)
 PURITY_EDGES = (0.0, 0.5, 0.8, 0.95, 1.0 + 1e-6)
 COMPANION_EDGES = (0, 1, 2, 3, 4)
 
-_PIT_BINS = 10
+_HISTOGRAM = 10
 
 Columns = Mapping[str, np.ndarray]
 
@@ -120,14 +120,18 @@ def _bound(column: Columns) -> dict:
     }
 
 
-def _pit(column: Columns) -> dict:
-    """Histogram of the probability integral transform, and its distance from uniform (KS)."""
-    flux, error, true = (column[name] for name in ("vae_flux", "vae_flux_err", "flux"))
-    z = np.log(true / flux) / np.arcsinh(error / flux)
-    pit = stats.norm.cdf(z[np.isfinite(z)])
-    counts, _ = np.histogram(pit, _PIT_BINS, (0, 1))
-    distance = float(stats.kstest(pit, "uniform").statistic) if len(pit) else None
+def uniformity(values: Float[np.ndarray, " n"]) -> dict:
+    """Histogram of numbers in (0, 1), and their distance from uniform (Kolmogorov-Smirnov)."""
+    values = values[np.isfinite(values)]
+    counts, _ = np.histogram(values, _HISTOGRAM, (0, 1))
+    distance = float(stats.kstest(values, "uniform").statistic) if len(values) else None
     return {"counts": counts.tolist(), "ks_distance": distance}
+
+
+def _pit(column: Columns) -> dict:
+    """Probability integral transform of the flux's posterior."""
+    flux, error, true = (column[name] for name in ("vae_flux", "vae_flux_err", "flux"))
+    return uniformity(stats.norm.cdf(np.log(true / flux) / np.arcsinh(error / flux)))
 
 
 def _rms(values) -> float:

@@ -18,9 +18,21 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend import blending, catalogue, compose, egg, library, scene, simulation, training
+from vaedeblend import (
+    blending,
+    catalogue,
+    compose,
+    egg,
+    library,
+    sampling,
+    scene,
+    simulation,
+    training,
+)
 from vaedeblend.configs import quick
 from vaedeblend.model import VAE
+from vaedeblend.objective import evidence, posterior
+from vaedeblend.observe import observe
 from vaedeblend.render import make_draw, survey_psfs
 from vaedeblend.survey import Survey
 
@@ -60,7 +72,7 @@ def accuracy(survey, psfs, galaxies, ids):
         ids[:100],
         np.ones(100, bool),
         seed=(0,),
-        psfs=psfs,
+        psfs=(psfs,),
         size=simulation.LIBRARY_SIZE,
         pixel_scale=survey.pixel_scale.value,
     )
@@ -84,6 +96,27 @@ def steps_per_second(step, state, gallery, n):
     return n / (time.perf_counter() - start)
 
 
+def composed(survey, n_central, stage):
+    """`(key, gallery) -> Batch` of a stage, as train.py makes it."""
+    scenes = functools.partial(
+        compose.random_scenes,
+        n_central=n_central,
+        batch_size=stage.batch_size,
+        size=SIZE,
+        separation=SEPARATION,
+        max_purity=0.95,
+        **stage.scenes,
+    )
+
+    def make_batch(key, gallery):
+        scene_key, noise_key = jax.random.split(key)
+        return observe(
+            noise_key, scenes(scene_key, gallery), variance=survey.variance, gain=survey.gain
+        )
+
+    return make_batch
+
+
 def training_rates(survey, n_galaxies, n_steps):
     """Stamps per second of both stages, composing scenes and on a fixed batch."""
     config = quick.get_config()
@@ -94,28 +127,17 @@ def training_rates(survey, n_galaxies, n_steps):
     columns = (np.stack([e[name] for e in arrays]) for name in ("stamp", "phase"))
     flux = np.stack([e["flux_bulge"] + e["flux_disk"] for e in arrays])
     central = np.array([e["central"] for e in arrays])
-    gallery, n_central = compose.make_gallery(*columns, flux, central)
+    gallery, n_central = compose.make_gallery(*columns, flux, central, arrays[0]["psf"][None])
     model = VAE(**config.model, bands=1)
     mesh = training.data_mesh()
     params = training.init_params(model, jax.random.key(0))
+    teacher = jax.tree.map(jnp.copy, params["encoder"])
     rates = {}
     for name, stage in config.stages.items():
-        make_batch = functools.partial(
-            compose.random_batch,
-            n_central=n_central,
-            batch_size=stage.batch_size,
-            size=SIZE,
-            variance=survey.variance,
-            gain=survey.gain,
-            max_companions=3 if name == "blended" else 0,
-            separation=SEPARATION,
-            max_purity=0.95,
-            candidates=stage.candidates,
-        )
+        make_batch = composed(survey, n_central, stage)
         fixed = jax.jit(make_batch)(jax.random.key(0), gallery)
-        loss = training.make_loss(
-            model, gain=survey.gain, background=survey.background, **stage.loss
-        )
+        makers = {"evidence": evidence, "posterior": functools.partial(posterior, teacher=teacher)}
+        loss = makers[stage.objective](model, **stage.loss)
         optimizer = training.make_optimizer(steps=stage.steps, **stage.optimizer)
         # The fixed batch is an argument: as a constant XLA would compute part of the step once.
         variants = (
@@ -124,7 +146,13 @@ def training_rates(survey, n_galaxies, n_steps):
         )
         for label, make, source in variants:
             step = training.make_step(
-                loss, optimizer, make, trainable=stage.trainable, seed=0, mesh=mesh
+                loss,
+                optimizer,
+                make,
+                trainable=stage.trainable,
+                average_decay=stage.average_decay,
+                seed=0,
+                mesh=mesh,
             )
             fresh = jax.tree.map(jnp.copy, params)
             state = training.create_state(fresh, optimizer, trainable=stage.trainable, mesh=mesh)
@@ -143,8 +171,8 @@ def main():
     psfs = survey_psfs(survey, SIZE)
     table = egg.catalogue(0.5, seed=0)
     chosen = catalogue.select(table, catalogue.TALK_SELECTION)
-    galaxies = simulation.make_galaxies(chosen)
-    others = simulation.make_galaxies(catalogue.select(table, {"magnitude": (21.0, 26.0)}))
+    galaxies = sampling.make_galaxies(chosen)
+    others = sampling.make_galaxies(catalogue.select(table, {"magnitude": (21.0, 26.0)}))
     processes = os.cpu_count() or 1
 
     rows = Table("what", "per second", "ratio", title="Throughput")

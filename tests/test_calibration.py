@@ -1,0 +1,175 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaedeblend import calibration as module
+from vaedeblend.calibration import (
+    calibrate,
+    calibrated,
+    fit_calibration,
+    read_calibration,
+    write_calibration,
+)
+from vaedeblend.model import VAE, Observation, Posterior
+from vaedeblend.observe import observe_examples
+from vaedeblend.training import init_params
+
+N = 40_000
+
+
+def galaxies(rng, scale, shift, n=N):
+    """True and stated ln(flux) of a network whose errors are off by the given functions."""
+    brightness, purity = rng.normal(4, 1, n), rng.normal(1, 2, n)
+    std = np.exp(rng.normal(-2, 0.3, n))
+    z = rng.normal(size=n) * scale(brightness, purity) + shift(brightness, purity)
+    return {
+        "residual": z * std,
+        "std": std,
+        "brightness": brightness,
+        "purity": purity,
+    }
+
+
+def honest(brightness, purity):
+    return 1.0
+
+
+def centred(brightness, purity):
+    return 0.0
+
+
+def off_scale(brightness, purity):
+    return np.exp(0.3 * np.tanh(brightness - 4) - 0.4 * np.tanh(purity / 2))
+
+
+def off_centre(brightness, purity):
+    return 0.5 * np.tanh(brightness - 4) + 0.4 * np.tanh(purity / 2)
+
+
+def standardised(found, sample):
+    """Residuals over their standard deviations as `calibrated` corrects them."""
+    n = len(sample["std"])
+    columns = {name: jnp.asarray(a, jnp.float32)[:, None] for name, a in sample.items()}
+    zeros = jnp.zeros((n, 1))
+    posterior = Posterior(
+        zeros, zeros, columns["brightness"], jnp.log(columns["std"]), columns["purity"]
+    )
+    seen = Observation(zeros[:, None, None], 1 + zeros[:, None, None], zeros, zeros)
+    after = calibrated(found, posterior, seen)
+    truth = columns["brightness"] + columns["residual"]
+    return np.asarray((truth - after.log_flux) * jnp.exp(-after.log_flux_log_std))[:, 0]
+
+
+def assert_calibrated(z, by):
+    """Coverage and median, overall and in bins of an estimate."""
+    quarter = np.digitize(by, np.quantile(by, [0.25, 0.5, 0.75]))
+    for part in [z, *(z[quarter == i] for i in range(4))]:
+        assert np.mean(np.abs(part) < 1) == pytest.approx(0.6827, abs=0.025)
+        assert np.median(part) == pytest.approx(0, abs=0.06)
+
+
+@pytest.mark.parametrize("scale", [honest, off_scale])
+@pytest.mark.parametrize("shift", [centred, off_centre])
+def test_errors_are_right_on_galaxies_that_were_not_fitted(scale, shift, rng):
+    found = fit_calibration(**galaxies(rng, scale, shift))
+    fresh = galaxies(rng, scale, shift)
+    z = standardised(found, fresh)
+    assert_calibrated(z, fresh["brightness"])
+    assert_calibrated(z, fresh["purity"])
+
+
+def test_errors_were_wrong_before(rng):
+    z = galaxies(rng, off_scale, off_centre)
+    z = z["residual"] / z["std"]
+    with pytest.raises(AssertionError):
+        assert_calibrated(z, z)
+
+
+def test_network_that_is_right_is_left_alone(rng):
+    found = fit_calibration(**galaxies(rng, honest, centred))
+    for name, values in found._asdict().items():
+        if name.endswith(("shift", "scale")):
+            np.testing.assert_allclose(values, 0, atol=0.06)
+
+
+def test_knots_are_quantiles_of_the_estimates(rng):
+    sample = galaxies(rng, honest, centred)
+    found = fit_calibration(**sample)
+    for name in ("brightness", "purity"):
+        below = [(sample[name] < knot).mean() for knot in getattr(found, name)]
+        np.testing.assert_allclose(below, (np.arange(8) + 0.5) / 8, atol=1e-3)
+
+
+def test_corrections_are_constant_beyond_the_knots(rng):
+    found = fit_calibration(**galaxies(rng, off_scale, off_centre))
+    for side, sign in ((0, -1), (-1, 1)):
+        ends = found.brightness[side], found.purity[side]
+        at, far = (
+            module._corrections(found, *(e + sign * d for e in ends), jnp.interp) for d in (0, 100)
+        )
+        np.testing.assert_allclose(at, far, rtol=1e-6)
+
+
+def test_identity_changes_nothing(rng):
+    zeros, knots = np.zeros(8, np.float32), np.arange(8, dtype=np.float32)
+    identity = module.Calibration(knots, zeros, zeros, knots, zeros, zeros)
+    sample = galaxies(rng, honest, centred, n=100)
+    expected = sample["residual"] / sample["std"]
+    np.testing.assert_allclose(standardised(identity, sample), expected, atol=1e-3)
+
+
+def test_network_without_purity_is_corrected_by_brightness_alone(rng):
+    """Stage I's, whose head of the purity is not trained."""
+
+    def without_purity():
+        scale = lambda brightness, purity: np.exp(0.5 * np.tanh(brightness - 4))  # noqa: E731
+        return galaxies(rng, scale, centred) | {"purity": np.full(N, 2.0)}
+
+    found = fit_calibration(**without_purity())
+    fresh = without_purity()
+    assert all(np.isfinite(values).all() for values in found)
+    assert_calibrated(standardised(found, fresh), fresh["brightness"])
+
+
+@pytest.mark.parametrize("n", [1, 8, 60])
+def test_few_galaxies_correct_nothing(n, rng):
+    found = fit_calibration(**galaxies(rng, off_scale, off_centre, n=n))
+    for name, values in found._asdict().items():
+        assert np.isfinite(values).all()
+        assert not name.endswith(("shift", "scale")) or (values == 0).all()
+
+
+def test_written_calibration_is_read_again(rng, tmp_path):
+    found = fit_calibration(**galaxies(rng, off_scale, off_centre, n=2000))
+    write_calibration(found, tmp_path / "calibration.json")
+    again = read_calibration(tmp_path / "calibration.json")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, again)
+    assert {values.dtype for values in again} == {np.dtype(np.float32)}
+    assert [p.name for p in tmp_path.iterdir()] == ["calibration.json"]
+
+
+def test_without_a_file_there_is_no_calibration(tmp_path):
+    assert read_calibration(tmp_path / "calibration.json") is None
+
+
+def test_network_is_calibrated_on_what_it_is_shown(rng):
+    """An untrained one, whose errors are far off before and right after."""
+    model = VAE(2, (4,), 8, (8,), (8,), 2, 16, 1)
+    params = init_params(model, jax.random.key(0))
+    y, x = np.indices((16, 16)) - 7.5
+    profile = (np.exp(-(y**2 + x**2) / 8) / (8 * np.pi))[..., None]
+    flux = np.exp(rng.normal(5, 0.5, (500, 1))).astype(np.float32)
+    light = (flux[:, None, None] * profile).astype(np.float32)
+    examples = {"blend": light, "isolated": light, "flux": flux}
+    psf, ones = profile[:15, :15].astype(np.float32), np.ones(1, np.float32)
+    batches = observe_examples(jax.random.key(1), examples, psf=psf, variance=ones, gain=ones)
+    found = calibrate(model, params, batches)
+    z = []
+    for batch in batches:
+        posterior = model.apply({"params": params}, batch.observation, method="encode")
+        after = calibrated(found, posterior, batch.observation)
+        z.append((jnp.log(batch.flux) - after.log_flux) * jnp.exp(-after.log_flux_log_std))
+    z = np.concatenate(z)
+    assert np.mean(np.abs(z) < 1) == pytest.approx(0.68, abs=0.06)
+    assert np.median(z) == pytest.approx(0, abs=0.1)

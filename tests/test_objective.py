@@ -1,0 +1,218 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaedeblend import losses, objective
+from vaedeblend.model import VAE, Observation, reparameterize
+from vaedeblend.observe import Batch
+from vaedeblend.training import init_params
+
+SIZE, N = 16, 4
+LOSS = {
+    "likelihood": "gaussian",
+    "model_error": 0.0,
+    "kl_weight": 1.0,
+    "kl_warmup_steps": 4,
+    "kl_cycles": 1,
+    "free_bits": 0.0,
+    "flux_weight": 2.0,
+    "centre_boost": 0.0,
+    "centre_sigma": 3.0,
+}
+WEIGHTS = {"latent_weight": 2.0, "flux_weight": 10.0, "purity_weight": 3.0}
+LATE = jnp.int32(1000)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return VAE(3, (4,), 8, (8,), (8,), 4, SIZE, 1)
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    """As though trained: no head is zero."""
+    initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    leaves, tree = jax.tree.flatten(initial)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    moved = [p + 0.1 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Gaussians of several fluxes, each beside the next one."""
+    rng = np.random.default_rng(6)
+    y, x = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
+    flux = np.array([50.0, 100.0, 200.0, 400.0])[:, None]
+    target = flux[:, None, None] * (np.exp(-(y**2 + x**2) / 8) / (8 * np.pi))[..., None]
+    light = target + np.roll(target, 4, axis=2)
+
+    def seen(light, sigma):
+        image = light + sigma * rng.normal(size=light.shape)
+        arrays = image, np.full(light.shape, sigma**2), np.full((N, 1), 2 / sigma**2)
+        return Observation(*(jnp.asarray(a, jnp.float32) for a in arrays), jnp.ones((N, 6)))
+
+    own, all_light = (target**2).sum(axis=(1, 2)), (target * light).sum(axis=(1, 2))
+    truth = (jnp.asarray(a, jnp.float32) for a in (target, flux, own / all_light))
+    return Batch(seen(light, 1.0), seen(target, 0.1), *truth)
+
+
+def evidence(model, **changes):
+    return objective.evidence(model, **LOSS | changes)
+
+
+def posterior_and_light(model, params, batch, key):
+    posterior, profile, _ = model.apply({"params": params}, batch.observation, key)
+    return posterior, batch.flux[:, None, None] * profile
+
+
+def size_of(gradient):
+    return sum(float(jnp.abs(g).sum()) for g in jax.tree.leaves(gradient))
+
+
+def test_every_part_is_one_number_an_example(model, params, batch, key):
+    for function in (evidence(model), objective.posterior(model, params["encoder"], **WEIGHTS)):
+        parts = function(params, batch, key, LATE)
+        assert {part.shape for part in parts.values()} == {(N,)}
+        assert all(np.isfinite(part).all() for part in parts.values())
+
+
+def test_evidence_is_the_weighted_sum_of_its_parts(model, params, batch, key):
+    parts = evidence(model, kl_weight=0.5)(params, batch, key, LATE)
+    expected = parts["reconstruction"] + 0.5 * parts["kl"] + 2 * parts["flux"]
+    np.testing.assert_allclose(parts["loss"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model_error", [0.0, 0.3])
+def test_reconstruction_is_the_likelihood_of_the_noise_free_light(
+    model, params, batch, key, model_error
+):
+    _, light = posterior_and_light(model, params, batch, key)
+    variance = 1 + batch.target / 2 + (model_error * batch.target) ** 2
+    expected = ((batch.target - light) ** 2 / variance / 2).sum(axis=(1, 2, 3))
+    parts = evidence(model, model_error=model_error)(params, batch, key, LATE)
+    np.testing.assert_allclose(parts["reconstruction"], expected, rtol=1e-4)
+
+
+def test_poisson_reconstruction_is_nearly_gaussian_where_the_model_is_close(batch):
+    close = 1.02 * batch.target
+    gain, one = jnp.full((N, 1, 1, 1), 2.0), jnp.ones((SIZE, SIZE))
+    poisson = losses.poisson_nll(batch.target, close, 400 * gain**0, gain, one)
+    gaussian = losses.gaussian_nll(batch.target, close, 100 + batch.target / 2, one)
+    np.testing.assert_allclose(poisson, gaussian, rtol=0.05)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+@pytest.mark.parametrize("trouble", ["masked", "gainless"])
+def test_troubled_stamps_have_finite_losses_and_gradients(
+    model, params, batch, key, likelihood, trouble
+):
+    seen = batch.observation
+    if trouble == "masked":
+        seen = seen._replace(variance=seen.variance.at[:, 5:9].set(jnp.inf))
+        seen = seen._replace(image=seen.image.at[:, 5:9].set(0.0))
+    else:
+        seen = seen._replace(gain=jnp.full((N, 1), jnp.inf))
+    function = evidence(model, likelihood=likelihood, model_error=0.03)
+
+    def loss(params):
+        return function(params, batch._replace(observation=seen), key, LATE)["loss"].mean()
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+
+
+def test_free_bits_reach_the_loss(model, params, batch, key):
+    posterior, _ = posterior_and_light(model, params, batch, key)
+    parts = evidence(model, free_bits=2.0)(params, batch, key, LATE)
+    np.testing.assert_allclose(parts["kl"], losses.kl_divergence(posterior, 2.0), rtol=1e-5)
+    assert (parts["kl"] >= 6).all()
+
+
+def test_kl_warms_up(model, params, batch, key):
+    function = evidence(model, flux_weight=0.0)
+    for step, warmth in ((0, 0.25), (2, 0.75), (3, 1.0), (100, 1.0)):
+        parts = function(params, batch, key, jnp.int32(step))
+        expected = parts["reconstruction"] + warmth * parts["kl"]
+        np.testing.assert_allclose(parts["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 3])
+def test_kl_rises_once_a_cycle_and_stays(cycles):
+    warmth = np.array([objective._warmth(jnp.int32(step), 10, cycles) for step in range(60)])
+    assert np.sum(np.diff(warmth) < 0) == cycles - 1
+    assert (warmth >= 0).all() and (warmth <= 1).all()
+    assert (warmth[10 * cycles - 1 :] == 1).all() and (warmth[: 10 * cycles - 1] < 1).all()
+    np.testing.assert_allclose(warmth[:9], np.arange(1, 10) / 10, rtol=1e-6)
+    for cycle in range(1, cycles):
+        again = warmth[10 * cycle : 10 * cycle + 9]
+        np.testing.assert_allclose(again, warmth[:9], atol=1e-6)
+
+
+def test_kl_without_warm_up_counts_at_once():
+    assert objective._warmth(jnp.int32(0), 0, 1) == 1
+
+
+def test_unknown_likelihood_is_refused(model):
+    with pytest.raises(ValueError, match=r"likelihood is 'cauchy'; wanted one of \['gaussian'"):
+        evidence(model, likelihood="cauchy")
+
+
+def test_misspelt_weight_is_refused(model, params):
+    with pytest.raises(TypeError, match="latent_wieght"):
+        objective.posterior(model, params["encoder"], **WEIGHTS, latent_wieght=1.0)
+
+
+def test_posterior_is_the_weighted_sum_of_the_densities_of_the_truth(model, params, batch, key):
+    teacher = jax.tree.map(lambda p: 1.1 * p, params["encoder"])
+    parts = objective.posterior(model, teacher, **WEIGHTS)(params, batch, key, LATE)
+    found = model.apply({"params": params}, batch.observation, method="encode")
+    taught = {"params": params | {"encoder": teacher}}
+    z = reparameterize(key, model.apply(taught, batch.deep, method="encode"))
+    expected = {
+        "latent": losses.latent_nll(found, z),
+        "flux": losses.flux_nll(found, batch.flux),
+        "purity": losses.purity_nll(found, batch.purity),
+        "prior": -model.apply({"params": params}, z, method="log_prior"),
+    }
+    for name, part in expected.items():
+        np.testing.assert_allclose(parts[name], part, rtol=1e-4)
+    total = 2 * parts["latent"] + 10 * parts["flux"] + 3 * parts["purity"] + parts["prior"]
+    np.testing.assert_allclose(parts["loss"], total, rtol=1e-5)
+
+
+def part_gradients(model, params, batch, key, part):
+    """Of one part of stage II's loss, with respect to the parameters and to the teacher."""
+
+    def loss(params, teacher):
+        return objective.posterior(model, teacher, **WEIGHTS)(params, batch, key, LATE)[part].sum()
+
+    return jax.grad(loss, argnums=(0, 1))(params, params["encoder"])
+
+
+def test_posterior_teaches_encoder_and_flow_and_neither_decoder_nor_teacher(
+    model, params, batch, key
+):
+    gradient, teacher = part_gradients(model, params, batch, key, "loss")
+    assert size_of(gradient["encoder"]) > 0 and size_of(gradient["flow"]) > 0
+    assert size_of(gradient["decoder"]) == 0 and size_of(teacher) == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "taught"),
+    [("latent", "encoder"), ("flux", "encoder"), ("purity", "encoder"), ("prior", "flow")],
+)
+def test_each_part_of_the_posterior_teaches_one_network(model, params, batch, key, part, taught):
+    gradient, _ = part_gradients(model, params, batch, key, part)
+    assert {name for name, g in gradient.items() if size_of(g) > 0} == {taught}
+
+
+def test_posterior_does_not_show_the_encoder_the_deep_image(model, params, batch, key):
+    function = objective.posterior(model, params["encoder"], **WEIGHTS)
+    other = batch._replace(deep=batch.deep._replace(image=batch.deep.image[::-1]))
+    one, two = (function(params, each, key, LATE) for each in (batch, other))
+    for part in ("flux", "purity"):
+        np.testing.assert_array_equal(one[part], two[part])
+    assert not np.array_equal(one["latent"], two["latent"])
