@@ -1,7 +1,10 @@
-"""Evaluates a training: `python eval.py --workdir DIR`.
+"""Evaluates a training, or shipped weights.
 
-Restores each stage's latest checkpoint, deblends the test split, measures the same noisy stamps
-with SExtractor, prints the table and writes DIR/report: metrics.json, per-example tables, figures.
+    python eval.py --workdir DIR [--weights NAME]
+
+Deblends the test split, measures the same noisy stamps with SExtractor, prints the table and writes
+DIR/report: metrics.json, per-example tables, figures. What is evaluated is the training of DIR, or
+the weights of that name, whose test data DIR then takes.
 """
 
 from pathlib import Path
@@ -10,7 +13,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 from rich.console import Console
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of a training.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Of a training; takes the report.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights; else the workdir's own.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the test noise.")
 
 console = Console()
@@ -20,16 +24,19 @@ def main(argv):
     """Command line; errors of the user's input end the program with one line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    from vaedeblend.deblender import find_workdir
+
     logging.set_verbosity(logging.WARNING)
     try:
-        evaluate(Path(_WORKDIR.value), _SEED.value)
+        workdir = Path(_WORKDIR.value)
+        evaluate(workdir, find_workdir(_WEIGHTS.value or workdir), _SEED.value)
     except ValueError as error:  # every error of this package that the user can mend is one
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from error
 
 
-def evaluate(workdir: Path, seed: int) -> None:
-    """Writes workdir/report and prints its table.
+def evaluate(workdir: Path, weights: Path, seed: int) -> None:
+    """Writes workdir/report on what was trained in `weights`, and prints its table.
 
     Raises:
         WorkdirError: Not the workdir of a training.
@@ -46,19 +53,16 @@ def evaluate(workdir: Path, seed: int) -> None:
         read_config,
     )
 
-    config = ConfigDict(read_config(workdir))
+    config = ConfigDict(read_config(weights))
     stages = [name for name in STAGES if name in config.stages]
-    deblenders = {name: load_deblender(workdir, name) for name in stages}
-    model, params, options = load_network(workdir, stages[-1])
-    directories = build_datasets(config, workdir, console)
-    sets = [
-        kind for kind, sizes in config.sizes.items() if kind != "companions" and "test" in sizes
-    ]
+    deblenders = {name: load_deblender(weights, name) for name in stages}
+    model, params, options = load_network(weights, stages[-1])
+    directories = build_datasets(config, workdir, console, split="test")
     with console.status("deblending the test stamps and measuring them with SExtractor"):
         result = evaluation.evaluate(
-            {kind: deblenders[stages[-1]] for kind in sets},
-            {kind: dataset.load(directories[kind], "test") for kind in sets},
-            {kind: dataset.load(directories[kind], "train") for kind in {"isolated", *sets}},
+            {kind: deblenders[stages[-1]] for kind in directories},
+            {kind: dataset.load(directories[kind], "test") for kind in directories},
+            {kind: dataset.load(directories[kind], "train") for kind in directories},
             survey_of(config),
             seed=seed,
             first_stage=deblenders["isolated"] if len(stages) > 1 else None,
@@ -66,7 +70,7 @@ def evaluate(workdir: Path, seed: int) -> None:
         )
     folder = workdir / "report"
     evaluation.write(result, folder)
-    histories = {name: training.read_records(workdir / name / "metrics.jsonl") for name in stages}
+    histories = {name: training.read_records(weights / name / "metrics.jsonl") for name in stages}
     report.save_figures(folder, result, histories)
     console.print(report.results_table(result.metrics))
     console.print(f"report: {folder}")

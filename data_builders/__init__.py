@@ -6,13 +6,14 @@ from pathlib import Path
 from vaedeblend.survey import make_survey
 
 
-def build_datasets(config, workdir: Path, console) -> dict[str, Path]:
-    """Directory of each kind of dataset that a configuration names, built where missing.
+def build_datasets(config, workdir: Path, console, *, split: str = "train") -> dict[str, Path]:
+    """Directory of each kind of dataset that has a split, built where missing.
 
     Args:
         config: As train.py takes it, or as the working directory keeps it.
         workdir: Takes the data unless the configuration names another place.
         console: Of rich, for progress.
+        split: That is wanted; kinds of which the configuration names no such split are left out.
     """
     from data_builders.galaxy_scenes.galaxy_scenes_dataset_builder import build
 
@@ -20,7 +21,7 @@ def build_datasets(config, workdir: Path, console) -> dict[str, Path]:
     directories = {}
     options = {"seed": config.seed} | {k: _plain(v) for k, v in config.data.items()}
     for kind, sizes in config.sizes.items():
-        if kind == "companions":
+        if kind == "companions" or split not in sizes:
             continue
         extra = {"n_companions": config.sizes.companions} if kind == "galaxies" else {}
         with console.status(f"simulating {kind}: {dict(sizes)}"):

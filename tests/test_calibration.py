@@ -156,7 +156,7 @@ def test_without_a_file_there_is_no_calibration(tmp_path):
 def test_network_is_calibrated_on_what_it_is_shown(rng):
     """An untrained one, whose errors are far off before and right after."""
     model = VAE(2, (4,), 8, (8,), (8,), 2, 16, 1)
-    params = init_params(model, jax.random.key(0))
+    params = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
     y, x = np.indices((16, 16)) - 7.5
     profile = (np.exp(-(y**2 + x**2) / 8) / (8 * np.pi))[..., None]
     flux = np.exp(rng.normal(5, 0.5, (500, 1))).astype(np.float32)
@@ -165,9 +165,10 @@ def test_network_is_calibrated_on_what_it_is_shown(rng):
     psf, ones = profile[:15, :15].astype(np.float32), np.ones(1, np.float32)
     batches = observe_examples(jax.random.key(1), examples, psf=psf, variance=ones, gain=ones)
     found = calibrate(model, params, batches)
+    encode = jax.jit(lambda seen: model.apply({"params": params}, seen, method="encode"))
     z = []
     for batch in batches:
-        posterior = model.apply({"params": params}, batch.observation, method="encode")
+        posterior = encode(batch.observation)
         after = calibrated(found, posterior, batch.observation)
         z.append((jnp.log(batch.flux) - after.log_flux) * jnp.exp(-after.log_flux_log_std))
     z = np.concatenate(z)

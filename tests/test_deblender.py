@@ -1,42 +1,216 @@
+import json
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaedeblend import deblender, training
+from vaedeblend import checkpoint, deblender, training
+from vaedeblend.calibration import Calibration, write_calibration
 from vaedeblend.model import VAE
+from vaedeblend.survey import Survey
+
+FIELDS = {
+    "latent_dim": 4,
+    "encoder_widths": (4,),
+    "encoder_hidden": 8,
+    "decoder_hidden": (8,),
+    "flow_hidden": (8,),
+    "flow_couplings": 4,
+    "stamp_size": 16,
+}
+ONES = np.ones(1, np.float32)
+CORRECTION = Calibration(*(a * ONES for a in (0.0, 0.5, -0.7, 0.0, 0.25, 0.3)))
+
+
+def gaussian_psf(sigma, size=15):
+    y, x = np.indices((size, size)) - size // 2
+    light = np.exp(-(y**2 + x**2) / (2 * sigma**2))
+    return (light / light.sum()).astype(np.float32)[..., None]
 
 
 @pytest.fixture(scope="module")
-def deblend():
-    model = VAE(4, (4,), 8, (8,), 16, 1)
-    params = training.init_params(model, jax.random.key(0))
-    return deblender.make_deblend(model, jax.tree.map(lambda p: p + 0.02, params))
+def network():
+    model = VAE(**FIELDS, bands=1)
+    params = jax.jit(training.init_params, static_argnums=0)(model, jax.random.key(0))
+    return model, jax.tree.map(lambda p: p + 0.02, params)
+
+
+@pytest.fixture(scope="module")
+def deblend(network):
+    return deblender.make_deblend(*network, psf=gaussian_psf(1.2))
 
 
 @pytest.fixture
 def image(rng):
-    return jnp.asarray(rng.normal(1.0, 1.0, (3, 16, 16, 1)), jnp.float32)
+    return rng.normal(1.0, 1.0, (3, 16, 16, 1)).astype(np.float32)
 
 
-def test_shapes_and_signs(deblend, image):
-    result = deblend(image, jnp.ones_like(image))
-    assert result.flux.shape == result.flux_err.shape == (3, 1)
-    assert result.image.shape == image.shape and result.latent_mean.shape == (3, 4)
+@pytest.fixture
+def variance(rng):
+    return rng.uniform(0.5, 2.0, (3, 16, 16, 1)).astype(np.float32)
+
+
+@pytest.fixture
+def mask(rng):
+    return rng.random((3, 16, 16, 1)) < 0.2
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_shapes_and_signs(deblend, image, variance):
+    result = deblend(image, variance)
+    assert result.flux.shape == result.flux_err.shape == result.purity.shape == (3, 1)
+    assert result.image.shape == image.shape
+    assert result.latent_mean.shape == result.latent_std.shape == (3, 4)
     assert (result.flux > 0).all() and (result.flux_err > 0).all() and (result.image >= 0).all()
+    assert (result.purity > 0).all() and (result.purity < 1).all()
 
 
-def test_units_of_the_image_are_the_callers(deblend, image):
-    one = deblend(image, jnp.ones_like(image))
-    many = deblend(1e4 * image, 1e8 * jnp.ones_like(image))
-    np.testing.assert_allclose(many.flux, 1e4 * one.flux, rtol=1e-3)
-    np.testing.assert_allclose(many.flux_err, 1e4 * one.flux_err, rtol=1e-3)
-    np.testing.assert_allclose(many.latent_mean, one.latent_mean, atol=1e-3)
+@pytest.mark.parametrize("scale", [1e-3, 1e4])
+def test_units_of_the_image_are_the_callers(scale, deblend, image, variance):
+    one = deblend(image, variance, gain=3.0)
+    many = deblend(scale * image, scale**2 * variance, gain=3.0 / scale)
+    for name in ("flux", "flux_err", "image"):
+        np.testing.assert_allclose(getattr(many, name), scale * getattr(one, name), rtol=1e-3)
+    for name in ("latent_mean", "latent_std", "purity"):
+        np.testing.assert_allclose(getattr(many, name), getattr(one, name), rtol=1e-3, atol=1e-3)
 
 
-def test_image_holds_no_more_than_the_flux(deblend, image):
-    result = deblend(image, jnp.ones_like(image))
+def test_image_holds_no_more_than_the_flux(deblend, image, variance):
+    result = deblend(image, variance)
     assert (result.image.sum(axis=(1, 2)) <= result.flux * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1e9, -1e9, np.nan, np.inf])
+def test_what_lies_under_the_mask_changes_nothing(value, deblend, image, variance, mask):
+    other = np.where(mask, value, image).astype(np.float32)
+    assert_same(deblend(image, variance, mask), deblend(other, variance, mask))
+
+
+def test_mask_is_an_infinite_variance(deblend, image, variance, mask):
+    infinite = np.where(mask, np.inf, variance).astype(np.float32)
+    assert_same(deblend(image, variance, mask), deblend(image, infinite))
+    assert np.abs(deblend(image, infinite).flux / deblend(image, variance).flux - 1).max() > 1e-3
+
+
+def test_mask_may_lack_the_band_axis(deblend, image, variance, mask):
+    assert_same(deblend(image, variance, mask), deblend(image, variance, mask[..., 0]))
+
+
+def test_empty_mask_is_none(deblend, image, variance, mask):
+    assert_same(deblend(image, variance), deblend(image, variance, mask & False))
+
+
+def test_stamp_without_a_valid_pixel_is_nan_and_leaves_the_others_alone(deblend, image, variance):
+    mask = np.zeros(image.shape, bool)
+    mask[1] = True
+    found = deblend(image, variance, mask)
+    for field, whole in zip(found, deblend(image, variance), strict=True):
+        assert np.isnan(field[1]).all()
+        np.testing.assert_array_equal(field[::2], whole[::2])
+
+
+def test_psf_is_by_default_the_one_trained_for(deblend, image, variance):
+    assert_same(deblend(image, variance), deblend(image, variance, psf=gaussian_psf(1.2)))
+    wide = deblend(image, variance, psf=gaussian_psf(2.0))
+    assert np.abs(wide.flux / deblend(image, variance).flux - 1).max() > 1e-3
+
+
+def test_psf_may_have_another_size(deblend, image, variance):
+    small, large = (deblend(image, variance, psf=gaussian_psf(1.2, size)) for size in (15, 31))
+    np.testing.assert_allclose(small.flux, large.flux, rtol=1e-3)
+
+
+def test_gain_is_by_default_infinite(deblend, image, variance):
+    assert_same(deblend(image, variance), deblend(image, variance, gain=np.inf))
+    poisson = deblend(image, variance, gain=0.5)
+    assert np.abs(poisson.flux / deblend(image, variance).flux - 1).max() > 1e-3
+
+
+def test_gain_may_be_a_number_or_have_bands_and_stamps(deblend, image, variance):
+    number = deblend(image, variance, gain=2.0)
+    for gain in (np.full(1, 2.0), np.full((3, 1), 2.0)):
+        assert_same(number, deblend(image, variance, gain=gain))
+    each = deblend(image, variance, gain=np.array([[2.0], [9.0], [np.inf]]))
+    np.testing.assert_allclose(each.flux[0], number.flux[0], rtol=1e-6)
+    np.testing.assert_allclose(each.flux[2], deblend(image, variance).flux[2], rtol=1e-6)
+
+
+def test_variance_may_be_one_number_a_band(deblend, image):
+    assert_same(deblend(image, np.full(1, 2.0)), deblend(image, np.full_like(image, 2.0)))
+
+
+def test_double_precision_is_taken(deblend, image, variance):
+    arrays = (a.astype(float) for a in (image, variance))
+    double = deblend(*arrays, psf=gaussian_psf(1.2).astype(float), gain=np.full((3, 1), 2.0))
+    assert_same(double, deblend(image, variance, gain=2.0))
+
+
+def test_stamps_do_not_see_each_other(deblend, image, variance):
+    found = deblend(image, variance)
+    for field, back in zip(found, deblend(image[::-1], variance[::-1]), strict=True):
+        np.testing.assert_allclose(back[::-1], field, rtol=1e-5, atol=1e-6)
+
+
+def test_calibration_shifts_the_flux_and_scales_its_error(network, deblend, image, variance):
+    corrected = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibration=CORRECTION)
+    before, after = deblend(image, variance), corrected(image, variance)
+    std = np.arcsinh(before.flux_err / before.flux)
+    np.testing.assert_allclose(after.flux, before.flux * np.exp(0.75 * std), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.arcsinh(after.flux_err / after.flux), std * np.exp(-0.4), rtol=1e-4
+    )
+    np.testing.assert_array_equal(after.latent_mean, before.latent_mean)
+
+
+@pytest.fixture(scope="module")
+def workdir(network, tmp_path_factory):
+    """As a training of both stages leaves it, but for the optimizer's state."""
+    folder = tmp_path_factory.mktemp("workdir")
+    config = {"model": FIELDS, "stages": {"isolated": {}, "blended": {}}}
+    config["survey"] = {"pixel_scale": 0.1, "bands": {"euclid-vis": {}}}
+    (folder / "config.json").write_text(json.dumps(config))
+    for i, stage in enumerate(deblender.STAGES):
+        params = jax.tree.map(lambda p, i=i: p + 0.01 * i, network[1])
+        checkpoint.save_params(folder / stage / "checkpoints", 7, params)
+        write_calibration(CORRECTION, folder / stage / "calibration.json")
+    return folder
+
+
+def test_loaded_deblender_is_the_stages_with_its_calibration(workdir, network, image, variance):
+    model, params = network
+    psf = deblender.default_psf(Survey())
+    expected = deblender.make_deblend(model, params, psf=psf, calibration=CORRECTION)
+    found = deblender.load_deblender(workdir, "isolated")(image, variance)
+    assert_same(found, expected(image, variance))
+    other = deblender.load_deblender(workdir)(image, variance)
+    assert not np.array_equal(found.flux, other.flux)
+
+
+def test_exported_weights_deblend_the_same_by_name(workdir, tmp_path, image, variance, monkeypatch):
+    deblender.export(workdir, tmp_path / "mine")
+    assert not (tmp_path / "mine" / "isolated").exists()
+    monkeypatch.setattr(deblender, "WEIGHTS", tmp_path)
+    found = deblender.load_deblender("mine")(image, variance)
+    assert_same(found, deblender.load_deblender(workdir)(image, variance))
+
+
+def test_unknown_name_lists_what_is_shipped(tmp_path, monkeypatch):
+    for name in ("euclid_vis", "another"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(deblender, "WEIGHTS", tmp_path)
+    with pytest.raises(deblender.WorkdirError, match=r"one of \['another', 'euclid_vis'\]"):
+        deblender.load_deblender("euclid_viz")
+
+
+def test_default_psf_is_centred_of_unit_sum():
+    psf = deblender.default_psf(Survey())
+    assert psf.shape == (deblender.PSF_SIZE, deblender.PSF_SIZE, 1) and psf.dtype == np.float32
+    assert psf.sum() == pytest.approx(1, abs=1e-5)
+    middle = deblender.PSF_SIZE // 2
+    assert psf[..., 0].argmax() == middle * deblender.PSF_SIZE + middle
 
 
 def test_a_folder_that_is_no_workdir_is_refused(tmp_path):

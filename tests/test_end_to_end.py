@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from vaedeblend import catalogue, checkpoint, egg
+from vaedeblend.calibration import read_calibration
 from vaedeblend.deblender import load_deblender
 
 ROOT = Path(__file__).parents[1]
@@ -24,12 +25,18 @@ def get_config():
     config.data.area = 0.1
     config.sizes.galaxies.train = 40
     config.sizes.companions = min(40, config.sizes.companions)
+    config.data.n_psfs = min(4, config.data.n_psfs)
     for kind in config.sizes:
-        if kind in ("isolated", "blended"):
-            tiny = {"train": 12, "validation": 8, "test": 12}
+        tiny = {"train": 12, "validation": 8, "test": 12}
+        if kind in ("isolated", "blended", "standard", "fields"):
             config.sizes[kind] = {split: tiny[split] for split in config.sizes[kind]}
     config.model.update(
-        latent_dim=4, encoder_widths=(4, 4), encoder_hidden=8, decoder_hidden=(8,)
+        latent_dim=4,
+        encoder_widths=(4, 4),
+        encoder_hidden=8,
+        decoder_hidden=(8,),
+        flow_hidden=(8,),
+        flow_couplings=4,
     )
     for stage in config.stages.values():
         stage.update(steps=STEPS, batch_size=4, log_every=2, checkpoint_every=2)
@@ -91,6 +98,31 @@ def get_config():
         assert done.returncode == 0, done.stdout + done.stderr
     deblended = load_deblender(tmp_path / "run")(np.ones((1, 64, 64, 2)), np.ones((1, 64, 64, 2)))
     assert deblended.flux.shape == (1, 2) and deblended.image.shape == (1, 64, 64, 2)
+
+
+def finite(tree):
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
+    """Several PSFs, populations, fields, standard scenes, and all that ails an image."""
+    area = "\n_tiny = get_config\ndef get_config():\n    c = _tiny(); c.data.area = 0.5; return c\n"
+    config = write_config(tmp_path / "shipped.py", 4, area, base="euclid_vis")
+    export = ("--config", config, "--export", tmp_path / "weights")
+    for script, extra in (("train.py", export), ("eval.py", ())):
+        done = run(script, "--workdir", tmp_path / "run", *extra)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for stage in ("isolated", "blended"):
+        found = read_calibration(tmp_path / "run" / stage / "calibration.json")
+        params = checkpoint.load_params(tmp_path / "run" / stage / "checkpoints")
+        assert found is not None and finite(found) and finite(params)
+    metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
+    assert list(metrics) == ["blended", "isolated", "standard"]
+    assert [kind for kind, found in metrics.items() if "vae_i" in found] == ["isolated"]
+    assert all(found["bound"]["rms_free"] > 0 for found in metrics.values())
+    stamps = np.ones((2, 64, 64, 1))
+    deblended = [load_deblender(tmp_path / f)(stamps, stamps) for f in ("run", "weights")]
+    assert same(*deblended) and finite(deblended)
 
 
 def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
@@ -169,6 +201,27 @@ def test_misspelt_keys_are_refused(trained, tmp_path):
     arguments = (f"--config.data_dir={trained / 'run' / 'data'}",)
     done = run("train.py", "--workdir", tmp_path / "v", "--config", config, *arguments)
     assert done.returncode != 0 and "depth" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stages.isolated.objective=evidenze", "objective is 'evidenze'; wanted one of"),
+        ("stages.isolated.scenes.field_share=0.5", "the gallery has no sheets of sky"),
+        ("stages.isolated.loss.likelihood=cauchy", "likelihood is 'cauchy'; wanted one of"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(trained, tmp_path, change, message):
+    data = f"--config.data_dir={trained / 'run' / 'data'}"
+    arguments = ("--config", trained / "tiny.py", data, f"--config.{change}")
+    done = run("train.py", "--workdir", tmp_path / "w", *arguments)
+    assert done.returncode == 1 and message in done.stdout, done.stdout + done.stderr
+
+
+def test_misspelt_observation_is_refused(trained, tmp_path):
+    arguments = ("--workdir", tmp_path / "w", "--config", trained / "tiny.py")
+    done = run("train.py", *arguments, "--config.observation.sky_shaer=0.1")
+    assert done.returncode != 0 and "sky_shaer" in done.stderr + done.stdout
 
 
 def test_damaged_dataset_is_named(trained, tmp_path):

@@ -15,14 +15,19 @@ class Result(NamedTuple):
     flux: np.ndarray
     flux_err: np.ndarray
     image: np.ndarray
+    purity: np.ndarray
 
 
 @pytest.fixture(scope="module")
 def scenes():
     def stacked(kind, split):
         made = simulation.examples(kind, split, 24, survey=Survey(), seed=1, area=0.1)
-        made = list(made)
-        return {name: np.stack([e[name] for e in made]) for name in made[0] if name != "sources"}
+        flat = [
+            {name: e[name] for name in e if name != "sources"}
+            | {f"sources/{name}": values for name, values in e["sources"].items()}
+            for e in made
+        ]
+        return {name: np.stack([e[name] for e in flat]) for name in flat[0]}
 
     return {split: {k: stacked(k, split) for k in KINDS} for split in ("train", "test")}
 
@@ -33,11 +38,11 @@ def oracle(scenes):
     def make(kind):
         truth = scenes["test"][kind]
 
-        def deblend(image, variance):
-            assert image.shape == variance.shape
+        def deblend(image, variance, gain):
+            assert image.shape == variance.shape and gain.shape == image.shape[-1:]
             rows = np.resize(np.arange(len(truth["flux"])), len(image))
-            flux = truth["flux"][rows]
-            return Result(flux, 0.05 * flux, truth["isolated"][rows])
+            flux, purity = truth["flux"][rows], truth["purity"][rows]
+            return Result(flux, 0.05 * flux, truth["isolated"][rows], purity)
 
         return deblend
 
@@ -57,7 +62,46 @@ def test_an_oracle_makes_no_error_and_is_always_closer(found):
         assert summary["vae"]["sigma"] == 0 and summary["vae"]["bias"] == 0
         assert summary["vae_closer"] == 1 and summary["vae_closer_corrected"] == 1
         assert summary["coverage68"] == 1
+        assert summary["mean_relative_err"] == pytest.approx(0.05, rel=1e-5)
+        assert summary["err_over_nmad"] is None
         assert summary["median_cosine_distance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_bound_is_between_nothing_and_the_flux_and_smaller_with_a_prior(found):
+    for table in found.examples.values():
+        free, prior = np.asarray(table["bound_free"]), np.asarray(table["bound_prior"])
+        assert (prior > 0.003).all() and (prior <= free).all() and (prior < 0.5).all()
+    medians = [found.metrics[kind]["bound"]["median_prior"] for kind in KINDS]
+    assert medians[0] < medians[1]
+
+
+def test_estimates_are_columns_of_the_table(found, scenes):
+    table = found.examples["blended"]
+    np.testing.assert_array_equal(table["vae_purity"], scenes["test"]["blended"]["purity"])
+    assert table["vae_flux"].unit == table["vae_flux_err"].unit == "uJy"
+
+
+def test_first_stage_is_measured_on_isolated_stamps(scenes, one_setting):
+    one_setting()
+    deblend = oracle(scenes)
+
+    def twice(image, variance, gain):
+        result = deblend["isolated"](image, variance, gain)
+        return result._replace(flux=2 * result.flux)
+
+    found = evaluation.evaluate(
+        deblend,
+        scenes["test"],
+        scenes["train"],
+        Survey(),
+        seed=0,
+        first_stage=twice,
+        program="sep",
+    ).metrics
+    assert found["isolated"]["vae_i"]["bias"] == pytest.approx(1)
+    assert found["isolated"]["vae_closer_vae_i"] == 1
+    assert "vae_i" not in found["blended"]
+    assert report.results_table(found).row_count == 11
 
 
 def test_sextractor_finds_isolated_galaxies(found):
@@ -86,7 +130,7 @@ def test_correction_removes_the_bias_of_training_stamps(found):
 def test_metrics_are_written_whole_and_strict(found, tmp_path):
     evaluation.write(found, tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["blended"]["n"] == 24 and len(metrics["blended"]["by_purity"]) == 3
+    assert metrics["blended"]["n"] == 24 and len(metrics["blended"]["by_purity"]) == 4
     assert not list(tmp_path.glob("*.partial"))
     assert {p.name for p in tmp_path.glob("examples_*.fits")} == {
         f"examples_{kind}.fits" for kind in KINDS
@@ -136,15 +180,15 @@ def test_batches_are_put_together_in_order(scenes, one_setting, monkeypatch):
     one_setting()
     monkeypatch.setattr(evaluation, "_BATCH", 7)
 
-    def deblend(image, variance):
+    def deblend(image, variance, gain):
         assert len(image) == len(variance) == 7
-        flux = image.sum(axis=(1, 2))
-        return Result(flux, flux, image)
+        flux = 100 + image.sum(axis=(1, 2))
+        return Result(flux, flux, image, np.ones_like(flux))
 
     found = isolated_only(deblend, scenes)
     image = found.images["isolated"]
     np.testing.assert_array_equal(image["reconstruction"], image["input"])
-    sums = image["input"].sum(axis=(1, 2))
+    sums = 100 + image["input"].sum(axis=(1, 2))
     np.testing.assert_allclose(found.examples["isolated"]["vae_flux"], sums, rtol=1e-5)
 
 
@@ -176,14 +220,14 @@ def test_numbers_that_json_has_not_become_null(tmp_path):
 def test_dark_reconstruction_is_written(scenes, one_setting, tmp_path):
     one_setting()
 
-    def dark(image, variance):
-        flux = np.zeros((len(image), 1))
-        return Result(flux, flux, np.zeros_like(image))
+    def dark(image, variance, gain):
+        flux = np.full((len(image), 1), 1e-9)
+        return Result(flux, flux, np.zeros_like(image), np.ones_like(flux))
 
     evaluation.write(isolated_only(dark, scenes), tmp_path)
     summary = json.loads((tmp_path / "metrics.json").read_text())["isolated"]
     assert summary["median_cosine_distance"] is None
-    assert summary["vae"]["bias"] == -1
+    assert summary["vae"]["bias"] == pytest.approx(-1)
 
 
 def test_baseline_that_finds_nothing_has_no_bias_to_remove(scenes, one_setting):

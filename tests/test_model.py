@@ -249,9 +249,7 @@ def test_sample_has_the_posteriors_mean_and_width(key):
     mean, std = jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
     n = 20_000
     flux = jnp.zeros((n, 1))
-    posterior = Posterior(
-        jnp.tile(mean, (n, 1)), jnp.tile(jnp.log(std), (n, 1)), flux, flux, flux
-    )
+    posterior = Posterior(jnp.tile(mean, (n, 1)), jnp.tile(jnp.log(std), (n, 1)), flux, flux, flux)
     sample = np.asarray(reparameterize(key, posterior))
     assert (abs(sample.mean(axis=0) - mean) < 4 * std / np.sqrt(n)).all()
     np.testing.assert_allclose(sample.std(axis=0), std, rtol=0.02)

@@ -97,6 +97,16 @@ def test_table_leaves_what_is_undefined_empty():
     assert row.split()[-2:] == ["0", "0"]
 
 
+def test_first_stage_has_a_row_where_it_was_measured():
+    found = evaluation()
+    isolated = found.metrics["isolated"]
+    isolated |= {"vae_i": metrics.summarise(np.full(60, 0.123)), "vae_closer_vae_i": 0.375}
+    rows = [line.split() for line in text(report.results_table(found.metrics)).splitlines()]
+    rows = [row for row in rows if "I" in row]
+    assert len(rows) == 1
+    assert rows[0][0] == "isolated" and "12.3" in rows[0] and rows[0][-1] == "37.5"
+
+
 def test_figures_are_written_and_not_blank(tmp_path):
     report.save_figures(tmp_path, evaluation(), {"isolated": RECORDS, "blended": RECORDS})
     assert_figures(tmp_path, PNG)

@@ -268,10 +268,8 @@ SHARDED = """
 import numpy as np, jax, sys
 sys.path.insert(0, {tests!r})
 import test_training as t
-from vaedeblend import compose
-model = t.VAE(4, (4, 4), 8, (8,), t.SIZE, 1)
-gallery = t.gallery.__wrapped__()
-state, step, *_ = t.make_run(model, steps=3)
+gallery = t.make_gallery()
+state, step, _ = t.make_run(t.make_model(), steps=3)
 for _ in range(3):
     state, metrics = step(state, gallery[0])
 print(jax.device_count(), float(metrics["loss"]))

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 from jax.scipy.linalg import cho_factor, cho_solve
+from jaxtyping import Array, Bool, Float, Int
 
 _DAMPING, _EASIER, _HARDER = 1e-3, 0.1, 30.0
 """Levenberg's parameter at the start, and its factors after a step taken and a step refused."""
@@ -188,7 +188,7 @@ def _objective(pixels: _Pixels, model):
     series = 1 / 2 - y * (1 / 3 - y * (1 / 4 - y * (1 / 5 - y / 6)))
     share = jnp.where(small, series, (apart - jnp.log1p(apart)) / apart**2)
     above = weight * x * (x * share - missing * (1 - y * share))
-    return (above + pixels.inverse * (missing**2 / 2 + below * (below / 2 - missing))).sum()
+    return (above + pixels.inverse * (missing**2 / 2 + below * (below / 2 - pixels.image))).sum()
 
 
 def _solve(point: _Point, damping, right):
@@ -211,7 +211,7 @@ def _free(point: _Point) -> Bool[Array, " parameter"]:
 
 
 def _flux_covariance(point: _Point) -> Float[Array, "member member band"]:
-    """Fluxes' block of the inverse Hessian; bands share the latents, but are not returned jointly."""
+    """Fluxes' block of the inverse Hessian; covariances between bands are left out."""
     (members, bands), size = point.flux.shape, point.flux.size
     known = _solve(point, 0.0, jnp.eye(len(point.hessian), size))[:size]
     known += jnp.diag(jnp.where(_free(point)[:size], 0, jnp.inf))

@@ -80,7 +80,7 @@ def _columns(table: Table) -> Columns:
     return column | {"vae_magnitude": flux_to_magnitude(column["vae_flux"])}
 
 
-def _by(column: Columns, name: str, edges: tuple[float, ...]) -> list[dict]:
+def _by(column: Columns, name: str, edges: tuple[float | int, ...]) -> list[dict]:
     """Statistics of both methods in bins of a column."""
     rows = []
     for low, high in zip(edges, edges[1:], strict=False):

@@ -117,9 +117,8 @@ def composed(survey, n_central, stage):
     return make_batch
 
 
-def training_rates(survey, n_galaxies, n_steps):
-    """Stamps per second of both stages, composing scenes and on a fixed batch."""
-    config = quick.get_config()
+def training_rates(survey, config, n_galaxies, n_steps):
+    """Stamps per second of a configuration's stages, composing scenes and on a fixed batch."""
     examples = simulation.examples(
         "galaxies", "train", n_galaxies, n_companions=n_galaxies, survey=survey, seed=0, area=0.5
     )
@@ -182,7 +181,7 @@ def main():
     rows.add_row(
         f"blended scenes, builder, {processes} processes", f"{built:.0f}", f"{built / plain:.1f}"
     )
-    rates = training_rates(survey, options.galaxies, options.steps)
+    rates = training_rates(survey, quick.get_config(), options.galaxies, options.steps)
     for name in ("isolated", "blended"):
         bare = rates[f"{name}, fixed batch"]
         rows.add_row(f"training stamps, {name}, fixed batch", f"{bare:.0f}", "1")

@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.sizes = {
         "galaxies": {"train": 60000},
         "companions": 40000,
-        "isolated": {"train": 2000},  # on which the baseline's bias is measured
+        "isolated": {"train": 2000, "test": 15000},  # "train": the baseline's bias
         "blended": {"train": 2000, "validation": 2000, "test": 15000},
     }
     config.stages = {

@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     config.model.update(encoder_widths=(48, 96, 96), encoder_hidden=384)
     config.stages = {
         "isolated": quick.isolated_stage(steps=16000),
-        "blended": quick.blended_stage(steps=36000, init_from="isolated"),
+        "blended": quick.blended_stage(steps=28000, init_from="isolated"),
     }
     config.stages.isolated.scenes.update(field_share=0.0)
     config.stages.blended.scenes.update(isolated_share=0.25, unselected_share=0.25, field_share=0.3)

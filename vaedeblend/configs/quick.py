@@ -100,8 +100,8 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
         "scenes": {
             "max_companions": 3,
             "candidates": 8,  # drawn for each example, the first true blend of which is taken
-            "isolated_share": 0.0,
-            "unselected_share": 0.0,
+            "isolated_share": 0.2,
+            "unselected_share": 0.2,
             "field_share": 0.0,
         },
         "objective": "posterior",
