@@ -185,7 +185,7 @@ def test_loss_of_the_second_stage_falls(model, gallery):
     for _ in range(60):
         state, _ = step(state, gallery[0])
     after = validate(state.average)
-    assert all(after[part] < before[part] for part in ("loss", "flux", "latent"))
+    assert all(after[part] < before[part] for part in ("loss", "flux", "purity", "prior"))
 
 
 def test_validation_is_the_mean_over_examples_not_batches(model, gallery):

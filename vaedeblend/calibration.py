@@ -1,7 +1,8 @@
 """Recalibration of the flux's posterior, fitted on validation galaxies and kept with the weights.
 
-A network's stated errors are nearly right; what remains is a factor and a shift of each posterior
-that vary slowly with how bright and how blended the galaxy *is found to be*. Nothing true enters.
+A network's stated errors are nearly right; what remains is a factor that varies slowly with how
+bright and how blended the galaxy *is found to be*. Nothing true enters. Fluxes are left as they
+are: a shift fitted on galaxies of a range of magnitudes would only teach the ends of the range.
 """
 
 import json
@@ -23,35 +24,28 @@ _SIXTY_EIGHT = 0.6827
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
 
+_FAINTEST = 0.1
+"""Share of validation galaxies that is not fitted: estimated to be the faintest, they lie where the
+sample was cut by true magnitude, and err to one side."""
+
 
 class Calibration(NamedTuple):
-    """Corrections at knots of two estimates, linear between and constant beyond them.
-
-    The shift [standard deviations of ln(flux)] is the sum, the factor of the standard deviation
-    the exponential of the sum, of what the two estimates give.
-    """
+    """ln of the error's factor: the sum of two functions, linear between knots, constant beyond."""
 
     brightness: Float[np.ndarray, " knot"]
     """Estimate of ln(flux / background rms)."""
-    brightness_shift: Float[np.ndarray, " knot"]
     brightness_log_scale: Float[np.ndarray, " knot"]
     purity: Float[np.ndarray, " knot"]
     """Estimate of the logit of the purity."""
-    purity_shift: Float[np.ndarray, " knot"]
     purity_log_scale: Float[np.ndarray, " knot"]
 
 
 def calibrated(
     calibration: Calibration, posterior: Posterior, observation: Observation
 ) -> Posterior:
-    """The posterior with its flux shifted and its error scaled."""
-    brightness, purity = estimates(posterior, observation)
-    shift, log_scale = _corrections(calibration, brightness, purity, jnp.interp)
-    std = jnp.exp(posterior.log_flux_log_std)
-    return posterior._replace(
-        log_flux=posterior.log_flux + shift * std,
-        log_flux_log_std=posterior.log_flux_log_std + log_scale,
-    )
+    """The posterior with its flux's error scaled."""
+    log_scale = _log_scale(calibration, *estimates(posterior, observation), jnp.interp)
+    return posterior._replace(log_flux_log_std=posterior.log_flux_log_std + log_scale)
 
 
 def estimates(
@@ -84,31 +78,26 @@ def fit_calibration(
 ) -> Calibration:
     """The calibration under which 68 % of validation galaxies lie within one standard deviation.
 
-    In each bin of either estimate, in turn and four times over, the shift centres the residuals'
-    median and the factor brings their 68 % quantile to one (bins of equal count).
+    In each bin of either estimate, in turn and four times over, the factor brings the 68 % quantile
+    of the standardised residuals to one (bins of equal count).
 
     Args:
         residual: ln(true flux) - mean of ln(flux).
         std: The posterior's standard deviation of ln(flux).
         brightness: See `estimates`, as for `purity`.
-        purity: Of the first band.
+        purity: The same.
     """
-    knots = {"brightness": _knots(brightness), "purity": _knots(purity)}
-    zeros = np.zeros(_BINS, np.float32)
-    found = Calibration(knots["brightness"], zeros, zeros, knots["purity"], zeros, zeros)
+    kept = brightness >= np.quantile(brightness, _FAINTEST)
+    z, brightness, purity = np.abs(residual / std)[kept], brightness[kept], purity[kept]
+    zeros = np.zeros(_BINS)
+    found = Calibration(_knots(brightness), zeros, _knots(purity), zeros)
     for _ in range(_ROUNDS):
         for name, value in (("brightness", brightness), ("purity", purity)):
-            shift, log_scale = _corrections(found, brightness, purity, np.interp)
-            z = (residual / std - shift) / np.exp(log_scale)
+            scaled = z / np.exp(_log_scale(found, brightness, purity, np.interp))
             bins = np.searchsorted(np.quantile(value, np.linspace(0, 1, _BINS + 1)[1:-1]), value)
-            each = [_correction(z[bins == b], log_scale[bins == b]) for b in range(_BINS)]
-            shifts, log_scales = np.transpose(each)
-            found = found._replace(
-                **{
-                    f"{name}_shift": getattr(found, f"{name}_shift") + shifts,
-                    f"{name}_log_scale": getattr(found, f"{name}_log_scale") + log_scales,
-                }
-            )
+            change = np.array([_missing(scaled[bins == b]) for b in range(_BINS)])
+            key = f"{name}_log_scale"
+            found = found._replace(**{key: getattr(found, key) + change})
     return Calibration(*(np.asarray(a, np.float32) for a in found))
 
 
@@ -128,13 +117,9 @@ def read_calibration(path: str | Path) -> Calibration | None:
     return Calibration(**{name: np.array(a, np.float32) for name, a in lists.items()})
 
 
-def _correction(z, log_scale) -> tuple[float, float]:
-    """Shift, in units of the network's own standard deviation, and ln(factor) of one bin."""
-    if len(z) < _FEWEST:
-        return 0.0, 0.0
-    median = np.median(z)
-    spread = np.quantile(np.abs(z - median), _SIXTY_EIGHT)
-    return np.exp(log_scale.mean()) * median, np.log(spread)
+def _missing(z) -> float:
+    """Ln of the factor that brings the 68 % quantile of |z| to one."""
+    return np.log(np.quantile(z, _SIXTY_EIGHT)) if len(z) >= _FEWEST else 0.0
 
 
 def _knots(value) -> Float[np.ndarray, " knot"]:
@@ -143,12 +128,9 @@ def _knots(value) -> Float[np.ndarray, " knot"]:
     return np.quantile(value, middle).astype(np.float32)
 
 
-def _corrections(calibration: Calibration, brightness, purity, interpolate):
-    """Shift and ln(factor) at the estimates."""
-    b, p = calibration.brightness, calibration.purity
-    return (
-        interpolate(brightness, b, calibration.brightness_shift)
-        + interpolate(purity, p, calibration.purity_shift),
-        interpolate(brightness, b, calibration.brightness_log_scale)
-        + interpolate(purity, p, calibration.purity_log_scale),
+def _log_scale(calibration: Calibration, brightness, purity, interpolate):
+    """Ln of the error's factor at the estimates."""
+    by_brightness = interpolate(
+        brightness, calibration.brightness, calibration.brightness_log_scale
     )
+    return by_brightness + interpolate(purity, calibration.purity, calibration.purity_log_scale)
