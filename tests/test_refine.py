@@ -305,7 +305,7 @@ def test_a_bad_group_leaves_the_others_alone(spoil, blends):
 def test_members_partly_and_wholly_outside(rng):
     scene = truth(rng, 48, 3)
     scene["corner"][:, 1] = rng.integers(-8, 12, size=(48, 2))
-    beyond = [(FRAME + 9, 0), (-40, 2), (0, -STAMP), (3, FRAME)]
+    beyond = [(2 * FRAME + 9, 0), (-3 * FRAME, 2), (0, -STAMP), (3, FRAME)]
     scene["corner"][:, 2] = beyond * 12
     groups = [group_of(scene, i) for i in range(48)]
     scene["image"] = np.array([model_image(group) for group in groups])

@@ -40,6 +40,10 @@ class Calibration(NamedTuple):
     purity_log_scale: Float[np.ndarray, " knot"]
 
 
+class CalibrationError(ValueError):
+    """A calibration.json that is damaged or of another version."""
+
+
 def calibrated(
     calibration: Calibration, posterior: Posterior, observation: Observation
 ) -> Posterior:
@@ -110,11 +114,19 @@ def write_calibration(calibration: Calibration, path: str | Path) -> None:
 
 
 def read_calibration(path: str | Path) -> Calibration | None:
-    """The calibration in a JSON file; None where there is no file."""
+    """The calibration in a JSON file; None where there is no file.
+
+    Raises:
+        CalibrationError: The file holds something else.
+    """
     if not Path(path).exists():
         return None
-    lists = json.loads(Path(path).read_text())
-    return Calibration(**{name: np.array(a, np.float32) for name, a in lists.items()})
+    try:
+        lists = json.loads(Path(path).read_text())
+        return Calibration(**{name: np.array(a, np.float32) for name, a in lists.items()})
+    except (ValueError, TypeError, AttributeError) as error:
+        wanted = ", ".join(Calibration._fields)
+        raise CalibrationError(f"{path}: no calibration ({error}); wanted {wanted}") from error
 
 
 def _missing(z) -> float:

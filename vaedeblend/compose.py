@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vaedeblend.model import psf_features
+from vaedeblend.model import N_PSF_FEATURES, psf_features
 
 _REACH = 2
 """Pixels by which the central galaxy's jitter moves a scene's members, but for one in 10^6."""
@@ -158,7 +158,8 @@ def random_scenes(
         scene, target = _scene_and_target(gallery, placement, element, size)
         if field_share:
             scene += _sky(field_key, gallery, placement.psf, element, size, field_share)
-        return Scenes(scene, target, gallery.flux[placement.members[0]], gallery.psf[placement.psf])
+        psf = turned_features(gallery.psf[placement.psf], element)
+        return Scenes(scene, target, gallery.flux[placement.members[0]], psf)
 
     return jax.vmap(one)(jax.random.split(key, batch_size))
 
@@ -170,6 +171,16 @@ def apply_symmetry(
     images = jnp.where(element & 1, jnp.swapaxes(images, -3, -2), images)
     images = jnp.where(element & 2, jnp.flip(images, -3), images)
     return jnp.where(element & 4, jnp.flip(images, -2), images)
+
+
+def turned_features(
+    psf: Float[Array, " feature"], element: Int[Array, ""]
+) -> Float[Array, " feature"]:
+    """`model.psf_features` of a PSF under a symmetry: its two components of ellipticity turn."""
+    transposed, flipped = element & 1, ((element >> 1) ^ (element >> 2)) & 1
+    signs = jnp.stack([1 - 2 * transposed, 1 - 2 * flipped])
+    each = psf.reshape(-1, N_PSF_FEATURES)
+    return jnp.concatenate([each[:, :-2], each[:, -2:] * signs], axis=1).ravel()
 
 
 def _place(

@@ -62,7 +62,7 @@ def make_deblend(
         image: (batch, height, width, band), background subtracted, in any unit of flux, the galaxy
             to be measured within a pixel or so of the centre.
         variance: The same shape, of the background alone, in that unit squared; infinite where a
-            pixel is to be ignored.
+            pixel is to be ignored, as it is where the variance is not positive or a value is NaN.
         mask: The same shape, or without the band axis; True where a pixel is to be ignored.
         psf: (height, width, band), effective, of odd size, centred, unit sum; by default the one
             trained for.
@@ -221,6 +221,7 @@ def _observation(image, variance, mask, psf, gain) -> Observation:
     if mask is not None:
         mask = mask if mask.ndim == image.ndim else mask[..., None]
         variance = jnp.where(mask, jnp.inf, variance)
+    variance = jnp.where(jnp.isfinite(image) & (variance > 0), variance, jnp.inf)
     image = jnp.where(jnp.isfinite(variance), image, 0.0)
     gain = jnp.broadcast_to(jnp.inf if gain is None else jnp.asarray(gain), (n, bands))
     features = psf_features(psf)

@@ -28,6 +28,10 @@ _POISSON_SCALE = 26.0
 """Scales of the PSF's numbers [pixel]; electrons in the background rms of Euclid's wide survey."""
 
 
+N_PSF_FEATURES = len(_PSF_SIGMAS) + 2
+"""That the networks are told of each band's PSF; the last two are its ellipticity."""
+
+
 class Observation(NamedTuple):
     """What a network is shown of a stamp: nothing here depends on the truth."""
 

@@ -123,7 +123,8 @@ def posterior(
 
 
 def _warmth(step, warmup_steps: int, cycles: int):
-    """Share of the KL's weight: a ramp to one, repeated while there are cycles left."""
+    """Share of the KL's weight: a ramp to one, where all cycles but the last stay for their half."""
     position = (step + 1) / max(warmup_steps, 1)
-    ramp = position - jnp.floor(jnp.minimum(position, cycles - 1))
+    last = cycles - 1
+    ramp = jnp.where(position < last, 2 * (position % 1), position - last)
     return jnp.minimum(1.0, ramp)

@@ -138,7 +138,9 @@ def _deep(scenes: Scenes, white, variance, gain) -> Observation:
     gain = gain / DEEP**2
     sigma = jnp.sqrt(background + scenes.target.clip(0) / gain)
     gains = jnp.broadcast_to(gain, scenes.flux.shape)
-    return Observation(scenes.target + sigma * white[::-1], background, gains, scenes.psf)
+    return Observation(
+        scenes.target + sigma * jnp.roll(white, 1, axis=0), background, gains, scenes.psf
+    )
 
 
 def _resampled(key, noise, share):

@@ -27,6 +27,7 @@ class Refined(NamedTuple):
     """The members of each group, in the image's units; absent members are zero throughout."""
 
     flux: Float[Array, "group member band"]
+    """Free in sign: that of a source that is hardly there may come out negative."""
     flux_covariance: Float[Array, "group member member band"]
     """Laplace's, marginal over the latents: infinite where the pixels say nothing."""
     latent: Float[Array, "group member latent"]
@@ -221,7 +222,8 @@ def _flux_covariance(point: _Point) -> Float[Array, "member member band"]:
 
 def _place(stamp, corner, shape):
     """The part of a stamp that lies on a frame, its first pixel at `corner`."""
-    (height, width, _), (y, x) = shape, corner
+    height, width, _ = shape
     apart = jnp.pad(stamp, [(height, height), (width, width), (0, 0)])
-    # A stamp beyond the frame: the slice stops at the end of the padding, which is empty.
-    return jax.lax.dynamic_slice(apart, (height - y, width - x, 0), shape)
+    # Of a stamp beyond the frame, either end of the padding, which is empty.
+    y, x = jnp.maximum(jnp.array([height, width]) - corner, 0)
+    return jax.lax.dynamic_slice(apart, (y, x, 0), shape)

@@ -152,10 +152,18 @@ def error_histogram(tables: Mapping) -> Figure:
 
 def loss_curves(histories: Mapping[str, Sequence[dict]]) -> Figure:
     """Total loss and its parts against the step, training and validation, for each stage."""
-    parts = ("loss", "reconstruction", "kl", "flux")
-    figure, axes = _axes(max(len(histories), 1), len(parts), (14, 3.0 * max(len(histories), 1)))
-    for row, (stage, records) in zip(axes, histories.items(), strict=False):
-        for axis, part in zip(row, parts, strict=True):
+    named = {
+        stage: [key.removeprefix("train_") for key in records[0] if key.startswith("train_")]
+        for stage, records in histories.items()
+        if records
+    }
+    columns = max(map(len, named.values()), default=1)
+    figure, axes = _axes(max(len(named), 1), columns, (3.5 * columns, 3.0 * max(len(named), 1)))
+    for row, (stage, parts) in zip(axes, named.items(), strict=False):
+        records = histories[stage]
+        for axis in row[len(parts) :]:
+            axis.set_axis_off()
+        for axis, part in zip(row, parts, strict=False):
             for split, style in (("train", "-"), ("validation", "--")):
                 points = [
                     (r["step"], r[f"{split}_{part}"]) for r in records if _has(r, split, part)
