@@ -165,7 +165,8 @@ def test_all_of_a_scene_have_one_psf(marked, key):
     np.testing.assert_array_equal(alone, group)
     assert set(companions / group) == {1, 2}
     assert set(in_field / group) == {0, 1}
-    np.testing.assert_array_equal(scenes.psf, marked.psf[group.astype(int) - 1])
+    # Ellipticities turn with the scene: here they are all but zero.
+    np.testing.assert_allclose(scenes.psf, marked.psf[group.astype(int) - 1], atol=1e-4)
 
 
 def test_gallery_tells_its_psfs_features(marked):
@@ -358,7 +359,6 @@ def test_steps_differ(gallery, key):
         assert not np.array_equal(getattr(first, name), getattr(second, name))
 
 
-@pytest.mark.xfail(strict=True, reason="Scenes.psf is the PSF's before the scene was turned")
 def test_psf_is_told_as_turned_as_the_scene_is(key):
     """Stars of an elliptical PSF: what the network is told of it is what the stars show."""
     y, x = np.indices((33, 33)) - 16

@@ -123,7 +123,7 @@ def posterior(
 
 
 def _warmth(step, warmup_steps: int, cycles: int):
-    """Share of the KL's weight: a ramp to one, where all cycles but the last stay for their half."""
+    """Share of the KL's weight: a ramp to one, at which all cycles but the last stay for a half."""
     position = (step + 1) / max(warmup_steps, 1)
     last = cycles - 1
     ramp = jnp.where(position < last, 2 * (position % 1), position - last)
