@@ -86,7 +86,7 @@ def test_network_that_is_right_is_left_alone(rng):
 def test_knots_are_quantiles_of_the_estimates(rng):
     sample = galaxies(rng, honest)
     found = fit_calibration(**sample)
-    bright = sample["brightness"] >= np.quantile(sample["brightness"], 0.1)
+    bright = sample["brightness"] >= np.quantile(sample["brightness"], module._FAINTEST)
     for name in ("brightness", "purity"):
         below = [(sample[name][bright] < knot).mean() for knot in getattr(found, name)]
         np.testing.assert_allclose(below, (np.arange(8) + 0.5) / 8, atol=1e-3)
@@ -94,7 +94,7 @@ def test_knots_are_quantiles_of_the_estimates(rng):
 
 def test_galaxies_beyond_a_cut_of_the_sample_correct_nothing(rng):
     sample = galaxies(rng, honest)
-    faintest = sample["brightness"] < np.quantile(sample["brightness"], 0.09)
+    faintest = sample["brightness"] < np.quantile(sample["brightness"], module._FAINTEST - 0.01)
     spoilt = sample | {"residual": sample["residual"] + 3 * sample["std"] * faintest}
     before, after = (fit_calibration(**each) for each in (sample, spoilt))
     jax.tree.map(np.testing.assert_array_equal, before, after)

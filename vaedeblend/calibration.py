@@ -24,7 +24,7 @@ _SIXTY_EIGHT = 0.6827
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
 
-_FAINTEST = 0.1
+_FAINTEST = 0.3
 """Share of validation galaxies that is not fitted: estimated to be the faintest, they lie where the
 sample was cut by true magnitude, and err to one side."""
 
