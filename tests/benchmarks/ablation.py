@@ -124,7 +124,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
 
-    console = Console()
+    console = Console(width=140)
     columns = [f"{kind}: {what}" for kind in SHARES for what in ("sigma", "NMAD", "coverage")]
     table = Table("changed", *columns, "cosine distance", title="mean and half range of seeds [%]")
     for name, changes in ROWS.items():

@@ -87,7 +87,7 @@ def main():
         part = image[: int(share * len(image))]
         ours = network_rate(deblend, part, survey.variance, survey.gain, 250)
         table.add_row(f"network, {name} of the stamps", f"{ours:.0f}", f"{ours / theirs:.2f}")
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

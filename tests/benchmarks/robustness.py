@@ -141,7 +141,7 @@ def main():
     for name, arguments in conditions(made["blend"], rng).items():
         row(table, name, deblend(**arguments), true)
     psf_rows(table, deblend, options.n // 8 * 8, options.seed)
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
