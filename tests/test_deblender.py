@@ -221,3 +221,26 @@ def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"stages": {"isolated": {}}}')
     with pytest.raises(deblender.WorkdirError, match="no stage 'blended'; wanted one of"):
         deblender.load_deblender(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def sample(network):
+    return deblender.make_sample(*network, psf=gaussian_psf(1.2), calibration=CORRECTION)
+
+
+def test_samples_have_the_fluxes_posterior(network, sample, image, variance):
+    """Its median and width, as the deblender states them; the profile holds less than all of it."""
+    stated = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibration=CORRECTION)
+    found = stated(image, variance, gain=50.0)
+    light = np.asarray(sample(jax.random.key(0), 400, image, variance, gain=50.0))
+    assert light.shape == (400, *image.shape)
+    held = np.log(light.sum(axis=(2, 3))) - np.log(np.asarray(found.flux))
+    width = np.arcsinh(np.asarray(found.flux_err / found.flux))
+    assert (np.median(held, axis=0) < 3 * width / np.sqrt(400)).all()
+    assert (held.std(axis=0) > 0.9 * width).all()
+
+
+def test_samples_differ_by_key_and_repeat_by_key(sample, image, variance):
+    one, other = (sample(jax.random.key(i), 2, image, variance) for i in range(2))
+    assert_same(one, sample(jax.random.key(0), 2, image, variance))
+    assert not np.array_equal(one, other) and not np.array_equal(one[0], one[1])

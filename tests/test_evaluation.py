@@ -104,6 +104,29 @@ def test_first_stage_is_measured_on_isolated_stamps(scenes, one_setting):
     assert report.results_table(found).row_count == 11
 
 
+def test_profiles_are_ranked_among_samples_of_their_posterior(scenes, one_setting):
+    """Samples narrower and wider than the truth by turns: no true size is at either end."""
+    one_setting()
+    light = scenes["test"]["isolated"]["isolated"]
+    y, x = np.indices(light.shape[1:3]) - 31.5
+    tilt = (y**2 + x**2)[..., None] / 1e4
+
+    def sample(key, n, image, variance, gain):
+        return np.stack([light * (1 + tilt * (-1) ** i) for i in range(n)])
+
+    found = evaluation.evaluate(
+        {"isolated": oracle(scenes)["isolated"]},
+        scenes["test"],
+        scenes["train"],
+        Survey(),
+        seed=0,
+        sample=sample,
+        program="sep",
+    ).metrics
+    counts = found["isolated"]["size_ranks"]["counts"]
+    assert sum(counts) == 24 and sum(counts[4:6]) == 24
+
+
 def test_sextractor_finds_isolated_galaxies(found):
     isolated = found.metrics["isolated"]["sextractor"]
     assert isolated["found"] >= 22 and abs(isolated["bias"]) < 0.3

@@ -73,3 +73,30 @@ def test_coverage_of_gaussian_errors(rng):
     true = rng.normal(10, 1, 50_000)
     flux = true + rng.normal(0, 0.3, 50_000)
     assert metrics.coverage(flux, np.full(50_000, 0.3), true) == pytest.approx(0.683, abs=0.01)
+
+
+def round_gaussians(sigmas, size=41):
+    y, x = np.indices((size, size)) - size // 2
+    return np.stack([np.exp(-(y**2 + x**2) / (2 * s**2)) for s in sigmas])[..., None]
+
+
+def test_weighted_size_is_that_of_the_product_with_its_window():
+    sigmas = np.array([1.0, 2.0, 3.0])
+    found = metrics.weighted_size(round_gaussians(sigmas), sigma=4.0)
+    np.testing.assert_allclose(found, np.sqrt(2 / (1 / sigmas**2 + 1 / 16)), rtol=1e-3)
+
+
+def test_weighted_size_takes_samples_of_stamps_at_once():
+    stamps = round_gaussians([1.0, 2.0])
+    np.testing.assert_array_equal(
+        metrics.weighted_size(np.stack([stamps, 3 * stamps]))[1],
+        metrics.weighted_size(3 * stamps),
+    )
+
+
+def test_ranks_are_uniform_where_truth_and_samples_are_alike(rng):
+    ranks = metrics.ranks(rng.normal(size=(99, 5000)), rng.normal(size=5000))
+    counts, _ = np.histogram(ranks, 10, (0, 1))
+    assert (np.abs(counts - 500) < 5 * np.sqrt(500)).all()
+    shifted = metrics.ranks(rng.normal(size=(99, 5000)), rng.normal(1.0, 1.0, 5000))
+    assert shifted.mean() > 0.7
