@@ -6,16 +6,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 USE = """
 from pathlib import Path
-import jax, vaedeblend
-from vaedeblend import egg, simulation, training
-from vaedeblend.model import VAE
+import vaedeblend
+from vaedeblend import simulation
 from vaedeblend.survey import Survey
 assert Path(vaedeblend.__file__).is_relative_to({target!r}), vaedeblend.__file__
 scenes = list(simulation.examples("blended", "test", 2, survey=Survey(), seed=0, area=0.1))
-model = VAE(4, (4,), 8, (8,), 64, 1)
-params = training.init_params(model, jax.random.key(0))
+deblend = vaedeblend.load_deblender("euclid_vis")
 image = scenes[0]["blend"][None]
-print(model.apply({{"params": params}}, image, image * 0 + 1, method="encode").log_flux.shape)
+print(deblend(image, image * 0 + 1e-6).flux.shape)
 """
 
 
