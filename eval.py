@@ -49,23 +49,24 @@ def evaluate(workdir: Path, weights: Path, seed: int) -> None:
         STAGES,
         load_deblender,
         load_network,
+        make_deblend,
         make_sample,
         read_config,
     )
 
     config = ConfigDict(read_config(weights))
     stages = [name for name in STAGES if name in config.stages]
-    deblenders = {name: load_deblender(weights, name) for name in stages}
     model, params, options = load_network(weights, stages[-1])
+    deblend = make_deblend(model, params, **options)
     directories = build_datasets(config, workdir, console, split="test")
     with console.status("deblending the test stamps and measuring them with SExtractor"):
         result = evaluation.evaluate(
-            {kind: deblenders[stages[-1]] for kind in directories},
+            dict.fromkeys(directories, deblend),
             {kind: dataset.load(directories[kind], "test") for kind in directories},
             {kind: dataset.load(directories[kind], "train") for kind in directories},
             survey_of(config),
             seed=seed,
-            first_stage=deblenders["isolated"] if len(stages) > 1 else None,
+            first_stage=load_deblender(weights, "isolated") if len(stages) > 1 else None,
             sample=make_sample(model, params, **options),
         )
     folder = workdir / "report"

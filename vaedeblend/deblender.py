@@ -15,15 +15,12 @@ from jaxtyping import Array, Float
 from vaedeblend import checkpoint
 from vaedeblend.calibration import Calibration, calibrated, read_calibration
 from vaedeblend.model import VAE, Observation, Posterior, psf_features, reparameterize
-from vaedeblend.render import native_psf, survey_psfs
+from vaedeblend.render import PSF_SIZE, native_psfs, survey_psfs
 from vaedeblend.survey import Survey, make_survey
 
 STAGES = ("isolated", "blended")
 WEIGHTS = Path(__file__).parent / "weights"
 """Workdirs that are shipped with the package, by name."""
-
-PSF_SIZE = 31
-"""Side of the PSF image from which a network is told the PSF [pixel]."""
 
 
 class WorkdirError(ValueError):
@@ -185,9 +182,7 @@ def find_workdir(name_or_workdir: str | Path) -> Path:
 
 def default_psf(survey: Survey) -> Float[np.ndarray, "side side band"]:
     """The survey's effective PSF at its pixels, as networks are told of it; unit sum."""
-    scale = survey.pixel_scale.value
-    images = [native_psf(psf, scale, PSF_SIZE) for psf in survey_psfs(survey, 2 * PSF_SIZE)]
-    return np.stack(images, axis=-1).astype(np.float32)
+    return native_psfs(survey_psfs(survey, 2 * PSF_SIZE), survey.pixel_scale.value)
 
 
 def read_config(workdir: str | Path) -> dict:

@@ -15,6 +15,9 @@ from jaxtyping import Float
 from vaedeblend.psf import Psf, make_psf, read_psf
 from vaedeblend.survey import Band, Survey
 
+PSF_SIZE = 31
+"""Side of the PSF image from which a network is told the PSF [pixel]."""
+
 _PSF_SAMPLING = 0.05
 _PSF_EXTENT = 5.05
 """Sampling and side of an optical PSF's image [arcsec]."""
@@ -129,6 +132,12 @@ def native_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, "si
     """The PSF sampled at the survey's pixels on an image of odd `size`, unit sum."""
     image = _pixels(_interpolated(psf), size, pixel_scale)
     return image / image.sum()
+
+
+def native_psfs(psfs: tuple[Psf, ...], pixel_scale: float) -> Float[np.ndarray, "side side band"]:
+    """The PSF of each band as a network is told it: `native_psf` of PSF_SIZE, float32."""
+    images = [native_psf(psf, pixel_scale, PSF_SIZE) for psf in psfs]
+    return np.stack(images, axis=-1).astype(np.float32)
 
 
 def make_draw(psfs: tuple[Psf, ...], *, size: int, pixel_scale: float) -> Draw:

@@ -16,7 +16,7 @@ from vaedeblend import catalogue, scene
 from vaedeblend.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.library import Library, render_library
 from vaedeblend.psf import Psf, PsfError
-from vaedeblend.render import add_noise, native_psf, psf_family
+from vaedeblend.render import add_noise, native_psfs, psf_family
 from vaedeblend.sampling import choose_galaxies, choose_sources, make_galaxies, population
 from vaedeblend.survey import Survey, flux_to_magnitude
 
@@ -29,9 +29,6 @@ LIBRARY_SIZE = 128
 """Side of a library stamp [pixel]: holds a 64-pixel scene at shifts of up to 32 pixels."""
 FIELD_SIZE = 192
 """Side of a sheet of sky [pixel]."""
-PSF_SIZE = 31
-"""Side of the image of an example's PSF [pixel]."""
-
 _MAX_LIBRARY = 8192
 _POSE, _SCENE, _CELLS, _PSF = 3, 4, 5, 7
 """Purposes of random numbers; `sampling` has the others."""
@@ -178,8 +175,7 @@ def _library_size(n_sources: float, n_psfs: int) -> int:
 
 
 def _native(psfs: Sequence[tuple[Psf, ...]], scale) -> Float[np.ndarray, "n side side band"]:
-    images = [[native_psf(psf, scale, PSF_SIZE) for psf in each] for each in psfs]
-    return np.stack(images).transpose(0, 2, 3, 1).astype(np.float32)
+    return np.stack([native_psfs(each, scale) for each in psfs])
 
 
 def _scenes(kind, library, n, words, size, max_companions, separation, max_purity, rms):

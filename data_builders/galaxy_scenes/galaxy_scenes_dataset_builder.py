@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from vaedeblend import simulation
-from vaedeblend.render import Galaxies
+from vaedeblend.render import PSF_SIZE, Galaxies
 from vaedeblend.survey import Survey
 
 # Past this many bytes TFDS spills a split to disk through TensorFlow, which is not required here.
@@ -151,7 +151,7 @@ def _parameters(bands: int, *lead: int) -> dict:
 
 
 def _psf(bands: int):
-    return _tensor(simulation.PSF_SIZE, simulation.PSF_SIZE, bands)
+    return _tensor(PSF_SIZE, PSF_SIZE, bands)
 
 
 def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
