@@ -53,20 +53,24 @@ def evaluate(workdir: Path, weights: Path, seed: int) -> None:
         make_sample,
         read_config,
     )
+    from vaedeblend.together import make_deblend_stamps
 
     config = ConfigDict(read_config(weights))
     stages = [name for name in STAGES if name in config.stages]
     model, params, options = load_network(weights, stages[-1])
-    deblend = make_deblend(model, params, **options)
+    one_look = make_deblend(model, params, **options)
+    others = {"one_look": one_look}
+    if len(stages) > 1:
+        others["vae_i"] = load_deblender(weights, "isolated")
     directories = build_datasets(config, workdir, console, split="test")
     with console.status("deblending the test stamps and measuring them with SExtractor"):
         result = evaluation.evaluate(
-            dict.fromkeys(directories, deblend),
+            dict.fromkeys(directories, make_deblend_stamps(one_look)),
             {kind: dataset.load(directories[kind], "test") for kind in directories},
             {kind: dataset.load(directories[kind], "train") for kind in directories},
             survey_of(config),
             seed=seed,
-            first_stage=load_deblender(weights, "isolated") if len(stages) > 1 else None,
+            others=others,
             sample=make_sample(model, params, **options),
         )
     folder = workdir / "report"

@@ -99,7 +99,9 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
 
     from data_builders import survey_of
     from vaedeblend import calibration, training
+    from vaedeblend.deblender import default_psf, make_deblend
     from vaedeblend.model import VAE
+    from vaedeblend.together import calibrate_looks
 
     stage, survey = config.stages[name], survey_of(config)
     model = VAE(**config.model, bands=len(survey.bands))
@@ -141,8 +143,9 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
         kinds = [kind for kind in directories if "validation" in config.sizes[kind]]
         kinds = [name] if name == "isolated" else kinds
         batches = [b for k in kinds for b in _validation_batches(directories[k], survey, config)]
-        found = calibration.calibrate(model, jax.device_get(state.average), batches)
-        calibration.write_calibration(found, workdir / name / "calibration.json")
+        deblend = make_deblend(model, jax.device_get(state.average), psf=default_psf(survey))
+        found = calibrate_looks(deblend, batches)
+        calibration.write_calibrations(found, workdir / name / "calibration.json")
 
 
 def _objective(stage, model, params):

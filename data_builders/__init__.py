@@ -19,7 +19,7 @@ def build_datasets(config, workdir: Path, console, *, split: str = "train") -> d
 
     survey = survey_of(config)
     directories = {}
-    options = {"seed": config.seed} | {k: _plain(v) for k, v in config.data.items()}
+    options = {key: _plain(value) for key, value in config.data.items()}
     for kind, sizes in config.sizes.items():
         if kind == "companions" or split not in sizes:
             continue

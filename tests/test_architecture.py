@@ -15,7 +15,7 @@ WORLDS = {
     "galsim": {"render"},
     "orbax": {"checkpoint"},
     "optax": {"training"},
-    "sep": {"sextractor"},
+    "sep": {"detect", "sextractor"},
     "matplotlib": {"report"},
     "tensorflow_datasets": {"dataset"},
     "tensorboardX": {"training"},

@@ -5,12 +5,14 @@ import pytest
 
 from vaedeblend import calibration as module
 from vaedeblend.calibration import (
+    Calibrations,
     calibrate,
     calibrated,
     fit_calibration,
-    read_calibration,
-    write_calibration,
+    read_calibrations,
+    write_calibrations,
 )
+from vaedeblend.deblender import make_deblend
 from vaedeblend.model import VAE, Observation, Posterior
 from vaedeblend.observe import observe_examples
 from vaedeblend.training import init_params
@@ -47,7 +49,8 @@ def standardised(found, sample):
     posterior = Posterior(
         zeros, zeros, columns["brightness"], jnp.log(columns["std"]), columns["purity"]
     )
-    seen = Observation(zeros[:, None, None], 1 + zeros[:, None, None], zeros, zeros)
+    stamp = zeros[:, None, None]
+    seen = Observation(stamp, 1 + stamp, zeros, zeros, stamp)
     after = calibrated(found, posterior, seen)
     truth = columns["brightness"] + columns["residual"]
     return np.asarray((truth - after.log_flux) * jnp.exp(-after.log_flux_log_std))[:, 0]
@@ -145,21 +148,23 @@ def test_few_galaxies_correct_nothing(n, rng):
 
 
 def test_written_calibration_is_read_again(rng, tmp_path):
-    found = fit_calibration(**galaxies(rng, off_scale, n=2000))
-    write_calibration(found, tmp_path / "calibration.json")
-    again = read_calibration(tmp_path / "calibration.json")
+    found = Calibrations(
+        *(fit_calibration(**galaxies(rng, scale, n=2000)) for scale in (honest, off_scale))
+    )
+    write_calibrations(found, tmp_path / "calibration.json")
+    again = read_calibrations(tmp_path / "calibration.json")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, again)
-    assert {values.dtype for values in again} == {np.dtype(np.float32)}
+    assert {values.dtype for values in jax.tree.leaves(again)} == {np.dtype(np.float32)}
     assert [p.name for p in tmp_path.iterdir()] == ["calibration.json"]
 
 
 def test_without_a_file_there_is_no_calibration(tmp_path):
-    assert read_calibration(tmp_path / "calibration.json") is None
+    assert read_calibrations(tmp_path / "calibration.json") is None
 
 
 def test_network_is_calibrated_on_what_it_is_shown(rng):
     """An untrained one, whose errors are far off before and right after."""
-    model = VAE(2, (4,), 8, (8,), (8,), 2, 16, 1)
+    model = VAE(2, (4,), 8, 1, (8,), (8,), 2, 16, 1)
     params = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
     y, x = np.indices((16, 16)) - 7.5
     profile = (np.exp(-(y**2 + x**2) / 8) / (8 * np.pi))[..., None]
@@ -168,7 +173,8 @@ def test_network_is_calibrated_on_what_it_is_shown(rng):
     examples = {"blend": light, "isolated": light, "flux": flux}
     psf, ones = profile[:15, :15].astype(np.float32), np.ones(1, np.float32)
     batches = observe_examples(jax.random.key(1), examples, psf=psf, variance=ones, gain=ones)
-    found = calibrate(model, params, batches)
+    deblend = make_deblend(model, params, psf=psf)
+    found = calibrate(deblend, batches)
     encode = jax.jit(lambda seen: model.apply({"params": params}, seen, method="encode"))
     z = []
     for batch in batches:

@@ -316,6 +316,22 @@ def separations():
     return centroid(scenes.light - scenes.target) - centroid(scenes.target)
 
 
+def test_companions_are_where_they_are_said_to_be_and_as_bright():
+    """Under every symmetry of the square."""
+    gallery, _ = gaussians(sigma=(0.8, 1.0), side=40)
+    changes = {"size": 24, "max_companions": 1, "candidates": 1, "separation": (2.0, 6.0)}
+    scenes = draw(jax.random.key(8), gallery, **changes)
+    light = scenes.light - scenes.target
+    np.testing.assert_allclose(scenes.companions[:, 0], centroid(light), atol=0.02)
+    square = jnp.square(light[..., 0]).sum(axis=(1, 2))
+    np.testing.assert_allclose(scenes.brightness[:, 0], jnp.sqrt(square), rtol=0.01)
+
+
+def test_absent_companions_have_no_brightness(gallery, key):
+    scenes = draw(key, gallery, isolated_share=0.5)
+    np.testing.assert_array_equal(~(scenes.brightness > 0).any(axis=1), are_isolated(scenes))
+
+
 def test_separations_are_in_range_to_half_a_pixel(separations):
     radius = np.hypot(*separations.T)
     assert radius.min() > 2 - np.sqrt(0.5)

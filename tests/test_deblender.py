@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vaedeblend import checkpoint, deblender, training
-from vaedeblend.calibration import Calibration, write_calibration
+from vaedeblend.calibration import Calibration, Calibrations, write_calibrations
 from vaedeblend.model import VAE
 from vaedeblend.survey import Survey
 
@@ -13,6 +13,7 @@ FIELDS = {
     "latent_dim": 4,
     "encoder_widths": (4,),
     "encoder_hidden": 8,
+    "encoder_blocks": 1,
     "decoder_hidden": (8,),
     "flow_hidden": (8,),
     "flow_couplings": 4,
@@ -20,6 +21,8 @@ FIELDS = {
 }
 ONES = np.ones(1, np.float32)
 CORRECTION = Calibration(*(a * ONES for a in (0.0, -0.7, 0.0, 0.3)))
+IDENTITY = Calibration(*(a * ONES for a in (0.0, 0.0, 0.0, 0.0)))
+CORRECTIONS = Calibrations(CORRECTION, IDENTITY)
 
 
 def gaussian_psf(sigma, size=15):
@@ -148,6 +151,16 @@ def test_double_precision_is_taken(deblend, image, variance):
     assert_same(double, deblend(image, variance, gain=2.0))
 
 
+def test_neighbours_are_looked_at_where_they_are_not_masked(deblend, image, variance):
+    light = np.zeros_like(image)
+    assert_same(deblend(image, variance), deblend(image, variance, neighbours=light))
+    light[:, 5:9] = 3.0
+    told = deblend(image, variance, neighbours=light)
+    assert np.abs(told.flux / deblend(image, variance).flux - 1).max() > 1e-4
+    mask = light[..., 0] > 0
+    assert_same(deblend(image, variance, mask), deblend(image, variance, mask, neighbours=light))
+
+
 def test_stamps_do_not_see_each_other(deblend, image, variance):
     found = deblend(image, variance)
     for field, back in zip(found, deblend(image[::-1], variance[::-1]), strict=True):
@@ -155,11 +168,13 @@ def test_stamps_do_not_see_each_other(deblend, image, variance):
 
 
 def test_calibration_scales_the_error_of_the_flux_alone(network, deblend, image, variance):
-    corrected = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibration=CORRECTION)
+    corrected = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
     before, after = deblend(image, variance), corrected(image, variance)
     std = np.arcsinh(before.flux_err / before.flux)
     scaled = np.arcsinh(after.flux_err / after.flux)
     np.testing.assert_allclose(scaled, std * np.exp(-0.4), rtol=1e-4)
+    again = corrected(image, variance, neighbours=np.zeros_like(image))
+    np.testing.assert_allclose(np.arcsinh(again.flux_err / again.flux), std, rtol=1e-4)
     for name in ("flux", "image", "latent_mean", "latent_std", "purity"):
         np.testing.assert_allclose(getattr(after, name), getattr(before, name), rtol=1e-6)
 
@@ -174,14 +189,14 @@ def workdir(network, tmp_path_factory):
     for i, stage in enumerate(deblender.STAGES):
         params = jax.tree.map(lambda p, i=i: p + 0.01 * i, network[1])
         checkpoint.save_params(folder / stage / "checkpoints", 7, params)
-        write_calibration(CORRECTION, folder / stage / "calibration.json")
+        write_calibrations(CORRECTIONS, folder / stage / "calibration.json")
     return folder
 
 
 def test_loaded_deblender_is_the_stages_with_its_calibration(workdir, network, image, variance):
     model, params = network
     psf = deblender.default_psf(Survey())
-    expected = deblender.make_deblend(model, params, psf=psf, calibration=CORRECTION)
+    expected = deblender.make_deblend(model, params, psf=psf, calibrations=CORRECTIONS)
     found = deblender.load_deblender(workdir, "isolated")(image, variance)
     assert_same(found, expected(image, variance))
     other = deblender.load_deblender(workdir)(image, variance)
@@ -225,12 +240,12 @@ def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def sample(network):
-    return deblender.make_sample(*network, psf=gaussian_psf(1.2), calibration=CORRECTION)
+    return deblender.make_sample(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
 
 
 def test_samples_have_the_fluxes_posterior(network, sample, image, variance):
     """Its median and width, as the deblender states them; the profile holds less than all of it."""
-    stated = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibration=CORRECTION)
+    stated = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
     found = stated(image, variance, gain=50.0)
     light = np.asarray(sample(jax.random.key(0), 400, image, variance, gain=50.0))
     assert light.shape == (400, *image.shape)

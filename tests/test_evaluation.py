@@ -81,27 +81,26 @@ def test_estimates_are_columns_of_the_table(found, scenes):
     assert table["vae_flux"].unit == table["vae_flux_err"].unit == "uJy"
 
 
-def test_first_stage_is_measured_on_isolated_stamps(scenes, one_setting):
+def test_other_deblenders_are_measured_on_every_kind(scenes, one_setting):
     one_setting()
-    deblend = oracle(scenes)
 
-    def twice(image, variance, gain):
-        result = deblend["isolated"](image, variance, gain)
-        return result._replace(flux=2 * result.flux)
+    def blind(image, variance, gain):
+        return Result(*np.zeros((3, len(image), 1)), None)._replace(
+            purity=np.zeros((len(image), 1))
+        )
 
     found = evaluation.evaluate(
-        deblend,
+        oracle(scenes),
         scenes["test"],
         scenes["train"],
         Survey(),
         seed=0,
-        first_stage=twice,
+        others={"vae_i": blind},
         program="sep",
     ).metrics
-    assert found["isolated"]["vae_i"]["bias"] == pytest.approx(1)
-    assert found["isolated"]["vae_closer_vae_i"] == 1
-    assert "vae_i" not in found["blended"]
-    assert report.results_table(found).row_count == 11
+    for kind in KINDS:
+        assert found[kind]["vae_i"]["bias"] == -1 and found[kind]["vae_closer_vae_i"] == 1
+    assert report.results_table(found).row_count == 12
 
 
 def test_profiles_are_ranked_among_samples_of_their_posterior(scenes, one_setting):

@@ -21,6 +21,7 @@ FIELDS = {
     "latent_dim": 3,
     "encoder_widths": (4, 8),
     "encoder_hidden": 16,
+    "encoder_blocks": 1,
     "decoder_hidden": (16,),
     "flow_hidden": (8,),
     "flow_couplings": 4,
@@ -47,7 +48,8 @@ def observation(image, variance, gain=2.0):
     """In two bands, under a PSF that differs between them."""
     image, variance = (jnp.asarray(a, jnp.float32) for a in (image, variance))
     psf = jnp.tile(jnp.arange(12.0) / 6, (len(image), 1))
-    return Observation(image, variance, jnp.full((len(image), 2), gain), psf)
+    gain, nobody = jnp.full((len(image), 2), gain), jnp.zeros_like(image)
+    return Observation(image, variance, gain, psf, nobody)
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +122,11 @@ def test_profile_is_a_share_of_the_light(vae, params, key):
 
 @pytest.mark.parametrize("scale", [1e-3, 0.1, 7.0, 1e3])
 def test_encoder_is_scale_free(scale, encode, params, stamps):
-    image, variance, gain, psf = stamps
-    before = encode(params, stamps)
-    after = encode(params, Observation(scale * image, scale**2 * variance, gain / scale, psf))
+    image, variance, gain, psf, _ = stamps
+    neighbours = jnp.roll(image, 5, axis=1)
+    before = encode(params, stamps._replace(neighbours=neighbours))
+    scaled = scale * image, scale**2 * variance, gain / scale, psf, scale * neighbours
+    after = encode(params, Observation(*scaled))
     np.testing.assert_allclose(after.log_flux, before.log_flux + np.log(scale), rtol=1e-4)
     for name in ("mean", "log_std", "log_flux_log_std", "purity_logit"):
         np.testing.assert_allclose(

@@ -7,6 +7,7 @@ from vaedeblend import losses, objective
 from vaedeblend.model import VAE, Observation, reparameterize
 from vaedeblend.observe import Batch
 from vaedeblend.training import init_params
+from vaedeblend.windows import stamps_of
 
 SIZE, N = 16, 4
 LOSS = {
@@ -20,13 +21,19 @@ LOSS = {
     "centre_boost": 0.0,
     "centre_sigma": 3.0,
 }
-WEIGHTS = {"latent_weight": 2.0, "flux_weight": 10.0, "purity_weight": 3.0}
+WEIGHTS = {
+    "latent_weight": 2.0,
+    "flux_weight": 10.0,
+    "purity_weight": 3.0,
+    "cleaned_share": 0.0,
+    "cleaned_from": 10,
+}
 LATE = jnp.int32(1000)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return VAE(3, (4,), 8, (8,), (8,), 4, SIZE, 1)
+    return VAE(3, (4,), 8, 1, (8,), (8,), 4, SIZE, 1)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +58,13 @@ def batch():
     def seen(light, sigma):
         image = light + sigma * rng.normal(size=light.shape)
         arrays = image, np.full(light.shape, sigma**2), np.full((N, 1), 2 / sigma**2)
-        return Observation(*(jnp.asarray(a, jnp.float32) for a in arrays), jnp.ones((N, 6)))
+        arrays = (jnp.asarray(a, jnp.float32) for a in arrays)
+        return Observation(*arrays, jnp.ones((N, 6)), jnp.zeros(light.shape))
 
     own, all_light = (target**2).sum(axis=(1, 2)), (target * light).sum(axis=(1, 2))
     truth = (jnp.asarray(a, jnp.float32) for a in (target, flux, own / all_light))
-    return Batch(seen(light, 1.0), seen(target, 0.1), *truth)
+    corner, found = jnp.tile(jnp.array([[0, 4], [3, 0]]), (N, 1, 1)), jnp.array([[True, False]] * N)
+    return Batch(seen(light, 1.0), seen(target, 0.1), *truth, corner, found)
 
 
 def evidence(model, **changes):
@@ -214,3 +223,56 @@ def test_posterior_does_not_show_the_encoder_the_deep_image(model, params, batch
     for part in ("flux", "purity"):
         np.testing.assert_array_equal(one[part], two[part])
     assert not np.array_equal(one["latent"], two["latent"])
+
+
+def cleaned(model, params, batch, step, share=0.5):
+    """Parts of the loss in whose stamps companions have been subtracted."""
+    options = WEIGHTS | {"cleaned_share": share}
+    function = objective.posterior(model, params["encoder"], **options)
+    return jax.jit(function)(params, batch, jax.random.key(3), jnp.int32(step))
+
+
+def test_early_steps_see_the_blends_as_they_are(model, params, batch):
+    early = cleaned(model, params, batch, step=9)
+    never = cleaned(model, params, batch, step=9, share=0.0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), early, never)
+
+
+def test_share_of_late_stamps_is_cleaned(model, params, batch):
+    early, late = (cleaned(model, params, batch, step)["flux"] for step in (9, 10))
+    np.testing.assert_allclose(early[2:], late[2:], rtol=1e-5)
+    assert (np.abs(early[:2] - late[:2]) > 1e-4).all()
+
+
+def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, params, batch):
+    seen = batch.observation
+    after = objective._cleaned(model, params, batch, 2).observation
+    np.testing.assert_allclose(after.image + after.neighbours, seen.image, atol=1e-4)
+    assert (after.neighbours[:2].sum(axis=(1, 2, 3)) > 0).all() and not after.neighbours[2:].any()
+    stamps = Observation(
+        stamps_of(seen.image, jnp.arange(2), batch.corner[:2, 0], outside=0.0),
+        stamps_of(seen.variance, jnp.arange(2), batch.corner[:2, 0], outside=jnp.inf),
+        seen.gain[:2],
+        seen.psf[:2],
+        seen.neighbours[:2],
+    )
+    found = model.apply({"params": params}, stamps, method="encode")
+    profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
+    light = jnp.exp(found.log_flux)[:, None, None] * profile
+    np.testing.assert_allclose(after.neighbours[:2, :, 4:], light[:, :, :-4], rtol=1e-4, atol=1e-6)
+
+
+def test_no_light_is_subtracted_from_masked_pixels(model, params, batch):
+    seen = batch.observation
+    masked = seen._replace(
+        variance=seen.variance.at[:, 5:9].set(jnp.inf), image=seen.image.at[:, 5:9].set(0.0)
+    )
+    after = objective._cleaned(model, params, batch._replace(observation=masked), N).observation
+    assert not after.image[:, 5:9].any() and not after.neighbours[:, 5:9].any()
+
+
+def test_first_looks_have_no_gradient(model, params, batch):
+    def subtracted(params):
+        return objective._cleaned(model, params, batch, N).observation.neighbours.sum()
+
+    assert size_of(jax.grad(subtracted)(params)) == 0

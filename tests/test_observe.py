@@ -21,7 +21,9 @@ def blobs(n=N, size=SIZE):
     both = target + np.roll(target, 4, axis=1)
     light, target = (jnp.asarray(np.tile(a, (n, 1, 1, 1)), jnp.float32) for a in (both, target))
     flux = jnp.tile(jnp.array([600.0, 1500.0]), (n, 1))
-    return Scenes(light, target, flux, jnp.ones((n, 12)))
+    companions = jnp.tile(jnp.array([[4.0, 0.2], [0.0, 2.0], [-5.6, 1.0]]), (n, 1, 1))
+    brightness = jnp.tile(jnp.array([20.0, 20.0, 0.0]), (n, 1))
+    return Scenes(light, target, flux, jnp.ones((n, 12)), companions, brightness)
 
 
 @pytest.fixture(scope="module")
@@ -341,3 +343,25 @@ def test_examples_are_batched_in_order_with_noise_of_their_own(key):
     noise = residual(whole.observation, examples["blend"]).reshape(11, -1)
     np.testing.assert_allclose(np.corrcoef(noise), np.eye(11), atol=0.25)
     assert (whole.observation.psf == whole.observation.psf[0]).all()
+
+
+def test_companions_are_found_where_they_are_bright_inside_and_apart(key):
+    scenes = blobs()
+    where = jnp.array([[4.0, 0.2], [0.0, 2.0], [-5.6, 1.0], [40.0, 0.0], [0.0, -5.0]])
+    scenes = scenes._replace(
+        companions=jnp.tile(where, (N, 1, 1)),
+        brightness=jnp.tile(jnp.array([20.0, 20.0, 0.0, 20.0, 4.0]), (N, 1)),
+    )
+    found = np.asarray(look(key, scenes).found)
+    assert found[:, 0].mean() == pytest.approx(module._FOUND, abs=0.03)
+    assert not found[:, 1:].any()
+    deep = look(key, scenes, depth=(0.5, 0.5), depth_share=1.0).found
+    assert deep[:, 4].mean() == pytest.approx(module._FOUND, abs=0.03)
+
+
+def test_corners_centre_stamps_on_companions_as_a_detection_would(scenes, key):
+    corner = np.asarray(look(key, scenes).corner, float)
+    offset = corner - np.asarray(scenes.companions)
+    assert (np.abs(offset) < 0.5 + 5 * module.CENTRE_JITTER).all()
+    np.testing.assert_allclose(corner.mean(axis=0), scenes.companions[0], atol=0.15)
+    assert offset[:, 0, 1].std() > 0.1

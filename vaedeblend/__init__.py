@@ -9,10 +9,12 @@ The way through the package is the way of the photons::
     observe             what a survey makes of them        Batch(observation, deep, target, flux)
     model, flow         what the network says of them      Posterior -> flux, profile, purity
     losses, objective   what it is asked for               parts, one number per example
+    windows             stamps cut out and laid back       arrays
     training            how it learns to say so            workdir/{stage}/checkpoints
     calibration         what validation galaxies correct   calibration.json
     deblender           the trained network as a function  (image, variance, ...) -> Deblended
-    refine              its answer fitted to the pixels    groups -> fluxes and their covariance
+    detect, together    all galaxies of an image at once   each less its neighbours' light
+    refine              the answer fitted to the pixels    groups -> fluxes and their covariance
     sextractor, metrics how well, and against whom         Measurement, flux errors
     bound               and how well it can be done        Fisher bound of each stamp
     evaluation, summary the answer                         metrics.json

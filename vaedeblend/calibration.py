@@ -6,21 +6,22 @@ are: a shift fitted on galaxies of a range of magnitudes would only teach the en
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import logit
 
-from vaedeblend.model import VAE, Observation, Posterior, background_rms
+from vaedeblend.model import Observation, Posterior, background_rms
 from vaedeblend.observe import Batch
 
 _BINS = 8
 _ROUNDS = 4
 _SIXTY_EIGHT = 0.6827
+_SEEN = ("flux", "flux_err", "purity")
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
 
@@ -38,6 +39,15 @@ class Calibration(NamedTuple):
     purity: Float[np.ndarray, " knot"]
     """Estimate of the logit of the purity."""
     purity_log_scale: Float[np.ndarray, " knot"]
+
+
+class Calibrations(NamedTuple):
+    """A network's, by what it is shown."""
+
+    first: Calibration
+    """Of stamps as they are."""
+    again: Calibration
+    """Of stamps less their neighbours' light."""
 
 
 class CalibrationError(ValueError):
@@ -60,18 +70,22 @@ def estimates(
     return posterior.log_flux - jnp.log(unit), posterior.purity_logit
 
 
-def calibrate(model: VAE, params: dict, batches: Sequence[Batch]) -> Calibration:
-    """The calibration of a network on batches of validation galaxies; bands count alike."""
+def calibrate(deblend: Callable, batches: Sequence[Batch]) -> Calibration:
+    """The calibration of a deblender on batches of validation galaxies; bands count alike.
 
-    @jax.jit
-    def find(batch: Batch):
-        posterior = model.apply({"params": params}, batch.observation, method="encode")
-        residual = jnp.log(batch.flux) - posterior.log_flux
-        std = jnp.exp(posterior.log_flux_log_std)
-        return residual, std, *estimates(posterior, batch.observation)
-
-    found = zip(*(jax.device_get(find(batch)) for batch in batches), strict=True)
-    return fit_calibration(*(np.concatenate([a.ravel() for a in arrays]) for arrays in found))
+    Args:
+        deblend: As `deblender.make_deblend` returns it, without a calibration.
+        batches: As the survey's own PSF and depth show them.
+    """
+    columns = []
+    for seen, truth in ((batch.observation, batch.flux) for batch in batches):
+        found = deblend(np.asarray(seen.image), np.asarray(seen.variance), gain=seen.gain)
+        flux, error, purity = (np.asarray(getattr(found, n), float) for n in _SEEN)
+        brightness = np.log(flux / background_rms(seen.variance))
+        residual, std = np.log(truth / flux), np.arcsinh(error / flux)
+        columns.append([residual, std, brightness, logit(np.clip(purity, 1e-6, 1 - 1e-6))])
+    joined = (np.concatenate([a.ravel() for a in arrays]) for arrays in zip(*columns, strict=True))
+    return fit_calibration(*joined)
 
 
 def fit_calibration(
@@ -105,16 +119,19 @@ def fit_calibration(
     return Calibration(*(np.asarray(a, np.float32) for a in found))
 
 
-def write_calibration(calibration: Calibration, path: str | Path) -> None:
+def write_calibrations(calibrations: Calibrations, path: str | Path) -> None:
     """Writes a JSON file, whole or not at all."""
     partial = Path(path).with_suffix(".partial")
-    lists = {name: a.astype(float).round(5).tolist() for name, a in calibration._asdict().items()}
+    lists = {
+        name: {key: a.astype(float).round(5).tolist() for key, a in each._asdict().items()}
+        for name, each in calibrations._asdict().items()
+    }
     partial.write_text(json.dumps(lists, indent=1) + "\n")
     partial.rename(path)
 
 
-def read_calibration(path: str | Path) -> Calibration | None:
-    """The calibration in a JSON file; None where there is no file.
+def read_calibrations(path: str | Path) -> Calibrations | None:
+    """The calibrations in a JSON file; None where there is no file.
 
     Raises:
         CalibrationError: The file holds something else.
@@ -123,9 +140,13 @@ def read_calibration(path: str | Path) -> Calibration | None:
         return None
     try:
         lists = json.loads(Path(path).read_text())
-        return Calibration(**{name: np.array(a, np.float32) for name, a in lists.items()})
+        each = {
+            name: Calibration(**{key: np.array(a, np.float32) for key, a in columns.items()})
+            for name, columns in lists.items()
+        }
+        return Calibrations(**each)
     except (ValueError, TypeError, AttributeError) as error:
-        wanted = ", ".join(Calibration._fields)
+        wanted = f"{', '.join(Calibration._fields)} of {' and '.join(Calibrations._fields)}"
         raise CalibrationError(f"{path}: no calibration ({error}); wanted {wanted}") from error
 
 

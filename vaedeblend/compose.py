@@ -48,6 +48,10 @@ class Scenes(NamedTuple):
     flux: Float[Array, "batch band"]
     """Of the central galaxy [uJy]: the catalogue's total, of which a stamp holds a part."""
     psf: Float[Array, "batch feature"]
+    companions: Float[Array, "batch companion 2"]
+    """Their (y, x) from the stamp's centre [pixel]."""
+    brightness: Float[Array, "batch companion"]
+    """Root of the sum of the squares of a companion's pixels [uJy]; 0 where there is none."""
 
     @property
     def purity(self) -> Float[Array, "batch band"]:
@@ -159,7 +163,8 @@ def random_scenes(
         if field_share:
             scene += _sky(field_key, gallery, placement.psf, element, size, field_share)
         psf = turned_features(gallery.psf[placement.psf], element)
-        return Scenes(scene, target, gallery.flux[placement.members[0]], psf)
+        flux = gallery.flux[placement.members[0]]
+        return Scenes(scene, target, flux, psf, *_companions_of(gallery, placement, element))
 
     return jax.vmap(one)(jax.random.split(key, batch_size))
 
@@ -259,6 +264,16 @@ def _scene_and_target(gallery, placement, element, size):
     companions = placement.members[1:], start[1:], placement.present[1:]
     scene, _ = jax.lax.scan(add, target, companions)
     return scene, target
+
+
+def _companions_of(gallery, placement, element):
+    """Where the companions are on the turned scene, and how bright (the width's definition)."""
+    members, present = placement.members[1:], placement.present[1:]
+    position = placement.shift[1:] + gallery.phase[members]
+    position = jnp.where(element & 1, position[:, ::-1], position)
+    position *= 1 - 2 * jnp.stack([element >> 1 & 1, element >> 2 & 1])
+    peak = gallery.flux[members, 0] / gallery.width[members] / jnp.sqrt(4 * jnp.pi)
+    return position, present * peak
 
 
 def _sky(key, gallery, psf, element, size, share):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaedeblend import checkpoint
-from vaedeblend.calibration import Calibration, calibrated, read_calibration
+from vaedeblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
 from vaedeblend.model import VAE, Observation, Posterior, psf_features, reparameterize
 from vaedeblend.render import PSF_SIZE, native_psfs, survey_psfs
 from vaedeblend.survey import Survey, make_survey
@@ -51,11 +51,11 @@ def make_deblend(
     params: dict,
     *,
     psf: Float[np.ndarray, "side side band"],
-    calibration: Calibration | None = None,
+    calibrations: Calibrations | None = None,
 ) -> Deblend:
-    """The jitted function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
+    """The jitted function `(image, variance, mask, psf, gain, neighbours) -> Deblended`.
 
-    Its arguments:
+    All but the first two arguments may be left out:
         image: (batch, height, width, band), background subtracted, in any unit of flux, the galaxy
             to be measured within a pixel or so of the centre.
         variance: The same shape, of the background alone, in that unit squared; infinite where a
@@ -65,6 +65,7 @@ def make_deblend(
             trained for.
         gain: Electrons per image unit, a number or (band,) or (batch, band). Without it the light's
             own Poisson noise is left out, and the errors are the background's alone.
+        neighbours: The image's shape: light of other galaxies that has been subtracted from it.
 
     A stamp without a single valid pixel comes back as NaN.
 
@@ -72,13 +73,16 @@ def make_deblend(
         model: The VAE.
         params: Its parameters.
         psf: The PSF where none is given.
-        calibration: Of the flux's posterior, from validation galaxies.
+        calibrations: Of the flux's posterior, from validation galaxies.
     """
     default = jnp.asarray(psf)
+    first, again = calibrations or (None, None)
 
     @jax.jit
-    def deblend(image, variance, mask=None, psf=None, gain=None) -> Deblended:
-        observation = _observation(image, variance, mask, default if psf is None else psf, gain)
+    def deblend(image, variance, mask=None, psf=None, gain=None, neighbours=None) -> Deblended:
+        psf = default if psf is None else psf
+        observation = _observation(image, variance, mask, psf, gain, neighbours)
+        calibration = first if neighbours is None else again
         posterior = _posterior(model, params, calibration, observation)
         profile = model.apply({"params": params}, posterior.mean, observation.psf, method="decode")
         flux = jnp.exp(posterior.log_flux)
@@ -99,7 +103,7 @@ def make_sample(
     params: dict,
     *,
     psf: Float[np.ndarray, "side side band"],
-    calibration: Calibration | None = None,
+    calibrations: Calibrations | None = None,
 ) -> Callable[..., Float[Array, "sample batch height width band"]]:
     """The jitted function `(key, n, image, variance, mask=None, psf=None, gain=None) -> light`.
 
@@ -107,6 +111,7 @@ def make_sample(
     other arguments are those of `make_deblend`, here and there.
     """
     default = jnp.asarray(psf)
+    calibration = calibrations and calibrations.first
 
     @functools.partial(jax.jit, static_argnums=1)
     def sample(key, n, image, variance, mask=None, psf=None, gain=None):
@@ -152,8 +157,8 @@ def load_network(name_or_workdir: str | Path, stage: str = "blended") -> tuple[V
         raise WorkdirError(f"{workdir}: no stage {stage!r}; wanted one of {list(config['stages'])}")
     params = checkpoint.load_params(workdir / stage / "checkpoints")
     survey = make_survey(**config["survey"])
-    calibration = read_calibration(workdir / stage / "calibration.json")
-    options = {"psf": default_psf(survey), "calibration": calibration}
+    calibrations = read_calibrations(workdir / stage / "calibration.json")
+    options = {"psf": default_psf(survey), "calibrations": calibrations}
     return VAE(**config["model"], bands=len(survey.bands)), params, options
 
 
@@ -209,7 +214,7 @@ def _posterior(model: VAE, params, calibration: Calibration | None, observation)
     return posterior if calibration is None else calibrated(calibration, posterior, observation)
 
 
-def _observation(image, variance, mask, psf, gain) -> Observation:
+def _observation(image, variance, mask, psf, gain, neighbours=None) -> Observation:
     """What the network is shown of the caller's arrays."""
     image, variance = jnp.asarray(image), jnp.broadcast_to(variance, image.shape)
     n, bands = image.shape[0], image.shape[-1]
@@ -220,4 +225,7 @@ def _observation(image, variance, mask, psf, gain) -> Observation:
     image = jnp.where(jnp.isfinite(variance), image, 0.0)
     gain = jnp.broadcast_to(jnp.inf if gain is None else jnp.asarray(gain), (n, bands))
     features = psf_features(psf)
-    return Observation(image, variance, gain, jnp.tile(features, (n, 1)))
+    if neighbours is None:
+        neighbours = jnp.zeros_like(image)
+    neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0.0)
+    return Observation(image, variance, gain, jnp.tile(features, (n, 1)), neighbours)

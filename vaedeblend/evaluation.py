@@ -48,7 +48,7 @@ def evaluate(
     survey: Survey,
     *,
     seed: int,
-    first_stage: Callable | None = None,
+    others: Mapping[str, Callable] | None = None,
     sample: Callable | None = None,
     program: str | None = None,
 ) -> Evaluation:
@@ -60,7 +60,7 @@ def evaluate(
         training: The same of the training split: isolated ones, and those of each kind.
         survey: Whose noise is added.
         seed: Of the noise, which is the same at every call.
-        first_stage: VAE I where another network deblends: measured on the isolated scenes too.
+        others: Further deblenders by name, such as VAE I, measured on every kind of scene.
         sample: See `deblender.make_sample`; the profiles' posterior is tested where there is one.
         program: SExtractor's path, or 'sep'; by default whichever is found.
     """
@@ -78,9 +78,8 @@ def evaluate(
         summary = summarise_examples(table, np.random.default_rng((seed, number)))
         untuned = stamps.measure(sextractor.DEFAULT, program)
         summary |= against(table, untuned.flux, "sextractor_default")
-        if first_stage is not None and kind == "isolated":
-            flux = stamps.deblend(first_stage).flux[:, 0].astype(float)
-            summary |= against(table, flux, "vae_i")
+        for name, other in (others or {}).items():
+            summary |= against(table, stamps.deblend(other).flux[:, 0].astype(float), name)
         if sample is not None:
             summary["size_ranks"] = stamps.size_ranks(sample, seed)
         summary["sextractor_settings"] = settings._asdict()

@@ -6,16 +6,20 @@ not, and the random phases make the positions of a scene's galaxies continuous a
 """
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import gammaincc
 
 from vaedeblend.psf import Psf
 from vaedeblend.render import Galaxies, make_draw
 
-_CHUNK = 64
+_CHUNK = 64 * 128**2
+"""Pixels of the stamps that are rendered, and handed over, at a time; at most 64 stamps."""
+_LOST = 0.005
+"""Share of a source's light that may lie beyond its stamp."""
 
 
 class Library(NamedTuple):
@@ -62,19 +66,22 @@ def render_library(
         pixel_scale: [arcsec].
         processes: That render side by side.
     """
-    turned, phase = _random_poses(galaxies, len(ids), seed)
-    tasks = [
-        _Task(i, turned.take(slice(i, i + _CHUNK)), phase[i : i + _CHUNK])
-        for i in range(0, len(ids), _CHUNK)
-    ]
+    turned, phase = random_poses(galaxies, seed)
     drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale}
     stamps = np.empty((len(ids), size, size, len(psfs[0])), np.float32)
-    for i, chunk in enumerate(_render_all(tasks, drawing, min(processes, len(tasks)))):
-        stamps[i * _CHUNK : i * _CHUNK + len(chunk)] = chunk
+    for i, stamp in enumerate(render_stamps(turned, phase, **drawing, processes=processes)):
+        stamps[i] = stamp
     return Library(stamps, phase, np.asarray(central), np.asarray(ids), turned)
 
 
-def _random_poses(galaxies, n, seed) -> tuple[Galaxies, Float[np.ndarray, "n 2"]]:
+def random_poses(
+    galaxies: Galaxies, seed: tuple[int, ...]
+) -> tuple[Galaxies, Float[np.ndarray, "n 2"]]:
+    """The galaxies at random angles, and their random phases within half a pixel.
+
+    Those of galaxy i depend on `seed` and i alone.
+    """
+    n = len(galaxies.flux_disk)
     poses = np.array([np.random.default_rng((*seed, i)).random(3) for i in range(n)])
     rotation = 180 * poses.reshape(n, 3)[:, 0]
     turned = galaxies._replace(
@@ -82,6 +89,66 @@ def _random_poses(galaxies, n, seed) -> tuple[Galaxies, Float[np.ndarray, "n 2"]
         disk_position_angle=galaxies.disk_position_angle + rotation,
     )
     return turned, (poses.reshape(n, 3)[:, 1:] - 0.5).astype(np.float32)
+
+
+def render_stamps(
+    galaxies: Galaxies,
+    phase: Float[np.ndarray, "n 2"],
+    *,
+    psfs: Sequence[tuple[Psf, ...]],
+    size: int,
+    pixel_scale: float,
+    processes: int = 1,
+) -> Iterator[Float[np.ndarray, "size size band"]]:
+    """Yields the stamp of each galaxy in order, of which only a few are held at a time.
+
+    Args:
+        galaxies: As they are to be seen.
+        phase: (y, x) from the stamp's centre [pixel].
+        psfs: By turns, one a band each: galaxy i is drawn with `psfs[i % len(psfs)]`.
+        size: Of the stamps [pixel].
+        pixel_scale: [arcsec].
+        processes: That render side by side.
+    """
+    chunk = max(1, min(64, _CHUNK // size**2))
+    tasks = [
+        _Task(i, galaxies.take(slice(i, i + chunk)), phase[i : i + chunk])
+        for i in range(0, len(phase), chunk)
+    ]
+    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale}
+    for stamps in _render_all(tasks, drawing, min(processes, len(tasks))):
+        yield from stamps
+
+
+def stamp_sizes(
+    galaxies: Galaxies, psfs: tuple[Psf, ...], pixel_scale: float, sizes: Sequence[int]
+) -> Int[np.ndarray, " n"]:
+    """The smallest of `sizes`, in ascending order, that holds all but 0.5 % of each source's light.
+
+    The largest where none does.
+    """
+    chosen = np.full(len(galaxies.flux), sizes[-1])
+    for size in reversed(sizes[:-1]):
+        chosen[_beyond(galaxies, psfs, size / 2 * pixel_scale) < _LOST] = size
+    return chosen
+
+
+def _beyond(galaxies: Galaxies, psfs, radius) -> Float[np.ndarray, " n"]:
+    """Share of the light beyond a radius [arcsec], in the band of which it is the largest."""
+    # Growth curves of Sersic profiles of index 4 and 1; the PSF's own is taken to add to them.
+    x_bulge, x_disk = (
+        radius / np.maximum(r, 1e-6)
+        for r in (galaxies.bulge_half_light_radius, galaxies.disk_half_light_radius)
+    )
+    bulge = gammaincc(8, 7.6692 * x_bulge**0.25)[:, None] * galaxies.flux_bulge
+    disk = gammaincc(2, 1.6783 * x_disk)[:, None] * galaxies.flux_disk
+    return ((bulge + disk) / galaxies.flux + [_psf_beyond(psf, radius) for psf in psfs]).max(axis=1)
+
+
+def _psf_beyond(psf: Psf, radius) -> float:
+    side = len(psf.image)
+    inside = abs(np.arange(side) - side // 2) * psf.pixel_scale < radius
+    return 1 - psf.image[np.ix_(inside, inside)].sum()
 
 
 def _render_all(tasks, drawing, processes):

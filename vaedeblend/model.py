@@ -28,6 +28,9 @@ _POISSON_SCALE = 26.0
 """Scales of the PSF's numbers [pixel]; electrons in the background rms of Euclid's wide survey."""
 
 
+_SMALL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
+"""Of a residual block's last layer: the block begins near the identity."""
+
 N_PSF_FEATURES = len(_PSF_SIGMAS) + 2
 """That the networks are told of each band's PSF; the last two are its ellipticity."""
 
@@ -43,6 +46,8 @@ class Observation(NamedTuple):
     """Electrons per image unit; infinite where the light's own Poisson noise is left out."""
     psf: Float[Array, "batch feature"]
     """See `psf_features`."""
+    neighbours: Float[Array, "batch height width band"]
+    """Light of other galaxies that has been subtracted from the image, as far as it is known."""
 
 
 class Posterior(NamedTuple):
@@ -59,22 +64,25 @@ class Posterior(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Strided convolutions on the stamp, beside matched-filter fluxes of its centre.
+    """Convolutions of the stamp, finer at its centre, beside matched-filter fluxes of that centre.
 
     Attributes:
         latent_dim: Size of z.
-        widths: Channels of the convolutions; the first has 8 x 8 kernels and stride 4.
+        widths: Channels of the convolutions of the inner half, the first of which has stride 2;
+            the whole stamp is seen at half that resolution, by a third of the channels.
         hidden: Width of the dense layers.
+        blocks: Residual blocks of two dense layers.
     """
 
     latent_dim: int
     widths: Sequence[int]
     hidden: int
+    blocks: int
 
     @nn.compact
     def __call__(self, observation: Observation) -> Posterior:
         """Posterior of the central galaxy."""
-        image, variance, gain, psf = observation
+        image, variance, gain, psf, neighbours = observation
         bands = image.shape[-1]
         unit = background_rms(variance)
         filtered = matched_filter_fluxes(image, variance) / unit[:, None]
@@ -85,14 +93,16 @@ class Encoder(nn.Module):
         )
 
         depth = jnp.square(unit)[:, None, None] / variance
-        x = jnp.concatenate([jnp.arcsinh(image / jnp.sqrt(variance)), jnp.sqrt(depth)], axis=-1)
-        for i, width in enumerate(self.widths):
-            kernel, stride = (8, 4) if i == 0 else (3, 2)
-            x = nn.gelu(nn.Conv(width, (kernel, kernel), stride)(x))
-        x = jnp.concatenate([x.reshape(len(x), -1), known], axis=-1)
-        for _ in range(2):
-            x = nn.gelu(nn.Dense(self.hidden)(x))
-            x = jnp.concatenate([x, known], axis=-1)
+        light, subtracted = (jnp.arcsinh(a / jnp.sqrt(variance)) for a in (image, neighbours))
+        pixels = jnp.concatenate([light, subtracted, jnp.sqrt(depth)], axis=-1)
+        y, x = image.shape[1] // 4, image.shape[2] // 4
+        inner = _convolutions(pixels[:, y:-y, x:-x], self.widths, stride=2)
+        whole = _convolutions(pixels, [-(-width // 3) for width in self.widths], stride=4)
+        x = nn.Dense(self.hidden)(jnp.concatenate([inner, whole, known], axis=-1))
+        for _ in range(self.blocks):
+            inside = jnp.concatenate([nn.LayerNorm()(x), known], axis=-1)
+            x += nn.Dense(self.hidden, kernel_init=_SMALL)(nn.gelu(nn.Dense(self.hidden)(inside)))
+        x = jnp.concatenate([nn.gelu(x), known], axis=-1)
 
         mean, log_std = jnp.split(_zero_dense(2 * self.latent_dim)(x), 2, axis=-1)
         flux = _zero_dense(3 * bands)(x)
@@ -143,6 +153,7 @@ class VAE(nn.Module):
         latent_dim: Size of z.
         encoder_widths: See `Encoder`.
         encoder_hidden: See `Encoder`.
+        encoder_blocks: See `Encoder`.
         decoder_hidden: See `Decoder`.
         flow_hidden: See `flow.Flow`, the latent's prior.
         flow_couplings: The same.
@@ -153,6 +164,7 @@ class VAE(nn.Module):
     latent_dim: int
     encoder_widths: Sequence[int]
     encoder_hidden: int
+    encoder_blocks: int
     decoder_hidden: Sequence[int]
     flow_hidden: Sequence[int]
     flow_couplings: int
@@ -161,7 +173,9 @@ class VAE(nn.Module):
 
     def setup(self):
         """Makes the parts."""
-        self.encoder = Encoder(self.latent_dim, self.encoder_widths, self.encoder_hidden)
+        self.encoder = Encoder(
+            self.latent_dim, self.encoder_widths, self.encoder_hidden, self.encoder_blocks
+        )
         self.decoder = Decoder(self.decoder_hidden, self.stamp_size, self.bands)
         self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
 
@@ -244,6 +258,14 @@ def _grid(height: int, width: int):
     y = (jnp.arange(height) - (height - 1) / 2)[:, None]
     x = jnp.arange(width) - (width - 1) / 2
     return y**2 + x**2, x, y
+
+
+def _convolutions(x, widths: Sequence[int], stride: int) -> Float[Array, "batch feature"]:
+    """The first with kernels of twice its stride, the others 3 x 3 with stride 2; flattened."""
+    for i, width in enumerate(widths):
+        kernel, step = (3, 2) if i else (2 * stride, stride)
+        x = nn.gelu(nn.Conv(width, (kernel, kernel), step)(x))
+    return x.reshape(len(x), -1)
 
 
 def _zero_dense(features: int) -> nn.Dense:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaedeblend import losses
-from vaedeblend.model import VAE, background_rms, reparameterize
+from vaedeblend.model import VAE, Observation, background_rms, reparameterize
 from vaedeblend.observe import Batch
+from vaedeblend.windows import frames_of, stamps_of
 
 Parts = dict[str, Float[Array, " batch"]]
 Objective = Callable[..., Parts]
@@ -90,7 +91,14 @@ def evidence(
 
 
 def posterior(
-    model: VAE, teacher: dict, *, latent_weight: float, flux_weight: float, purity_weight: float
+    model: VAE,
+    teacher: dict,
+    *,
+    latent_weight: float,
+    flux_weight: float,
+    purity_weight: float,
+    cleaned_share: float,
+    cleaned_from: int,
 ) -> Objective:
     """The negative log posterior density of what is true of the central galaxy.
 
@@ -104,10 +112,17 @@ def posterior(
         latent_weight: Of the latent's likelihood.
         flux_weight: Of the likelihood of ln(flux).
         purity_weight: Of the cross entropy of the purity.
+        cleaned_share: Of stamps from which the companions that a detection would find have been
+            subtracted, as the network itself sees them at present.
+        cleaned_from: Step from which on they are: early networks see nothing worth subtracting.
     """
 
+    def cleaned(params, batch: Batch):
+        return _cleaned(model, params, batch, round(cleaned_share * len(batch.flux)))
+
     def loss(params, batch: Batch, key, step) -> Parts:
-        del step
+        if cleaned_share and batch.corner.shape[1]:
+            batch = jax.lax.cond(step >= cleaned_from, cleaned, lambda _, b: b, params, batch)
         seen = model.apply({"params": params | {"encoder": teacher}}, batch.deep, method="encode")
         z = jax.lax.stop_gradient(reparameterize(key, seen))
         found = model.apply({"params": params}, batch.observation, method="encode")
@@ -120,6 +135,30 @@ def posterior(
         return {"loss": total} | parts
 
     return loss
+
+
+def _cleaned(model: VAE, params: dict, batch: Batch, n: int) -> Batch:
+    """The batch, its first n stamps without what the network finds their companions to be."""
+    whole, members = batch.observation, batch.corner.shape[1]
+    seen = jax.tree.map(lambda a: a[:n], whole)
+    index, corner = jnp.repeat(jnp.arange(n), members), batch.corner[:n].reshape(-1, 2)
+    stamps = Observation(
+        stamps_of(seen.image, index, corner, outside=0.0),
+        stamps_of(seen.variance, index, corner, outside=jnp.inf),
+        seen.gain[index],
+        seen.psf[index],
+        jnp.zeros((len(index), *seen.image.shape[1:])),
+    )
+    params = jax.lax.stop_gradient(params)
+    found = model.apply({"params": params}, stamps, method="encode")
+    profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
+    light = jnp.exp(found.log_flux)[:, None, None] * profile
+    kept = batch.found[:n].reshape(-1, 1, 1, 1) & jnp.isfinite(light)
+    neighbours = frames_of(jnp.where(kept, light, 0), index, corner, n)
+    neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)
+    cleaned = seen._replace(image=seen.image - neighbours, neighbours=neighbours)
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[n:]]), cleaned, whole)
+    return batch._replace(observation=joined)
 
 
 def _warmth(step, warmup_steps: int, cycles: int):

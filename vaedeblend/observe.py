@@ -10,13 +10,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vaedeblend.compose import Scenes
+from vaedeblend.compose import CENTRE_JITTER, Scenes
 from vaedeblend.model import Observation, psf_features
 
 DEEP = 0.1
 """Noise of the deep images of single galaxies, in units of the survey's."""
+
+_FOUND, _FAINTEST, _NEAREST = 0.9, 5.0, 2.5
+"""Share of the companions that are found, if brighter than this [background rms] and farther from
+the central galaxy [pixel]."""
 
 _STREAK_SIGMA = 6.0
 """Of masked streaks' distances from the central galaxy [pixel]."""
@@ -34,6 +38,10 @@ class Batch(NamedTuple):
     """Of the central galaxy [uJy]."""
     purity: Float[Array, "batch band"]
     """Of the central galaxy."""
+    corner: Int[Array, "batch companion 2"]
+    """(y, x) of the first pixel of the stamp that is centred on a companion."""
+    found: Bool[Array, "batch companion"]
+    """Whether a detection would find the companion, so that its light can be subtracted."""
 
 
 def observe(
@@ -69,7 +77,7 @@ def observe(
             has ended.
         masked_share: Of stamps with a masked streak: a bad column or row, or a cosmic ray.
     """
-    keys = iter(jax.random.split(key, 12))
+    keys = iter(jax.random.split(key, 13))
     n, size = scenes.light.shape[:2]
 
     def happens(share):
@@ -94,11 +102,12 @@ def observe(
     background = jnp.broadcast_to(background, image.shape)
     image = jnp.where(jnp.isfinite(background), image, 0.0)
     return Batch(
-        Observation(image, background, gains[:, 0, 0], scenes.psf),
+        Observation(image, background, gains[:, 0, 0], scenes.psf, jnp.zeros_like(image)),
         _deep(scenes, white, variance, gain),
         scenes.target,
         scenes.flux,
         scenes.purity,
+        *_detected(next(keys), scenes, jnp.sqrt(variance[0]) * scale[:, 0, 0]),
     )
 
 
@@ -127,9 +136,23 @@ def observe_examples(
     batches = []
     for start in range(0, len(arrays[0]), batch_size):
         light, target, flux = (jnp.asarray(a[start : start + batch_size]) for a in arrays)
-        scenes = Scenes(light, target, flux, jnp.tile(features, (len(flux), 1)))
+        nobody = jnp.zeros((len(flux), 0, 2)), jnp.zeros((len(flux), 0))
+        scenes = Scenes(light, target, flux, jnp.tile(features, (len(flux), 1)), *nobody)
         batches.append(observe(jax.random.fold_in(key, start), scenes, **noise))
     return batches
+
+
+def _detected(key, scenes: Scenes, rms):
+    """Corners of the companions' stamps, their centres as uncertain as the central galaxy's."""
+    jitter_key, found_key = jax.random.split(key)
+    position = scenes.companions
+    jitter = CENTRE_JITTER * jax.random.normal(jitter_key, position.shape)
+    distance = jnp.linalg.norm(position, axis=-1)
+    inside = (jnp.abs(position) < scenes.light.shape[1] / 2 - 1).all(axis=-1)
+    bright = scenes.brightness > _FAINTEST * rms
+    lucky = jax.random.bernoulli(found_key, _FOUND, distance.shape)
+    found = lucky & bright & inside & (distance > _NEAREST)
+    return jnp.rint(position + jitter).astype(int), found
 
 
 def _deep(scenes: Scenes, white, variance, gain) -> Observation:
@@ -139,20 +162,23 @@ def _deep(scenes: Scenes, white, variance, gain) -> Observation:
     sigma = jnp.sqrt(background + scenes.target.clip(0) / gain)
     gains = jnp.broadcast_to(gain, scenes.flux.shape)
     return Observation(
-        scenes.target + sigma * jnp.roll(white, 1, axis=0), background, gains, scenes.psf
+        scenes.target + sigma * jnp.roll(white, 1, axis=0),
+        background,
+        gains,
+        scenes.psf,
+        jnp.zeros_like(scenes.target),
     )
 
 
 def _resampled(key, noise, share):
     """Noise as bilinear interpolation at one sub-pixel shift leaves it, its variance restored."""
-    shift_key, share_key = jax.random.split(key)
-    n = len(noise)
-    shifts = jax.random.uniform(shift_key, (2, n, 1, 1, 1), maxval=0.5)
-    shifts *= jax.random.bernoulli(share_key, share, (n, 1, 1, 1))
+    n = round(share * len(noise))
+    shifts = jax.random.uniform(key, (2, n, 1, 1, 1), maxval=0.5)
+    mixed = noise[:n]
     for axis, shift in zip((1, 2), shifts, strict=True):
-        mixed = (1 - shift) * noise + shift * jnp.roll(noise, 1, axis)
-        noise = mixed / jnp.sqrt((1 - shift) ** 2 + shift**2)
-    return noise
+        mixed = (1 - shift) * mixed + shift * jnp.roll(mixed, 1, axis)
+        mixed /= jnp.sqrt((1 - shift) ** 2 + shift**2)
+    return jnp.concatenate([mixed, noise[n:]])
 
 
 def _beyond_a_line(key, n, size, share):

@@ -36,6 +36,7 @@ _ROWS = {
     "  no failures": "sextractor_clean",
     "  bias removed": "sextractor_corrected",
     "  its defaults": "sextractor_default",
+    "network, one look": "one_look",
     "VAE I": "vae_i",
 }
 
@@ -54,6 +55,7 @@ def results_table(metrics: Mapping[str, Mapping]) -> Table:
     for name in ("n", "found", "bias", "sigma", "NMAD", "outliers", "mean |e|", "VAE closer"):
         table.add_column(name, justify="right")
     closer = {
+        "one_look": "vae_closer_one_look",
         "vae_i": "vae_closer_vae_i",
         "sextractor": "vae_closer",
         "sextractor_corrected": "vae_closer_corrected",

@@ -112,7 +112,7 @@ def create_state(params: dict, optimizer, *, trainable: Sequence[str], mesh) -> 
 def init_params(model: VAE, key) -> dict:
     """Random parameters of all parts."""
     stamp = jnp.ones((1, model.stamp_size, model.stamp_size, model.bands))
-    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf_features(stamp[0])[None])
+    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf_features(stamp[0])[None], stamp)
     return model.init(key, observation, key)["params"]
 
 

@@ -1,81 +1,47 @@
-"""Does fitting the pixels improve on the network, and at what speed?
+"""Do further looks, and fitting the pixels, improve on the network's first look, and at what speed?
 
     python tests/benchmarks/refinement.py [--weights NAME_OR_WORKDIR] [--n N] [--seed SEED]
 
 The companions of n isolated and n blended test stamps are found with sep, the network is asked for
-every one of them, and all members of a stamp are refined together (`refine.make_refine`), under the
-unit Gaussian and under the learned flow as the latent's prior. Prints errors of the central
-galaxy's flux and galaxies per second; also where a refined flux counts only if it lies within two
-of the network's errors, since a companion that was not found spoils the fit of its neighbours.
-Positions are found, not known; the central's is the centre.
+every one of them, and again less its neighbours' light (`together.measure`). From there all
+members of a stamp are refined together (`refine.make_refine`), under the unit Gaussian and under
+the learned flow as the latent's prior. Prints errors of the central galaxy's flux and galaxies per
+second; also where a refined flux counts only if it lies within two of the network's errors, since a
+companion that was not found spoils the fit of its neighbours. Positions are found, not known; the
+central's is the centre.
 """
 
 import argparse
 import time
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import sep
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend import metrics, simulation
+from vaedeblend import metrics, simulation, together
 from vaedeblend.deblender import load_network, make_deblend
+from vaedeblend.detect import members
 from vaedeblend.model import psf_features
 from vaedeblend.refine import make_refine
-from vaedeblend.survey import Survey, stamp_centre
+from vaedeblend.survey import Survey
 
-SIZE, MEMBERS = 64, 4
-NEAR = 2.5
-"""Detections nearer to the centre than this are the central galaxy [pixel]."""
+SIZE, MEMBERS, LOOKS = 64, 4, (1, 2, 4)
 
 
-def detections(image, rms):
-    """Corners of the stamps of a group's members, central galaxy first."""
-    centre = stamp_centre(SIZE)
-    found = sep.extract(image.astype(np.float64), 1.5, err=rms, deblend_cont=1e-4, minarea=4)
-    offsets = np.stack([found["y"], found["x"]], axis=1).reshape(-1, 2) - centre
-    others = offsets[np.hypot(*offsets.T) > NEAR]
-    brightest = np.argsort(np.hypot(*others.T))[: MEMBERS - 1]
-    return np.concatenate([np.zeros((1, 2)), np.rint(others[brightest])]).astype(int)
+def groups(index, corner):
+    """Which sources are refined, the nearest to each centre, and the place of each in its group."""
+    order = np.lexsort((np.hypot(*corner.T), index))
+    place = np.arange(len(index)) - np.searchsorted(index[order], index[order])
+    return order[place < MEMBERS], place[place < MEMBERS]
 
 
-def groups(images, rms):
-    """Corners and presence of every stamp's members, padded."""
-    corner = np.zeros((len(images), MEMBERS, 2), int)
-    present = np.zeros((len(images), MEMBERS), bool)
-    for i, image in enumerate(images):
-        members = detections(image[..., 0], rms)
-        corner[i, : len(members)], present[i, : len(members)] = members, True
-    return corner, present
-
-
-def crops(images, variance, corner, present):
-    """Stamps about each member; beyond the group's frame there are no valid pixels."""
-    pad = [(0, 0), (SIZE, SIZE), (SIZE, SIZE), (0, 0)]
-    images = np.pad(images, pad)
-    variances = np.pad(
-        np.broadcast_to(variance, images[:, SIZE:-SIZE, SIZE:-SIZE].shape),
-        pad,
-        constant_values=np.inf,
-    )
-    where = np.argwhere(present)
-    cut = [
-        np.stack(
-            [
-                a[i, y : y + SIZE, x : x + SIZE]
-                for (i, _), (y, x) in zip(where, SIZE + corner[present], strict=True)
-            ]
-        )
-        for a in (images, variances)
-    ]
-    return cut
-
-
-def scattered(values, present):
-    """Values of present members on the padded axes."""
-    padded = np.zeros((*present.shape, values.shape[-1]), np.float32)
-    padded[present] = values
+def scattered(values, group, place):
+    """Values of sources on the axes of groups and members, zero where there is none."""
+    padded = np.zeros((group.max() + 1, MEMBERS, *values.shape[1:]), values.dtype)
+    padded[group, place] = values
     return padded
 
 
@@ -109,32 +75,37 @@ def measure(table, kind, network, n, seed):
     light, true = (np.stack([m[k] for m in made]) for k in ("blend", "flux"))
     true = true[:, 0].astype(float)
     image = simulation.noisy(light, survey, (seed, 9))
-    corner, present = groups(image, float(survey.rms[0]))
-    cut, variance = crops(image, survey.variance, corner, present)
+    even = np.broadcast_to(survey.variance, image.shape).astype(np.float32)
+    index, corner = members(image[..., 0], np.sqrt(even[..., 0]))
     deblend = make_deblend(model, params, **options)
-    start, seconds = timed(lambda i, v: deblend(i, v, gain=survey.gain), cut, variance)
-    central = np.flatnonzero(np.argwhere(present)[:, 1] == 0)
-    flux, error = (np.asarray(a)[central, 0].astype(float) for a in (start.flux, start.flux_err))
-    row(table, kind, "network", flux, error, true, len(cut) / seconds)
+    look = partial(together.measure, deblend, image, even, index, corner, size=SIZE)
+    for looks in LOOKS:
+        found, seconds = timed(partial(look, looks=looks, gain=survey.gain))
+        central = (corner == 0).all(axis=1)
+        flux, error = (a[central, 0].astype(float) for a in (found.flux, found.flux_err))
+        row(table, kind, f"looks: {looks}", flux, error, true, len(index) / seconds)
+    kept, place = groups(index, corner)
+    group, corner = index[kept], scattered(corner[kept], index[kept], place)
+    present = scattered(np.ones(len(kept), bool), group, place)
 
     condition = np.tile(psf_features(options["psf"]), (n, 1))
     gain = np.tile(survey.gain, (n, 1))
-    even = np.broadcast_to(survey.variance, image.shape).astype(np.float32)
 
     def apply(method, *arguments):
         return model.apply({"params": params}, *arguments, method=method)
 
+    latent = jnp.asarray(found.latent_mean)
     priors = {
-        "unit prior": (lambda z, c: apply("decode", z, c), start.latent_mean),
+        "unit prior": (lambda z, c: apply("decode", z, c), latent),
         "flow prior": (
             lambda u, c: apply("decode", apply("from_base", u), c),
-            apply("to_base", start.latent_mean),
+            apply("to_base", latent),
         ),
     }
     for name, (decode, latent) in priors.items():
         refine = make_refine(decode)
-        members = (scattered(np.asarray(a), present) for a in (latent, start.flux))
-        result, seconds = timed(refine, image, even, gain, condition, *members, corner, present)
+        begin = (scattered(np.asarray(a)[kept], group, place) for a in (latent, found.flux))
+        result, seconds = timed(refine, image, even, gain, condition, *begin, corner, present)
         fitted = np.asarray(result.flux)[:, 0, 0].astype(float)
         fitted_error = np.sqrt(np.asarray(result.flux_covariance)[:, 0, 0, 0].astype(float))
         rate = present.sum() / seconds

@@ -15,15 +15,16 @@ def get_config() -> ConfigDict:
     config = quick.get_config()
     config.data.area = 4.0
     config.data.n_psfs = 32
+    config.data.psf_default_share = 0.4
     config.data.field_star_fraction = 0.05
     config.data.populations = (
-        (0.5, config.data.selection.to_dict()),
-        (0.05, {"magnitude": (19.0, 21.5), **_WIDE}),
-        (0.15, {"magnitude": (21.5, 23.5), **_WIDE}),
-        (0.3, {"magnitude": (23.5, 26.0), **_WIDE}),
+        (0.6, config.data.selection.to_dict()),
+        (0.04, {"magnitude": (19.0, 21.5), **_WIDE}),
+        (0.12, {"magnitude": (21.5, 23.5), **_WIDE}),
+        (0.24, {"magnitude": (23.5, 26.0), **_WIDE}),
     )
     config.observation.update(
-        depth_share=0.4,
+        depth_share=0.3,
         gainless_share=0.05,
         correlated_share=0.2,
         sky_share=0.2,
@@ -38,11 +39,13 @@ def get_config() -> ConfigDict:
         "blended": {"train": 500, "validation": 6000, "test": 15000},
         "standard": {"train": 500, "validation": 3000, "test": 15000},
     }
-    config.model.update(encoder_widths=(48, 96, 96), encoder_hidden=384)
+    config.model.update(encoder_widths=(48, 96, 96), encoder_hidden=384, encoder_blocks=4)
     config.stages = {
-        "isolated": quick.isolated_stage(steps=16000),
-        "blended": quick.blended_stage(steps=28000, init_from="isolated"),
+        "isolated": quick.isolated_stage(steps=9000),
+        "blended": quick.blended_stage(steps=34000, init_from="isolated"),
     }
+    for stage in config.stages.values():
+        stage.update(log_every=1000, checkpoint_every=1000)
     config.stages.isolated.scenes.update(field_share=0.0)
-    config.stages.blended.scenes.update(isolated_share=0.25, unselected_share=0.25, field_share=0.3)
+    config.stages.blended.scenes.update(isolated_share=0.15, unselected_share=0.2, field_share=0.3)
     return config

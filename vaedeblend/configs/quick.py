@@ -11,10 +11,11 @@ def get_config() -> ConfigDict:
     """The quick recipe: every key there is, with its default."""
     return ConfigDict(
         {
-            "seed": 0,
+            "seed": 0,  # of parameters, batches and noise
             "data_dir": "",  # empty: WORKDIR/data
             "survey": {"pixel_scale": 0.1, "bands": {"euclid-vis": {"psf": ""}}},
             "data": {
+                "seed": 0,  # of the sky and of every scene
                 "source": "",  # catalogue file; empty: egg-gencat where installed, else its sampler
                 "area": 2.0,  # deg2 of EGG's sky
                 "selection": {
@@ -53,6 +54,7 @@ def get_config() -> ConfigDict:
                 "latent_dim": 16,
                 "encoder_widths": (32, 64, 64),
                 "encoder_hidden": 256,
+                "encoder_blocks": 2,
                 "decoder_hidden": (256, 512),
                 "flow_hidden": (64, 64),
                 "flow_couplings": 8,
@@ -105,7 +107,13 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
             "field_share": 0.0,
         },
         "objective": "posterior",
-        "loss": {"latent_weight": 1.0, "flux_weight": 10.0, "purity_weight": 1.0},
+        "loss": {
+            "latent_weight": 1.0,
+            "flux_weight": 10.0,
+            "purity_weight": 1.0,
+            "cleaned_share": 0.5,
+            "cleaned_from": 2 * steps // 5,
+        },
     }
 
 

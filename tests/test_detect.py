@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from vaedeblend.detect import detect, members
+
+SIZE = 64
+
+
+def galaxy(y, x, flux=300.0, sigma=1.8, size=SIZE):
+    rows, columns = np.indices((size, size))
+    square = (rows - y) ** 2 + (columns - x) ** 2
+    return flux * np.exp(-square / (2 * sigma**2)) / (2 * np.pi * sigma**2)
+
+
+@pytest.fixture
+def noise(rng):
+    return rng.normal(size=(SIZE, SIZE))
+
+
+def test_positions_are_those_of_the_galaxies(noise):
+    true = np.array([[20.3, 40.8], [45.0, 12.4]])
+    found = detect(noise + sum(galaxy(*at) for at in true), np.ones_like(noise))
+    assert len(found) == 2
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], true, atol=0.3)
+
+
+def test_pure_noise_has_no_galaxies_to_speak_of(rng):
+    found = [detect(rng.normal(size=(SIZE, SIZE)), np.ones((SIZE, SIZE))) for _ in range(50)]
+    assert np.mean([len(each) for each in found]) < 0.5
+
+
+@pytest.mark.parametrize("ignored", ["nan", "infinite rms"])
+def test_pixels_to_be_ignored_hide_a_galaxy(noise, ignored):
+    image, rms = noise + galaxy(20, 40), np.ones_like(noise)
+    where = np.s_[10:30, 30:50]
+    (image if ignored == "nan" else rms)[where] = np.nan if ignored == "nan" else np.inf
+    assert not len(detect(image, rms))
+
+
+def test_nothing_valid_finds_nothing():
+    assert detect(np.zeros((SIZE, SIZE)), np.full((SIZE, SIZE), np.inf)).shape == (0, 2)
+
+
+def test_members_begin_with_the_central_galaxy_whether_seen_or_not(noise):
+    beside = noise + galaxy(31.5, 31.5) + galaxy(31.2, 44.9)
+    index, corner = members(np.stack([beside, noise * 0, beside]), np.ones((3, SIZE, SIZE)))
+    np.testing.assert_array_equal(index, [0, 0, 1, 2, 2])
+    np.testing.assert_array_equal(corner[[0, 2, 3]], 0)
+    np.testing.assert_array_equal(corner[[1, 4]], [[0, 13]] * 2)

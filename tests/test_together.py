@@ -1,0 +1,100 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaedeblend.deblender import Deblended
+from vaedeblend.together import make_deblend_stamps, measure
+
+SIZE = 32
+
+
+def gaussian(size=SIZE, y=0.0, x=0.0, sigma=2.0):
+    rows, columns = np.indices((size, size)) - (size - 1) / 2
+    square = (rows - y) ** 2 + (columns - x) ** 2
+    return (np.exp(-square / (2 * sigma**2)) / (2 * np.pi * sigma**2))[..., None]
+
+
+def matched_filter(image, variance, psf=None, gain=None, neighbours=None):
+    """A deblender that knows the profile and nothing of neighbours."""
+    weight = 1 / jnp.asarray(variance)
+    flux = (image * weight * gaussian()).sum((1, 2)) / (weight * gaussian() ** 2).sum((1, 2))
+    error = (weight * gaussian() ** 2).sum((1, 2)) ** -0.5
+    light = flux[:, None, None] * gaussian()
+    zeros = jnp.zeros((len(image), 3))
+    return Deblended(flux, error, light, zeros, zeros, flux / flux)
+
+
+def field(shape, places, flux):
+    """Gaussians whose stamps' first pixels lie at `places` of one image."""
+    image = np.zeros((1, *shape, 1))
+    for (y, x), each in zip(places, flux, strict=True):
+        whole = np.zeros((shape[0] + 2 * SIZE, shape[1] + 2 * SIZE, 1))
+        whole[y + SIZE : y + 2 * SIZE, x + SIZE : x + 2 * SIZE] = each * gaussian()
+        image[0] += whole[SIZE:-SIZE, SIZE:-SIZE]
+    return image
+
+
+PLACES, FLUX = np.array([[10, 12], [13, 14], [10, 40], [-12, 60]]), np.array([100, 300, 50.0, 80])
+INDEX = np.zeros(4, int)
+
+
+def run(image, variance=1.0, looks=30, batch_size=3, **options):
+    arrays = image, np.broadcast_to(np.asarray(variance, float), image.shape)
+    options = {"size": SIZE, "looks": looks, "batch_size": batch_size} | options
+    return measure(matched_filter, *arrays, INDEX, PLACES, **options)
+
+
+def test_neighbours_that_overlap_are_told_apart():
+    found = run(field((60, 90), PLACES, FLUX))
+    np.testing.assert_allclose(found.flux[:, 0], FLUX, rtol=1e-3)
+
+
+def test_first_look_counts_the_neighbours_light():
+    found = run(field((60, 90), PLACES, FLUX), looks=1)
+    assert found.flux[0, 0] > 200 and found.flux[1, 0] > 330
+
+
+def test_answer_is_that_of_the_joint_fit(rng):
+    """Linear profiles: least squares of all fluxes at once."""
+    image = field((60, 90), PLACES, FLUX) + rng.normal(size=(1, 60, 90, 1))
+    design = np.stack([field((60, 90), [at], [1.0]).ravel() for at in PLACES], axis=1)
+    joint, *_ = np.linalg.lstsq(design, image.ravel(), rcond=None)
+    np.testing.assert_allclose(run(image).flux[:, 0], joint, rtol=2e-3)
+
+
+def test_masked_pixels_are_never_seen():
+    image, variance = field((60, 90), PLACES, FLUX), np.ones((1, 60, 90, 1))
+    image[0, 25:28, 20:40], variance[0, 25:28, 20:40] = 1e6, np.inf
+    np.testing.assert_allclose(run(image, variance).flux[:, 0], FLUX, rtol=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_batches_do_not_matter(batch_size):
+    image = field((60, 90), PLACES, FLUX)
+    one, other = run(image), run(image, batch_size=batch_size)
+    np.testing.assert_allclose(one.flux, other.flux, rtol=1e-5)
+
+
+def test_the_deblender_is_told_what_was_subtracted():
+    told = []
+
+    def listen(image, variance, psf=None, gain=None, neighbours=None):
+        told.append(np.asarray(image + neighbours))
+        return matched_filter(image, variance)
+
+    image = field((60, 90), PLACES, FLUX)
+    arrays = image, np.ones(image.shape), INDEX, PLACES
+    measure(listen, *arrays, size=SIZE, looks=3, batch_size=4)
+    for later in told[1:]:
+        np.testing.assert_allclose(later, told[0], atol=1e-4)
+
+
+def test_stamps_give_their_central_galaxies(rng):
+    beside = gaussian(y=1.0, x=11.0)
+    true = np.array([200.0, 300.0, 400.0])
+    image = true[:, None, None, None] * gaussian() + 500 * beside
+    image += 0.1 * rng.normal(size=image.shape)
+    deblend = make_deblend_stamps(matched_filter, looks=20)
+    found = deblend(image, np.full(image.shape, 0.01))
+    assert found.flux.shape == (3, 1) and found.image.shape == image.shape
+    np.testing.assert_allclose(found.flux[:, 0], true, rtol=0.05)
