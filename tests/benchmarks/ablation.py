@@ -24,6 +24,7 @@ from data_builders import build_datasets, survey_of
 from vaedeblend import dataset, metrics, simulation
 from vaedeblend.configs import quick
 from vaedeblend.deblender import load_deblender
+from vaedeblend.together import make_deblend_stamps
 
 SHARES = {"isolated": 1 / 3, "blended": 2 / 3}
 """Of the wall time, by stage."""
@@ -49,6 +50,8 @@ ROWS = {
     "rate three times lower": {
         f"stages.{s}.optimizer.learning_rate": 7e-4 for s in ("isolated", "blended")
     },
+    "no residual blocks": {"model.encoder_blocks": 0},
+    "never looks again": {"stages.blended.loss.cleaned_share": 0.0},
     "flux weighted as the latent": {"stages.blended.loss.flux_weight": 1.0},
     "evidence bound on blends (the talk's)": {
         "stages.blended.objective": "evidence",
@@ -75,6 +78,8 @@ def configuration(changes, seed, options):
         stage.steps = int(60 * options.minutes * share * rates[name] / stage.batch_size)
         if stage.loss.get("kl_warmup_steps"):
             stage.loss.kl_warmup_steps = stage.steps // 2
+        if stage.loss.get("cleaned_from"):
+            stage.loss.cleaned_from = 2 * stage.steps // 5
     return config
 
 
@@ -107,7 +112,7 @@ def run(name, changes, seed, options, console):
     if not path.exists():
         config = configuration(changes, seed, options)
         train.train(config, workdir)
-        survey, deblend = survey_of(config), load_deblender(workdir)
+        survey, deblend = survey_of(config), make_deblend_stamps(load_deblender(workdir))
         directories = build_datasets(config, workdir, console)
         scores = {"steps": {stage: config.stages[stage].steps for stage in SHARES}}
         for kind in SHARES:
