@@ -98,3 +98,14 @@ def test_stamps_give_their_central_galaxies(rng):
     found = deblend(image, np.full(image.shape, 0.01))
     assert found.flux.shape == (3, 1) and found.image.shape == image.shape
     np.testing.assert_allclose(found.flux[:, 0], true, rtol=0.05)
+
+
+def test_masked_galaxies_of_a_stamp_are_not_measured():
+    image = np.tile(200 * gaussian() + 500 * gaussian(y=1.0, x=11.0), (2, 1, 1, 1))
+    mask = np.zeros(image.shape[:3], bool)
+    mask[:, :, 21:] = True
+    spoilt = np.where(mask[..., None], np.nan, image)
+    deblend = make_deblend_stamps(matched_filter, looks=3)
+    flux = [deblend(each, np.ones(1), mask).flux for each in (image, spoilt)]
+    np.testing.assert_allclose(*flux, rtol=1e-6)
+    np.testing.assert_allclose(flux[0][:, 0], 200, rtol=0.05)

@@ -86,7 +86,8 @@ def save_figures(
         figures["error_vs_magnitude"] = errors_against(tables, "magnitude", "magnitude [AB]")
         figures["error_vs_purity"] = errors_against(tables, "purity", "purity of the central")
         figures["error_histogram"] = error_histogram(tables)
-        figures["loss_curves"] = loss_curves(histories)
+        if any(histories.values()):
+            figures["loss_curves"] = loss_curves(histories)
         if "stratified" in tables:
             figures["complexity"] = complexity(tables["stratified"])
         for name, figure in figures.items():
@@ -133,7 +134,9 @@ def errors_against(tables: Mapping, label: str, name: str) -> Figure:
             _band(axis, values, error, bins, color=colour, label=method)
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
         counts = f"{kind}: {len(table)} stamps, about {len(table) // _BINS} a bin"
-        axis.set(title=counts, xlabel=name, ylabel="relative flux error [%]", ylim=(-102, 150))
+        low, high = axis.get_ylim()
+        axis.set(title=counts, xlabel=name, ylabel="relative flux error [%]")
+        axis.set(ylim=(max(low, -102), min(high, 150)))
         axis.legend(title="median, 16-84 %")
     return figure
 

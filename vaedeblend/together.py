@@ -67,17 +67,21 @@ def measure(
 
 
 def make_deblend_stamps(deblend: Deblend, **options) -> Deblend:
-    """The function `(image, variance, psf=None, gain=None) -> Deblended`: many looks at each stamp.
+    """The function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
 
-    It measures the central galaxy of each stamp as `deblend` does, and beside it the galaxies that
-    `detect.members` finds in the first band.
+    It measures the central galaxy of each stamp, as `deblend` does, but at several looks, and
+    beside it the galaxies that `detect.members` finds in the first band.
 
     Args:
         deblend: See `deblender.make_deblend`.
         **options: Of `measure`.
     """
 
-    def deblend_stamps(image, variance, psf=None, gain=None) -> Deblended:
+    def deblend_stamps(image, variance, mask=None, psf=None, gain=None) -> Deblended:
+        variance = np.broadcast_to(variance, image.shape)
+        if mask is not None:
+            mask = mask if mask.ndim == image.ndim else mask[..., None]
+            variance = np.where(mask, np.inf, variance)
         index, corner = members(image[..., 0], np.sqrt(variance[..., 0]))
         size = image.shape[1]
         sources = {"size": size, "psf": psf, "gain": gain} | options

@@ -6,7 +6,8 @@
 scarlet2 lives in an environment of its own. It is told the true number and positions of the
 galaxies, the PSF and the variance, and fits a non-parametric, positive image and a flux to each
 galaxy, as its quick-start guide does, in one band and without a prior; the network is told that
-there is a galaxy at the centre, and finds the others. Times are those of the fits alone, on the same cores.
+there is a galaxy at the centre, and finds the others. Times are those of the fits alone, on the
+same cores.
 """
 
 import argparse
