@@ -25,7 +25,13 @@ LOSS = {
     "centre_boost": 0.0,
     "centre_sigma": 3.0,
 }
-WEIGHTS = {"latent_weight": 1.0, "flux_weight": 10.0, "purity_weight": 1.0}
+WEIGHTS = {
+    "latent_weight": 1.0,
+    "flux_weight": 10.0,
+    "purity_weight": 1.0,
+    "cleaned_share": 0.5,
+    "cleaned_from": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def model():
 
 
 def make_model():
-    return VAE(4, (4, 4), 8, (8,), (8,), 4, SIZE, 1)
+    return VAE(4, (4, 4), 8, 1, (8,), (8,), 4, SIZE, 1)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ The way through the package is the way of the photons::
     catalogue, egg      which galaxies there are           QTable
     render, library     what each looks like alone         noise-free stamps, psf
     scene, blending     which lie on the same pixels       blends and their labels
+    sky                 whole fields, as a survey has them Field(image, light, rms, truth)
     dataset, compose    scenes without end                 Scenes(light, target, flux, psf)
     observe             what a survey makes of them        Batch(observation, deep, target, flux)
     model, flow         what the network says of them      Posterior -> flux, profile, purity
@@ -15,6 +16,7 @@ The way through the package is the way of the photons::
     deblender           the trained network as a function  (image, variance, ...) -> Deblended
     detect, together    all galaxies of an image at once   each less its neighbours' light
     refine              the answer fitted to the pixels    groups -> fluxes and their covariance
+    tphot               profiles as T-PHOT's priors        folder of stamps and catalogues
     sextractor, metrics how well, and against whom         Measurement, flux errors
     bound               and how well it can be done        Fisher bound of each stamp
     evaluation, summary the answer                         metrics.json
