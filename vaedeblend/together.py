@@ -51,14 +51,14 @@ def measure(
     if gain is not None:
         gain = np.broadcast_to(gain, (len(image), image.shape[-1]))[index]
     canvas = _Canvas(image.shape, index, corner, size)
-    padded = canvas.padded(image, 0.0)
     variances = canvas.cut(canvas.padded(variance, np.inf))
     valid = np.isfinite(variances)
+    whole = np.where(valid, canvas.cut(canvas.padded(image, 0.0)), 0)
     light = np.zeros(variances.shape, np.float32)
     for look in range(looks):
         model = canvas.paste(light)
         neighbours = np.where(valid, canvas.cut(model) - light, 0)
-        stamps = np.where(valid, canvas.cut(padded), 0) - neighbours
+        stamps = whole - neighbours
         arrays = {"image": stamps, "variance": variances, "neighbours": neighbours, "gain": gain}
         found = _in_batches(partial(deblend, psf=psf), arrays, batch_size)
         share = _TAKEN if look else 1.0
