@@ -240,26 +240,28 @@ def test_early_steps_see_the_blends_as_they_are(model, params, batch):
 
 def test_share_of_late_stamps_is_cleaned(model, params, batch):
     early, late = (cleaned(model, params, batch, step)["flux"] for step in (9, 10))
-    np.testing.assert_allclose(early[2:], late[2:], rtol=1e-5)
-    assert (np.abs(early[:2] - late[:2]) > 1e-4).all()
+    np.testing.assert_allclose(early[1::2], late[1::2], rtol=1e-5)
+    assert (np.abs(early[::2] - late[::2]) > 1e-4).all()
 
 
 def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, params, batch):
     seen = batch.observation
     after = objective._cleaned(model, params, batch, 2).observation
     np.testing.assert_allclose(after.image + after.neighbours, seen.image, atol=1e-4)
-    assert (after.neighbours[:2].sum(axis=(1, 2, 3)) > 0).all() and not after.neighbours[2:].any()
+    subtracted = after.neighbours[::2]
+    assert (subtracted.sum(axis=(1, 2, 3)) > 0).all() and not after.neighbours[1::2].any()
+    index, corner = jnp.arange(0, 4, 2), batch.corner[:4:2, 0]
     stamps = Observation(
-        stamps_of(seen.image, jnp.arange(2), batch.corner[:2, 0], outside=0.0),
-        stamps_of(seen.variance, jnp.arange(2), batch.corner[:2, 0], outside=jnp.inf),
+        stamps_of(seen.image, index, corner, outside=0.0),
+        stamps_of(seen.variance, index, corner, outside=jnp.inf),
         seen.gain[:2],
-        seen.psf[:2],
+        seen.psf[index],
         seen.neighbours[:2],
     )
     found = model.apply({"params": params}, stamps, method="encode")
     profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
     light = jnp.exp(found.log_flux)[:, None, None] * profile
-    np.testing.assert_allclose(after.neighbours[:2, :, 4:], light[:, :, :-4], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(subtracted[:, :, 4:], light[:, :, :-4], rtol=1e-4, atol=1e-6)
 
 
 def test_no_light_is_subtracted_from_masked_pixels(model, params, batch):

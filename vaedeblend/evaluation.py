@@ -7,6 +7,7 @@ settings are the best of a grid on training stamps of the same kind.
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from vaedeblend.render import survey_psfs
 from vaedeblend.simulation import KINDS, SPLITS, noisy
 from vaedeblend.summary import against, summarise_examples, uniformity
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
+from vaedeblend.together import in_batches
 
 _BATCH = 250
 _GRID_STAMPS = 500
@@ -119,15 +121,10 @@ class _Stamps:
         return sextractor.measure(image, self.rms, settings, program=program, **self.options)
 
     def deblend(self, function: Callable):
-        """Deblended stamps as host arrays, batch by batch; the last one is filled up, then cut."""
-        parts = []
-        for start in range(0, len(self.image), _BATCH):
-            batch = self.image[start : start + _BATCH]
-            full = np.resize(batch, (_BATCH, *batch.shape[1:]))
-            variance = np.broadcast_to(self.survey.variance, full.shape)
-            result = function(full, variance, gain=self.survey.gain)
-            parts.append([np.asarray(field)[: len(batch)] for field in result])
-        return type(result)(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+        """What a deblender returns of the stamps."""
+        variance = np.broadcast_to(self.survey.variance, self.image.shape)
+        arrays = {"image": self.image, "variance": variance}
+        return in_batches(partial(function, gain=self.survey.gain), arrays, _BATCH)
 
     def size_ranks(self, sample: Callable, seed: int) -> dict:
         """Ranks of the true sizes of galaxies among those of posterior samples of their light."""

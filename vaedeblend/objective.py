@@ -138,10 +138,14 @@ def posterior(
 
 
 def _cleaned(model: VAE, params: dict, batch: Batch, n: int) -> Batch:
-    """The batch, its first n stamps without what the network finds their companions to be."""
+    """The batch, n of its stamps without what the network finds their companions to be.
+
+    They are taken at even steps, since the first of a batch may share a kind of noise.
+    """
     whole, members = batch.observation, batch.corner.shape[1]
-    seen = jax.tree.map(lambda a: a[:n], whole)
-    index, corner = jnp.repeat(jnp.arange(n), members), batch.corner[:n].reshape(-1, 2)
+    chosen = jnp.arange(n) * len(whole.image) // n
+    seen, corner, found = jax.tree.map(lambda a: a[chosen], (whole, batch.corner, batch.found))
+    index, corner = jnp.repeat(jnp.arange(n), members), corner.reshape(-1, 2)
     stamps = Observation(
         stamps_of(seen.image, index, corner, outside=0.0),
         stamps_of(seen.variance, index, corner, outside=jnp.inf),
@@ -150,14 +154,14 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int) -> Batch:
         jnp.zeros((len(index), *seen.image.shape[1:])),
     )
     params = jax.lax.stop_gradient(params)
-    found = model.apply({"params": params}, stamps, method="encode")
-    profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
-    light = jnp.exp(found.log_flux)[:, None, None] * profile
-    kept = batch.found[:n].reshape(-1, 1, 1, 1) & jnp.isfinite(light)
+    seen_as = model.apply({"params": params}, stamps, method="encode")
+    profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
+    light = jnp.exp(seen_as.log_flux)[:, None, None] * profile
+    kept = found.reshape(-1, 1, 1, 1) & jnp.isfinite(light)
     neighbours = frames_of(jnp.where(kept, light, 0), index, corner, n)
     neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)
     cleaned = seen._replace(image=seen.image - neighbours, neighbours=neighbours)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[n:]]), cleaned, whole)
+    joined = jax.tree.map(lambda a, b: a.at[chosen].set(b), whole, cleaned)
     return batch._replace(observation=joined)
 
 

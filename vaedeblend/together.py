@@ -6,7 +6,7 @@ component is a galaxy of the learned kind. Neighbours that give way to each othe
 and fro, so that only half of each correction is taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -60,7 +60,7 @@ def measure(
         neighbours = np.where(valid, canvas.cut(model) - light, 0)
         stamps = whole - neighbours
         arrays = {"image": stamps, "variance": variances, "neighbours": neighbours, "gain": gain}
-        found = _in_batches(partial(deblend, psf=psf), arrays, batch_size)
+        found = in_batches(partial(deblend, psf=psf), arrays, batch_size)
         share = _TAKEN if look else 1.0
         light += share * (np.nan_to_num(found.image) - light)
     return found
@@ -127,8 +127,11 @@ class _Canvas:
         return canvas
 
 
-def _in_batches(deblend: Deblend, arrays: dict[str, np.ndarray | None], size: int) -> Deblended:
-    """The deblender on batches of one size, so that it compiles once; the last is filled up."""
+def in_batches(deblend: Callable, arrays: dict[str, np.ndarray | None], size: int) -> tuple:
+    """What a deblender returns of batches of one size, so that it compiles once; as host arrays.
+
+    The last batch is filled up, and its result cut.
+    """
     parts = []
     arrays = {name: a for name, a in arrays.items() if a is not None}
     for start in range(0, len(arrays["image"]), size):
