@@ -15,6 +15,7 @@ from vaedeblend.calibration import (
 from vaedeblend.deblender import make_deblend
 from vaedeblend.model import VAE, Observation, Posterior
 from vaedeblend.observe import observe_examples
+from vaedeblend.tails import Tailed, normal_score
 from vaedeblend.training import init_params
 
 N = 40_000
@@ -46,14 +47,13 @@ def standardised(found, sample):
     n = len(sample["std"])
     columns = {name: jnp.asarray(a, jnp.float32)[:, None] for name, a in sample.items()}
     zeros = jnp.zeros((n, 1))
-    posterior = Posterior(
-        zeros, zeros, columns["brightness"], jnp.log(columns["std"]), columns["purity"]
-    )
+    log_flux = Tailed(columns["brightness"], jnp.log(columns["std"]), zeros, zeros)
+    posterior = Posterior(zeros, zeros, log_flux, columns["purity"])
     stamp = zeros[:, None, None]
     seen = Observation(stamp, 1 + stamp, zeros, zeros, stamp)
     after = calibrated(found, posterior, seen)
     truth = columns["brightness"] + columns["residual"]
-    return np.asarray((truth - after.log_flux) * jnp.exp(-after.log_flux_log_std))[:, 0]
+    return np.asarray(normal_score(after.log_flux, truth))[:, 0]
 
 
 def bright(sample):

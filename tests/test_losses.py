@@ -6,6 +6,7 @@ from scipy import special, stats
 
 from vaedeblend import losses
 from vaedeblend.model import Posterior
+from vaedeblend.tails import Tailed
 
 SHAPE = (3, 8, 8, 2)
 BACKGROUND = np.tile([400.0, 90.0], (3, 1, 1, 1))
@@ -25,7 +26,8 @@ def weight(rng):
 
 @pytest.fixture
 def posterior(rng):
-    return Posterior(*(rng.uniform(-1, 1, (3, n)) for n in (4, 4, 2, 2, 2)))
+    mean, log_std, *flux, purity_logit = (rng.uniform(-1, 1, (3, n)) for n in (4, 4, 2, 2, 2, 2, 2))
+    return Posterior(mean, log_std, Tailed(*flux), purity_logit)
 
 
 @pytest.fixture
@@ -77,7 +79,9 @@ def test_kl_is_the_mean_difference_of_scipys_densities(rng, posterior):
 
 def test_flux_is_scipys_without_its_constant(rng, posterior):
     flux = rng.uniform(0.1, 10, (3, 2))
-    norm = stats.norm(posterior.log_flux, np.exp(posterior.log_flux_log_std))
+    normal = posterior.log_flux._replace(skew=np.zeros((3, 2)), log_tail=np.zeros((3, 2)))
+    posterior = posterior._replace(log_flux=normal)
+    norm = stats.norm(normal.median, np.exp(normal.log_width))
     expected = -np.sum(norm.logpdf(np.log(flux)) + np.log(2 * np.pi) / 2, axis=-1)
     np.testing.assert_allclose(under_jit("flux_nll", posterior, flux), expected, rtol=1e-4)
 
@@ -115,7 +119,8 @@ def test_certain_purities_cost_nothing_and_wrong_ones_are_finite(posterior):
 
 def test_free_bits_are_the_least_that_each_dimension_costs():
     mean = np.array([[0.0, 0.1, 2.0, 3.0]])
-    posterior = Posterior(*(jnp.asarray(a) for a in (mean, *np.zeros((4, 1, 4)))))
+    zeros = np.zeros((1, 4))
+    posterior = Posterior(mean, zeros, Tailed(zeros, zeros, zeros, zeros), zeros)
     each = mean[0] ** 2 / 2
     for free in (0.0, 0.5, 3.0):
         expected = np.maximum(each, free).sum()
@@ -133,7 +138,7 @@ def test_perfect_model_costs_nothing(counts, weight):
 
 def test_prior_has_no_divergence():
     zeros = np.zeros((3, 4))
-    prior = Posterior(zeros, zeros, zeros, zeros, zeros)
+    prior = Posterior(zeros, zeros, Tailed(zeros, zeros, zeros, zeros), zeros)
     np.testing.assert_array_equal(under_jit("kl_divergence", prior), np.zeros(3))
 
 

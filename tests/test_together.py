@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from vaedeblend.deblender import Deblended
+from vaedeblend.tails import Tailed
 from vaedeblend.together import make_deblend_stamps, measure
 
 SIZE = 32
@@ -21,7 +22,8 @@ def matched_filter(image, variance, psf=None, gain=None, neighbours=None):
     error = (weight * gaussian() ** 2).sum((1, 2)) ** -0.5
     light = flux[:, None, None] * gaussian()
     zeros = jnp.zeros((len(image), 3))
-    return Deblended(flux, error, light, zeros, zeros, flux / flux)
+    log_flux = Tailed(jnp.log(flux), jnp.log(error / flux), 0 * flux, 0 * flux)
+    return Deblended(flux, error, light, zeros, zeros, flux / flux, log_flux)
 
 
 def field(shape, places, flux):

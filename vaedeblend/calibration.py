@@ -57,9 +57,10 @@ class CalibrationError(ValueError):
 def calibrated(
     calibration: Calibration, posterior: Posterior, observation: Observation
 ) -> Posterior:
-    """The posterior with its flux's error scaled."""
+    """The posterior with the width of its flux scaled."""
     log_scale = _log_scale(calibration, *estimates(posterior, observation), jnp.interp)
-    return posterior._replace(log_flux_log_std=posterior.log_flux_log_std + log_scale)
+    log_flux = posterior.log_flux
+    return posterior._replace(log_flux=log_flux._replace(log_width=log_flux.log_width + log_scale))
 
 
 def estimates(
@@ -67,7 +68,7 @@ def estimates(
 ) -> tuple[Float[Array, "batch band"], Float[Array, "batch band"]]:
     """What corrections depend on: ln(flux / background rms) and the logit of the purity."""
     unit = background_rms(observation.variance)
-    return posterior.log_flux - jnp.log(unit), posterior.purity_logit
+    return posterior.log_flux.median - jnp.log(unit), posterior.purity_logit
 
 
 def calibrate(deblend: Callable, batches: Sequence[Batch]) -> Calibration:

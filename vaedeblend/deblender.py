@@ -17,6 +17,7 @@ from vaedeblend.calibration import Calibration, Calibrations, calibrated, read_c
 from vaedeblend.model import VAE, Observation, Posterior, psf_features, reparameterize
 from vaedeblend.render import PSF_SIZE, native_psfs, survey_psfs
 from vaedeblend.survey import Survey, make_survey
+from vaedeblend.tails import Tailed, quantile
 
 STAGES = ("isolated", "blended")
 WEIGHTS = Path(__file__).parent / "weights"
@@ -33,13 +34,15 @@ class Deblended(NamedTuple):
     flux: Float[Array, "batch band"]
     """Total flux: the posterior's median."""
     flux_err: Float[Array, "batch band"]
-    """Half the width of the central 68 % interval of the posterior, a log-normal."""
+    """Half the width of the central 68 % interval of the posterior."""
     image: Float[Array, "batch height width band"]
     """Its light alone, noise-free: flux times the profile at the latent's mean."""
     latent_mean: Float[Array, "batch latent"]
     latent_std: Float[Array, "batch latent"]
     purity: Float[Array, "batch band"]
     """Estimate of the share of the light under the galaxy's profile that is its own."""
+    log_flux: Tailed
+    """Posterior of ln(flux) (batch, band), which has tails: see `tails.quantile`."""
 
 
 Deblend = Callable[..., Deblended]
@@ -85,14 +88,15 @@ def make_deblend(
         calibration = first if neighbours is None else again
         posterior = _posterior(model, params, calibration, observation)
         profile = model.apply({"params": params}, posterior.mean, observation.psf, method="decode")
-        flux = jnp.exp(posterior.log_flux)
+        low, flux, high = (jnp.exp(quantile(posterior.log_flux, z)) for z in (-1.0, 0.0, 1.0))
         return Deblended(
             flux,
-            flux * jnp.sinh(jnp.exp(posterior.log_flux_log_std)),
+            (high - low) / 2,
             flux[:, None, None] * profile,
             posterior.mean,
             jnp.exp(posterior.log_std),
             jax.nn.sigmoid(posterior.purity_logit),
+            posterior.log_flux,
         )
 
     return deblend
@@ -121,8 +125,8 @@ def make_sample(
         def one(key):
             latent_key, flux_key = jax.random.split(key)
             z = reparameterize(latent_key, posterior)
-            noise = jax.random.normal(flux_key, posterior.log_flux.shape)
-            flux = jnp.exp(posterior.log_flux + noise * jnp.exp(posterior.log_flux_log_std))
+            noise = jax.random.normal(flux_key, posterior.purity_logit.shape)
+            flux = jnp.exp(quantile(posterior.log_flux, noise))
             profile = model.apply({"params": params}, z, observation.psf, method="decode")
             return flux[:, None, None] * profile
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from astropy.table import Table
+from scipy import stats
 
 from vaedeblend import metrics, sextractor
 from vaedeblend.bound import flux_bound
@@ -21,6 +22,7 @@ from vaedeblend.render import survey_psfs
 from vaedeblend.simulation import KINDS, SPLITS, noisy
 from vaedeblend.summary import against, summarise_examples, uniformity
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
+from vaedeblend.tails import normal_score
 from vaedeblend.together import in_batches
 
 _BATCH = 250
@@ -172,6 +174,8 @@ def _examples(function, stamps: _Stamps, measured, bias: float):
     deblended, bound = stamps.deblend(function), stamps.bound()
     table = Table({name: scenes[name] for name in _LABELS})
     table["vae_flux"], table["vae_flux_err"] = deblended.flux, deblended.flux_err
+    score = normal_score(deblended.log_flux, np.log(scenes["flux"]))
+    table["vae_pit"] = stats.norm.cdf(score)
     table["vae_purity"] = deblended.purity
     table["bound_free"], table["bound_prior"] = bound.free, bound.prior
     table["vae_error"] = metrics.relative_error(deblended.flux[:, 0].astype(float), true)

@@ -7,6 +7,7 @@ otherwise not have the likelihood its formula gives; where they are, the docstri
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vaedeblend import tails
 from vaedeblend.model import Posterior
 
 
@@ -80,8 +81,7 @@ def purity_nll(posterior: Posterior, purity: Float[Array, "batch band"]) -> Floa
 
 def flux_nll(posterior: Posterior, flux: Float[Array, "batch band"]) -> Float[Array, " batch"]:
     """Negative log-likelihood of ln(flux) under the flux's posterior, without ln(2 pi) / 2."""
-    scaled = (jnp.log(flux) - posterior.log_flux) * jnp.exp(-posterior.log_flux_log_std)
-    return jnp.sum(jnp.square(scaled) / 2 + posterior.log_flux_log_std, axis=-1)
+    return jnp.sum(tails.nll(posterior.log_flux, jnp.log(flux)), axis=-1)
 
 
 def centre_weight(size: int, boost: float, sigma: float) -> Float[Array, "size size"]:

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vaedeblend.flow import Flow
+from vaedeblend.tails import Tailed
 
 _FILTER_SIGMAS = (0.9, 1.4, 2.0, 3.0, 4.5, 7.0)
 _REFERENCE_FILTER = 2
@@ -51,14 +52,12 @@ class Observation(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What the encoder says of a central galaxy: independent Gaussians, and an estimate."""
+    """What the encoder says of a central galaxy; elements of the latent are independent."""
 
     mean: Float[Array, "batch latent"]
     log_std: Float[Array, "batch latent"]
-    log_flux: Float[Array, "batch band"]
-    """Mean of ln(flux), which is the logarithm of the flux's median, in the image's units."""
-    log_flux_log_std: Float[Array, "batch band"]
-    """ln of the standard deviation of ln(flux)."""
+    log_flux: Tailed
+    """Of ln(flux) in the image's units (batch, band)."""
     purity_logit: Float[Array, "batch band"]
     """Of the expected purity of the central galaxy."""
 
@@ -105,15 +104,15 @@ class Encoder(nn.Module):
         x = jnp.concatenate([nn.gelu(x), known], axis=-1)
 
         mean, log_std = jnp.split(_zero_dense(2 * self.latent_dim)(x), 2, axis=-1)
-        flux = _zero_dense(3 * bands)(x)
-        log_ratio, log_flux_log_std, purity_logit = jnp.split(flux, 3, axis=-1)
-        return Posterior(
-            mean,
-            _bounded(log_std - 2.0, -7.0, 2.0),
+        flux = _zero_dense(5 * bands)(x)
+        log_ratio, log_width, skew, log_tail, purity_logit = jnp.split(flux, 5, axis=-1)
+        log_flux = Tailed(
             reference + jnp.log(unit) + log_ratio,
-            _bounded(log_flux_log_std - 1.0, -7.0, 2.0),
-            purity_logit + 2.0,
+            _bounded(log_width - 1.0, -7.0, 2.0),
+            _bounded(skew, -1.5, 1.5),
+            _bounded(log_tail, -1.2, 0.1),
         )
+        return Posterior(mean, _bounded(log_std - 2.0, -7.0, 2.0), log_flux, purity_logit + 2.0)
 
 
 class Decoder(nn.Module):

@@ -156,7 +156,7 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int) -> Batch:
     params = jax.lax.stop_gradient(params)
     seen_as = model.apply({"params": params}, stamps, method="encode")
     profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
-    light = jnp.exp(seen_as.log_flux)[:, None, None] * profile
+    light = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
     kept = found.reshape(-1, 1, 1, 1) & jnp.isfinite(light)
     neighbours = frames_of(jnp.where(kept, light, 0), index, corner, n)
     neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)

@@ -9,6 +9,7 @@ and fro, so that only half of each correction is taken.
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -86,7 +87,7 @@ def make_deblend_stamps(deblend: Deblend, **options) -> Deblend:
         size = image.shape[1]
         sources = {"size": size, "psf": psf, "gain": gain} | options
         found = measure(deblend, image, variance, index, corner, **sources)
-        return Deblended(*(field[(corner == 0).all(axis=1)] for field in found))
+        return jax.tree.map(lambda field: field[(corner == 0).all(axis=1)], found)
 
     return deblend_stamps
 
@@ -130,13 +131,13 @@ class _Canvas:
 def in_batches(deblend: Callable, arrays: dict[str, np.ndarray | None], size: int) -> tuple:
     """What a deblender returns of batches of one size, so that it compiles once; as host arrays.
 
-    The last batch is filled up, and its result cut.
+    The last batch is filled up, and the result cut.
     """
     parts = []
     arrays = {name: a for name, a in arrays.items() if a is not None}
     for start in range(0, len(arrays["image"]), size):
         batch = {name: a[start : start + size] for name, a in arrays.items()}
-        n = len(batch["image"])
         result = deblend(**{name: np.resize(a, (size, *a.shape[1:])) for name, a in batch.items()})
-        parts.append([np.asarray(field)[:n] for field in result])
-    return type(result)(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+        parts.append(jax.device_get(result))
+    n = len(arrays["image"])
+    return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
