@@ -16,12 +16,12 @@ WORLDS = {
     "orbax": {"checkpoint"},
     "optax": {"training"},
     "sep": {"detect", "sextractor"},
-    "matplotlib": {"report"},
+    "matplotlib": {"page", "report"},
     "tensorflow_datasets": {"dataset"},
     "tensorboardX": {"training"},
     "tensorflow": set(),
     "absl": set(),
-    "rich": {"report"},
+    "rich": {"cli", "report"},
 }
 """The only modules of the package that may import each of these."""
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vaedeblend.detect import detect, members
+from vaedeblend.detect import detect, detect_hidden, members
 
 SIZE = 64
 
@@ -47,3 +47,18 @@ def test_members_begin_with_the_central_galaxy_whether_seen_or_not(noise):
     np.testing.assert_array_equal(index, [0, 0, 1, 2, 2])
     np.testing.assert_array_equal(corner[[0, 2, 3]], 0)
     np.testing.assert_array_equal(corner[[1, 4]], [[0, 13]] * 2)
+
+
+def test_hidden_sources_are_told_by_their_image(noise):
+    residual = np.stack([noise, noise + galaxy(20, 40), noise])
+    index, position = detect_hidden(residual, np.ones_like(residual), 0 * residual)
+    np.testing.assert_array_equal(index, [1])
+    np.testing.assert_allclose(position, [[20, 40]], atol=0.3)
+
+
+def test_small_errors_of_a_bright_model_are_no_sources(noise):
+    model = galaxy(20, 40, flux=1e4)
+    residual = (noise + 0.05 * model)[None]
+    index, position = detect_hidden(residual, np.ones_like(residual), model[None])
+    assert index.shape == (0,) and position.shape == (0, 2)
+    assert len(detect_hidden(residual, np.ones_like(residual), 0 * residual)[0]) == 1

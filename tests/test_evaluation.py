@@ -255,7 +255,7 @@ def test_dark_reconstruction_is_written(scenes, one_setting, tmp_path):
 
     def dark(image, variance, gain):
         flux = np.full((len(image), 1), 1e-9)
-        return Result(flux, flux, np.zeros_like(image), np.ones_like(flux))
+        return certain(flux, np.zeros_like(image), np.ones_like(flux))
 
     evaluation.write(isolated_only(dark, scenes), tmp_path)
     summary = json.loads((tmp_path / "metrics.json").read_text())["isolated"]

@@ -4,7 +4,7 @@ import pytest
 
 from vaedeblend.deblender import Deblended
 from vaedeblend.tails import Tailed
-from vaedeblend.together import make_deblend_stamps, measure
+from vaedeblend.together import Frames, find_and_measure, make_deblend_stamps, measure
 
 SIZE = 32
 
@@ -40,10 +40,10 @@ PLACES, FLUX = np.array([[10, 12], [13, 14], [10, 40], [-12, 60]]), np.array([10
 INDEX = np.zeros(4, int)
 
 
-def run(image, variance=1.0, looks=30, batch_size=3, **options):
-    arrays = image, np.broadcast_to(np.asarray(variance, float), image.shape)
-    options = {"size": SIZE, "looks": looks, "batch_size": batch_size} | options
-    return measure(matched_filter, *arrays, INDEX, PLACES, **options)
+def run(image, variance=1e-4, looks=30, batch_size=3, **options):
+    frames = Frames(image, variance, size=SIZE)
+    options = {"looks": looks, "batch_size": batch_size} | options
+    return measure(matched_filter, frames, INDEX, PLACES, **options)
 
 
 def test_neighbours_that_overlap_are_told_apart():
@@ -65,7 +65,7 @@ def test_answer_is_that_of_the_joint_fit(rng):
 
 
 def test_masked_pixels_are_never_seen():
-    image, variance = field((60, 90), PLACES, FLUX), np.ones((1, 60, 90, 1))
+    image, variance = field((60, 90), PLACES, FLUX), np.full((1, 60, 90, 1), 1e-4)
     image[0, 25:28, 20:40], variance[0, 25:28, 20:40] = 1e6, np.inf
     np.testing.assert_allclose(run(image, variance).flux[:, 0], FLUX, rtol=1e-3)
 
@@ -85,10 +85,49 @@ def test_the_deblender_is_told_what_was_subtracted():
         return matched_filter(image, variance)
 
     image = field((60, 90), PLACES, FLUX)
-    arrays = image, np.ones(image.shape), INDEX, PLACES
-    measure(listen, *arrays, size=SIZE, looks=3, batch_size=4)
-    for later in told[1:]:
-        np.testing.assert_allclose(later, told[0], atol=1e-4)
+    measure(listen, Frames(image, 1e-4, size=SIZE), INDEX, PLACES, looks=3, batch_size=4)
+    assert len(told) == 3
+    for later in np.concatenate(told[1:]):
+        assert np.abs(later - told[0]).max(axis=(1, 2, 3)).min() < 1e-4
+
+
+def test_sources_whose_neighbours_do_not_change_are_looked_at_once():
+    seen = []
+
+    def count(image, **options):
+        seen.append(len(image))
+        return matched_filter(image, **options)
+
+    alone, pair = np.array([[10, 150]]), PLACES[:2]
+    places = np.concatenate([pair, alone])
+    image = field((60, 200), places, [100, 300, 80])
+    frames = Frames(image, 1e-2, size=SIZE)
+    measure(count, frames, np.zeros(3, int), places, looks=2, batch_size=1)
+    assert len(seen) == 3 + 2
+
+
+def test_going_on_from_what_is_known_ends_where_a_fresh_start_does():
+    image = field((60, 90), PLACES, FLUX)
+    frames = Frames(image, 1e-4, size=SIZE)
+    options = {"looks": 40, "batch_size": 3}
+    first = measure(matched_filter, frames, INDEX[:2], PLACES[:2], **options)
+    found = measure(matched_filter, frames, INDEX, PLACES, start=first, **options)
+    np.testing.assert_allclose(found.flux[:, 0], FLUX, rtol=1e-3)
+    same = measure(matched_filter, frames, INDEX, PLACES, start=found, **options)
+    np.testing.assert_array_equal(same.flux, found.flux)
+
+
+def test_a_galaxy_behind_a_brighter_one_is_found_on_the_residual(rng):
+    places, flux = np.array([[20, 20], [20, 29]]), [3000.0, 150.0]
+    image = field((80, 80), places, flux) + rng.normal(size=(1, 80, 80, 1))
+    frames = Frames(image, 1.0, size=SIZE)
+    arguments = matched_filter, frames, np.zeros(1, int), places[:1]
+    found = find_and_measure(*arguments, looks=20)
+    np.testing.assert_array_equal(found.corner, places)
+    np.testing.assert_array_equal(found.hidden, [False, True])
+    np.testing.assert_allclose(found.found.flux[:, 0], flux, rtol=0.1)
+    never = find_and_measure(*arguments, looks=20, passes=0)
+    assert len(never.corner) == 1 and not never.hidden.any()
 
 
 def test_stamps_give_their_central_galaxies(rng):

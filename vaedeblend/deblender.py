@@ -64,8 +64,8 @@ def make_deblend(
         variance: The same shape, of the background alone, in that unit squared; infinite where a
             pixel is to be ignored, as it is where the variance is not positive or a value is NaN.
         mask: The same shape, or without the band axis; True where a pixel is to be ignored.
-        psf: (height, width, band), effective, of odd size, centred, unit sum; by default the one
-            trained for.
+        psf: (height, width, band), or one for each stamp, effective, of odd size, centred, unit
+            sum; by default the one trained for.
         gain: Electrons per image unit, a number or (band,) or (batch, band). Without it the light's
             own Poisson noise is left out, and the errors are the background's alone.
         neighbours: The image's shape: light of other galaxies that has been subtracted from it.
@@ -232,4 +232,5 @@ def _observation(image, variance, mask, psf, gain, neighbours=None) -> Observati
     if neighbours is None:
         neighbours = jnp.zeros_like(image)
     neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0.0)
-    return Observation(image, variance, gain, jnp.tile(features, (n, 1)), neighbours)
+    features = jnp.broadcast_to(features, (n, features.shape[-1]))
+    return Observation(image, variance, gain, features, neighbours)

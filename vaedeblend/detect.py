@@ -2,12 +2,21 @@
 
 import numpy as np
 import sep
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from vaedeblend.survey import stamp_centre
 
-_THRESHOLD, _MIN_AREA = 4.0, 4
-"""In units of the filtered image's noise, and of pixels: SExtractor's 1.5 with its 3 x 3 filter."""
+THRESHOLD, HIDDEN = 1.5, 2.5
+"""Of sources of an image, and of its residual [rms, on the image filtered by 3 x 3 pixels]."""
+
+MODEL_ERROR = 0.2
+"""Of a galaxy's modelled light in any pixel."""
+
+_MESH = 128
+"""Side of the boxes in which the background is constant [pixel]."""
+
+_MIN_AREA = 5
+"""[pixel]."""
 
 _CONTRAST = 1e-4
 """Least share of a blend's light that counts as a source of its own."""
@@ -17,24 +26,60 @@ _NEAREST = 2.5
 
 
 def detect(
-    image: Float[np.ndarray, "height width"], rms: Float[np.ndarray, "height width"]
+    image: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+    threshold: float = THRESHOLD,
 ) -> Float[np.ndarray, "n 2"]:
     """(y, x) of the sources of an image without background.
 
     Args:
         image: Of one band.
         rms: The background's, in the image's unit; infinite where a pixel is to be ignored.
+        threshold: SExtractor's DETECT_THRESH [rms].
     """
     valid = np.isfinite(rms) & np.isfinite(image)
     found = sep.extract(
         np.where(valid, image, 0).astype(np.float64),
-        _THRESHOLD,
+        threshold,
         err=np.where(valid, rms, 1).astype(np.float64),
         mask=~valid,
         minarea=_MIN_AREA,
         deblend_cont=_CONTRAST,
+        filter_type="conv",  # CLEAN takes faint sources of a matched filter for bright ones' wings
     )
     return np.stack([found["y"], found["x"]], axis=1).reshape(-1, 2)
+
+
+def detect_hidden(
+    residual: Float[np.ndarray, "n height width"],
+    rms: Float[np.ndarray, "n height width"],
+    model: Float[np.ndarray, "n height width"],
+) -> tuple[Int[np.ndarray, " source"], Float[np.ndarray, "source 2"]]:
+    """Image and (y, x) of the sources that were hidden: on the images less the light of others.
+
+    Args:
+        residual: Images less the light of the sources that are known.
+        rms: Of background and photons; infinite where a pixel is to be ignored.
+        model: The light of known sources, of which a share may be wrong.
+    """
+    doubt = np.hypot(rms, MODEL_ERROR * model)
+    each = [detect(image, noise, HIDDEN) for image, noise in zip(residual, doubt, strict=True)]
+    index = np.repeat(np.arange(len(each)), [len(found) for found in each])
+    return index, np.concatenate([*each, np.zeros((0, 2))])
+
+
+def estimate_background(
+    image: Float[np.ndarray, "height width"], bad: Bool[np.ndarray, "height width"]
+) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
+    """Background and its rms, of an image with sources (Bertin & Arnouts 1996, section 3).
+
+    Args:
+        image: Of one band.
+        bad: Pixels to be ignored.
+    """
+    box = min(_MESH, *image.shape)
+    found = sep.Background(image.astype(np.float64), mask=bad, bw=box, bh=box)
+    return found.back(dtype=np.float32), found.rms(dtype=np.float32)
 
 
 def members(

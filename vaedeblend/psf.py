@@ -77,11 +77,37 @@ def read_psf(path, *, default_pixel_scale: float, max_extent: float = np.inf) ->
     Raises:
         PsfError: The file cannot be read, or `make_psf` refuses its image.
     """
+    image, pixel_scale = _read(path, default_pixel_scale)
+    return make_psf(image, pixel_scale, max_extent=max_extent, source=str(path))
+
+
+def read_psf_grid(path, *, default_pixel_scale: float) -> list[list[Psf]]:
+    """The PSFs of the parts of an image, row by row, from a FITS file's first image.
+
+    It has the axes (row, column, height, width), or is the one PSF of the whole image.
+
+    Raises:
+        PsfError: As `read_psf`.
+    """
+    images, pixel_scale = _read(path, default_pixel_scale)
+    if images.ndim == 2:
+        images = images[None, None]
+    if images.ndim != 4:
+        raise PsfError(
+            f"{path}: PSF image has shape {images.shape}; wanted (height, width), or a grid of "
+            "them, (rows, columns, height, width)"
+        )
+    return [
+        [make_psf(image, pixel_scale, source=f"{path}[{y}, {x}]") for x, image in enumerate(row)]
+        for y, row in enumerate(images)
+    ]
+
+
+def _read(path, default_pixel_scale: float) -> tuple[np.ndarray, float]:
+    """A FITS file's first image and its sampling."""
     try:
         with fits.open(Path(path)) as hdus:
             hdu = next(hdu for hdu in hdus if hdu.is_image and hdu.data is not None)
-            image = hdu.data
-            pixel_scale = float(hdu.header.get("PIXSCALE", default_pixel_scale))
+            return hdu.data, float(hdu.header.get("PIXSCALE", default_pixel_scale))
     except (OSError, StopIteration, TypeError, ValueError) as error:
         raise PsfError(f"{path}: no FITS image could be read ({error})") from error
-    return make_psf(image, pixel_scale, max_extent=max_extent, source=str(path))

@@ -3,78 +3,197 @@
 The network is asked for every galaxy of an image; the light that it finds is subtracted from the
 stamps of the others, and it looks again, being told what was subtracted. Like CLEAN, but every
 component is a galaxy of the learned kind. Neighbours that give way to each other would swing to
-and fro, so that only half of each correction is taken.
+and fro, so that only half of each correction is taken. What then stands out of the residual was
+hidden by a brighter galaxy: it joins the others, and all look again.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
-from vaedeblend.detect import members
+from vaedeblend.detect import detect_hidden, members
 from vaedeblend.observe import Batch
+from vaedeblend.survey import stamp_centre
 
 _TAKEN = 0.5
 """Share of each look's correction."""
 
+PsfAt = Callable[..., Float[np.ndarray, "source side side band"]]
+"""`(index, position) -> psf`: image and (y, x) of sources, to the PSF at each."""
+
+_NOTICED = 0.2
+"""Change of the neighbours' light in any pixel that is worth another look [background rms]."""
+
+
+class Sources(NamedTuple):
+    """Galaxies of one or several images, as they are found at the last look."""
+
+    index: Int[np.ndarray, " source"]
+    """Image of each."""
+    corner: Int[np.ndarray, "source 2"]
+    """(y, x) of the first pixel of each stamp, which may reach out of the image."""
+    found: Deblended
+    hidden: Bool[np.ndarray, " source"]
+    """Found on the residual, behind others."""
+
+
+class Frames:
+    """Images of one shape, from which stamps are cut and on which stamps are laid."""
+
+    def __init__(
+        self,
+        image: Float[np.ndarray, "frame height width band"],
+        variance: Float[np.ndarray, "frame height width band"] | float,
+        *,
+        size: int,
+        psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
+        gain: Float[np.ndarray, "*frame band"] | float | None = None,
+    ):
+        """Pads the images with pixels to be ignored.
+
+        Args:
+            image: Background subtracted.
+            variance: The background's; infinite where a pixel is to be ignored.
+            size: Of the stamps [pixel].
+            psf: Of `deblend`; one for all, or a function of image and position.
+            gain: Of `deblend`; one for all images, or one for each.
+        """
+        self.size, self.psf = size, psf
+        self.gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
+        pad = [(0, 0), (size, size), (size, size), (0, 0)]
+        variance = np.broadcast_to(variance, image.shape).astype(np.float32)
+        self.variance = np.pad(variance, pad, constant_values=np.inf)
+        self.image = np.pad(image.astype(np.float32), pad)
+        self.image[~np.isfinite(self.variance)] = 0
+
+    def cut(self, padded, index, corner) -> Float[np.ndarray, "source size size band"]:
+        """Stamps of padded images."""
+        return np.stack([padded[at] for at in self._windows(index, corner)])
+
+    def paste(self, stamps, index, corner) -> Float[np.ndarray, "frame padded_y padded_x band"]:
+        """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
+        canvas = np.zeros_like(self.image)
+        for at, stamp in zip(self._windows(index, corner), stamps, strict=True):
+            canvas[at] += stamp
+        return np.where(np.isfinite(self.variance), canvas, 0)
+
+    def inner(self, padded) -> Float[np.ndarray, "frame height width band"]:
+        """Padded images without their padding."""
+        return padded[:, self.size : -self.size, self.size : -self.size]
+
+    def _windows(self, index, corner):
+        limit = np.array(self.image.shape[1:3]) - self.size
+        for i, (y, x) in zip(index, np.clip(corner + self.size, 0, limit), strict=True):
+            yield i, slice(y, y + self.size), slice(x, x + self.size)
+
 
 def measure(
     deblend: Deblend,
-    image: Float[np.ndarray, "frame height width band"],
-    variance: Float[np.ndarray, "frame height width band"],
+    frames: Frames,
     index: Int[np.ndarray, " source"],
     corner: Int[np.ndarray, "source 2"],
     *,
-    size: int,
     looks: int = 4,
     batch_size: int = 250,
-    psf: Float[np.ndarray, "side side band"] | None = None,
-    gain: Float[np.ndarray, "*frame band"] | float | None = None,
+    start: Deblended | None = None,
 ) -> Deblended:
-    """The sources of one or several images, as they are found at the last look.
+    """The sources as they are found at the last look.
 
     Args:
         deblend: See `deblender.make_deblend`.
-        image: Background subtracted.
-        variance: The background's; infinite where a pixel is to be ignored.
-        index: Image of each source.
-        corner: (y, x) of the first pixel of each source's stamp, which may reach out of the image.
-        size: Of the stamps [pixel].
-        looks: At each source; the first is at the stamp as it is.
+        frames: The images.
+        index: See `Sources`.
+        corner: The same.
+        looks: At each source, at most; the first is at the stamp as it is. A source whose
+            neighbours have not changed is not looked at again.
         batch_size: Of the network.
-        psf: Of `deblend`.
-        gain: Of `deblend`; one for all images, or one for each.
+        start: What has been found of the first sources before.
     """
-    if gain is not None:
-        gain = np.broadcast_to(gain, (len(image), image.shape[-1]))[index]
-    canvas = _Canvas(image.shape, index, corner, size)
-    variances = canvas.cut(canvas.padded(variance, np.inf))
-    valid = np.isfinite(variances)
-    whole = np.where(valid, canvas.cut(canvas.padded(image, 0.0)), 0)
-    light = np.zeros(variances.shape, np.float32)
-    for look in range(looks):
-        model = canvas.paste(light)
-        neighbours = np.where(valid, canvas.cut(model) - light, 0)
-        stamps = whole - neighbours
-        arrays = {"image": stamps, "variance": variances, "neighbours": neighbours, "gain": gain}
-        found = in_batches(partial(deblend, psf=psf), arrays, batch_size)
-        share = _TAKEN if look else 1.0
-        light += share * (np.nan_to_num(found.image) - light)
+    variance, whole = (frames.cut(a, index, corner) for a in (frames.variance, frames.image))
+    valid = np.isfinite(variance)
+    noticed = _NOTICED * np.sqrt(variance.min(axis=(1, 2, 3), keepdims=True))
+    gain = None if frames.gain is None else frames.gain[index]
+    known = 0 if start is None else len(start.flux)
+    found, light = start, np.zeros(whole.shape, np.float32)
+    if known:
+        light[:known] = np.nan_to_num(start.image)
+
+    def of_others():
+        model = frames.paste(light, index, corner)
+        return np.where(valid, frames.cut(model, index, corner) - light, 0)
+
+    shown, rows, share = of_others(), np.arange(known, len(index)), 1.0
+    for _ in range(looks if len(rows) else 0):
+        arrays = {"image": whole - shown, "variance": variance, "neighbours": shown, "gain": gain}
+        seen = {name: None if a is None else a[rows] for name, a in arrays.items()}
+        psf = frames.psf
+        if callable(psf):
+            seen["psf"], psf = psf(index[rows], corner[rows] + stamp_centre(frames.size)), None
+        function = deblend if psf is None else partial(deblend, psf=psf)
+        latest = in_batches(function, seen, batch_size)
+        found = _updated(found, rows, latest)
+        light[rows] += share * (np.nan_to_num(latest.image) - light[rows])
+        share, neighbours = _TAKEN, of_others()
+        rows = np.flatnonzero((np.abs(neighbours - shown) > noticed).any(axis=(1, 2, 3)))
+        if not len(rows):
+            break
+        shown[rows] = neighbours[rows]
     return found
 
 
-def make_deblend_stamps(deblend: Deblend, **options) -> Deblend:
-    """The function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
-
-    It measures the central galaxy of each stamp, as `deblend` does, but at several looks, and
-    beside it the galaxies that `detect.members` finds in the first band.
+def find_and_measure(
+    deblend: Deblend,
+    frames: Frames,
+    index: Int[np.ndarray, " source"],
+    corner: Int[np.ndarray, "source 2"],
+    *,
+    passes: int = 2,
+    **options,
+) -> Sources:
+    """Measures sources, then those that they hid, until nothing new stands out.
 
     Args:
         deblend: See `deblender.make_deblend`.
+        frames: The images.
+        index: See `Sources`.
+        corner: The same.
+        passes: Searches of the residual, at most.
+        **options: Of `measure`.
+    """
+    n, found = len(index), measure(deblend, frames, index, corner, **options)
+    for _ in range(passes):
+        model = frames.inner(frames.paste(np.nan_to_num(found.image), index, corner))
+        image, variance = frames.inner(frames.image), frames.inner(frames.variance)
+        gain = np.inf if frames.gain is None else frames.gain[:, None, None, :1]
+        at, position = detect_hidden(
+            (image - model)[..., 0],
+            np.sqrt(variance + model.clip(0) / gain)[..., 0],
+            model[..., 0],
+        )
+        if not len(at):
+            break
+        index = np.concatenate([index, at])
+        new = np.rint(position - stamp_centre(frames.size)).astype(int)
+        corner = np.concatenate([corner, new])
+        found = measure(deblend, frames, index, corner, start=found, **options)
+    return Sources(index, corner, found, np.arange(len(index)) >= n)
+
+
+def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Deblend:
+    """The function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
+
+    It measures the central galaxy of each stamp, as `deblend` does, but at several looks, and
+    beside it the galaxies that `detect.members` finds in the first band, and those behind them.
+
+    Args:
+        deblend: See `deblender.make_deblend`.
+        passes: Of `find_and_measure`.
         **options: Of `measure`.
     """
 
@@ -84,10 +203,10 @@ def make_deblend_stamps(deblend: Deblend, **options) -> Deblend:
             mask = mask if mask.ndim == image.ndim else mask[..., None]
             variance = np.where(mask, np.inf, variance)
         index, corner = members(image[..., 0], np.sqrt(variance[..., 0]))
-        size = image.shape[1]
-        sources = {"size": size, "psf": psf, "gain": gain} | options
-        found = measure(deblend, image, variance, index, corner, **sources)
-        return jax.tree.map(lambda field: field[(corner == 0).all(axis=1)], found)
+        frames = Frames(image, variance, size=image.shape[1], psf=psf, gain=gain)
+        sources = find_and_measure(deblend, frames, index, corner, passes=passes, **options)
+        central = np.flatnonzero((corner == 0).all(axis=1))
+        return jax.tree.map(lambda field: field[central], sources.found)
 
     return deblend_stamps
 
@@ -103,31 +222,6 @@ def calibrate_looks(deblend: Deblend, batches: Sequence[Batch]) -> Calibrations:
     return Calibrations(calibrate(deblend, batches), calibrate(again, batches))
 
 
-class _Canvas:
-    """Stamps of fixed places on padded images."""
-
-    def __init__(self, shape, index, corner, size):
-        self.shape, self.index, self.size = shape, index, size
-        self.corner = np.clip(corner + size, 0, np.array(shape[1:3]) + size)
-
-    def padded(self, image, outside):
-        pad = [(0, 0), (self.size, self.size), (self.size, self.size), (0, 0)]
-        return np.pad(np.broadcast_to(image, self.shape), pad, constant_values=outside)
-
-    def _windows(self):
-        for i, (y, x) in zip(self.index, self.corner, strict=True):
-            yield i, slice(y, y + self.size), slice(x, x + self.size)
-
-    def cut(self, padded) -> Float[np.ndarray, "source size size band"]:
-        return np.stack([padded[at] for at in self._windows()])
-
-    def paste(self, stamps) -> Float[np.ndarray, "frame padded_height padded_width band"]:
-        canvas = self.padded(np.float32(0), 0.0)
-        for at, stamp in zip(self._windows(), stamps, strict=True):
-            canvas[at] += stamp
-        return canvas
-
-
 def in_batches(deblend: Callable, arrays: dict[str, np.ndarray | None], size: int) -> tuple:
     """What a deblender returns of batches of one size, so that it compiles once; as host arrays.
 
@@ -141,3 +235,16 @@ def in_batches(deblend: Callable, arrays: dict[str, np.ndarray | None], size: in
         parts.append(jax.device_get(result))
     n = len(arrays["image"])
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
+
+
+def _updated(found: Deblended | None, rows: Int[np.ndarray, " row"], latest: Deblended):
+    """What has been found, with the latest of some rows: new ones at the end, or known ones."""
+    if found is None:
+        return latest
+
+    def put(old, new):
+        whole = np.concatenate([old, new])[: max(len(old), rows[-1] + 1)]
+        whole[rows] = new
+        return whole
+
+    return jax.tree.map(put, found, latest)

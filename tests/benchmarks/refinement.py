@@ -78,9 +78,10 @@ def measure(table, kind, network, n, seed):
     even = np.broadcast_to(survey.variance, image.shape).astype(np.float32)
     index, corner = members(image[..., 0], np.sqrt(even[..., 0]))
     deblend = make_deblend(model, params, **options)
-    look = partial(together.measure, deblend, image, even, index, corner, size=SIZE)
+    frames = together.Frames(image, even, size=SIZE, gain=survey.gain)
+    look = partial(together.measure, deblend, frames, index, corner)
     for looks in LOOKS:
-        found, seconds = timed(partial(look, looks=looks, gain=survey.gain))
+        found, seconds = timed(partial(look, looks=looks))
         central = (corner == 0).all(axis=1)
         flux, error = (a[central, 0].astype(float) for a in (found.flux, found.flux_err))
         row(table, kind, f"looks: {looks}", flux, error, true, len(index) / seconds)

@@ -1,0 +1,147 @@
+"""The command `vaedeblend`: deblend an image, or simulate one to try it on.
+
+Heavy imports stand inside the functions that need them: `vaedeblend --help` answers at once.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line; errors of the user's input end it with one line and status 1."""
+    options = vars(_parser().parse_args(argv))
+    run = options.pop("run")
+    try:
+        run(**options)
+    except (ValueError, OSError) as error:  # every error that the user can mend is one
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        return 1
+    return 0
+
+
+def deblend(**options) -> None:
+    """`vaedeblend deblend`: see `image.deblend_image`."""
+    _keep_compiled()
+    from vaedeblend.image import deblend_image
+
+    with _progress() as report:
+        catalog = deblend_image(**options, report=report)
+    flagged = int((catalog.table["flags"] > 0).sum())
+    out = options["out"]
+    console.print(f"{len(catalog.table)} sources, {flagged} of them flagged: {out}/index.html")
+
+
+def simulate(
+    *,
+    out: str,
+    size: int,
+    density: float,
+    seed: int,
+    star_fraction: float,
+    correlated: float,
+    sky_offset: float,
+    source: str,
+    area: float | None,
+    processes: int,
+) -> None:
+    """`vaedeblend simulate`: see `sky.simulate_field` and `skyfile.write_field`."""
+    from vaedeblend.sky import simulate_field
+    from vaedeblend.skyfile import write_field
+    from vaedeblend.survey import Survey
+
+    survey = Survey()
+    with console.status("rendering galaxies"):
+        field = simulate_field(
+            size=size,
+            seed=seed,
+            survey=survey,
+            density=density,
+            source=source,
+            area=area,
+            star_fraction=star_fraction,
+            correlated=correlated,
+            sky_offset=sky_offset,
+            processes=processes,
+        )
+        write_field(field, survey, out)
+    console.print(f"{len(field.truth)} galaxies and stars: {out}/image.fits")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("vaedeblend", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_deblend(commands)
+    _add_simulate(commands)
+    return parser
+
+
+def _add_deblend(commands) -> None:
+    add = commands.add_parser("deblend", help="measure every galaxy of an image")
+    add.set_defaults(run=deblend)
+    add.add_argument("image", help="FITS image; background subtracted if an rms map is given")
+    add.add_argument("--out", required=True, help="folder that takes the results")
+    add.add_argument("--rms", help="FITS image: the background's rms; estimated if not given")
+    add.add_argument("--mask", help="FITS image: pixels that are not 0 are ignored")
+    add.add_argument("--psf", help="FITS image of the effective PSF, or of a grid of them")
+    add.add_argument("--catalog", help="table of positions: x and y (0-based), or ra and dec")
+    add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
+    add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")
+    add.add_argument("--gain", type=float, help="electrons per image unit")
+    add.add_argument("--psf-scale", type=float, help="sampling of the PSF image [arcsec]")
+    add.add_argument("--hdu", type=int, help="of the image in its file")
+    add.add_argument("--looks", type=int, default=4, help="at each source; 1: the network alone")
+    add.add_argument("--tile", type=int, default=4096, help="side of the pieces measured [pixel]")
+    add.add_argument("--processes", type=int, default=1, help="that measure pieces side by side")
+    add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")
+
+
+def _add_simulate(commands) -> None:
+    add = commands.add_parser("simulate", help="a Euclid-like field with its truth")
+    add.set_defaults(run=simulate)
+    add.add_argument("--out", required=True, help="folder that takes the field")
+    add.add_argument("--size", type=int, default=2048, help="side [pixel]")
+    add.add_argument("--density", type=float, default=1.0, help="of galaxies, the sky's being 1")
+    add.add_argument("--seed", type=int, default=0, help="of everything random")
+    add.add_argument("--star-fraction", type=float, default=0.0, help="stars per galaxy")
+    add.add_argument("--correlated", type=float, default=0.0, help="shift of resampling [pixel]")
+    add.add_argument("--sky-offset", type=float, default=0.0, help="mean sky left [rms]")
+    add.add_argument(
+        "--source", default="", help="catalogue file; EGG's prescriptions if not given"
+    )
+    add.add_argument("--area", type=float, help="of sky that the catalogue file covers [deg2]")
+    add.add_argument("--processes", type=int, default=os.cpu_count(), help="that render")
+
+
+def _keep_compiled() -> None:
+    """Programs that XLA has compiled are kept for the next run."""
+    import jax
+
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vaedeblend"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+class _progress:
+    """One bar for each thing that is going on, with the time left."""
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=console)
+        self.tasks = {}
+        self.bar.start()
+        return self.report
+
+    def __exit__(self, *exception):
+        self.bar.stop()
+
+    def report(self, what: str, done: int, total: int) -> None:
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(what, total=total)
+        self.bar.update(self.tasks[what], completed=done)

@@ -1,0 +1,152 @@
+"""What a measured image leaves behind: model, residual and segmentation, a page, T-PHOT's priors."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from vaedeblend import mosaic as files
+from vaedeblend.field import FLAGS, footprints
+from vaedeblend.merge import Catalog
+from vaedeblend.mosaic import Mosaic
+from vaedeblend.page import Overview, Panel, write_page
+from vaedeblend.tiles import Job, read_pixels
+from vaedeblend.tphot import write_priors
+
+_OVERVIEW = 1024
+"""Most pixels of the page's images along either axis."""
+_PANELS, _CLEAR = 12, 5.0
+"""Blends shown, and the signal over noise from which on they are worth it."""
+
+_STRIP = 512
+"""Rows that are written at a time."""
+
+Report = Callable[[str, int, int], None]
+"""Called with what is going on, how much of it is done, and how much there is."""
+
+
+def write_images(
+    mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report
+) -> tuple[Overview, Counter]:
+    """Writes model, residual and segmentation, strip by strip; returns overview and statistics."""
+    (height, width), header = mosaic.shape, files.image_header(mosaic)
+    binning = -(-max(mosaic.shape) // _OVERVIEW)
+    step = binning * max(_STRIP // binning, 1)
+    gain = np.inf if mosaic.gain is None else mosaic.gain
+    kinds = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
+    overview, sums = [], Counter()
+    with contextlib.ExitStack() as stack:
+        put = {
+            name: stack.enter_context(
+                files.write_image(out / f"{name}.fits", mosaic.shape, header, kind)
+            )
+            for name, kind in kinds.items()
+        }
+        for low in range(0, height, step):
+            report("writing images", low, height)
+            rows = slice(low, min(low + step, height))
+            image, rms = read_pixels(mosaic, job.background, rows, slice(0, width))
+            model, owner = _model(catalog, rows, rms)
+            residual = np.where(np.isfinite(rms), image - model, np.nan)
+            for name, values in (("model", model), ("residual", residual), ("segmentation", owner)):
+                put[name](values)
+            chi2 = np.square(residual) / (np.square(rms) + model.clip(0) / gain)
+            sums += _counts(chi2, owner)
+            overview.append([_binned(a, rms, binning) for a in (image, model, residual)])
+    report("writing images", height, height)
+    parts = [np.concatenate(each) for each in zip(*overview, strict=True)]
+    return Overview(*parts, binning), sums
+
+
+def _model(catalog: Catalog, rows: slice, rms):
+    """Light of all sources on a strip, and the id of the one that is brightest in each pixel."""
+    size = catalog.stamps.size
+    first = catalog.corner[:, 0]
+    here = np.flatnonzero((first < rows.stop) & (first + size > rows.start))
+    stamps = catalog.stamps.take(here)
+    corner = catalog.corner[here] - [rows.start, 0]
+    model = np.zeros((rms.shape[0] + 2 * size, rms.shape[1] + 2 * size), np.float32)
+    for stamp, (y, x) in zip(stamps, corner + size, strict=True):
+        model[y : y + size, x : x + size] += stamp
+    row = footprints(stamps, corner, rms)
+    owner = np.concatenate([[0], here + 1])[row].astype(np.int32)
+    return model[size:-size, size:-size], owner
+
+
+def _counts(chi2, owner) -> Counter:
+    """Numbers of pixels, and sums of their chi2, of sources and of the sky between them."""
+    valid = np.isfinite(chi2)
+    sums = Counter()
+    for name, where in (("source pixels", owner > 0), ("sky pixels", owner == 0)):
+        inside = chi2[valid & where]
+        sums[name], sums[f"chi2 of {name}"] = len(inside), float(inside.sum(dtype=float))
+    return sums
+
+
+def _binned(image, rms, binning: int) -> Float[np.ndarray, "height width"]:
+    """Means of boxes, in units of their rms; NaN where no pixel is valid."""
+    valid = np.isfinite(rms)
+    height, width = (-(-n // binning) for n in image.shape)
+    pad = [(0, height * binning - image.shape[0]), (0, width * binning - image.shape[1])]
+
+    def boxes(values):
+        padded = np.pad(np.where(valid, values, 0), pad)
+        return padded.reshape(height, binning, width, binning).sum(axis=(1, 3))
+
+    noise = np.sqrt(boxes(np.square(np.where(valid, rms, 0))))
+    return boxes(image) / np.where(noise > 0, noise, np.nan)
+
+
+def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums, out: Path) -> None:
+    """Writes index.html: the image, its hardest blends and statistics of the residual."""
+    table = catalog.table
+    statistics = {"sources": len(table), "groups": len(np.unique(table["group_id"]))}
+    for name in ("source pixels", "sky pixels"):
+        mean = sums[f"chi2 of {name}"] / sums[name] if sums[name] else np.nan
+        statistics |= {name: sums[name], f"chi2 per pixel, {name}": round(mean, 3)}
+    worth = np.where(table["flux"] > _CLEAR * table["flux_err"], table["purity"], np.inf)
+    hardest = [i for i in np.argsort(worth)[:_PANELS] if np.isfinite(worth[i])]
+    panels = [_panel(mosaic, job, catalog, int(i)) for i in hardest]
+    options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
+    title = Path(job.image).name
+    write_page(out / "index.html", title=title, statistics=statistics, **options)
+
+
+def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
+    """The pixels of a source's stamp as far as they lie on the image, in units of the rms."""
+    size, corner = catalog.stamps.size, catalog.corner[i]
+    low = np.clip(corner, 0, np.maximum(np.array(mosaic.shape) - size, 0))
+    high = np.minimum(low + size, mosaic.shape)
+    rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    image, rms = read_pixels(mosaic, job.background, rows, columns)
+    unit = np.median(rms[np.isfinite(rms)]) if np.isfinite(rms).any() else 1.0
+    near = np.flatnonzero((np.abs(catalog.corner - low) < size).all(axis=1))
+
+    def light(index):
+        canvas = np.zeros((3 * size, 3 * size), np.float32)
+        for j, (y, x) in zip(index, catalog.corner[index] - low + size, strict=True):
+            if max(abs(y - size), abs(x - size)) <= size:
+                canvas[y : y + size, x : x + size] += catalog.stamps[j]
+        return canvas[size : size + image.shape[0], size : size + image.shape[1]] / unit
+
+    return Panel(i + 1, image / unit, light(near), light(np.array([i])))
+
+
+def write_tphot(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
+    """Writes the sources' light as priors, into a folder of its own; see `tphot`."""
+    table = catalog.table
+    kept = np.flatnonzero(np.isfinite(table["flux"]))
+    write_priors(
+        out / "tphot",
+        ids=np.asarray(table["id"])[kept],
+        positions=np.stack([table["y"], table["x"]], axis=1)[kept],
+        flux=np.asarray(table["flux"])[kept],
+        stamps=catalog.stamps.take(kept),
+        corners=catalog.corner[kept],
+        shape=mosaic.shape,
+        wcs=mosaic.wcs,
+        captured=np.asarray(table["captured"])[kept],
+    )
