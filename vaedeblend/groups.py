@@ -73,6 +73,6 @@ def _correlations(group, pair, cosine) -> Float[np.ndarray, " pair"]:
         matrix = np.eye(len(members))
         matrix[i, j] = matrix[j, i] = np.minimum(cosine[rows], 0.999)
         covariance = np.linalg.pinv(matrix, hermitian=True)
-        std = np.sqrt(np.diag(covariance))
+        std = np.sqrt(np.diag(covariance).clip(1))  # at least that of a galaxy alone
         found[rows] = covariance[i, j] / (std[i] * std[j])
     return found.clip(-1, 1)

@@ -1,6 +1,11 @@
-"""Images of a survey as files: windows of them read, results written whole or not at all."""
+"""Images of a survey as files: windows of them are read, and results written whole or not at all.
+
+Positions are (y, x), 0-based. Whatever its type, byte order or compression in the file, a window
+comes as float32, with the pixels that are of no use told.
+"""
 
 import contextlib
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,29 +18,54 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from jaxtyping import Bool, Float
 
+_ZERO_POINTS = "MAGZERO MAGZPT MAGZP ZEROPNT ZEROPOINT ZP PHOTZP MAG_ZERO".split()
+_GAINS = "GAIN", "EGAIN"
+_UNITS = {"jy": 8.9, "mjy": 16.4, "ujy": 23.9, "microjy": 23.9, "njy": 31.4, "nanojy": 31.4}
+"""AB magnitude of one unit, of the units of BUNIT in small letters."""
+
 
 class MosaicError(ValueError):
     """An image file that cannot be used, or a result that cannot be written, and why."""
 
 
 class Pixels(NamedTuple):
+    """A window of an image."""
+
     image: Float[np.ndarray, "height width"]
+    """0 where a pixel is bad."""
     rms: Float[np.ndarray, "height width"] | None
+    """The background's, infinite where a pixel is bad; None without an rms map."""
     bad: Bool[np.ndarray, "height width"]
+    """NaN or infinite, masked, or without a positive rms."""
 
 
 class Mosaic(NamedTuple):
+    """An open image with what belongs to it."""
+
     path: Path
-    shape: tuple
+    shape: tuple[int, int]
     header: fits.Header
     wcs: WCS | None
+    """Celestial, of the image's two axes."""
     pixel_scale: float | None
+    """[arcsec]."""
     zero_point: float | None
+    """AB magnitude of one image unit."""
     gain: float | None
+    """Electrons per image unit."""
     hdus: tuple
+    """Of image, rms and mask; None where there is none."""
 
-    def read(self, rows, columns) -> Pixels:
-        image, rms, mask = (None if h is None else np.ascontiguousarray(h.section[rows, columns]).astype(np.float32) for h in self.hdus)
+    def read(self, rows: slice, columns: slice) -> Pixels:
+        """A window, whatever the image's size; no more than the window is read.
+
+        Raises:
+            MosaicError: The file is damaged there.
+        """
+        try:
+            image, rms, mask = (_section(hdu, rows, columns) for hdu in self.hdus)
+        except (OSError, ValueError, TypeError) as error:
+            raise MosaicError(f"{self.path}: rows {rows.start}-{rows.stop} ({error})") from error
         bad = ~np.isfinite(image)
         if mask is not None:
             bad |= mask != 0
@@ -47,43 +77,185 @@ class Mosaic(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_mosaic(image, *, rms=None, mask=None, hdu=None, zero_point=None, gain=None) -> Iterator[Mosaic]:
+def open_mosaic(
+    image: str | Path,
+    *,
+    rms: str | Path | None = None,
+    mask: str | Path | None = None,
+    hdu: int | None = None,
+    zero_point: float | None = None,
+    gain: float | None = None,
+) -> Iterator[Mosaic]:
+    """Opens an image, and its rms and mask where there are any, for reading windows.
+
+    Args:
+        image: FITS file, compressed or not.
+        rms: The same, of the background's standard deviation.
+        mask: The same; pixels that are not 0 are ignored.
+        hdu: Of the image in its file; by default the first with an image of two axes.
+        zero_point: AB magnitude of one image unit; by default the header's, or that of its unit.
+        gain: Electrons per image unit; by default the header's.
+
+    Raises:
+        MosaicError: A file is missing or damaged, holds no such image, or the shapes differ.
+    """
+    _check_number("zero point", zero_point, -np.inf)
+    _check_number("gain", gain, 0.0)
     with contextlib.ExitStack() as stack:
-        def op(path, n=None):
-            if path is None: return None
-            f = stack.enter_context(fits.open(path))
-            return f[n] if n is not None else next(h for h in f if h.is_image and h.header["NAXIS"] == 2)
-        hs = op(image, hdu), op(rms), op(mask)
-        h = hs[0].header
-        wcs = WCS(h).celestial if "CTYPE1" in h else None
-        scale = None if wcs is None else float(np.mean(proj_plane_pixel_scales(wcs)) * 3600)
-        yield Mosaic(Path(image), hs[0].shape, h, wcs, scale, zero_point or h.get("MAGZERO"), gain or h.get("GAIN"), hs)
+        hdus = [_opened(stack, image, hdu)]
+        for path in (rms, mask):
+            hdus.append(None if path is None else _opened(stack, path, None))
+            if path is not None and hdus[-1].shape != hdus[0].shape:
+                raise MosaicError(
+                    f"{path}: {hdus[-1].shape} pixels; wanted those of {image}, {hdus[0].shape}"
+                )
+        header = hdus[0].header
+        wcs, scale = _wcs(header)
+        zero_point = _zero_point(header) if zero_point is None else zero_point
+        gain = next(_numbers(header, _GAINS, 0.0), None) if gain is None else gain
+        shape = tuple(hdus[0].shape)
+        yield Mosaic(Path(image), shape, header, wcs, scale, zero_point, gain, tuple(hdus))
 
 
 @contextlib.contextmanager
-def write_image(path, shape, header, dtype=np.float32):
-    partial = Path(str(path) + ".partial")
-    header = header.copy(); 
-    h = fits.PrimaryHDU(np.zeros((1,1),dtype), header).header; h["NAXIS1"], h["NAXIS2"] = shape[1], shape[0]
-    partial.unlink(missing_ok=True)
-    with fits.StreamingHDU(partial, h) as s:
-        def put(rows): s.write(np.asarray(rows).astype(np.dtype(dtype).newbyteorder(">")))
-        yield put
-    partial.rename(path)
+def write_image(
+    path: str | Path, shape: tuple[int, int], header: fits.Header, dtype=np.float32
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives the function `put(rows)`, by which an image is written from its first row to its last.
+
+    The file appears under its name when the last row has come.
+
+    Raises:
+        MosaicError: It cannot be written, or rows are missing.
+    """
+    with _replacing(path) as partial:
+        full = fits.PrimaryHDU(np.zeros((1, 1), dtype), header).header
+        full["NAXIS1"], full["NAXIS2"] = shape[::-1]
+        big_endian, written = np.dtype(dtype).newbyteorder(">"), 0
+        with open(partial, "wb") as file:
+            file.write(full.tostring().encode())
+
+            def put(rows: np.ndarray) -> None:
+                nonlocal written
+                written += len(rows)
+                file.write(np.ascontiguousarray(rows, big_endian).tobytes())
+
+            yield put
+            file.write(bytes(-shape[0] * shape[1] * big_endian.itemsize % 2880))  # FITS's block
+        if written != shape[0]:
+            raise MosaicError(f"{path}: {written} rows were given; wanted {shape[0]}")
 
 
-def write_tables(path, tables: Mapping[str, Table]) -> None:
-    partial = Path(str(path) + ".partial")
-    hd = [fits.PrimaryHDU()]
-    for n, t in tables.items():
-        x = fits.table_to_hdu(t); x.name = n; hd.append(x)
-    fits.HDUList(hd).writeto(partial, overwrite=True); partial.rename(path)
+def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
+    """Writes tables as extensions of one FITS file, by name, whole or not at all.
+
+    Raises:
+        MosaicError: It cannot be written.
+    """
+    with _replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        hdus = [fits.PrimaryHDU()]
+        for name, table in tables.items():
+            hdus.append(fits.table_to_hdu(table))
+            hdus[-1].name = name
+        fits.HDUList(hdus).writeto(partial)
 
 
-def prepare_folder(path) -> Path:
-    Path(path).mkdir(parents=True, exist_ok=True); return Path(path)
+def prepare_folder(path: str | Path) -> Path:
+    """A folder, made where it is missing, into which files can be written.
+
+    Raises:
+        MosaicError: It cannot.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise MosaicError(f"{path}: no folder that can be written into ({error})") from error
 
 
-def image_header(mosaic) -> fits.Header:
-    h = mosaic.wcs.to_header(relax=True) if mosaic.wcs is not None else fits.Header()
-    return h
+def image_header(mosaic: Mosaic) -> fits.Header:
+    """What an image on the same pixels carries: WCS, unit, zero point and gain."""
+    header = fits.Header()
+    if mosaic.wcs is not None:
+        header.update(mosaic.wcs.to_header(relax=True))  # relaxed, it keeps SIP
+    if "BUNIT" in mosaic.header:
+        header["BUNIT"] = mosaic.header["BUNIT"]
+    for name, value in (("MAGZERO", mosaic.zero_point), ("GAIN", mosaic.gain)):
+        if value is not None:
+            header[name] = value
+    return header
+
+
+@contextlib.contextmanager
+def _replacing(path: str | Path) -> Iterator[Path]:
+    """A path beside, for a file that takes the other's place if all goes well."""
+    partial = Path(f"{path}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        try:
+            yield partial
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise MosaicError(f"{path}: could not be written ({error})") from error
+
+
+def _opened(stack: contextlib.ExitStack, path, number: int | None):
+    """The HDU of a file's image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+            hdus = stack.enter_context(fits.open(path))
+            images = [h.is_image and h.header["NAXIS"] == 2 and 0 not in h.shape for h in hdus]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise MosaicError(f"{path}: no FITS file could be read ({error})") from error
+    if number is None:
+        number = images.index(True) if True in images else -1
+    if not (0 <= number < len(hdus) and images[number]):
+        there = ", ".join(
+            f"{i}: {h.name or h.__class__.__name__} {h.shape}" for i, h in enumerate(hdus)
+        )
+        raise MosaicError(f"{path}: HDU {number} holds no image of two axes; there are {there}")
+    return hdus[number]
+
+
+def _section(hdu, rows: slice, columns: slice):
+    """A window in native byte order; None of nothing."""
+    return None if hdu is None else np.array(hdu.section[rows, columns], np.float32)
+
+
+def _wcs(header) -> tuple[WCS | None, float | None]:
+    """Celestial coordinates and the pixel scale [arcsec], as far as the header has them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wcs = WCS(header)
+            if wcs.naxis == 2 and wcs.has_celestial:
+                return wcs, float(np.mean(proj_plane_pixel_scales(wcs)) * 3600)
+    except Exception:  # wcslib's errors are of many kinds, and none of them is a reason to stop
+        pass
+    return None, next(_numbers(header, ["PIXSCALE"], 0.0), None)
+
+
+def _zero_point(header) -> float | None:
+    unit = str(header.get("BUNIT", "")).lower().replace(" ", "")
+    of_unit = _UNITS.get(unit.removesuffix("/pixel").removesuffix("/pix"))
+    return next(_numbers(header, _ZERO_POINTS, -np.inf), of_unit)
+
+
+def _numbers(header, names, above: float) -> Iterator[float]:
+    """Values of those keywords that hold a finite number above a limit."""
+    for name in names:
+        value = header.get(name)
+        if isinstance(value, int | float) and np.isfinite(value) and value > above:
+            yield float(value)
+
+
+def _check_number(name: str, value: float | None, above: float) -> None:
+    if value is not None and not (np.isfinite(value) and value > above):
+        wanted = "a finite number" if np.isinf(above) else f"a finite number above {above:g}"
+        raise MosaicError(f"{name} is {value}; wanted {wanted}")

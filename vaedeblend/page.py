@@ -1,7 +1,4 @@
-"""One self-contained page about a deblended image: what was found, how well, and where not.
-
-All lies in the one file, images as PNG and marks as SVG; nothing is loaded from elsewhere.
-"""
+"""One page about a deblended image: what was found, how well, where not; all within one file."""
 
 import base64
 import io
@@ -26,8 +23,8 @@ _LIGHT = AsinhNorm(1.0, -1, 100), "Greys", (-1, 0, 3, 10, 30, 100)
 _RESIDUAL = Normalize(-5, 5), "RdBu_r", (-5, 0, 5)
 """Stretch and colours of an image, and the values on its colour bar [background rms]."""
 _STYLE = """
-:root{--ink:#1c2127;--soft:#5d6670;--rule:#dfe3e7;--blue:#0072b2;--red:#d55e00;--gap:#e8dfc8}
-*{box-sizing:border-box}h1,h3,p,figure{margin:0}b,h1,h2,text{font-weight:600}p{max-width:62rem}
+:root{--ink:#1c2127;--soft:#5d6670;--rule:#dfe3e7;--blue:#0072b2}*{box-sizing:border-box}
+h1,h3,p,figure{margin:0}b,h1,h2,text{font-weight:600}p{max-width:62rem}
 body{margin:0 auto;max-width:1320px;padding:1.2rem clamp(12px,2.5vw,32px) 3rem;background:#fff;
  color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;
  font-variant-numeric:tabular-nums;overflow-wrap:anywhere;print-color-adjust:exact}
@@ -35,24 +32,22 @@ h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
 h3,th,.soft{font-size:.84rem;color:var(--soft);text-align:left;font-weight:400}
 .keys{display:flex;flex-wrap:wrap;gap:.5rem 2.4rem;margin:.6rem 0 .9rem}
 .keys b{display:block;font-size:1.6em;line-height:1.3;color:var(--ink)}
-label{margin-right:1rem;white-space:nowrap}
 .sky,.two,.stamps{display:grid;gap:.3rem 12px;grid-template-columns:repeat(3,minmax(0,1fr))}
 .sky>:nth-child(3){grid-area:2/1/3/3}.sky>:nth-child(4){grid-area:1/3}.sky+p{margin:.4rem 0}
 .frame{position:relative;line-height:0}img{width:100%;border:1px solid var(--rule)}
 svg{position:absolute;inset:0;width:100%;height:100%}text{stroke:#fff;stroke-width:3px}
-svg *{vector-effect:non-scaling-stroke;paint-order:stroke}
-circle{stroke:var(--blue);fill:none;pointer-events:all}
-circle.flagged{stroke:var(--red);stroke-dasharray:3 2}a circle,circle:hover{stroke-width:2.6}
+svg *{vector-effect:non-scaling-stroke;paint-order:stroke}circle{stroke:var(--blue);fill:#0000}
+circle.flagged{stroke:#d55e00;stroke-dasharray:3 2}a circle,circle:hover{stroke-width:2.6}
 body:has(#circles:not(:checked)) :is(circle,text),body:has(#all:not(:checked)) use{display:none}
 body:has(#large:checked) .sky{display:block}body:has(#large:checked) text{font-size:.5em}
 .bar{height:9px;border:1px solid var(--rule)}.ticks{position:relative;height:1.3rem}
 .ticks span{position:absolute;transform:translateX(-50%);white-space:nowrap}
 .ticks :first-child{transform:none}.ticks :last-child{transform:translateX(-100%)}
-.gap{background:var(--gap);padding:0 .6em}.two table+p{margin-bottom:1.6rem}
+.gap{background:#e8dfc8;padding:0 .6em}.two table+p{margin-bottom:1.6rem}
 .two{grid-template-columns:repeat(2,minmax(0,1fr));gap:1.6rem 36px;margin-top:.9rem}
-.stamps{grid-template-columns:repeat(4,minmax(0,1fr));gap:6px;margin-top:.3rem}
+.stamps{grid-template-columns:repeat(4,minmax(0,1fr));margin-top:.3rem;image-rendering:pixelated}
 article{border-top:1px solid var(--rule);padding-top:.5rem;break-inside:avoid}
-article :is(b,span){margin-right:.9em;white-space:nowrap}.stamps img{image-rendering:pixelated}
+article :is(b,span),label{margin-right:.9em;display:inline-block}
 table{border-collapse:collapse;width:100%;margin-bottom:.6rem}td:has(i){width:35%}
 td,th{border-bottom:1px solid var(--rule);padding:.25rem 0;vertical-align:top}
 td+td,th+th{text-align:right;padding-left:1rem}i{float:left;height:1em;background:var(--blue)}
@@ -185,9 +180,8 @@ def _keys(sources: Mapping, unit: str) -> str:
 def _frame(name: str, values: np.ndarray, scale: tuple, marks: str = "", binning: int = 1) -> str:
     """An image, first row at the bottom, with marks in units of image pixels over it."""
     height, width = (binning * n for n in values.shape)
-    norm, colours, _ = scale
-    cmap, file = mpl.colormaps[colours].with_extremes(bad="#e8dfc8"), io.BytesIO()
-    levels = np.round(norm(values), 2)  # 100 of them make a small file
+    cmap, file = mpl.colormaps[scale[1]].with_extremes(bad="#e8dfc8"), io.BytesIO()
+    levels = np.round(scale[0](values), 2)  # 100 of them make a small file
     imsave(file, levels, vmin=0, vmax=1, cmap=cmap, origin="lower", format="png")
     return f"""<figure><h3>{name}</h3><div class="frame"><img alt="{name}"
 src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">
@@ -260,9 +254,9 @@ def _panels(sources: Mapping, facts: Sequence, panels: Sequence[Panel]) -> str:
 <div class="stamps">{_frame("Image", panel.image, _LIGHT)}{_frame("Model", panel.model, _LIGHT)}
 {_frame("Residual", panel.image - panel.model, _RESIDUAL)}
 {_frame("Source alone", panel.alone, _LIGHT)}</div></article>""")
-    share = _percent(_median(sources["purity"][rows]))
-    return f"""<p>In the median {share} of the light under these sources is their own; the residual
-is farthest from noise at source {sources["id"][worst]:.0f} (χ² {facts[worst]["χ²"]}).</p>
+    return f"""<p>In the median {_percent(_median(sources["purity"][rows]))} of the light under
+these sources is their own; the largest χ² is {facts[worst]["χ²"]}, of source
+{sources["id"][worst]:.0f}.</p>
 <div class="two">{"".join(parts)}</div>"""
 
 

@@ -135,7 +135,7 @@ def measure(
     """
     canvas = mosaic(stamps, rms, np.random.default_rng(seed), MARGIN)
     program = program or shutil.which("source-extractor") or shutil.which("sex") or "sep"
-    detect = _detect_sep if program == "sep" else partial(_detect, program)
+    detect = _detect_sep if program == "sep" else partial(run, program)
     table, labels, version = detect(canvas, settings, gain)
     _, height, width = stamps.shape
     (y, x, flux, flux_err, flags), n_objects = _centrals(table, canvas, (height, width))
@@ -196,7 +196,7 @@ def _call(command: list[str], folder: str | None = None) -> str:
     return done.stdout
 
 
-def _detect(program: str, canvas: Mosaic, settings: Settings, gain: float) -> Detections:
+def run(program: str, canvas: Mosaic, settings: Settings, gain: float) -> Detections:
     """COLUMNS of each detection [pixels, image units], segmentation and version of SExtractor."""
     options = {"GAIN": gain, "ANALYSIS_THRESH": settings.detect_thresh}
     options |= {name.upper(): value for name, value in settings._asdict().items()}

@@ -1,0 +1,192 @@
+"""Whole fields: what `vaedeblend deblend` finds, and source-extractor beside it.
+
+    python tests/benchmarks/fields.py --workdir runs/fields [--fields 10] [--dense 4] [--size 4096]
+
+Simulates fields at the sky's own density and at three times that, deblends each from its files,
+and compares with the truth. Matches are one to one within 3 pixels, bright galaxies first; flagged
+sources are kept in. Errors are the bootstrap's over fields. What is done is not done again.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table as Columns
+from rich.console import Console
+from rich.table import Table
+from scipy.spatial import cKDTree
+
+from vaedeblend import sextractor
+from vaedeblend.image import deblend_image
+from vaedeblend.sky import simulate_field
+from vaedeblend.skyfile import write_field
+from vaedeblend.survey import Survey
+
+NEAR, EDGE = 3.0, 32
+"""Radius of a match, and the border whose galaxies are not judged [pixel]."""
+BINS = [(20, 23, 2), (23, 25, 2), (23, 25, 0.95), (23, 25, 0.8), (25, 26, 2)]
+"""Magnitudes, and the purity below which galaxies are counted."""
+
+
+def make(folder, size, density, seed, weights, looks, console):
+    """Simulates and deblends a field; its truth and both programs' catalogues."""
+    survey = Survey()
+    if not (folder / "truth.fits").exists():
+        with console.status(f"{folder}: simulating"):
+            field = simulate_field(size=size, seed=seed, survey=survey, density=density)
+            write_field(field, survey, folder)
+    out = folder / f"{Path(weights).name}_{looks}"
+    if not (out / "index.html").exists():
+        with console.status(f"{folder}: deblending"):
+            start = time.monotonic()
+            paths = {name: folder / f"{name}.fits" for name in ("rms", "psf")}
+            deblend_image(folder / "image.fits", out, weights=weights, looks=looks, **paths)
+            console.print(f"{out}: {time.monotonic() - start:.1f} s")
+    ours = Columns.read(out / "catalog.fits", hdu=1)
+    image, rms = (
+        fits.getdata(folder / f"{name}.fits").astype(np.float32) for name in ("image", "rms")
+    )
+    canvas = sextractor.Mosaic(image, rms, np.zeros((0, 2), int))
+    start = time.monotonic()
+    found, *_ = sextractor.run(
+        "source-extractor", canvas, sextractor.DEFAULT, float(survey.gain[0])
+    )
+    console.print(f"source-extractor: {time.monotonic() - start:.1f} s, {found.shape[1]} sources")
+    x, y, flux, error, flags = found
+    theirs = Columns({"x": x - 1, "y": y - 1, "flux": flux, "flux_err": error, "flags": flags})
+    return (
+        Columns.read(folder / "truth.fits", hdu=1),
+        ours,
+        theirs,
+        residual_chi2(folder, out, survey),
+    )
+
+
+def residual_chi2(folder, out, survey):
+    """Mean over the pixels of sources, and their number."""
+    residual, owner, model = (
+        fits.getdata(out / f"{name}.fits") for name in ("residual", "segmentation", "model")
+    )
+    rms = fits.getdata(folder / "rms.fits")
+    chi2 = residual**2 / (rms**2 + model.clip(0) / survey.gain[0])
+    return float(chi2[owner > 0].mean()), int((owner > 0).sum())
+
+
+def match(truth, found):
+    """Row found of each true source, or -1; and which rows found have no true source near."""
+    true, place = (
+        np.stack([np.asarray(t["y"]), np.asarray(t["x"])], axis=1) for t in (truth, found)
+    )
+    near = cKDTree(place).query_ball_point(true, NEAR)
+    row, free = np.full(len(true), -1), np.ones(len(place), bool)
+    for i in np.argsort(np.asarray(truth["mag"])[:, 0]):
+        candidates = [j for j in near[i] if free[j]]
+        if candidates:
+            row[i] = min(candidates, key=lambda j: np.hypot(*(place[j] - true[i])))
+            free[row[i]] = False
+    return row, cKDTree(true).query(place)[0] > NEAR
+
+
+def examples(truth, found, size):
+    """One row a true source that is judged."""
+    row, spurious = match(truth, found)
+    x, y = np.asarray(found["x"]), np.asarray(found["y"])
+    judged = (np.minimum(x, y) > EDGE) & (np.maximum(x, y) < size - EDGE)
+    there, true = row >= 0, np.asarray(truth["flux"])[:, 0]
+    values = {name: np.asarray(found[name], float)[row] for name in ("flux", "flux_err", "flags")}
+    error = np.where(there & np.isfinite(values["flux"]), values["flux"] / true - 1, -1)
+    x, y = np.asarray(truth["x"]), np.asarray(truth["y"])
+    inside = (np.minimum(x, y) > EDGE) & (np.maximum(x, y) < size - EDGE) & ~truth["star"]
+    table = {
+        "mag": np.asarray(truth["mag"])[:, 0],
+        "purity": np.asarray(truth["purity"])[:, 0],
+        "error": error,
+        "found": there,
+        "covered": np.abs(values["flux"] - true) < values["flux_err"],
+        "flagged": values["flags"] > 0,
+    }
+    return {k: v[inside] for k, v in table.items()}, spurious[judged].sum(), judged.sum()
+
+
+def statistics(table):
+    """Of a set of judged sources, in per cent."""
+    found = table["found"].astype(bool)
+    error, everyone = table["error"][found], table["error"]
+    if not len(error):
+        return np.full(8, np.nan)
+    values = [
+        found.mean(),
+        np.median(error),
+        np.sqrt(np.mean(error**2)),
+        1.4826 * np.median(np.abs(error - np.median(error))),
+        np.mean(np.abs(error) > 0.5),
+        table["covered"][found].mean(),
+        table["flagged"][found].mean(),
+        np.sqrt(np.mean(everyone**2)),
+    ]
+    return 100 * np.array(values)
+
+
+def chosen(table, low, high, purity):
+    kept = (table["mag"] >= low) & (table["mag"] < high) & (table["purity"] < purity)
+    return {name: values[kept] for name, values in table.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--weights", default="euclid_vis")
+    parser.add_argument("--fields", type=int, default=10)
+    parser.add_argument("--dense", type=int, default=4)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--looks", type=int, default=4)
+    options = parser.parse_args()
+    console = Console(width=150)
+    results, chi2 = {"vaedeblend": [], "source-extractor": []}, []
+    for seed in range(options.fields + options.dense):
+        density = 1.0 if seed < options.fields else 3.0
+        folder = options.workdir / f"field_{seed}_{density:g}_{options.size}"
+        arguments = options.size, density, 1000 + seed, options.weights, options.looks
+        truth, ours, theirs, found = make(folder, *arguments, console)
+        chi2.append(found)
+        for name, each in zip(results, (ours, theirs), strict=True):
+            results[name].append(examples(truth, each, options.size))
+    columns = "found", "median", "rms", "NMAD", "outliers", "coverage", "flagged", "rms with misses"
+    table = Table("program", "mag", "purity", "n", *columns, title="relative flux error [%]")
+    rng = np.random.default_rng(0)
+    for low, high, purity in BINS:
+        for name, fields in results.items():
+            parts = [chosen(part, low, high, purity) for part, *_ in fields]
+            pool = [
+                {k: np.concatenate([p[k] for p in some]) for k in parts[0]}
+                for some in [
+                    parts,
+                    *(
+                        [parts[i] for i in rng.integers(len(parts), size=len(parts))]
+                        for _ in range(100)
+                    ),
+                ]
+            ]
+            values, *draws = [statistics(each) for each in pool]
+            cells = [
+                f"{v:.1f} +- {s:.1f}" for v, s in zip(values, np.std(draws, axis=0), strict=True)
+            ]
+            table.add_row(
+                name,
+                f"{low}-{high}",
+                "all" if purity > 1 else f"< {purity}",
+                str(len(pool[0]["mag"])),
+                *cells,
+            )
+    console.print(table)
+    for name, fields in results.items():
+        wrong, n = (sum(field[i] for field in fields) for i in (1, 2))
+        console.print(f"{name}: {100 * wrong / n:.2f} % of {n} sources have no true source near")
+    means, counts = np.array(chi2).T
+    console.print(f"chi2 per pixel of sources: {np.average(means, weights=counts):.3f}")
+
+
+if __name__ == "__main__":
+    main()
