@@ -18,7 +18,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from jaxtyping import Bool, Float
 
-_ZERO_POINTS = "MAGZERO MAGZPT MAGZP ZEROPNT ZEROPOINT ZP PHOTZP MAG_ZERO".split()
+_ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
 _UNITS = {"jy": 8.9, "mjy": 16.4, "ujy": 23.9, "microjy": 23.9, "njy": 31.4, "nanojy": 31.4}
 """AB magnitude of one unit, of the units of BUNIT in small letters."""

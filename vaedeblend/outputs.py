@@ -1,4 +1,4 @@
-"""What a measured image leaves behind: model, residual and segmentation, a page, T-PHOT's priors."""
+"""What a measured image leaves behind: model, residual, segmentation, a page, priors for T-PHOT."""
 
 import contextlib
 from collections import Counter

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -148,10 +148,10 @@ def _facts(sources: Mapping, unit: str, flags: Mapping) -> list[dict[str, str]]:
     """What is said of each source, as HTML."""
     facts, columns = [], [sources[name].tolist() for name in _COLUMNS[3:]]
     for flux, flux_err, mag, mag_err, purity, neighbours, chi2, mask in zip(*columns, strict=True):
-        bits = [1 << k for k in range(32) if int(np.nan_to_num(mask)) >> k & 1]
+        bits = [1 << k for k in range(32) if mask > 0 and int(mask) >> k & 1]
         names = ", ".join(flags.get(bit, (f"bit {bit}",))[0] for bit in bits)
         fact = {"mag": f"{_number(mag)} ± {_number(mag_err, 2)}"}
-        fact["flux"] = f"{_number(flux)} ± {_number(flux_err, 2)} {unit}"
+        fact["flux"] = f"{_number(flux)} ± {_number(flux_err, 2)} {unit}".rstrip()
         fact |= {"purity": _number(purity, 3), "neighbours": _number(neighbours)}
         facts.append(fact | {"χ²": _number(chi2, 3), "flags": escape(names) or "none"})
     return facts
@@ -260,7 +260,7 @@ these sources is their own; the largest χ² is {facts[worst]["χ²"]}, of sourc
 <div class="two">{"".join(parts)}</div>"""
 
 
-def _table(head: Sequence[str], rows: Sequence) -> str:
+def _table(head: Sequence[str], rows: Iterable) -> str:
     """Of HTML cells; words in the first column, numbers in the others."""
     cells = "".join(f"<tr><td>{'</td><td>'.join(map(str, row))}</td></tr>" for row in rows)
     return f"<table><tr><th>{'</th><th>'.join(head)}</th></tr>{cells}</table>"

@@ -74,7 +74,10 @@ class Frames:
 
     def cut(self, padded, index, corner) -> Float[np.ndarray, "source size size band"]:
         """Stamps of padded images."""
-        return np.stack([padded[at] for at in self._windows(index, corner)])
+        stamps = np.empty((len(index), self.size, self.size, padded.shape[-1]), padded.dtype)
+        for stamp, at in zip(stamps, self._windows(index, corner), strict=True):
+            stamp[:] = padded[at]
+        return stamps
 
     def paste(self, stamps, index, corner) -> Float[np.ndarray, "frame padded_y padded_x band"]:
         """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""

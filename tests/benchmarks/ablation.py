@@ -39,9 +39,7 @@ ROWS = {
     "Poisson likelihood": {"stages.isolated.loss.likelihood": "poisson"},
     "centre weighted five times": {"stages.isolated.loss.centre_boost": 4.0},
     "KL with free bits (0.1 nat)": {"stages.isolated.loss.free_bits": 0.1},
-    "KL in four cycles": {"stages.isolated.loss.kl_cycles": 4},
     "no averaging of weights": {f"stages.{s}.average_decay": 0.0 for s in ("isolated", "blended")},
-    "never looks again": {"stages.blended.loss.cleaned_share": 0.0},
     "evidence bound on blends (the talk's)": {
         "stages.blended.objective": "evidence",
         "stages.blended.trainable": ("encoder",),
