@@ -36,7 +36,9 @@ def main(argv):
     try:
         train(_CONFIG.value, Path(_WORKDIR.value))
         if _EXPORT.value:
-            _export(Path(_WORKDIR.value), Path(_EXPORT.value))
+            from vaedeblend.deblender import export
+
+            export(_WORKDIR.value, _EXPORT.value)
     except ValueError as error:  # every error of this package that the user can mend is one
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from error
@@ -60,13 +62,6 @@ def train(config, workdir: Path) -> None:
             _train_stage(config, name, seed, workdir, directories)
 
 
-def _export(workdir: Path, folder: Path) -> None:
-    from vaedeblend.deblender import export
-
-    export(workdir, folder)
-    console.print(f"weights: {folder}")
-
-
 def _claim(workdir: Path, config) -> None:
     """Writes config.json, or compares with the one that is there."""
     from vaedeblend.deblender import WorkdirError, read_config
@@ -88,9 +83,8 @@ def _claim(workdir: Path, config) -> None:
 def _leaves(tree: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in tree.items():
-        flat |= (
-            _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
+        inside = isinstance(value, dict)
+        flat |= _leaves(value, f"{prefix}{key}.") if inside else {prefix + key: value}
     return flat
 
 
@@ -143,9 +137,11 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
         kinds = [kind for kind in directories if "validation" in config.sizes[kind]]
         kinds = [name] if name == "isolated" else kinds
         batches = [b for k in kinds for b in _validation_batches(directories[k], survey, config)]
+        if name == "blended" and config.calibration_field.size:
+            batches += _field_batches(survey, config)
         deblend = make_deblend(model, jax.device_get(state.average), psf=default_psf(survey))
-        found = calibrate_looks(deblend, batches)
-        calibration.write_calibrations(found, workdir / name / "calibration.json")
+        path = workdir / name / "calibration.json"
+        calibration.write_calibrations(calibrate_looks(deblend, batches), path)
 
 
 def _objective(stage, model, params):
@@ -236,21 +232,33 @@ def _gallery(directories: dict[str, Path], n_psfs: int, mesh):
 
 def _validation_batches(directory: Path, survey, config):
     """The validation scenes of a set as the survey observes them."""
+    from vaedeblend import dataset
+
+    return _observed(dataset.load(directory, "validation"), survey, config.seed)
+
+
+def _field_batches(survey, config):
+    """Galaxies of a simulated field, of all kinds, as the survey observes them."""
+    from vaedeblend.sky import field_stamps, simulate_field
+
+    options, data = config.calibration_field.to_dict(), config.data
+    limit, area = options.pop("magnitude_limit"), data.area if data.source else None
+    field = simulate_field(survey=survey, source=data.source, area=area, **options)
+    # Only fluxes are asked for: the light of the galaxies alone is not kept.
+    examples = field_stamps(field, data.stamp_size, limit)
+    return _observed(examples | {"isolated": examples["blend"]}, survey, config.seed + 1)
+
+
+def _observed(examples, survey, seed: int):
     import jax
 
-    from vaedeblend import dataset
     from vaedeblend.deblender import default_psf
     from vaedeblend.observe import observe_examples
     from vaedeblend.simulation import SPLITS
 
-    key = jax.random.fold_in(jax.random.key(config.seed), SPLITS.index("validation"))
-    return observe_examples(
-        key,
-        dataset.load(directory, "validation"),
-        psf=default_psf(survey),
-        variance=survey.variance,
-        gain=survey.gain,
-    )
+    key = jax.random.fold_in(jax.random.key(seed), SPLITS.index("validation"))
+    noise = {"variance": survey.variance, "gain": survey.gain}
+    return observe_examples(key, examples, psf=default_psf(survey), **noise)
 
 
 class _progress:

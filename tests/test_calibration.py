@@ -77,6 +77,20 @@ def test_errors_are_right_on_galaxies_that_were_not_fitted(scale, rng):
     assert_calibrated(z[fitted], fresh["purity"][fitted])
 
 
+def test_errors_may_be_off_for_uncertain_galaxies(rng):
+    sample = galaxies(rng, honest)
+
+    def spoilt(sample):
+        noise = sample["brightness"] + np.log(sample["std"])
+        return sample | {"residual": sample["residual"] * np.where(noise > 2, 1.5, 0.8)}
+
+    found, fresh = fit_calibration(**spoilt(sample)), spoilt(galaxies(rng, honest))
+    z, fitted = standardised(found, fresh), bright(fresh)
+    noise = fresh["brightness"] + np.log(fresh["std"])
+    for part in (noise < 1.7, noise > 2.3):
+        assert np.mean(np.abs(z[fitted & part]) < 1) == pytest.approx(0.6827, abs=0.03)
+
+
 def test_errors_were_wrong_before(rng):
     z = galaxies(rng, off_scale)
     z = z["residual"] / z["std"]
@@ -110,16 +124,16 @@ def test_galaxies_beyond_a_cut_of_the_sample_correct_nothing(rng):
 def test_corrections_are_constant_beyond_the_knots(rng):
     found = fit_calibration(**galaxies(rng, off_scale))
     for side, sign in ((0, -1), (-1, 1)):
-        ends = found.brightness[side], found.purity[side]
+        ends = found.brightness[side], found.purity[side], found.noise[side]
         at, far = (
-            module._log_scale(found, *(e + sign * d for e in ends), jnp.interp) for d in (0, 100)
+            module._log_scale(found, [e + sign * d for e in ends], jnp.interp) for d in (0, 100)
         )
         np.testing.assert_allclose(at, far, rtol=1e-6)
 
 
 def test_identity_changes_nothing(rng):
     zeros, knots = np.zeros(8, np.float32), np.arange(8, dtype=np.float32)
-    identity = module.Calibration(knots, zeros, knots, zeros)
+    identity = module.Calibration(*3 * (knots, zeros))
     sample = galaxies(rng, honest, n=100)
     expected = sample["residual"] / sample["std"]
     np.testing.assert_allclose(standardised(identity, sample), expected, atol=1e-3)
@@ -180,6 +194,6 @@ def test_network_is_calibrated_on_what_it_is_shown(rng):
     for batch in batches:
         posterior = encode(batch.observation)
         after = calibrated(found, posterior, batch.observation)
-        z.append((jnp.log(batch.flux) - after.log_flux) * jnp.exp(-after.log_flux_log_std))
+        z.append(normal_score(after.log_flux, jnp.log(batch.flux)))
     z = np.concatenate(z)
     assert np.mean(np.abs(z) < 1) == pytest.approx(0.68, abs=0.06)

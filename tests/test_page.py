@@ -131,7 +131,7 @@ def test_key_numbers_are_those_of_the_table(tmp_path):
 
 
 def test_limit_is_a_flux_without_a_zero_point(tmp_path):
-    table = catalogue(mag=np.nan, mag_err=np.nan)
+    table = catalogue(mag=[np.nan] * 12, mag_err=[np.nan] * 12)
     table["flux"].unit = "uJy"
     parsed = written(tmp_path, catalog=table)
     assert parsed.keys()["5 σ limit at the median flux error"] == "12.5 uJy"
@@ -179,7 +179,7 @@ def test_tooltips_and_links_of_marks(tmp_path):
     assert [each["href"] for each in parsed.all("a")] == ["#source-3"]
     assert [each["id"] for each in parsed.all("article")] == ["source-3"]
     assert [each["text"] for each in parsed.all("text")] == ["3"]
-    assert "flags edge, bit 64" in written(tmp_path, catalog=catalogue(flags=65)).words()
+    assert "flags edge, bit 64" in written(tmp_path, catalog=catalogue(flags=[65] * 12)).words()
 
 
 def test_only_the_brightest_are_marked(tmp_path, monkeypatch):

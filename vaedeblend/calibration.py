@@ -1,8 +1,9 @@
 """Recalibration of the flux's posterior, fitted on validation galaxies and kept with the weights.
 
 A network's stated errors are nearly right; what remains is a factor that varies slowly with how
-bright and how blended the galaxy *is found to be*. Nothing true enters. Fluxes are left as they
-are: a shift fitted on galaxies of a range of magnitudes would only teach the ends of the range.
+bright and how blended the galaxy *is found to be*, and how uncertain. Nothing true enters. Fluxes
+are left as they are: a shift fitted on galaxies of a range of magnitudes would only teach the ends
+of the range.
 """
 
 import json
@@ -22,6 +23,7 @@ _BINS = 8
 _ROUNDS = 4
 _SIXTY_EIGHT = 0.6827
 _SEEN = ("flux", "flux_err", "purity")
+_ESTIMATES = ("brightness", "purity", "noise")
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
 
@@ -31,7 +33,7 @@ sample was cut by true magnitude, and err to one side."""
 
 
 class Calibration(NamedTuple):
-    """ln of the error's factor: the sum of two functions, linear between knots, constant beyond."""
+    """ln of the error's factor: a sum of functions, linear between knots and constant beyond."""
 
     brightness: Float[np.ndarray, " knot"]
     """Estimate of ln(flux / background rms)."""
@@ -39,6 +41,9 @@ class Calibration(NamedTuple):
     purity: Float[np.ndarray, " knot"]
     """Estimate of the logit of the purity."""
     purity_log_scale: Float[np.ndarray, " knot"]
+    noise: Float[np.ndarray, " knot"]
+    """ln(stated error of the flux / background rms): large for galaxies that are large."""
+    noise_log_scale: Float[np.ndarray, " knot"]
 
 
 class Calibrations(NamedTuple):
@@ -58,17 +63,17 @@ def calibrated(
     calibration: Calibration, posterior: Posterior, observation: Observation
 ) -> Posterior:
     """The posterior with the width of its flux scaled."""
-    log_scale = _log_scale(calibration, *estimates(posterior, observation), jnp.interp)
+    log_scale = _log_scale(calibration, estimates(posterior, observation), jnp.interp)
     log_flux = posterior.log_flux
     return posterior._replace(log_flux=log_flux._replace(log_width=log_flux.log_width + log_scale))
 
 
 def estimates(
     posterior: Posterior, observation: Observation
-) -> tuple[Float[Array, "batch band"], Float[Array, "batch band"]]:
-    """What corrections depend on: ln(flux / background rms) and the logit of the purity."""
-    unit = background_rms(observation.variance)
-    return posterior.log_flux.median - jnp.log(unit), posterior.purity_logit
+) -> tuple[Float[Array, "batch band"], ...]:
+    """What corrections depend on: brightness, purity and noise, as in `Calibration`."""
+    brightness = posterior.log_flux.median - jnp.log(background_rms(observation.variance))
+    return brightness, posterior.purity_logit, brightness + posterior.log_flux.log_width
 
 
 def calibrate(deblend: Callable, batches: Sequence[Batch]) -> Calibration:
@@ -97,7 +102,7 @@ def fit_calibration(
 ) -> Calibration:
     """The calibration under which 68 % of validation galaxies lie within one standard deviation.
 
-    In each bin of either estimate, in turn and four times over, the factor brings the 68 % quantile
+    In each bin of each estimate, in turn and four times over, the factor brings the 68 % quantile
     of the standardised residuals to one (bins of equal count).
 
     Args:
@@ -107,12 +112,13 @@ def fit_calibration(
         purity: The same.
     """
     kept = brightness >= np.quantile(brightness, _FAINTEST)
-    z, brightness, purity = np.abs(residual / std)[kept], brightness[kept], purity[kept]
+    z = np.abs(residual / std)[kept]
+    values = brightness[kept], purity[kept], (brightness + np.log(std))[kept]
     zeros = np.zeros(_BINS)
-    found = Calibration(_knots(brightness), zeros, _knots(purity), zeros)
+    found = Calibration(*(a for value in values for a in (_knots(value), zeros)))
     for _ in range(_ROUNDS):
-        for name, value in (("brightness", brightness), ("purity", purity)):
-            scaled = z / np.exp(_log_scale(found, brightness, purity, np.interp))
+        for name, value in zip(_ESTIMATES, values, strict=True):
+            scaled = z / np.exp(_log_scale(found, values, np.interp))
             bins = np.searchsorted(np.quantile(value, np.linspace(0, 1, _BINS + 1)[1:-1]), value)
             change = np.array([_missing(scaled[bins == b]) for b in range(_BINS)])
             key = f"{name}_log_scale"
@@ -162,9 +168,9 @@ def _knots(value) -> Float[np.ndarray, " knot"]:
     return np.quantile(value, middle).astype(np.float32)
 
 
-def _log_scale(calibration: Calibration, brightness, purity, interpolate):
+def _log_scale(calibration: Calibration, values, interpolate):
     """Ln of the error's factor at the estimates."""
-    by_brightness = interpolate(
-        brightness, calibration.brightness, calibration.brightness_log_scale
+    return sum(
+        interpolate(value, getattr(calibration, name), getattr(calibration, f"{name}_log_scale"))
+        for name, value in zip(_ESTIMATES, values, strict=True)
     )
-    return by_brightness + interpolate(purity, calibration.purity, calibration.purity_log_scale)

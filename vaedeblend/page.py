@@ -28,7 +28,7 @@ h1,h3,p,figure{margin:0}b,h1,h2,text{font-weight:600}p{max-width:62rem}
 body{margin:0 auto;max-width:1320px;padding:1.2rem clamp(12px,2.5vw,32px) 3rem;background:#fff;
  color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;
  font-variant-numeric:tabular-nums;overflow-wrap:anywhere;print-color-adjust:exact}
-h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
+h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin:2.2rem 0 .6rem;break-after:avoid}
 h3,th,.soft{font-size:.84rem;color:var(--soft);text-align:left;font-weight:400}
 .keys{display:flex;flex-wrap:wrap;gap:.5rem 2.4rem;margin:.6rem 0 .9rem}
 .keys b{display:block;font-size:1.6em;line-height:1.3;color:var(--ink)}
@@ -48,8 +48,8 @@ body:has(#large:checked) .sky{display:block}body:has(#large:checked) text{font-s
 .stamps{grid-template-columns:repeat(4,minmax(0,1fr));margin-top:.3rem;image-rendering:pixelated}
 article{border-top:1px solid var(--rule);padding-top:.5rem;break-inside:avoid}
 article :is(b,span),label{margin-right:.9em;display:inline-block}
-table{border-collapse:collapse;width:100%;margin-bottom:.6rem}td:has(i){width:35%}
-td,th{border-bottom:1px solid var(--rule);padding:.25rem 0;vertical-align:top}
+table{border-collapse:collapse;width:100%;margin-bottom:.6rem}td:has(i){width:25%}
+td,th{border-bottom:1px solid var(--rule);padding:.25rem 0;vertical-align:top}th{white-space:nowrap}
 td+td,th+th{text-align:right;padding-left:1rem}i{float:left;height:1em;background:var(--blue)}
 @media(max-width:900px){.two{grid-template-columns:minmax(0,1fr)}}
 @media(max-width:560px){.sky{display:block}.stamps{grid-template-columns:repeat(2,minmax(0,1fr))}}

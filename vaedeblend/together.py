@@ -19,6 +19,7 @@ from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect_hidden, members
 from vaedeblend.observe import Batch
+from vaedeblend.shapes import measure_shapes
 from vaedeblend.survey import stamp_centre
 
 _TAKEN = 0.5
@@ -157,9 +158,13 @@ def find_and_measure(
     corner: Int[np.ndarray, "source 2"],
     *,
     passes: int = 2,
+    fixed: Bool[np.ndarray, " source"] | None = None,
     **options,
 ) -> Sources:
     """Measures sources, then those that they hid, until nothing new stands out.
+
+    The blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
+    stamp's central pixel is measured anew on a stamp a pixel further.
 
     Args:
         deblend: See `deblender.make_deblend`.
@@ -167,28 +172,47 @@ def find_and_measure(
         index: See `Sources`.
         corner: The same.
         passes: Searches of the residual, at most.
+        fixed: Sources whose stamps stay where they are.
         **options: Of `measure`.
     """
     n, found = len(index), measure(deblend, frames, index, corner, **options)
+    free = np.ones(n, bool) if fixed is None else ~fixed
     for _ in range(passes):
-        model = frames.inner(frames.paste(np.nan_to_num(found.image), index, corner))
-        image, variance = frames.inner(frames.image), frames.inner(frames.variance)
-        gain = np.inf if frames.gain is None else frames.gain[:, None, None, :1]
-        at, position = detect_hidden(
-            (image - model)[..., 0],
-            np.sqrt(variance + model.clip(0) / gain)[..., 0],
-            model[..., 0],
-        )
-        if not len(at):
+        shift = _shift(found) * free[:, None]
+        at, new = _hidden(frames, index, corner, found)
+        moved = shift.any(axis=1)
+        if not (moved.any() or len(at)):
             break
         index = np.concatenate([index, at])
-        new = np.rint(position - stamp_centre(frames.size)).astype(int)
-        corner = np.concatenate([corner, new])
-        found = measure(deblend, frames, index, corner, start=found, **options)
+        corner = np.concatenate([corner + shift, new])
+        free = np.concatenate([free, np.ones(len(at), bool)])
+        stale = np.concatenate([moved, np.ones(len(at), bool)])
+        order = np.argsort(stale, kind="stable")
+        start = jax.tree.map(lambda field, kept=~moved: field[kept], found)
+        latest = measure(deblend, frames, index[order], corner[order], start=start, **options)
+        place = np.argsort(order)
+        found = jax.tree.map(lambda field, place=place: field[place], latest)
     return Sources(index, corner, found, np.arange(len(index)) >= n)
 
 
-def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Deblend:
+def _shift(found: Deblended) -> Int[np.ndarray, "source 2"]:
+    """By how many pixels, at most one, the light lies off the stamps' central pixel."""
+    light = np.nan_to_num(found.image).sum(axis=-1)
+    centre = measure_shapes(light, light.sum(axis=(1, 2))).centre
+    return np.nan_to_num(centre).clip(-1, 1).round().astype(int)
+
+
+def _hidden(frames: Frames, index, corner, found: Deblended):
+    """Image and corner of the sources that stand out of the first band's residual."""
+    model = frames.inner(frames.paste(np.nan_to_num(found.image), index, corner))
+    image, variance = frames.inner(frames.image), frames.inner(frames.variance)
+    gain = np.inf if frames.gain is None else frames.gain[:, None, None]
+    rms = np.sqrt(variance + model.clip(0) / gain)
+    at, position = detect_hidden(*((image - model)[..., 0], rms[..., 0], model[..., 0]))
+    return at, np.rint(position - stamp_centre(frames.size)).astype(int)
+
+
+def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **others) -> Deblend:
     """The function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
 
     It measures the central galaxy of each stamp, as `deblend` does, but at several looks, and
@@ -197,7 +221,7 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
     Args:
         deblend: See `deblender.make_deblend`.
         passes: Of `find_and_measure`.
-        **options: Of `measure`.
+        **others: Of `measure`.
     """
 
     def deblend_stamps(image, variance, mask=None, psf=None, gain=None) -> Deblended:
@@ -207,9 +231,11 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
             variance = np.where(mask, np.inf, variance)
         index, corner = members(image[..., 0], np.sqrt(variance[..., 0]))
         frames = Frames(image, variance, size=image.shape[1], psf=psf, gain=gain)
-        sources = find_and_measure(deblend, frames, index, corner, passes=passes, **options)
-        central = np.flatnonzero((corner == 0).all(axis=1))
-        return jax.tree.map(lambda field: field[central], sources.found)
+        central = (corner == 0).all(axis=1)
+        options = {"passes": passes, "fixed": central} | others
+        sources = find_and_measure(deblend, frames, index, corner, **options)
+        rows = np.flatnonzero(central)
+        return jax.tree.map(lambda field: field[rows], sources.found)
 
     return deblend_stamps
 

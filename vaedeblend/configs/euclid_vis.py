@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
         uneven_share=0.1,
         masked_share=0.15,
     )
+    config.calibration_field.size = 4096
     config.sizes = {
         "galaxies": {"train": 38400},
         "companions": 19200,
