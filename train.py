@@ -75,9 +75,8 @@ def _claim(workdir: Path, config) -> None:
             raise WorkdirError(f"{path}: belongs to another configuration ({differences})")
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(wanted, indent=2) + "\n")
-    partial.rename(path)
+    path.with_suffix(".partial").write_text(json.dumps(wanted, indent=2) + "\n")
+    path.with_suffix(".partial").rename(path)
 
 
 def _leaves(tree: dict, prefix: str = "") -> dict:

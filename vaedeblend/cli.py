@@ -1,4 +1,4 @@
-"""The command `vaedeblend`: deblend an image, or simulate one to try it on.
+"""The command `vaedeblend`: deblend an image, test that on it, or simulate one to try it on.
 
 Heavy imports stand inside the functions that need them: `vaedeblend --help` answers at once.
 """
@@ -8,8 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 console = Console()
 
@@ -36,6 +38,21 @@ def deblend(**options) -> None:
     flagged = int((catalog.table["flags"] > 0).sum())
     out = options["out"]
     console.print(f"{len(catalog.table)} sources, {flagged} of them flagged: {out}/index.html")
+
+
+def inject(*, magnitude: list[float], **options) -> None:
+    """`vaedeblend inject`: see `inject.inject`."""
+    _keep_compiled()
+    from vaedeblend import inject as test
+
+    with _progress() as report:
+        table = test.inject(magnitude=tuple(magnitude), report=report, **options)
+    summary = test.summarise(table)
+    shown = Table(*summary.colnames, title="injected galaxies: relative flux error [%]")
+    for row in summary:
+        name, n, *values = row
+        shown.add_row(name, str(n), *("" if np.isnan(v) else f"{v:.1f}" for v in values))
+    console.print(shown)
 
 
 def simulate(
@@ -77,20 +94,36 @@ def simulate(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("vaedeblend", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_deblend(commands)
-    _add_simulate(commands)
+    _add_deblend(commands.add_parser("deblend", help="measure every galaxy of an image"))
+    _add_inject(commands.add_parser("inject", help="what becomes of galaxies put into your image"))
+    _add_simulate(commands.add_parser("simulate", help="a Euclid-like field with its truth"))
     return parser
 
 
-def _add_deblend(commands) -> None:
-    add = commands.add_parser("deblend", help="measure every galaxy of an image")
+def _add_deblend(add) -> None:
     add.set_defaults(run=deblend)
+    _add_image(add)
+    add.add_argument("--catalog", help="table of positions: x and y (0-based), or ra and dec")
+    add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")
+
+
+def _add_inject(add) -> None:
+    add.set_defaults(run=inject)
+    _add_image(add)
+    add.add_argument("--n", type=int, default=300, help="galaxies")
+    add.add_argument(
+        "--magnitude", type=float, nargs=2, default=[22.0, 26.0], help="range of the galaxies"
+    )
+    add.add_argument("--seed", type=int, default=0, help="of everything random")
+
+
+def _add_image(add) -> None:
+    """Arguments of whatever measures an image."""
     add.add_argument("image", help="FITS image; background subtracted if an rms map is given")
     add.add_argument("--out", required=True, help="folder that takes the results")
     add.add_argument("--rms", help="FITS image: the background's rms; estimated if not given")
     add.add_argument("--mask", help="FITS image: pixels that are not 0 are ignored")
     add.add_argument("--psf", help="FITS image of the effective PSF, or of a grid of them")
-    add.add_argument("--catalog", help="table of positions: x and y (0-based), or ra and dec")
     add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
     add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")
     add.add_argument("--gain", type=float, help="electrons per image unit")
@@ -99,11 +132,9 @@ def _add_deblend(commands) -> None:
     add.add_argument("--looks", type=int, default=4, help="at each source; 1: the network alone")
     add.add_argument("--tile", type=int, default=4096, help="side of the pieces measured [pixel]")
     add.add_argument("--processes", type=int, default=1, help="that measure pieces side by side")
-    add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")
 
 
-def _add_simulate(commands) -> None:
-    add = commands.add_parser("simulate", help="a Euclid-like field with its truth")
+def _add_simulate(add) -> None:
     add.set_defaults(run=simulate)
     add.add_argument("--out", required=True, help="folder that takes the field")
     add.add_argument("--size", type=int, default=2048, help="side [pixel]")

@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 
 from vaedeblend import sextractor
 from vaedeblend.image import deblend_image
+from vaedeblend.matching import match
 from vaedeblend.sky import simulate_field
 from vaedeblend.skyfile import write_field
 from vaedeblend.survey import Survey
@@ -74,24 +75,16 @@ def residual_chi2(folder, out, survey):
     return float(chi2[owner > 0].mean()), int((owner > 0).sum())
 
 
-def match(truth, found):
+def matched(truth, found):
     """Row found of each true source, or -1; and which rows found have no true source near."""
-    true, place = (
-        np.stack([np.asarray(t["y"]), np.asarray(t["x"])], axis=1) for t in (truth, found)
-    )
-    near = cKDTree(place).query_ball_point(true, NEAR)
-    row, free = np.full(len(true), -1), np.ones(len(place), bool)
-    for i in np.argsort(np.asarray(truth["mag"])[:, 0]):
-        candidates = [j for j in near[i] if free[j]]
-        if candidates:
-            row[i] = min(candidates, key=lambda j: np.hypot(*(place[j] - true[i])))
-            free[row[i]] = False
+    true, place = (np.stack([np.asarray(t[a]) for a in "yx"], axis=1) for t in (truth, found))
+    row = match(true, np.asarray(truth["flux"])[:, 0], place, NEAR)
     return row, cKDTree(true).query(place)[0] > NEAR
 
 
 def examples(truth, found, size):
     """One row a true source that is judged."""
-    row, spurious = match(truth, found)
+    row, spurious = matched(truth, found)
     x, y = np.asarray(found["x"]), np.asarray(found["y"])
     judged = (np.minimum(x, y) > EDGE) & (np.maximum(x, y) < size - EDGE)
     there, true = row >= 0, np.asarray(truth["flux"])[:, 0]
