@@ -14,9 +14,17 @@ The way through the package is the way of the photons::
     training            how it learns to say so            workdir/{stage}/checkpoints
     calibration         what validation galaxies correct   calibration.json
     deblender           the trained network as a function  (image, variance, ...) -> Deblended
+    tails               the distribution of a flux         median, width, skew and tails
     detect, together    all galaxies of an image at once   each less its neighbours' light
     refine              the answer fitted to the pixels    groups -> fluxes and their covariance
+    groups, shapes      who overlaps whom, and what light  correlations; radius, axis ratio
+    mosaic, tiles       large images, piece by piece       windows of FITS files, parts on disk
+    field, merge        from a piece to the whole          one catalogue
+    image, outputs      `vaedeblend deblend`               catalogue, model, residual, segmentation
+    page                the same, to look at               index.html
     tphot               profiles as T-PHOT's priors        folder of stamps and catalogues
+    inject, matching    galaxies put into a user's image   what becomes of them
+    skyfile, cli        a field as files; the command      vaedeblend simulate, deblend, inject
     sextractor, metrics how well, and against whom         Measurement, flux errors
     bound               and how well it can be done        Fisher bound of each stamp
     evaluation, summary the answer                         metrics.json
