@@ -27,8 +27,8 @@ FLAGS = {
 }
 """Bits of the column flags: name and meaning."""
 
-BRIGHTEST = 1.3e5
-"""Flux of the brightest galaxies trained on [background rms]."""
+BRIGHTEST = 5e4
+"""Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _FOOTPRINT = 1.0
