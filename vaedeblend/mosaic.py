@@ -207,18 +207,19 @@ def _replacing(path: str | Path) -> Iterator[Path]:
 def _opened(stack: contextlib.ExitStack, path, number: int | None):
     """The HDU of a file's image."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             hdus = stack.enter_context(fits.open(path))
-            images = [h.is_image and h.header["NAXIS"] == 2 and 0 not in h.shape for h in hdus]
+            kinds = [(h.name or "IMAGE", h.header["NAXIS"], h.is_image and h.shape) for h in hdus]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise MosaicError(f"{path}: no FITS file could be read ({error})") from error
+    if cut := [str(each.message) for each in said if "truncated" in str(each.message)]:
+        raise MosaicError(f"{path}: {cut[0]}")
+    images = [axes == 2 and bool(shape) and 0 not in shape for _, axes, shape in kinds]
     if number is None:
-        number = images.index(True) if True in images else -1
+        number = images.index(True) if True in images else 0
     if not (0 <= number < len(hdus) and images[number]):
-        there = ", ".join(
-            f"{i}: {h.name or h.__class__.__name__} {h.shape}" for i, h in enumerate(hdus)
-        )
+        there = ", ".join(f"{i}: {name} {shape or ''}" for i, (name, _, shape) in enumerate(kinds))
         raise MosaicError(f"{path}: HDU {number} holds no image of two axes; there are {there}")
     return hdus[number]
 
