@@ -62,3 +62,12 @@ def test_small_errors_of_a_bright_model_are_no_sources(noise):
     index, position = detect_hidden(residual, np.ones_like(residual), model[None])
     assert index.shape == (0,) and position.shape == (0, 2)
     assert len(detect_hidden(residual, np.ones_like(residual), 0 * residual)[0]) == 1
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_dead_column_does_not_cut_a_galaxy_in_two(noise, width):
+    image, rms = noise + galaxy(31, 30.5, flux=2000.0, sigma=2.5), np.ones_like(noise)
+    rms[:, 30 : 30 + width], image[:, 30 : 30 + width] = np.inf, np.nan
+    found = detect(image, rms)
+    assert len(found) == 1
+    np.testing.assert_allclose(found, [[31, 30.5]], atol=1)

@@ -3,6 +3,7 @@
 import numpy as np
 import sep
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import gaussian_filter
 
 from vaedeblend.survey import stamp_centre
 
@@ -11,6 +12,9 @@ THRESHOLD, HIDDEN = 1.5, 2.5
 
 MODEL_ERROR = 0.2
 """Of a galaxy's modelled light in any pixel."""
+
+_BRIDGE, _SEEN = 1.5, 0.25
+"""Sigma of the Gaussian that fills gaps [pixel], and the share of it that has to be valid."""
 
 _MESH = 128
 """Side of the boxes in which the background is constant [pixel]."""
@@ -38,16 +42,32 @@ def detect(
         threshold: SExtractor's DETECT_THRESH [rms].
     """
     valid = np.isfinite(rms) & np.isfinite(image)
+    if not valid.all():
+        image, valid = _bridged(np.where(valid, image, 0), valid)
     found = sep.extract(
         np.where(valid, image, 0).astype(np.float64),
         threshold,
-        err=np.where(valid, rms, 1).astype(np.float64),
+        err=_finite(rms),
         mask=~valid,
         minarea=_MIN_AREA,
         deblend_cont=_CONTRAST,
         filter_type="conv",  # CLEAN takes faint sources of a matched filter for bright ones' wings
     )
     return np.stack([found["y"], found["x"]], axis=1).reshape(-1, 2)
+
+
+def _bridged(image, valid):
+    """Gaps narrow enough to see across are filled: a dead column must not cut a galaxy in two."""
+    seen = gaussian_filter(valid.astype(np.float32), _BRIDGE)
+    smooth = gaussian_filter(image.astype(np.float32), _BRIDGE) / np.maximum(seen, 1e-3)
+    return np.where(valid, image, smooth), valid | (seen > _SEEN)
+
+
+def _finite(rms) -> Float[np.ndarray, "height width"]:
+    """The rms, in ignored pixels that of the others."""
+    known = np.isfinite(rms)
+    typical = np.median(rms[known]) if known.any() else 1.0
+    return np.where(known, rms, typical).astype(np.float64)
 
 
 def detect_hidden(
