@@ -20,6 +20,9 @@ from jaxtyping import Bool, Float
 
 _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
+_LARGEST = 1e15
+"""Beyond this, or below one over it, squares leave the range of single precision."""
+
 _UNITS = {"jy": 8.9, "mjy": 16.4, "ujy": 23.9, "microjy": 23.9, "njy": 31.4, "nanojy": 31.4}
 """AB magnitude of one unit, of the units of BUNIT in small letters."""
 
@@ -36,7 +39,7 @@ class Pixels(NamedTuple):
     rms: Float[np.ndarray, "height width"] | None
     """The background's, infinite where a pixel is bad; None without an rms map."""
     bad: Bool[np.ndarray, "height width"]
-    """NaN or infinite, masked, or without a positive rms."""
+    """NaN, infinite or as good as that; masked; or without a positive rms."""
 
 
 class Mosaic(NamedTuple):
@@ -66,11 +69,11 @@ class Mosaic(NamedTuple):
             image, rms, mask = (_section(hdu, rows, columns) for hdu in self.hdus)
         except (OSError, ValueError, TypeError) as error:
             raise MosaicError(f"{self.path}: rows {rows.start}-{rows.stop} ({error})") from error
-        bad = ~np.isfinite(image)
+        bad = ~(np.abs(image) < _LARGEST)  # true of NaN
         if mask is not None:
             bad |= mask != 0
         if rms is not None:
-            bad |= ~(np.isfinite(rms) & (rms > 0))
+            bad |= ~((rms > 1 / _LARGEST) & (rms < _LARGEST))
             rms[bad] = np.inf
         image[bad] = 0
         return Pixels(image, rms, bad)
@@ -112,7 +115,7 @@ def open_mosaic(
         header = hdus[0].header
         wcs, scale = _wcs(header)
         zero_point = _zero_point(header) if zero_point is None else zero_point
-        gain = next(_numbers(header, _GAINS, 0.0), None) if gain is None else gain
+        gain = next(_numbers(header, _GAINS, 1 / _LARGEST), None) if gain is None else gain
         shape = tuple(hdus[0].shape)
         yield Mosaic(Path(image), shape, header, wcs, scale, zero_point, gain, tuple(hdus))
 
