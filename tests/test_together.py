@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from vaedeblend.deblender import Deblended
+from vaedeblend.frames import Frames
 from vaedeblend.tails import Tailed
-from vaedeblend.together import Frames, find_and_measure, make_deblend_stamps, measure
+from vaedeblend.together import find_and_measure, make_deblend_stamps, measure
 
 SIZE = 32
 
@@ -150,3 +151,22 @@ def test_masked_galaxies_of_a_stamp_are_not_measured():
     flux = [deblend(each, np.ones(1), mask).flux for each in (image, spoilt)]
     np.testing.assert_allclose(*flux, rtol=1e-6)
     np.testing.assert_allclose(flux[0][:, 0], 200, rtol=0.05)
+
+
+def test_what_is_hardly_there_is_forgotten_again():
+    """A lump that no galaxy has: found on the residual, it is measured to be next to nothing."""
+
+    def doubting(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        bright = found.flux > 1000
+        return found._replace(flux_err=np.where(bright, found.flux_err, found.flux))
+
+    places, flux = np.array([[20, 20], [20, 29]]), [3000.0, 150.0]
+    frames = Frames(field((80, 80), places, flux), 1.0, size=SIZE)
+    arguments = frames, np.zeros(1, int), places[:1]
+    kept, forgotten = (
+        find_and_measure(each, *arguments, looks=20) for each in (matched_filter, doubting)
+    )
+    assert len(kept.corner) == 2 and len(forgotten.corner) == 1
+    alone = measure(matched_filter, *arguments, looks=1)
+    np.testing.assert_allclose(forgotten.found.flux, alone.flux, rtol=1e-4)

@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect
+from vaedeblend.frames import Frames, PsfAt
 from vaedeblend.groups import Groups, find_groups
 from vaedeblend.shapes import measure_shapes
 from vaedeblend.survey import stamp_centre
 from vaedeblend.tails import Tailed
-from vaedeblend.together import Frames, PsfAt, Sources, find_and_measure
+from vaedeblend.together import Sources, find_and_measure
 
 FLAGS = {
     1: ("edge", "a tenth or more of the light lies beyond the image"),

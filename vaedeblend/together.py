@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
+from scipy.spatial import cKDTree
 
 from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect_hidden, members
+from vaedeblend.frames import Frames
 from vaedeblend.observe import Batch
 from vaedeblend.shapes import measure_shapes
 from vaedeblend.survey import stamp_centre
@@ -25,8 +27,8 @@ from vaedeblend.survey import stamp_centre
 _TAKEN = 0.5
 """Share of each look's correction."""
 
-PsfAt = Callable[..., Float[np.ndarray, "source side side band"]]
-"""`(index, position) -> psf`: image and (y, x) of sources, to the PSF at each."""
+_SURE = 2.5
+"""Flux of a source found on the residual that is believed, in units of its error."""
 
 _NOTICED = 0.2
 """Change of the neighbours' light in any pixel that is worth another look [background rms]."""
@@ -42,59 +44,6 @@ class Sources(NamedTuple):
     found: Deblended
     hidden: Bool[np.ndarray, " source"]
     """Found on the residual, behind others."""
-
-
-class Frames:
-    """Images of one shape, from which stamps are cut and on which stamps are laid."""
-
-    def __init__(
-        self,
-        image: Float[np.ndarray, "frame height width band"],
-        variance: Float[np.ndarray, "frame height width band"] | float,
-        *,
-        size: int,
-        psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
-        gain: Float[np.ndarray, "*frame band"] | float | None = None,
-    ):
-        """Pads the images with pixels to be ignored.
-
-        Args:
-            image: Background subtracted.
-            variance: The background's; infinite where a pixel is to be ignored.
-            size: Of the stamps [pixel].
-            psf: Of `deblend`; one for all, or a function of image and position.
-            gain: Of `deblend`; one for all images, or one for each.
-        """
-        self.size, self.psf = size, psf
-        self.gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
-        pad = [(0, 0), (size, size), (size, size), (0, 0)]
-        variance = np.broadcast_to(variance, image.shape).astype(np.float32)
-        self.variance = np.pad(variance, pad, constant_values=np.inf)
-        self.image = np.pad(image.astype(np.float32), pad)
-        self.image[~np.isfinite(self.variance)] = 0
-
-    def cut(self, padded, index, corner) -> Float[np.ndarray, "source size size band"]:
-        """Stamps of padded images."""
-        stamps = np.empty((len(index), self.size, self.size, padded.shape[-1]), padded.dtype)
-        for stamp, at in zip(stamps, self._windows(index, corner), strict=True):
-            stamp[:] = padded[at]
-        return stamps
-
-    def paste(self, stamps, index, corner) -> Float[np.ndarray, "frame padded_y padded_x band"]:
-        """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
-        canvas = np.zeros_like(self.image)
-        for at, stamp in zip(self._windows(index, corner), stamps, strict=True):
-            canvas[at] += stamp
-        return np.where(np.isfinite(self.variance), canvas, 0)
-
-    def inner(self, padded) -> Float[np.ndarray, "frame height width band"]:
-        """Padded images without their padding."""
-        return padded[:, self.size : -self.size, self.size : -self.size]
-
-    def _windows(self, index, corner):
-        limit = np.array(self.image.shape[1:3]) - self.size
-        for i, (y, x) in zip(index, np.clip(corner + self.size, 0, limit), strict=True):
-            yield i, slice(y, y + self.size), slice(x, x + self.size)
 
 
 def measure(
@@ -163,6 +112,9 @@ def find_and_measure(
 ) -> Sources:
     """Measures sources, then those that they hid, until nothing new stands out.
 
+    What is found on a residual and then measured to be hardly there is forgotten, and its
+    neighbours are measured again without it.
+
     The blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
     stamp's central pixel is measured anew on a stamp a pixel further.
 
@@ -176,23 +128,39 @@ def find_and_measure(
         **options: Of `measure`.
     """
     n, found = len(index), measure(deblend, frames, index, corner, **options)
+    again = partial(_again, deblend, frames, options)
     free = np.ones(n, bool) if fixed is None else ~fixed
     for _ in range(passes):
         shift = _shift(found) * free[:, None]
         at, new = _hidden(frames, index, corner, found)
-        moved = shift.any(axis=1)
-        if not (moved.any() or len(at)):
+        stale = np.concatenate([shift.any(axis=1), np.ones(len(at), bool)])
+        if not stale.any():
             break
-        index = np.concatenate([index, at])
-        corner = np.concatenate([corner + shift, new])
+        index, corner = np.concatenate([index, at]), np.concatenate([corner + shift, new])
         free = np.concatenate([free, np.ones(len(at), bool)])
-        stale = np.concatenate([moved, np.ones(len(at), bool)])
-        order = np.argsort(stale, kind="stable")
-        start = jax.tree.map(lambda field, kept=~moved: field[kept], found)
-        latest = measure(deblend, frames, index[order], corner[order], start=start, **options)
-        place = np.argsort(order)
-        found = jax.tree.map(lambda field, place=place: field[place], latest)
-    return Sources(index, corner, found, np.arange(len(index)) >= n)
+        found = again(index, corner, found, stale)
+    hidden = np.arange(len(index)) >= n
+    doubtful = hidden & (found.flux < _SURE * found.flux_err).all(axis=1)
+    if doubtful.any():
+        near = cKDTree(_apart(index, corner, frames.size))
+        touched = near.query_ball_point(near.data[doubtful], frames.size / 2, p=np.inf)
+        stale = np.isin(np.arange(len(index)), np.concatenate(touched))[~doubtful]
+        index, corner, hidden = (a[~doubtful] for a in (index, corner, hidden))
+        found = again(index, corner, jax.tree.map(lambda a: a[~doubtful], found), stale)
+    return Sources(index, corner, found, hidden)
+
+
+def _again(deblend, frames: Frames, options, index, corner, found: Deblended, stale) -> Deblended:
+    """All sources: stale and new ones are measured anew, the others as they were found."""
+    order = np.argsort(stale, kind="stable")
+    start = jax.tree.map(lambda field: field[~stale[: len(field)]], found)
+    latest = measure(deblend, frames, index[order], corner[order], start=start, **options)
+    return jax.tree.map(lambda field: field[np.argsort(order)], latest)
+
+
+def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
+    """Corners, with images far from each other along a third axis."""
+    return np.concatenate([corner, 2 * size * index[:, None]], axis=1)
 
 
 def _shift(found: Deblended) -> Int[np.ndarray, "source 2"]:

@@ -24,6 +24,7 @@ from rich.table import Table
 from vaedeblend import metrics, simulation, together
 from vaedeblend.deblender import load_network, make_deblend
 from vaedeblend.detect import members
+from vaedeblend.frames import Frames
 from vaedeblend.model import psf_features
 from vaedeblend.refine import make_refine
 from vaedeblend.survey import Survey
@@ -78,7 +79,7 @@ def measure(table, kind, network, n, seed):
     even = np.broadcast_to(survey.variance, image.shape).astype(np.float32)
     index, corner = members(image[..., 0], np.sqrt(even[..., 0]))
     deblend = make_deblend(model, params, **options)
-    frames = together.Frames(image, even, size=SIZE, gain=survey.gain)
+    frames = Frames(image, even, size=SIZE, gain=survey.gain)
     look = partial(together.measure, deblend, frames, index, corner)
     for looks in LOOKS:
         found, seconds = timed(partial(look, looks=looks))
