@@ -1,8 +1,7 @@
 """One page about a deblended image: what was found, how well, where not; all within one file."""
 
-import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,8 @@ from jaxtyping import Float
 from matplotlib.colors import AsinhNorm, Normalize, to_hex
 from matplotlib.image import imsave
 
+from vaedeblend.markup import document, keys, number, percent, picture, table, write_whole
+
 MOST_MARKS = 2000
 """Sources marked on the image: the brightest."""
 
@@ -23,18 +24,9 @@ _LIGHT = AsinhNorm(1.0, -1, 100), "Greys", (-1, 0, 3, 10, 30, 100)
 _RESIDUAL = Normalize(-5, 5), "RdBu_r", (-5, 0, 5)
 """Stretch and colours of an image, and the values on its colour bar [background rms]."""
 _STYLE = """
-:root{--ink:#1c2127;--soft:#5d6670;--rule:#dfe3e7;--blue:#0072b2}*{box-sizing:border-box}
-h1,h3,p,figure{margin:0}b,h1,h2,text{font-weight:600}p{max-width:62rem}
-body{margin:0 auto;max-width:1320px;padding:1.2rem clamp(12px,2.5vw,32px) 3rem;background:#fff;
- color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;
- font-variant-numeric:tabular-nums;overflow-wrap:anywhere;print-color-adjust:exact}
-h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin:2.2rem 0 .6rem;break-after:avoid}
-h3,th,.soft{font-size:.84rem;color:var(--soft);text-align:left;font-weight:400}
-.keys{display:flex;flex-wrap:wrap;gap:.5rem 2.4rem;margin:.6rem 0 .9rem}
-.keys b{display:block;font-size:1.6em;line-height:1.3;color:var(--ink)}
 .sky,.two,.stamps{display:grid;gap:.3rem 12px;grid-template-columns:repeat(3,minmax(0,1fr))}
 .sky>:nth-child(3){grid-area:2/1/3/3}.sky>:nth-child(4){grid-area:1/3}.sky+p{margin:.4rem 0}
-.frame{position:relative;line-height:0}img{width:100%;border:1px solid var(--rule)}
+.frame{position:relative;line-height:0}
 svg{position:absolute;inset:0;width:100%;height:100%}text{stroke:#fff;stroke-width:3px}
 svg *{vector-effect:non-scaling-stroke;paint-order:stroke}circle{stroke:var(--blue);fill:#0000}
 circle.flagged{stroke:#d55e00;stroke-dasharray:3 2}a circle,circle:hover{stroke-width:2.6}
@@ -48,12 +40,10 @@ body:has(#large:checked) .sky{display:block}body:has(#large:checked) text{font-s
 .stamps{grid-template-columns:repeat(4,minmax(0,1fr));margin-top:.3rem;image-rendering:pixelated}
 article{border-top:1px solid var(--rule);padding-top:.5rem;break-inside:avoid}
 article :is(b,span),label{margin-right:.9em;display:inline-block}
-table{border-collapse:collapse;width:100%;margin-bottom:.6rem}td:has(i){width:25%}
-td,th{border-bottom:1px solid var(--rule);padding:.25rem 0;vertical-align:top}th{white-space:nowrap}
-td+td,th+th{text-align:right;padding-left:1rem}i{float:left;height:1em;background:var(--blue)}
+i{float:left;height:1em;background:var(--blue)}
 @media(max-width:900px){.two{grid-template-columns:minmax(0,1fr)}}
 @media(max-width:560px){.sky{display:block}.stamps{grid-template-columns:repeat(2,minmax(0,1fr))}}
-@media print{body{font-size:12px}.controls{display:none}.sky,figure,table{break-inside:avoid}}
+@media print{.sky{break-inside:avoid}}
 """
 
 
@@ -102,18 +92,12 @@ def write_page(
     columns = {name: np.ma.asarray(catalog[name].value, float) for name in _COLUMNS}
     sources = {name: np.ma.filled(column, np.nan) for name, column in columns.items()}
     facts = _facts(sources, unit, flags)
-    values = [(escape(label), _number(value)) for label, value in statistics.items()]
-    page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
-<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>
-{_keys(sources, unit)}{_sky(sources, facts, overview, {panel.id for panel in panels})}
+    values = [(escape(label), number(value)) for label, value in statistics.items()]
+    body = f"""{_keys(sources, unit)}{_sky(sources, facts, overview, {p.id for p in panels})}
 <h2>The hardest blends</h2>{_panels(sources, facts, panels)}<h2>Statistics</h2><div class="two">
 <div>{_counts(sources)}</div>
-<div>{_table(["statistic", "value"], values)}{_flags(sources, flags)}</div></div></body></html>
-"""
-    partial = Path(f"{path}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+<div>{table(["statistic", "value"], values)}{_flags(sources, flags)}</div></div>"""
+    write_whole(path, document(title, body, _STYLE))
 
 
 def _check(catalog: Table, overview: Overview, panels: Sequence[Panel]) -> None:
@@ -132,28 +116,16 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(finite)) if len(finite) else np.nan
 
 
-def _number(value, digits: int = 4) -> str:
-    """As HTML; integers in full, other numbers with significant digits."""
-    if isinstance(value, str | int | np.integer):
-        return escape(str(value))
-    text = f"{value:.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
-    return text if np.isfinite(value) else "–"
-
-
-def _percent(share: float) -> str:
-    return f"{_number(100 * share, 3)} %"
-
-
 def _facts(sources: Mapping, unit: str, flags: Mapping) -> list[dict[str, str]]:
     """What is said of each source, as HTML."""
     facts, columns = [], [sources[name].tolist() for name in _COLUMNS[3:]]
     for flux, flux_err, mag, mag_err, purity, neighbours, chi2, mask in zip(*columns, strict=True):
         bits = [1 << k for k in range(32) if mask > 0 and int(mask) >> k & 1]
         names = ", ".join(flags.get(bit, (f"bit {bit}",))[0] for bit in bits)
-        fact = {"mag": f"{_number(mag)} ± {_number(mag_err, 2)}"}
-        fact["flux"] = f"{_number(flux)} ± {_number(flux_err, 2)} {unit}".rstrip()
-        fact |= {"purity": _number(purity, 3), "neighbours": _number(neighbours)}
-        facts.append(fact | {"χ²": _number(chi2, 3), "flags": escape(names) or "none"})
+        fact = {"mag": f"{number(mag)} ± {number(mag_err, 2)}"}
+        fact["flux"] = f"{number(flux)} ± {number(flux_err, 2)} {unit}".rstrip()
+        fact |= {"purity": number(purity, 3), "neighbours": number(neighbours)}
+        facts.append(fact | {"χ²": number(chi2, 3), "flags": escape(names) or "none"})
     return facts
 
 
@@ -165,16 +137,15 @@ def _keys(sources: Mapping, unit: str) -> str:
         zero = _median(sources["mag"] + 2.5 * np.log10(sources["flux"]))
         if np.isfinite(zero):
             limit, unit = zero - 2.5 * np.log10(limit), "mag"
-        keys = {
-            "sources": n,
-            f"blended: {blended}": _percent(np.divide(blended, n)),
-            f"flagged: {flagged}": _percent(np.divide(flagged, n)),
-            "median χ² per pixel": _number(_median(sources["chi2"])),
-            "5 σ limit at the median flux error": f"{_number(limit)} {unit}",
-            "median relative flux error": _percent(_median(sources["flux_err"] / sources["flux"])),
+        pairs = {
+            "sources": str(n),
+            f"blended: {blended}": percent(np.divide(blended, n)),
+            f"flagged: {flagged}": percent(np.divide(flagged, n)),
+            "median χ² per pixel": number(_median(sources["chi2"])),
+            "5 σ limit at the median flux error": f"{number(limit)} {unit}",
+            "median relative flux error": percent(_median(sources["flux_err"] / sources["flux"])),
         }
-    items = "".join(f"<div><b>{value}</b>{key}</div>" for key, value in keys.items())
-    return f'<div class="keys soft">{items}</div>'
+    return keys(pairs.items())
 
 
 def _frame(name: str, values: np.ndarray, scale: tuple, marks: str = "", binning: int = 1) -> str:
@@ -184,7 +155,7 @@ def _frame(name: str, values: np.ndarray, scale: tuple, marks: str = "", binning
     levels = np.round(scale[0](values), 2)  # 100 of them make a small file
     imsave(file, levels, vmin=0, vmax=1, cmap=cmap, origin="lower", format="png")
     return f"""<figure><h3>{name}</h3><div class="frame"><img alt="{name}"
-src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">
+src="{picture(file.getvalue())}">
 <svg viewBox="0 0 {width} {height}" font-size="{width / 28:.4g}">{marks}</svg></div></figure>"""
 
 
@@ -227,7 +198,7 @@ def _sky(sources: Mapping, facts: Sequence, overview: Overview, panels: set) -> 
     if np.isfinite(residual).any():
         y, x = np.unravel_index(np.nanargmax(np.abs(residual)), residual.shape)
         beyond = np.mean(np.abs(residual[np.isfinite(residual)]) > 5)
-        say = f"""{_percent(beyond)} of the residual's pixels lie beyond ±5 rms; the farthest,
+        say = f"""{percent(beyond)} of the residual's pixels lie beyond ±5 rms; the farthest,
 {residual[y, x]:+.1f}, at x {binning * (x + 0.5) - 0.5:.0f}, y {binning * (y + 0.5) - 0.5:.0f}."""
     first, others = f'<g id="marks">{"".join(marks)}</g>', '<use href="#marks"/>'
     return f"""<div class="sky">
@@ -254,16 +225,10 @@ def _panels(sources: Mapping, facts: Sequence, panels: Sequence[Panel]) -> str:
 <div class="stamps">{_frame("Image", panel.image, _LIGHT)}{_frame("Model", panel.model, _LIGHT)}
 {_frame("Residual", panel.image - panel.model, _RESIDUAL)}
 {_frame("Source alone", panel.alone, _LIGHT)}</div></article>""")
-    return f"""<p>In the median {_percent(_median(sources["purity"][rows]))} of the light under
+    return f"""<p>In the median {percent(_median(sources["purity"][rows]))} of the light under
 these sources is their own; the largest χ² is {facts[worst]["χ²"]}, of source
 {sources["id"][worst]:.0f}.</p>
 <div class="two">{"".join(parts)}</div>"""
-
-
-def _table(head: Sequence[str], rows: Iterable) -> str:
-    """Of HTML cells; words in the first column, numbers in the others."""
-    cells = "".join(f"<tr><td>{'</td><td>'.join(map(str, row))}</td></tr>" for row in rows)
-    return f"<table><tr><th>{'</th><th>'.join(head)}</th></tr>{cells}</table>"
 
 
 def _flags(sources: Mapping, flags: Mapping) -> str:
@@ -273,7 +238,7 @@ def _flags(sources: Mapping, flags: Mapping) -> str:
     said = [f"<b>{escape(name)}</b> {escape(meaning)}" for name, meaning in flags.values()]
     often = f", most often {max(n, key=n.get)}" if any(n.values()) else ""
     say = f"<p>{np.sum(masks > 0)} of {len(masks)} sources have a flag{often}.</p>"
-    return _table(["flag", "sources"], zip(said, n.values(), strict=True)) + say
+    return table(["flag", "sources"], zip(said, n.values(), strict=True)) + say
 
 
 def _counts(sources: Mapping) -> str:
@@ -292,8 +257,8 @@ def _counts(sources: Mapping) -> str:
     n, errors = ([f(error[place == k]) for k in bins] for f in (len, _median))
     names = [f"{k * step:g} to {(k + 1) * step:g}" for k in bins]
     bars = [f'<i style="width:{100 * k / max(n):.3g}%"></i>' for k in n]
-    rows = zip(names, n, bars, map(_percent, errors), strict=True)
-    return f"""{_table([what, "sources", "", "median flux error"], rows)}
+    rows = zip(names, n, bars, map(percent, errors), strict=True)
+    return f"""{table([what, "sources", "", "median flux error"], rows)}
 <p>The fullest row is {what} {names[int(np.argmax(n))]}; the median flux error is
-{_percent(errors[0])} in the first row and {_percent(errors[-1])} in the last. Without {what}:
+{percent(errors[0])} in the first row and {percent(errors[-1])} in the last. Without {what}:
 {np.sum(~used)}.</p>"""

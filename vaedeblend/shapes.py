@@ -1,4 +1,4 @@
-"""Where a galaxy's light lies: centre, half-light radius and axis ratio of profiles on stamps.
+"""Where a galaxy's light lies: centre, half-light radius, axis ratio and angle of profiles.
 
 Of the light as the image shows it, the PSF included.
 """
@@ -24,6 +24,8 @@ class Shapes(NamedTuple):
     """Of the circle about the centre that holds half of the total flux [pixel]; NaN where the
     stamp holds less than that."""
     axis_ratio: Float[np.ndarray, " n"]
+    position_angle: Float[np.ndarray, " n"]
+    """Of the major axis, from +x towards +y [deg], above -90 and up to 90."""
 
 
 def measure_shapes(
@@ -53,8 +55,40 @@ def measure_shapes(
             light = 1 / np.maximum(1 / seen - 1 / sigma2, 1 / _WIDEST**2)
             sigma2 = np.clip(light, _NARROWEST**2, _WIDEST**2)
         ratio = _axis_ratio(yy / sums, xx / sums, xy / sums, sigma2)
+        angle = np.degrees(np.arctan2(2 * xy / sums, (xx - yy) / sums)) / 2
     centre = np.stack([y, x], axis=1)
-    return Shapes(centre, _half_light(profile, total, offset, centre), ratio)
+    return Shapes(centre, _half_light(profile, total, offset, centre), ratio, angle)
+
+
+def annuli(
+    image: Float[np.ndarray, "n size size"],
+    centre: Float[np.ndarray, "n 2"],
+    edges: Float[np.ndarray, " k"],
+) -> Float[np.ndarray, "n k_1"]:
+    """Mean light in rings about a centre [image unit per pixel]; NaN in a ring without a pixel.
+
+    Args:
+        image: Stamps.
+        centre: (y, x) from the stamp's centre [pixel].
+        edges: Of the rings [pixel].
+    """
+    offset = np.arange(image.shape[1]) - stamp_centre(image.shape[1])
+    rings, means = len(edges) - 1, np.full((len(image), len(edges) - 1), np.nan)
+    for row, stamp, (y, x) in zip(means, image, centre, strict=True):
+        radius = np.hypot((offset - y)[:, None], offset - x).ravel()
+        ring = np.searchsorted(edges, radius, side="right") - 1
+        near = (ring >= 0) & (ring < rings)
+        counts = np.bincount(ring[near], minlength=rings)
+        sums = np.bincount(ring[near], stamp.ravel()[near], minlength=rings)
+        np.divide(sums, counts, out=row, where=counts > 0)
+    return means
+
+
+def turned(
+    angle: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """By how much an axis is turned against another [deg], in [-90, 90)."""
+    return (angle - reference + 90) % 180 - 90
 
 
 def _moments(profile, weight_y, weight_x, dy, dx):
