@@ -45,7 +45,7 @@ def detect(
     if not valid.all():
         image, valid = _bridged(np.where(valid, image, 0), valid)
     found = sep.extract(
-        np.where(valid, image, 0).astype(np.float64),
+        np.where(valid, image, 0).astype(np.float32),
         threshold,
         err=_finite(rms),
         mask=~valid,
@@ -66,8 +66,10 @@ def _bridged(image, valid):
 def _finite(rms) -> Float[np.ndarray, "height width"]:
     """The rms, in ignored pixels that of the others."""
     known = np.isfinite(rms)
+    if known.all():
+        return rms.astype(np.float32)
     typical = np.median(rms[known]) if known.any() else 1.0
-    return np.where(known, rms, typical).astype(np.float64)
+    return np.where(known, rms, typical).astype(np.float32)
 
 
 def detect_hidden(

@@ -100,8 +100,6 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     image, background, model = (
         frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
     )
-    gain = np.inf if frames.gain is None else frames.gain[0, 0]
-    chi2 = np.square(image - model) / (background + model.clip(0) / gain)
     variance = frames.cut(frames.variance, index, corner)[..., 0]
     total = frames.cut(canvas, index, corner)[..., 0]
     stamps, flux = light[..., 0], found.flux[:, 0].astype(float)
@@ -115,7 +113,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius,
         "axis_ratio": shapes.axis_ratio,
-        "chi2": _means(footprint, np.where(np.isfinite(background), chi2, np.nan), len(flux)),
+        "chi2": _chi2(footprint, image, model, background, frames.gain, len(flux)),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": hidden,
     }
@@ -162,11 +160,13 @@ def footprints(
     return owner
 
 
-def _means(footprint, values, n: int) -> Float[np.ndarray, " n"]:
-    """Mean of the values that are not NaN in each source's footprint; NaN without any."""
-    valid = np.isfinite(values) & (footprint > 0)
-    owner = footprint[valid]
-    sums, counts = (np.bincount(owner, w, n + 1)[1:] for w in (values[valid], None))
+def _chi2(footprint, image, model, background, gain, n: int) -> Float[np.ndarray, " n"]:
+    """Mean over each source's footprint, which holds valid pixels alone; NaN without any."""
+    inside = footprint > 0
+    image, model, background, owner = (a[inside] for a in (image, model, background, footprint))
+    photons = 0 if gain is None else model.clip(0) / gain[0, 0]
+    chi2 = np.square(image - model) / (background + photons)
+    sums, counts = (np.bincount(owner, weight, n + 1)[1:] for weight in (chi2, None))
     return _ratio(sums, counts)
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy.lib.stride_tricks import sliding_window_view
 
 PsfAt = Callable[..., Float[np.ndarray, "source side side band"]]
 """`(index, position) -> psf`: image and (y, x) of sources, to the PSF at each."""
@@ -36,27 +37,27 @@ class Frames:
         variance = np.broadcast_to(variance, image.shape).astype(np.float32)
         self.variance = np.pad(variance, pad, constant_values=np.inf)
         self.image = np.pad(image.astype(np.float32), pad)
-        self.image[~np.isfinite(self.variance)] = 0
+        self.ignored = ~np.isfinite(self.variance)
+        self.image[self.ignored] = 0
 
     def cut(self, padded, index, corner) -> Float[np.ndarray, "source size size band"]:
         """Stamps of padded images."""
-        stamps = np.empty((len(index), self.size, self.size, padded.shape[-1]), padded.dtype)
-        for stamp, at in zip(stamps, self._windows(index, corner), strict=True):
-            stamp[:] = padded[at]
-        return stamps
+        windows = sliding_window_view(padded, (self.size, self.size), axis=(1, 2))
+        y, x = self._first(corner).T
+        return np.moveaxis(windows[index, y, x], 1, -1)
 
     def paste(self, stamps, index, corner) -> Float[np.ndarray, "frame padded_y padded_x band"]:
         """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
-        canvas = np.zeros_like(self.image)
-        for at, stamp in zip(self._windows(index, corner), stamps, strict=True):
-            canvas[at] += stamp
-        return np.where(np.isfinite(self.variance), canvas, 0)
+        canvas, size = np.zeros_like(self.image), self.size
+        for i, (y, x), stamp in zip(index, self._first(corner).tolist(), stamps, strict=True):
+            canvas[i, y : y + size, x : x + size] += stamp
+        canvas[self.ignored] = 0
+        return canvas
 
     def inner(self, padded) -> Float[np.ndarray, "frame height width band"]:
         """Padded images without their padding."""
         return padded[:, self.size : -self.size, self.size : -self.size]
 
-    def _windows(self, index, corner):
-        limit = np.array(self.image.shape[1:3]) - self.size
-        for i, (y, x) in zip(index, np.clip(corner + self.size, 0, limit), strict=True):
-            yield i, slice(y, y + self.size), slice(x, x + self.size)
+    def _first(self, corner) -> Int[np.ndarray, "source 2"]:
+        """(y, x) of stamps on the padded images; those beyond lie on the padding."""
+        return np.clip(corner + self.size, 0, np.array(self.image.shape[1:3]) - self.size)

@@ -81,8 +81,9 @@ def measure(
         model = frames.paste(light, index, corner)
         return np.where(valid, frames.cut(model, index, corner) - light, 0)
 
-    shown, rows, share = of_others(), np.arange(known, len(index)), 1.0
-    for _ in range(looks if len(rows) else 0):
+    shown = of_others() if known else np.zeros_like(light)
+    rows, share = np.arange(known, len(index)), 1.0
+    for left in reversed(range(looks if len(rows) else 0)):
         arrays = {"image": whole - shown, "variance": variance, "neighbours": shown, "gain": gain}
         seen = {name: None if a is None else a[rows] for name, a in arrays.items()}
         psf = frames.psf
@@ -91,6 +92,8 @@ def measure(
         function = deblend if psf is None else partial(deblend, psf=psf)
         latest = in_batches(function, seen, batch_size)
         found = _updated(found, rows, latest)
+        if not left:
+            break
         light[rows] += share * (np.nan_to_num(latest.image) - light[rows])
         share, neighbours = _TAKEN, of_others()
         rows = np.flatnonzero((np.abs(neighbours - shown) > noticed).any(axis=(1, 2, 3)))
