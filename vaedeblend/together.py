@@ -53,7 +53,7 @@ def measure(
     corner: Int[np.ndarray, "source 2"],
     *,
     looks: int = 4,
-    batch_size: int = 250,
+    batch_size: int = 100,
     start: Deblended | None = None,
 ) -> Deblended:
     """The sources as they are found at the last look.
@@ -68,12 +68,12 @@ def measure(
         batch_size: Of the network.
         start: What has been found of the first sources before.
     """
-    variance, whole = (frames.cut(a, index, corner) for a in (frames.variance, frames.image))
+    variance = frames.cut(frames.variance, index, corner)
     valid = np.isfinite(variance)
     noticed = _NOTICED * np.sqrt(variance.min(axis=(1, 2, 3), keepdims=True))
-    gain = None if frames.gain is None else frames.gain[index]
     known = 0 if start is None else len(start.flux)
-    found, light = start, np.zeros(whole.shape, np.float32)
+    found, light = start, np.zeros(variance.shape, np.float32)
+    del variance
     if known:
         light[:known] = np.nan_to_num(start.image)
 
@@ -84,13 +84,7 @@ def measure(
     shown = of_others() if known else np.zeros_like(light)
     rows, share = np.arange(known, len(index)), 1.0
     for left in reversed(range(looks if len(rows) else 0)):
-        arrays = {"image": whole - shown, "variance": variance, "neighbours": shown, "gain": gain}
-        seen = {name: None if a is None else a[rows] for name, a in arrays.items()}
-        psf = frames.psf
-        if callable(psf):
-            seen["psf"], psf = psf(index[rows], corner[rows] + stamp_centre(frames.size)), None
-        function = deblend if psf is None else partial(deblend, psf=psf)
-        latest = in_batches(function, seen, batch_size)
+        latest = _look(deblend, frames, index, corner, shown, rows, batch_size)
         found = _updated(found, rows, latest)
         if not left:
             break
@@ -101,6 +95,22 @@ def measure(
             break
         shown[rows] = neighbours[rows]
     return found
+
+
+def _look(deblend, frames: Frames, index, corner, shown, rows, batch_size: int) -> Deblended:
+    """What the network says of some sources less their neighbours' light, which it is shown."""
+    parts = []
+    for some in np.split(rows, range(batch_size, len(rows), batch_size)):
+        at, neighbours = (index[some], corner[some]), shown[some]
+        image, variance = (frames.cut(a, *at) for a in (frames.image, frames.variance))
+        arrays = {"image": image - neighbours, "variance": variance, "neighbours": neighbours}
+        arrays["gain"] = None if frames.gain is None else frames.gain[at[0]]
+        psf = frames.psf
+        if callable(psf):
+            arrays["psf"], psf = psf(at[0], at[1] + stamp_centre(frames.size)), None
+        function = deblend if psf is None else partial(deblend, psf=psf)
+        parts.append(in_batches(function, arrays, batch_size))
+    return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
 
 
 def find_and_measure(
