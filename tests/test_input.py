@@ -49,7 +49,7 @@ def result(path, out, shape=SHAPE, **options):
         assert fits.getdata(out / name).shape == shape
     extra = set() if "rms" in options else {"background.fits", "rms.fits"}
     names = {each.name for each in out.iterdir()}
-    assert names == {*IMAGES, "catalog.fits", "index.html"} | extra
+    assert names == {*IMAGES, "stamps.fits", "catalog.fits", "index.html"} | extra
     return Table.read(out / "catalog.fits", hdu="CATALOG")
 
 

@@ -123,6 +123,9 @@ def _add_image(add) -> None:
     add.add_argument("--out", required=True, help="folder that takes the results")
     add.add_argument("--rms", help="FITS image: the background's rms; estimated if not given")
     add.add_argument("--mask", help="FITS image: pixels that are not 0 are ignored")
+    add.add_argument(
+        "--mask-bits", type=int, nargs="+", help="of a map of flags: ignore pixels for these alone"
+    )
     add.add_argument("--psf", help="FITS image of the effective PSF, or of a grid of them")
     add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
     add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")

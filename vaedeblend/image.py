@@ -39,6 +39,7 @@ def deblend_image(
     weights: str | Path = "euclid_vis",
     rms: str | Path | None = None,
     mask: str | Path | None = None,
+    mask_bits: Sequence[int] | None = None,
     psf: str | Path | None = None,
     catalog: str | Path | None = None,
     hdu: int | None = None,
@@ -63,6 +64,7 @@ def deblend_image(
         weights: Name of shipped weights, or a workdir.
         rms: FITS file: the background's standard deviation.
         mask: FITS file: pixels that are not 0 are ignored.
+        mask_bits: Of a map of flags, those for which a pixel is ignored, 0 the lowest.
         psf: FITS file of the effective PSF, or of a grid of them (rows, columns, height, width)
             that cover the image evenly; by default the one trained for.
         catalog: Table of positions (columns x and y, 0-based pixels, or ra and dec, degrees);
@@ -87,7 +89,8 @@ def deblend_image(
     if len(survey.bands) > 1:
         raise MosaicError(f"{weights}: weights of {len(survey.bands)} bands; wanted those of one")
     out = files.prepare_folder(out)
-    given = {"mask": mask, "hdu": hdu, "zero_point": zero_point, "gain": gain}
+    given = {"mask": mask, "mask_bits": mask_bits}
+    given |= {"hdu": hdu, "zero_point": zero_point, "gain": gain}
     background = None
     if rms is None:
         with open_mosaic(image, **given) as mosaic:
@@ -108,7 +111,7 @@ def deblend_image(
             if psf is None
             else _psf_grid(psf, psf_scale or mosaic.pixel_scale or scale, scale),
         )
-        found = _measure(mosaic, job, tile, processes, report)
+        found = _measure(mosaic, job, tile, processes, out, report)
         overview, sums = write_images(mosaic, job, found, out, report)
         files.write_tables(
             out / "catalog.fits", {"CATALOG": found.table, "COVARIANCE": found.pairs}
@@ -145,13 +148,13 @@ def read_positions(path: str | Path, mosaic: Mosaic):
     return position[inside.all(axis=1)]
 
 
-def _measure(mosaic: Mosaic, job: Job, tile: int, processes: int, report: Report) -> Catalog:
+def _measure(mosaic, job: Job, tile: int, processes: int, out: Path, report: Report) -> Catalog:
     tiles = plan(mosaic.shape, tile)
     _claim(job, tile)
     report("measuring tiles", 0, len(tiles))
     for done, _ in enumerate(_each(partial(measure_tile, job), tiles, processes), 1):
         report("measuring tiles", done, len(tiles))
-    return merge([read_part(job.folder, each) for each in tiles], mosaic)
+    return merge([read_part(job.folder, each) for each in tiles], mosaic, out / "stamps.fits")
 
 
 def _claim(job: Job, tile: int) -> None:

@@ -1,10 +1,12 @@
 """The sources of all tiles as one catalogue, the same whatever the tiles were."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import astropy.units as u
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
@@ -12,10 +14,12 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from vaedeblend.field import FLAGS
-from vaedeblend.mosaic import Mosaic
+from vaedeblend.mosaic import Mosaic, write_image
 from vaedeblend.tiles import Part
 
 _MAGNITUDES = 2.5 / np.log(10)
+_CHUNK = 1000
+"""Stamps that are copied at a time."""
 _SAME = 1.0
 """Distance within which two tiles speak of one source [pixel]."""
 
@@ -23,25 +27,34 @@ _SAME = 1.0
 class Stamps(Sequence):
     """Light of each source, left on disk until it is asked for."""
 
-    def __init__(
-        self, maps: Sequence[Float[np.ndarray, "_ size size"]], order: Int[np.ndarray, " n"]
-    ):
-        """Stamps of several arrays, one after the other, in an order."""
-        self.maps, self.size = maps, maps[0].shape[1]
-        ends = np.cumsum([len(each) for each in maps])
-        self.map = np.searchsorted(ends, order, side="right")
-        self.row = order - np.concatenate([[0], ends])[self.map]
+    def __init__(self, path: str | Path, row: Int[np.ndarray, " n"] | None = None):
+        """Of those rows, or all, of the cube (row, size, size) in a FITS file."""
+        with fits.open(path) as hdus:
+            self.path, self.shape = Path(path), hdus[0].shape
+            self.offset = hdus[0].fileinfo()["datLoc"]
+        self.row = np.arange(self.shape[0]) if row is None else row
+
+    @property
+    def size(self) -> int:
+        """Of a stamp [pixel]."""
+        return self.shape[1]
 
     def __len__(self):
         return len(self.row)
 
-    def __getitem__(self, i) -> Float[np.ndarray, "size size"]:
-        return np.array(self.maps[self.map[i]][self.row[i]])
+    def __getitem__(self, i: int) -> Float[np.ndarray, "size size"]:
+        return self.take(np.arange(len(self))[[i]])[0]
 
     def take(self, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n size size"]:
         """Several of them."""
-        empty = np.zeros((0, self.size, self.size), np.float32)
-        return np.stack([self[i] for i in index]) if len(index) else empty
+        if not len(index):
+            return np.zeros((0, *self.shape[1:]), np.float32)
+        cube = np.memmap(self.path, ">f4", "r", self.offset, self.shape)  # forgotten at once
+        return cube[self.row[index]].astype(np.float32)
+
+    def only(self, index: Int[np.ndarray, " n"]) -> "Stamps":
+        """The same, without the others."""
+        return Stamps(self.path, self.row[index])
 
 
 class Catalog(NamedTuple):
@@ -56,14 +69,15 @@ class Catalog(NamedTuple):
     """(y, x) of each stamp's first pixel."""
 
 
-def merge(parts: Sequence[Part], mosaic: Mosaic) -> Catalog:
-    """The catalogue of all tiles' sources.
+def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
+    """The catalogue of all tiles' sources, whose light goes into a file.
 
     Its columns: id, x, y, ra, dec, flux, flux_err, mag, mag_err, half_light_radius, purity,
-    n_neighbours, axis_ratio, chi2, captured, hidden, flags, group_id.
+    n_neighbours, axis_ratio, chi2, captured, hidden, flags, x_stamp, y_stamp, group_id.
 
     Args:
         parts: Of the tiles that cover the image.
+        path: FITS file that takes the sources' stamps.
         mosaic: The image: its WCS, pixel scale and zero point, each of which may be missing; ra and
             dec, or magnitudes, are NaN then, and radii in pixels.
     """
@@ -72,7 +86,7 @@ def merge(parts: Sequence[Part], mosaic: Mosaic) -> Catalog:
     }
     order = np.lexsort(joined["position"].T[::-1])
     position, pair = joined["position"][order], np.concatenate([part.pair for part in parts])
-    stamps = Stamps([part.stamps for part in parts], order)
+    _write_stamps(path, [part.stamps for part in parts], order)
     column = {name: values[order] for name, values in joined.items()}
     correlation = np.concatenate([part.correlation for part in parts])
     pair, correlation = _matched(position, pair, correlation)
@@ -85,7 +99,24 @@ def merge(parts: Sequence[Part], mosaic: Mosaic) -> Catalog:
     pairs = Table(
         ids | {"covariance": correlation * error.prod(axis=1), "correlation": correlation}
     )
-    return Catalog(table, pairs, stamps, column["corner"])
+    return Catalog(table, pairs, Stamps(path), column["corner"])
+
+
+def _write_stamps(path: str | Path, files: Sequence[Path], order: Int[np.ndarray, " n"]) -> None:
+    """The rows of several arrays, taken one after the other, in an order."""
+    shapes = [np.load(file, mmap_mode="r").shape for file in files]
+    ends = np.cumsum([len_ for len_, *_ in shapes])
+    starts, size = np.concatenate([[0], ends[:-1]]), shapes[0][1:]
+    with write_image(path, (len(order), *size), fits.Header()) as put:
+        for rows in np.split(order, range(_CHUNK, len(order), _CHUNK)):
+            light, part = (
+                np.empty((len(rows), *size), np.float32),
+                np.searchsorted(ends, rows, "right"),
+            )
+            for i in np.unique(part):
+                here = part == i
+                light[here] = np.load(files[i], mmap_mode="r")[rows[here] - starts[i]]
+            put(light)
 
 
 def _table(column, mosaic: Mosaic) -> Table:
@@ -114,6 +145,7 @@ def _table(column, mosaic: Mosaic) -> Table:
             "half_light_radius": radius,
         }
         | {name: column[name] for name in _KEPT}
+        | {"x_stamp": column["corner"][:, 1], "y_stamp": column["corner"][:, 0]}
     )
     table.meta |= {f"FLAG{bit}": name for bit, (name, _) in FLAGS.items()}
     return table

@@ -5,9 +5,10 @@ comes as float32, with the pixels that are of no use told.
 """
 
 import contextlib
+import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,8 @@ class Mosaic(NamedTuple):
     """Electrons per image unit."""
     hdus: tuple
     """Of image, rms and mask; None where there is none."""
+    mask_bits: int
+    """Those bits of the mask that count; -1 for all."""
 
     def read(self, rows: slice, columns: slice) -> Pixels:
         """A window, whatever the image's size; no more than the window is read.
@@ -66,12 +69,13 @@ class Mosaic(NamedTuple):
             MosaicError: The file is damaged there.
         """
         try:
-            image, rms, mask = (_section(hdu, rows, columns) for hdu in self.hdus)
+            image, rms = (_section(hdu, rows, columns) for hdu in self.hdus[:2])
+            mask = _masked(self.hdus[2], rows, columns, self.mask_bits)
         except (OSError, ValueError, TypeError) as error:
             raise MosaicError(f"{self.path}: rows {rows.start}-{rows.stop} ({error})") from error
         bad = ~(np.abs(image) < _LARGEST)  # true of NaN
         if mask is not None:
-            bad |= mask != 0
+            bad |= mask
         if rms is not None:
             bad |= ~((rms > 1 / _LARGEST) & (rms < _LARGEST))
             rms[bad] = np.inf
@@ -85,6 +89,7 @@ def open_mosaic(
     *,
     rms: str | Path | None = None,
     mask: str | Path | None = None,
+    mask_bits: Sequence[int] | None = None,
     hdu: int | None = None,
     zero_point: float | None = None,
     gain: float | None = None,
@@ -95,6 +100,7 @@ def open_mosaic(
         image: FITS file, compressed or not.
         rms: The same, of the background's standard deviation.
         mask: The same; pixels that are not 0 are ignored.
+        mask_bits: Of a map of flags, those for which a pixel is ignored, 0 the lowest.
         hdu: Of the image in its file; by default the first with an image of two axes.
         zero_point: AB magnitude of one image unit; by default the header's, or that of its unit.
         gain: Electrons per image unit; by default the header's.
@@ -104,6 +110,7 @@ def open_mosaic(
     """
     _check_number("zero point", zero_point, -np.inf)
     _check_number("gain", gain, 0.0)
+    bits = -1 if mask_bits is None else sum(1 << bit for bit in {*map(_bit, mask_bits)})
     with contextlib.ExitStack() as stack:
         hdus = [_opened(stack, image, hdu)]
         for path in (rms, mask):
@@ -117,23 +124,24 @@ def open_mosaic(
         zero_point = _zero_point(header) if zero_point is None else zero_point
         gain = next(_numbers(header, _GAINS, 1 / _LARGEST), None) if gain is None else gain
         shape = tuple(hdus[0].shape)
-        yield Mosaic(Path(image), shape, header, wcs, scale, zero_point, gain, tuple(hdus))
+        yield Mosaic(Path(image), shape, header, wcs, scale, zero_point, gain, tuple(hdus), bits)
 
 
 @contextlib.contextmanager
 def write_image(
-    path: str | Path, shape: tuple[int, int], header: fits.Header, dtype=np.float32
+    path: str | Path, shape: tuple[int, ...], header: fits.Header, dtype=np.float32
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Gives the function `put(rows)`, by which an image is written from its first row to its last.
 
-    The file appears under its name when the last row has come.
+    The file appears under its name when the last row has come. Of a cube, a row is an image.
 
     Raises:
         MosaicError: It cannot be written, or rows are missing.
     """
     with _replacing(path) as partial:
-        full = fits.PrimaryHDU(np.zeros((1, 1), dtype), header).header
-        full["NAXIS1"], full["NAXIS2"] = shape[::-1]
+        full = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header).header
+        for axis, n in enumerate(reversed(shape), 1):
+            full[f"NAXIS{axis}"] = n
         big_endian, written = np.dtype(dtype).newbyteorder(">"), 0
         with open(partial, "wb") as file:
             file.write(full.tostring().encode())
@@ -144,7 +152,7 @@ def write_image(
                 file.write(np.ascontiguousarray(rows, big_endian).tobytes())
 
             yield put
-            file.write(bytes(-shape[0] * shape[1] * big_endian.itemsize % 2880))  # FITS's block
+            file.write(bytes(-math.prod(shape) * big_endian.itemsize % 2880))  # FITS's block
         if written != shape[0]:
             raise MosaicError(f"{path}: {written} rows were given; wanted {shape[0]}")
 
@@ -212,7 +220,8 @@ def _opened(stack: contextlib.ExitStack, path, number: int | None):
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            hdus = stack.enter_context(fits.open(path))
+            # Not mapped: pages of a mapped file would count as memory, and stay.
+            hdus = stack.enter_context(fits.open(path, memmap=False))
             kinds = [(h.name or "IMAGE", h.header["NAXIS"], h.is_image and h.shape) for h in hdus]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise MosaicError(f"{path}: no FITS file could be read ({error})") from error
@@ -230,6 +239,20 @@ def _opened(stack: contextlib.ExitStack, path, number: int | None):
 def _section(hdu, rows: slice, columns: slice):
     """A window in native byte order; None of nothing."""
     return None if hdu is None else np.array(hdu.section[rows, columns], np.float32)
+
+
+def _masked(hdu, rows: slice, columns: slice, bits: int):
+    """Where a mask says that pixels are of no use; None of nothing."""
+    if hdu is None:
+        return None
+    mask = np.asarray(hdu.section[rows, columns])
+    return mask != 0 if bits == -1 else mask.astype(np.int64) & bits != 0
+
+
+def _bit(bit: int) -> int:
+    if not 0 <= bit < 63:
+        raise MosaicError(f"bit {bit} of the mask; wanted those from 0 to 62")
+    return bit
 
 
 def _wcs(header) -> tuple[WCS | None, float | None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend import mosaic as files
@@ -55,7 +56,7 @@ def write_images(
                 put[name](values)
             chi2 = np.square(residual) / (np.square(rms) + model.clip(0) / gain)
             sums += _counts(chi2, owner)
-            overview.append([_binned(a, rms, binning) for a in (image, model, residual)])
+            overview.append(_binned([image, model, residual], rms, binning))
     report("writing images", height, height)
     parts = [np.concatenate(each) for each in zip(*overview, strict=True)]
     return Overview(*parts, binning), sums
@@ -86,18 +87,18 @@ def _counts(chi2, owner) -> Counter:
     return sums
 
 
-def _binned(image, rms, binning: int) -> Float[np.ndarray, "height width"]:
+def _binned(images, rms, binning: int) -> list[Float[np.ndarray, "height width"]]:
     """Means of boxes, in units of their rms; NaN where no pixel is valid."""
     valid = np.isfinite(rms)
-    height, width = (-(-n // binning) for n in image.shape)
-    pad = [(0, height * binning - image.shape[0]), (0, width * binning - image.shape[1])]
+    starts = [np.arange(0, n, binning) for n in rms.shape]
 
     def boxes(values):
-        padded = np.pad(np.where(valid, values, 0), pad)
-        return padded.reshape(height, binning, width, binning).sum(axis=(1, 3))
+        rows = np.add.reduceat(np.where(valid, values, 0), starts[0], axis=0)
+        return np.add.reduceat(rows, starts[1], axis=1)
 
-    noise = np.sqrt(boxes(np.square(np.where(valid, rms, 0))))
-    return boxes(image) / np.where(noise > 0, noise, np.nan)
+    noise = np.sqrt(boxes(np.square(rms)))
+    noise[noise == 0] = np.nan
+    return [boxes(image) / noise for image in images]
 
 
 def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums, out: Path) -> None:
@@ -127,9 +128,9 @@ def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
 
     def light(index):
         canvas = np.zeros((3 * size, 3 * size), np.float32)
-        for j, (y, x) in zip(index, catalog.corner[index] - low + size, strict=True):
-            if max(abs(y - size), abs(x - size)) <= size:
-                canvas[y : y + size, x : x + size] += catalog.stamps[j]
+        at = catalog.corner[index] - low + size
+        for stamp, (y, x) in zip(catalog.stamps.take(index), at, strict=True):
+            canvas[y : y + size, x : x + size] += stamp
         return canvas[size : size + image.shape[0], size : size + image.shape[1]] / unit
 
     return Panel(i + 1, image / unit, light(near), light(np.array([i])))
@@ -139,14 +140,16 @@ def write_tphot(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
     """Writes the sources' light as priors, into a folder of its own; see `tphot`."""
     table = catalog.table
     kept = np.flatnonzero(np.isfinite(table["flux"]))
-    write_priors(
-        out / "tphot",
-        ids=np.asarray(table["id"])[kept],
-        positions=np.stack([table["y"], table["x"]], axis=1)[kept],
-        flux=np.asarray(table["flux"])[kept],
-        stamps=catalog.stamps.take(kept),
-        corners=catalog.corner[kept],
-        shape=mosaic.shape,
-        wcs=mosaic.wcs,
-        captured=np.asarray(table["captured"])[kept],
-    )
+    with fits.open(out / "segmentation.fits", memmap=False) as hdus:
+        write_priors(
+            out / "tphot",
+            ids=np.asarray(table["id"])[kept],
+            positions=np.stack([table["y"], table["x"]], axis=1)[kept],
+            flux=np.asarray(table["flux"])[kept],
+            stamps=catalog.stamps.only(kept),
+            corners=catalog.corner[kept],
+            shape=mosaic.shape,
+            wcs=mosaic.wcs,
+            segmentation=hdus[0].section,
+            captured=np.asarray(table["captured"])[kept],
+        )

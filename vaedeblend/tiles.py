@@ -35,8 +35,8 @@ class Part(NamedTuple):
     pair: Float[np.ndarray, "pair 2 2"]
     """(y, x) of two sources that overlap; one of them may be another tile's."""
     correlation: Float[np.ndarray, " pair"]
-    stamps: Float[np.ndarray, "n size size"]
-    """Left on disk."""
+    stamps: Path
+    """File of their light (n, size, size)."""
 
 
 class Job(NamedTuple):
@@ -89,7 +89,7 @@ def read_part(folder: str | Path, tile: Tile) -> Part:
     with np.load(_file(folder, tile, "npz")) as arrays:
         columns = dict(arrays)
     pair, correlation = columns.pop("pair"), columns.pop("correlation")
-    return Part(columns, pair, correlation, np.load(_file(folder, tile, "npy"), mmap_mode="r"))
+    return Part(columns, pair, correlation, _file(folder, tile, "npy"))
 
 
 def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: slice):

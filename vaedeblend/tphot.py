@@ -14,6 +14,7 @@ stamp as written, so that the sum of flux x stamp is the model image.
 """
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,12 @@ from astropy.wcs import WCS
 from jaxtyping import Float, Integer
 
 _ASCII = "# id x y xmin ymin xmax ymax background flux"
+_SUMS = "total", "whole", "area"
 _FILES = {"priors.cat", "priors.fits", "stamps", "segmentation.fits"}
+_ROW = np.dtype([(name, int, 2) for name in ("first", "last")] + [(n, float) for n in _SUMS])
+"""Of each source: first and last pixel (y, x) of its stamp, and these of the light on it."""
+_BLOCK, _STRIP = 2880, 512
+"""Bytes of FITS's blocks; rows of the segmentation that are copied at a time."""
 
 
 class TphotError(ValueError):
@@ -42,13 +48,14 @@ def write_priors(
     corners: Integer[np.ndarray, "_ 2"],
     shape: tuple[int, int],
     wcs: WCS | None = None,
-    segmentation: Integer[np.ndarray, "_ _"] | None = None,
+    segmentation: Integer[np.ndarray, "_ _"] | fits.Section | None = None,
     captured: Float[np.ndarray, " _"] | None = None,
     template: str = "mod-{id}.fits",
 ) -> list[int]:
     """Write the files above and return the ids left out: no positive light on the image.
 
-    The folder appears complete or not at all; an earlier set of priors there is replaced.
+    The folder appears complete or not at all; an earlier set of priors there is replaced. Stamps
+    and segmentation are taken piece by piece: they may lie on disk.
 
     Args:
         folder: A new one, an empty one, or one of earlier priors.
@@ -73,26 +80,25 @@ def write_priors(
     ids, positions, corners = np.asarray(ids), np.asarray(positions), np.asarray(corners)
     each = {"positions": positions, "flux": flux, "stamps": stamps, "corners": corners}
     _check_ids(ids, each if captured is None else {**each, "captured": captured})
-    _check_finite(ids, positions, flux, stamps)
+    _check_finite(ids, positions, flux)
     _check_image(ids, tuple(shape), wcs, segmentation)
     if "{id}" not in template or Path(template).name != template:
         raise TphotError(f"template {template!r}; wanted a file name that holds {{id}}")
-    first = np.maximum(corners, 0)
-    sizes = np.array([stamp.shape for stamp in stamps], int).reshape(-1, 2)
-    last = np.maximum(np.minimum(corners + sizes, shape), first)
-    parts = zip(stamps, first - corners, last - corners, strict=True)
-    lights = [stamp[_box(start, stop)] for stamp, start, stop in parts]
-    total = _sums(lights)
-    keep = total > 0
-    table = _catalogue(ids, positions, first, last, total)
-    table["ISOAREA"] = _areas(ids, first, last, lights, segmentation)
-    table["FLUX_MODEL"] = flux
-    if captured is not None:
-        table["CAPTURED"] = captured * total / np.where(keep, _sums(stamps), np.inf)
-    names = [template.replace("{id}", str(each)) for each in ids]
-    files = {names[i]: (lights[i], total[i], first[i, ::-1]) for i in np.flatnonzero(keep)}
+    header = _header(wcs)
     with _replaced(Path(folder)) as partial:
-        _write(partial, table[keep], files, wcs, segmentation)
+        (partial / "stamps").mkdir()
+        put = functools.partial(_write_stamp, partial / "stamps", template, header)
+        sources = zip(ids.tolist(), stamps, corners, strict=True)
+        rows = np.array([put(*source, shape, segmentation) for source in sources], _ROW)
+        table = _catalogue(ids, positions, rows)
+        table["FLUX_MODEL"] = flux
+        keep = rows["total"] > 0
+        if captured is not None:
+            whole = np.where(keep, rows["whole"], np.inf)
+            table["CAPTURED"] = captured * rows["total"] / whole
+        _write_catalogues(partial, table[keep])
+        if segmentation is not None:
+            _write_segmentation(partial / "segmentation.fits", segmentation, header)
     return ids[~keep].tolist()
 
 
@@ -108,14 +114,12 @@ def _check_ids(ids: np.ndarray, each: dict) -> None:
         raise TphotError(f"id {unique[most]} occurs {count[most]} times; wanted unique ids")
 
 
-def _check_finite(ids: np.ndarray, positions, flux, stamps) -> None:
-    for each, position, light, stamp in zip(ids, positions, flux, stamps, strict=True):
+def _check_finite(ids: np.ndarray, positions, flux) -> None:
+    for each, position, light in zip(ids, positions, flux, strict=True):
         if not np.isfinite(light):
             raise TphotError(f"id {each}: flux is {light}; wanted a finite number")
         if not np.isfinite(position).all():
             raise TphotError(f"id {each}: position is {position}; wanted finite (y, x)")
-        if bad := np.sum(~np.isfinite(stamp)):
-            raise TphotError(f"id {each}: stamp has {bad} NaN or inf pixels; wanted none")
 
 
 def _check_image(ids: np.ndarray, shape: tuple, wcs: WCS | None, segmentation) -> None:
@@ -127,62 +131,78 @@ def _check_image(ids: np.ndarray, shape: tuple, wcs: WCS | None, segmentation) -
         raise TphotError("id 0 is the sky of the segmentation; wanted another id for the source")
 
 
-def _sums(images) -> Float[np.ndarray, " _"]:
-    return np.array([image.sum(dtype=np.float64) for image in images], np.float64)
-
-
-def _box(start: np.ndarray, stop: np.ndarray) -> tuple[slice, slice]:
-    return slice(start[0], stop[0]), slice(start[1], stop[1])
-
-
-def _catalogue(ids, positions, first, last, total) -> Table:
-    """The columns of the ASCII layout, under the names of the FITS layout."""
-    table = Table({"SOURCE_ID": ids.astype(np.int64)})
-    table["X_CENTER"], table["Y_CENTER"] = positions[:, ::-1].T + 1
-    table["X_MIN"], table["Y_MIN"] = first[:, ::-1].T.astype(np.int32) + 1
-    table["X_MAX"], table["Y_MAX"] = last[:, ::-1].T.astype(np.int32)
-    table["BACKGROUND"], table["FLUX_TOT"] = np.zeros(len(ids)), total
-    return table
-
-
-def _areas(ids, first, last, lights, segmentation) -> Integer[np.ndarray, " _"]:
-    if segmentation is None:
-        areas = [np.sum(light > 0) for light in lights]
-    else:
-        boxes = zip(ids, first, last, strict=True)
-        areas = [np.sum(segmentation[_box(*bounds)] == each) for each, *bounds in boxes]
-    return np.array(areas, np.int32)
-
-
-def _write(folder: Path, table: Table, files: dict, wcs: WCS | None, segmentation) -> None:
+def _header(wcs: WCS | None) -> fits.Header:
+    """Of all stamps, and of the segmentation."""
     if wcs is None:
         wcs = WCS(naxis=2)
         wcs.wcs.crpix = wcs.wcs.crval = (1, 1)
-    header = wcs.to_header(relax=True, key=" ")  # relaxed, it keeps SIP
+    cards = wcs.to_header(relax=True, key=" ")  # relaxed, it keeps SIP
+    cards["CRPIX1"], cards["CRPIX2"] = wcs.wcs.crpix.tolist()  # left out where 0
+    return fits.PrimaryHDU(np.zeros((1, 1), np.float32), cards).header
+
+
+def _write_stamp(folder: Path, template: str, header, each: int, stamp, corner, shape, labels):
+    """Writes what of a stamp lies on the image, if it has light there; returns a `_ROW`."""
+    if bad := np.sum(~np.isfinite(stamp)):
+        raise TphotError(f"id {each}: stamp has {bad} NaN or inf pixels; wanted none")
+    first = np.maximum(corner, 0)
+    last = np.maximum(np.minimum(corner + stamp.shape, shape), first)
+    light = stamp[_box(first - corner, last - corner)]
+    total, whole = (float(image.sum(dtype=np.float64)) for image in (light, stamp))
+    if total <= 0:
+        return first, last, total, whole, 0
+    segment = light > 0 if labels is None else np.asarray(labels[_box(first, last)]) == each
+    # The header is written by hand: astropy's writer takes several times as long.
+    own = header.copy()
+    own["NAXIS2"], own["NAXIS1"] = light.shape
+    for axis, shift in (("CRPIX1", first[1]), ("CRPIX2", first[0])):
+        own[axis] = header[axis] - float(shift)
+    pixels = (light / total).astype(">f4").tobytes()
+    name, padding = template.replace("{id}", str(each)), bytes(-len(pixels) % _BLOCK)
+    (folder / name).write_bytes(own.tostring().encode() + pixels + padding)
+    return first, last, total, whole, np.sum(segment)
+
+
+def _box(start: np.ndarray, stop: np.ndarray) -> tuple[slice, slice]:
+    return slice(*map(int, (start[0], stop[0]))), slice(*map(int, (start[1], stop[1])))
+
+
+def _catalogue(ids, positions, rows) -> Table:
+    """The columns of the ASCII layout, under the names of the FITS layout, and the area."""
+    table = Table({"SOURCE_ID": ids.astype(np.int64)})
+    table["X_CENTER"], table["Y_CENTER"] = positions[:, ::-1].T + 1
+    table["X_MIN"], table["Y_MIN"] = rows["first"][:, ::-1].T.astype(np.int32) + 1
+    table["X_MAX"], table["Y_MAX"] = rows["last"][:, ::-1].T.astype(np.int32)
+    table["BACKGROUND"], table["FLUX_TOT"] = np.zeros(len(ids)), rows["total"]
+    table["ISOAREA"] = rows["area"].astype(np.int32)
+    return table
+
+
+def _write_catalogues(folder: Path, table: Table) -> None:
     with open(folder / "priors.cat", "w") as catalogue:
         print(_ASCII, file=catalogue)
         for each, x, y, *bounds, background, flux in table[table.colnames[:9]].iterrows():
             box = " ".join(map(str, bounds))
             print(f"{each} {x:.6f} {y:.6f} {box} {background:g} {flux:.10g}", file=catalogue)
     fits.table_to_hdu(table).writeto(folder / "priors.fits")
-    if segmentation is not None:
-        fits.writeto(folder / "segmentation.fits", _signed(segmentation), header)
-    (folder / "stamps").mkdir()
-    # One header for all, written by hand: astropy's writer takes several times as long.
-    header = fits.PrimaryHDU(np.zeros((1, 1), np.float32), header).header
-    for name, (light, total, corner) in files.items():
-        header["NAXIS2"], header["NAXIS1"] = light.shape
-        header["CRPIX1"], header["CRPIX2"] = (wcs.wcs.crpix - corner).tolist()
-        pixels = (light / total).astype(">f4").tobytes()
-        padding = bytes(-len(pixels) % 2880)  # FITS's block
-        (folder / "stamps" / name).write_bytes(header.tostring().encode() + pixels + padding)
 
 
-def _signed(labels: Integer[np.ndarray, "_ _"]) -> Integer[np.ndarray, "_ _"]:
-    """32 bits where they fit; FITS would store unsigned ones with an offset."""
+def _write_segmentation(path: Path, labels, header: fits.Header) -> None:
+    """In 32 bits where they fit: FITS would store unsigned ones with an offset."""
+    strips = [slice(low, low + _STRIP) for low in range(0, labels.shape[0], _STRIP)]
     limits = np.iinfo(np.int32)
-    fit = labels.min() >= limits.min and labels.max() <= limits.max
-    return labels.astype(np.int32 if fit else np.int64, copy=False)
+    ends = [f(np.asarray(labels[rows, :])) for rows in strips for f in (np.min, np.max)]
+    fit = limits.min <= min(ends) and max(ends) <= limits.max
+    full = fits.PrimaryHDU(np.zeros((1, 1), np.int32 if fit else np.int64), header).header
+    full["NAXIS2"], full["NAXIS1"] = labels.shape
+    size = 0
+    with open(path, "wb") as file:
+        file.write(full.tostring().encode())
+        for rows in strips:
+            size += file.write(
+                np.asarray(labels[rows, :]).astype(">i4" if fit else ">i8").tobytes()
+            )
+        file.write(bytes(-size % _BLOCK))
 
 
 @contextlib.contextmanager
