@@ -3,6 +3,7 @@
 image, rms --detect--> positions --together--> light of each galaxy --groups, shapes--> table
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float, Int
 
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect
-from vaedeblend.frames import Frames, PsfAt
+from vaedeblend.frames import Frames, PsfAt, overlap, whole_corner, whole_stamps
 from vaedeblend.groups import Groups, find_groups
 from vaedeblend.shapes import measure_shapes
 from vaedeblend.survey import stamp_centre
@@ -21,7 +22,7 @@ from vaedeblend.together import Sources, find_and_measure
 FLAGS = {
     1: ("edge", "a tenth or more of the light lies beyond the image"),
     2: ("masked", "a tenth or more of the light lies on pixels to be ignored"),
-    4: ("large", "the stamp holds less than nine tenths of the light"),
+    4: ("large", "too large for a stamp: measured on binned pixels, or less than 9/10 of it on it"),
     8: ("bright", "brighter than any galaxy that the network was trained on"),
     16: ("poor", "the residual under the galaxy is far from noise (chi2 above 3)"),
     32: ("unmeasured", "no valid pixel: flux and all else are NaN"),
@@ -32,6 +33,10 @@ BRIGHTEST = 5e4
 """Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
+_BINNINGS = 4
+"""Most pixels of the image along either axis of a binned stamp's pixel."""
+_BINNED_ERROR = 0.05
+"""Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
 _FOOTPRINT = 1.0
 """Light above this belongs to a galaxy's footprint [background rms]."""
 
@@ -41,11 +46,11 @@ class Measured(NamedTuple):
 
     table: Table
     """One row a source: position (y, x), flux, flux_err, purity, n_neighbours,
-    half_light_radius [pixel], axis_ratio, chi2, captured, hidden, flags."""
+    half_light_radius [pixel], axis_ratio, chi2, captured, hidden, binning, flags."""
     stamps: Float[np.ndarray, "n size size"]
-    """Light of each source in the image's unit, on the image's pixels."""
+    """Light of each source in the image's unit, on the image's pixels or binned ones."""
     corner: Int[np.ndarray, "n 2"]
-    """(y, x) of each stamp's first pixel."""
+    """(y, x) of each stamp's first pixel; of binned ones, see `frames`."""
     groups: Groups
 
 
@@ -83,6 +88,7 @@ def measure_field(
         size=size,
         psf=psf,
         gain=gain,
+        most=_BINNINGS,
     )
     sources = _nothing(size)
     if len(corner):
@@ -94,69 +100,70 @@ def measure_field(
 
 def _described(frames: Frames, sources: Sources) -> Measured:
     """The table of sources whose light is known."""
-    index, corner, found, hidden = sources
+    index, corner, found, binning, hidden = sources
+    at = index, corner, binning
     light = np.nan_to_num(found.image)
-    canvas = frames.paste(light, index, corner)
+    canvas = frames.paste(light, *at)
     image, background, model = (
         frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
     )
-    variance = frames.cut(frames.variance, index, corner)[..., 0]
-    total = frames.cut(canvas, index, corner)[..., 0]
     stamps, flux = light[..., 0], found.flux[:, 0].astype(float)
-    footprint = footprints(stamps, corner, np.sqrt(background))
-    groups, shapes = find_groups(stamps, corner, variance), measure_shapes(stamps, flux)
+    whole = list(whole_stamps(stamps, binning)), whole_corner(corner, binning, frames.size)
+    groups, shapes = find_groups(*whole, background), measure_shapes(stamps, flux)
+    footprint, total = footprints(*whole, np.sqrt(background)), frames.cut(canvas, *at)[..., 0]
+    centre = np.nan_to_num(shapes.centre) * binning[:, None]
     columns = {
-        "position": corner + stamp_centre(frames.size) + np.nan_to_num(shapes.centre),
+        "position": corner + stamp_centre(frames.size) + centre,
         "flux": flux,
-        "flux_err": found.flux_err[:, 0].astype(float),
+        "flux_err": np.hypot(found.flux_err[:, 0], _BINNED_ERROR * flux * (binning > 1)),
         "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),
         "n_neighbours": groups.neighbours,
-        "half_light_radius": shapes.half_light_radius,
+        "half_light_radius": shapes.half_light_radius * binning,
         "axis_ratio": shapes.axis_ratio,
         "chi2": _chi2(footprint, image, model, background, frames.gain, len(flux)),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": hidden,
+        "binning": binning,
     }
-    columns["flags"] = _flags(columns, stamps, corner, variance, model.shape)
+    columns["flags"] = _flags(columns, *whole, background)
     return Measured(Table(columns), stamps, corner, groups)
 
 
-def _flags(columns, stamps, corner, variance, shape) -> Int[np.ndarray, " n"]:
+def _flags(columns, whole, corner, variance) -> Int[np.ndarray, " n"]:
     """Bits of `FLAGS`."""
-    row, column = (corner[:, axis, None] + np.arange(stamps.shape[1]) for axis in (0, 1))
-    rows, inside = ((at >= 0) & (at < n) for at, n in ((row, shape[0]), (column, shape[1])))
-    on_image = rows[:, :, None] & inside[:, None, :]
-    total = stamps.sum(axis=(1, 2), dtype=float)
-    valid = np.isfinite(variance)
-    lost = 1 - _ratio(_product(stamps, on_image), total)
-    masked = _ratio(_product(stamps, on_image & ~valid), total)
-    lowest = np.sqrt(np.min(variance, axis=(1, 2), initial=np.inf))
+    lost, masked, lowest = np.zeros((3, len(whole)))
+    for i, (stamp, at) in enumerate(zip(whole, corner.tolist(), strict=True)):
+        on_image, on_stamp = overlap(at, len(stamp), variance.shape)
+        background, light = variance[on_image], stamp[on_stamp]
+        total = stamp.sum(dtype=float) or np.nan
+        lost[i] = 1 - light.sum(dtype=float) / total
+        masked[i] = light[~np.isfinite(background)].sum(dtype=float) / total
+        lowest[i] = np.sqrt(background.min(initial=np.inf))
     bits = [
         lost > _SHARE,
         masked > _SHARE,
-        columns["captured"] < _CAPTURED,
+        (columns["captured"] < _CAPTURED) | (columns["binning"] > 1),
         columns["flux"] > BRIGHTEST * lowest,
         columns["chi2"] > _POOR,
         ~np.isfinite(columns["flux"]),
     ]
     return sum(
-        (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(total), int)
+        (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(whole), int)
     )
 
 
 def footprints(
-    stamps: Float[np.ndarray, "n size size"],
+    stamps: Sequence[Float[np.ndarray, "side side"]],
     corner: Int[np.ndarray, "n 2"],
     rms: Float[np.ndarray, "height width"],
 ) -> Int[np.ndarray, "height width"]:
     """Row of the source with the most light in a pixel, from 1; 0 where none exceeds the rms."""
     owner, most = np.zeros(rms.shape, np.int32), _FOOTPRINT * rms
-    for i, (stamp, (y, x)) in enumerate(zip(stamps, corner.tolist(), strict=True)):
-        size = len(stamp)
-        here = np.s_[max(y, 0) : max(y + size, 0), max(x, 0) : max(x + size, 0)]
-        seen = stamp[max(-y, 0) :, max(-x, 0) :][: owner[here].shape[0], : owner[here].shape[1]]
-        more = seen > most[here]
-        owner[here][more], most[here][more] = i + 1, seen[more]
+    for i, (stamp, at) in enumerate(zip(stamps, corner.tolist(), strict=True)):
+        on_image, on_stamp = overlap(at, len(stamp), rms.shape)
+        seen = stamp[on_stamp]
+        more = seen > most[on_image]
+        owner[on_image][more], most[on_image][more] = i + 1, seen[more]
     return owner
 
 
@@ -186,4 +193,5 @@ def _nothing(size: int) -> Sources:
     found = Deblended(
         none, none, np.zeros((0, size, size, 1), np.float32), none, none, none, Tailed(*[none] * 4)
     )
-    return Sources(np.zeros(0, int), np.zeros((0, 2), int), found, np.zeros(0, bool))
+    index, corner, binning = np.zeros(0, int), np.zeros((0, 2), int), np.zeros(0, int)
+    return Sources(index, corner, found, binning, np.zeros(0, bool))

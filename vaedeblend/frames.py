@@ -1,6 +1,11 @@
-"""Images from which stamps are cut, and on which the light of galaxies is laid."""
+"""Images from which stamps are cut, and on which the light of galaxies is laid.
 
-from collections.abc import Callable
+A galaxy that is too large for a stamp is seen from farther away: its stamp holds `binning` times
+as many of the image's pixels along each axis, added up. Its corner is that of the stamp of the
+image's own pixels about the same centre.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,6 +26,7 @@ class Frames:
         size: int,
         psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
         gain: Float[np.ndarray, "*frame band"] | float | None = None,
+        most: int = 1,
     ):
         """Pads the images with pixels to be ignored.
 
@@ -30,34 +36,128 @@ class Frames:
             size: Of the stamps [pixel].
             psf: Of `deblend`; one for all, or a function of image and position.
             gain: Of `deblend`; one for all images, or one for each.
+            most: Largest binning of a stamp.
         """
-        self.size, self.psf = size, psf
+        self.size, self.psf, self.most = size, psf, most
+        self.margin = size * (most + 1) // 2
         self.gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
-        pad = [(0, 0), (size, size), (size, size), (0, 0)]
+        pad = [(0, 0), (self.margin, self.margin), (self.margin, self.margin), (0, 0)]
         variance = np.broadcast_to(variance, image.shape).astype(np.float32)
         self.variance = np.pad(variance, pad, constant_values=np.inf)
         self.image = np.pad(image.astype(np.float32), pad)
         self.ignored = ~np.isfinite(self.variance)
         self.image[self.ignored] = 0
 
-    def cut(self, padded, index, corner) -> Float[np.ndarray, "source size size band"]:
-        """Stamps of padded images."""
-        windows = sliding_window_view(padded, (self.size, self.size), axis=(1, 2))
-        y, x = self._first(corner).T
-        return np.moveaxis(windows[index, y, x], 1, -1)
+    def cut(self, padded, index, corner, binning) -> Float[np.ndarray, "source size size band"]:
+        """Stamps of padded images; of a box, the mean of the pixels that are not ignored counts."""
 
-    def paste(self, stamps, index, corner) -> Float[np.ndarray, "frame padded_y padded_x band"]:
+        def boxes(light, valid, n):
+            share = np.maximum(valid, 1) / n**2
+            return light / share
+
+        return self._stamps(padded, index, corner, binning, boxes)
+
+    def noise(self, index, corner, binning) -> Float[np.ndarray, "source size size band"]:
+        """Variance of the stamps; infinite where half of a box or more is ignored."""
+
+        def boxes(variance, valid, n):
+            share = np.maximum(valid, 1) / n**2
+            return np.where(share > 0.5, variance / share**2, np.inf)
+
+        return self._stamps(self.variance, index, corner, binning, boxes)
+
+    def paste(
+        self, stamps, index, corner, binning
+    ) -> Float[np.ndarray, "frame padded_y padded_x band"]:
         """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
-        canvas, size = np.zeros_like(self.image), self.size
-        for i, (y, x), stamp in zip(index, self._first(corner).tolist(), stamps, strict=True):
-            canvas[i, y : y + size, x : x + size] += stamp
+        canvas = np.zeros_like(self.image)
+        first = self._first(corner, binning).tolist()
+        for i, (y, x), stamp, n in zip(index, first, stamps, binning.tolist(), strict=True):
+            side = n * self.size
+            canvas[i, y : y + side, x : x + side] += spread(stamp, n)
         canvas[self.ignored] = 0
         return canvas
 
     def inner(self, padded) -> Float[np.ndarray, "frame height width band"]:
         """Padded images without their padding."""
-        return padded[:, self.size : -self.size, self.size : -self.size]
+        return padded[:, self.margin : -self.margin, self.margin : -self.margin]
 
-    def _first(self, corner) -> Int[np.ndarray, "source 2"]:
+    def _stamps(self, padded, index, corner, binning, boxes):
+        """Windows; those of binned stamps as `boxes` makes them of sums and numbers of pixels."""
+        stamps = np.empty((len(index), self.size, self.size, padded.shape[-1]), padded.dtype)
+        for n in np.unique(binning).tolist():
+            here = binning == n
+            at = index[here], self._first(corner[here], n)
+            if n == 1:
+                stamps[here] = self._windows(padded, *at, self.size)
+                continue
+            window = self._windows(padded, *at, n * self.size)
+            valid = ~self._windows(self.ignored, *at, n * self.size)
+            stamps[here] = boxes(_sums(np.where(valid, window, 0), n), _sums(valid, n), n)
+        return stamps
+
+    def _windows(self, padded, index, first, side: int):
+        windows = sliding_window_view(padded, (side, side), axis=(1, 2))
+        return np.moveaxis(windows[index, first[:, 0], first[:, 1]], 1, -1)
+
+    def _first(self, corner, binning) -> Int[np.ndarray, "source 2"]:
         """(y, x) of stamps on the padded images; those beyond lie on the padding."""
-        return np.clip(corner + self.size, 0, np.array(self.image.shape[1:3]) - self.size)
+        side = np.reshape(binning, (-1, 1)) * self.size
+        first = whole_corner(corner, binning, self.size) + self.margin
+        return np.clip(first, 0, np.array(self.image.shape[1:3]) - side)
+
+
+def whole_corner(
+    corner: Int[np.ndarray, "n 2"], binning: Int[np.ndarray, " n"] | int, size: int
+) -> Int[np.ndarray, "n 2"]:
+    """(y, x) of the first of the image's pixels on binned stamps, from their `corner`."""
+    return corner - (np.reshape(binning, (-1, 1)) - 1) * size // 2
+
+
+def whole_stamps(
+    stamps: Float[np.ndarray, "n size size"], binning: Int[np.ndarray, " n"]
+) -> Iterator[Float[np.ndarray, "side side"]]:
+    """Each source's light on the image's pixels: stamps of different sides."""
+    for stamp, n in zip(stamps, binning.tolist(), strict=True):
+        yield spread(stamp, n)
+
+
+def spread(
+    stamp: Float[np.ndarray, "size size *band"], n: int
+) -> Float[np.ndarray, "side side *band"]:
+    """A stamp's light on n x n as many pixels: smooth, and in every box what its pixel held."""
+    if n == 1:
+        return stamp
+    smooth = stamp
+    for axis in (0, 1):
+        smooth = _interpolated(smooth, n, axis)
+    missing = stamp / np.maximum(_sums(smooth[None], n)[0], np.finfo(np.float32).tiny)
+    return smooth * missing.repeat(n, axis=0).repeat(n, axis=1)
+
+
+def _interpolated(values, n: int, axis: int):
+    """Linear between the centres of pixels, constant beyond the first and the last."""
+    size = values.shape[axis]
+    place = ((np.arange(n * size) + 0.5) / n - 0.5).clip(0, size - 1)
+    below = np.minimum(place.astype(int), size - 2)
+    share = (place - below).astype(values.dtype)
+    share = share.reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+    low, high = (np.take(values, below + k, axis) for k in (0, 1))
+    return low + share * (high - low)
+
+
+def _sums(windows, n: int):
+    """Sums of boxes of n x n pixels."""
+    count, side = windows.shape[:2]
+    return windows.reshape(count, side // n, n, side // n, n, -1).sum(axis=(2, 4))
+
+
+def overlap(
+    corner: Sequence[int], side: int, shape: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where an image and a stamp at `corner` (y, x) of it overlap, on the one and on the other."""
+    low = [max(c, 0) for c in corner]
+    high = [max(min(c + side, n), first) for c, n, first in zip(corner, shape, low, strict=True)]
+    on_image = tuple(map(slice, low, high))
+    on_stamp = tuple(slice(a - c, b - c) for a, b, c in zip(low, high, corner, strict=True))
+    return on_image, on_stamp

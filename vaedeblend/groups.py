@@ -1,5 +1,6 @@
 """Galaxies that share pixels: who overlaps with whom, how much, and what that does to fluxes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,8 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+
+from vaedeblend.frames import overlap
 
 _OVERLAP = 0.01
 """Galaxies whose templates have a noise-weighted cosine above this belong to a group."""
@@ -28,9 +31,9 @@ class Groups(NamedTuple):
 
 
 def find_groups(
-    stamps: Float[np.ndarray, "n size size"],
+    stamps: Sequence[Float[np.ndarray, "side side"]],
     corner: Int[np.ndarray, "n 2"],
-    variance: Float[np.ndarray, "n size size"],
+    variance: Float[np.ndarray, "height width"],
 ) -> Groups:
     r"""Groups of overlapping galaxies, and how the errors of their fluxes hang together.
 
@@ -38,15 +41,15 @@ def find_groups(
     $A_{ij} = \sum_p t_{ip} t_{jp} / v_p$, $t$ the galaxies' unit profiles.
 
     Args:
-        stamps: Each galaxy's light or unit profile.
+        stamps: Each galaxy's light or unit profile, on stamps of any even sides.
         corner: (y, x) of each stamp's first pixel on the image.
-        variance: Of the same pixels; infinite where one is to be ignored.
+        variance: Of the image; infinite where a pixel is to be ignored.
     """
-    scaled = np.where(np.isfinite(variance), stamps, 0) / np.sqrt(variance)
-    norm = np.sqrt(np.einsum("nyx,nyx->n", scaled, scaled))
-    scaled /= np.where(norm > 0, norm, np.inf)[:, None, None]
-    pair = cKDTree(corner).query_pairs(stamps.shape[1] - 1, p=np.inf, output_type="ndarray")
-    cosine = np.array([_product(scaled, corner, i, j) for i, j in pair.tolist()])
+    scaled = [
+        _unit(stamp, at, variance) for stamp, at in zip(stamps, corner.tolist(), strict=True)
+    ]
+    pair = _near(corner, np.array([len(stamp) for stamp in stamps], int))
+    cosine = np.array([_product(scaled[i], scaled[j], corner[j] - corner[i]) for i, j in pair])
     near = cosine > _OVERLAP
     pair, cosine = pair[near].reshape(-1, 2), cosine[near]
     n = len(stamps)
@@ -54,12 +57,31 @@ def find_groups(
     return Groups(group, pair, _correlations(group, pair, cosine))
 
 
-def _product(scaled, corner, i: int, j: int) -> float:
-    """Scalar product of two stamps where they overlap."""
-    size, shift = scaled.shape[1], corner[j] - corner[i]
-    first = tuple(slice(max(s, 0), size + min(s, 0)) for s in shift)
-    second = tuple(slice(max(-s, 0), size - max(s, 0)) for s in shift)
-    return float(np.vdot(scaled[i][first], scaled[j][second]))
+def _unit(stamp, corner, variance):
+    """Light over noise, its squares adding up to one; 0 where the image has no valid pixel."""
+    scaled = np.zeros_like(stamp)
+    on_image, on_stamp = overlap(corner, len(stamp), variance.shape)
+    scaled[on_stamp] = stamp[on_stamp] / np.sqrt(variance[on_image])
+    return scaled / (np.linalg.norm(scaled) or np.inf)
+
+
+def _near(corner, side) -> Int[np.ndarray, "pair 2"]:
+    """Stamps that have a pixel in common: the many of the least side, and the few larger ones."""
+    tree, least = cKDTree(corner + side[:, None] / 2), side.min(initial=2**30)
+    pairs = [tree.query_pairs(least - 1, p=np.inf, output_type="ndarray")]
+    for i in np.flatnonzero(side > least):
+        reach = (side[i] + side) / 2
+        others = np.array(tree.query_ball_point(tree.data[i], reach.max(), p=np.inf), int)
+        apart = np.abs(tree.data[others] - tree.data[i]).max(axis=1)
+        others = others[(apart < reach[others]) & (others != i)]
+        pairs.append(np.sort(np.stack([np.full(len(others), i), others], axis=1), axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _product(first, second, shift) -> float:
+    """Scalar product of two stamps, the second's corner at `shift` from the first's."""
+    on_first, on_second = overlap(shift.tolist(), len(second), first.shape)
+    return float(np.vdot(first[on_first], second[on_second]))
 
 
 def _correlations(group, pair, cosine) -> Float[np.ndarray, " pair"]:

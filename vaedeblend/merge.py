@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from vaedeblend.field import FLAGS
+from vaedeblend.frames import whole_stamps
 from vaedeblend.mosaic import Mosaic, write_image
 from vaedeblend.tiles import Part
 
@@ -25,36 +26,38 @@ _SAME = 1.0
 
 
 class Stamps(Sequence):
-    """Light of each source, left on disk until it is asked for."""
+    """Light of each source on the image's pixels, left on disk until it is asked for."""
 
-    def __init__(self, path: str | Path, row: Int[np.ndarray, " n"] | None = None):
-        """Of those rows, or all, of the cube (row, size, size) in a FITS file."""
+    def __init__(
+        self, path: str | Path, row: Int[np.ndarray, " n"], binning: Int[np.ndarray, " n"]
+    ):
+        """Of some rows of the cube (row, size, size) in a FITS file, and their binning."""
         with fits.open(path) as hdus:
             self.path, self.shape = Path(path), hdus[0].shape
             self.offset = hdus[0].fileinfo()["datLoc"]
-        self.row = np.arange(self.shape[0]) if row is None else row
+        self.row, self.binning = row, binning
 
     @property
-    def size(self) -> int:
-        """Of a stamp [pixel]."""
-        return self.shape[1]
+    def sides(self) -> Int[np.ndarray, " n"]:
+        """Of the stamps [pixel]."""
+        return self.shape[1] * self.binning
 
     def __len__(self):
         return len(self.row)
 
-    def __getitem__(self, i: int) -> Float[np.ndarray, "size size"]:
+    def __getitem__(self, i: int) -> Float[np.ndarray, "side side"]:
         return self.take(np.arange(len(self))[[i]])[0]
 
-    def take(self, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n size size"]:
+    def take(self, index: Int[np.ndarray, " n"]) -> list[Float[np.ndarray, "side side"]]:
         """Several of them."""
         if not len(index):
-            return np.zeros((0, *self.shape[1:]), np.float32)
+            return []
         cube = np.memmap(self.path, ">f4", "r", self.offset, self.shape)  # forgotten at once
-        return cube[self.row[index]].astype(np.float32)
+        return list(whole_stamps(cube[self.row[index]].astype(np.float32), self.binning[index]))
 
     def only(self, index: Int[np.ndarray, " n"]) -> "Stamps":
         """The same, without the others."""
-        return Stamps(self.path, self.row[index])
+        return Stamps(self.path, self.row[index], self.binning[index])
 
 
 class Catalog(NamedTuple):
@@ -73,11 +76,11 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     """The catalogue of all tiles' sources, whose light goes into a file.
 
     Its columns: id, x, y, ra, dec, flux, flux_err, mag, mag_err, half_light_radius, purity,
-    n_neighbours, axis_ratio, chi2, captured, hidden, flags, x_stamp, y_stamp, group_id.
+    n_neighbours, axis_ratio, chi2, captured, hidden, flags, x_stamp, y_stamp, binning, group_id.
 
     Args:
         parts: Of the tiles that cover the image.
-        path: FITS file that takes the sources' stamps.
+        path: FITS file that takes the sources' stamps, as many pixels each: binned or not.
         mosaic: The image: its WCS, pixel scale and zero point, each of which may be missing; ra and
             dec, or magnitudes, are NaN then, and radii in pixels.
     """
@@ -99,7 +102,8 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     pairs = Table(
         ids | {"covariance": correlation * error.prod(axis=1), "correlation": correlation}
     )
-    return Catalog(table, pairs, Stamps(path), column["corner"])
+    stamps = Stamps(path, np.arange(n), column["binning"])
+    return Catalog(table, pairs, stamps, column["corner"])
 
 
 def _write_stamps(path: str | Path, files: Sequence[Path], order: Int[np.ndarray, " n"]) -> None:
@@ -146,6 +150,7 @@ def _table(column, mosaic: Mosaic) -> Table:
         }
         | {name: column[name] for name in _KEPT}
         | {"x_stamp": column["corner"][:, 1], "y_stamp": column["corner"][:, 0]}
+        | {"binning": column["binning"]}
     )
     table.meta |= {f"FLAG{bit}": name for bit, (name, _) in FLAGS.items()}
     return table

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from vaedeblend import mosaic as files
 from vaedeblend.field import FLAGS, footprints
+from vaedeblend.frames import overlap
 from vaedeblend.merge import Catalog
 from vaedeblend.mosaic import Mosaic
 from vaedeblend.page import Overview, Panel, write_page
@@ -64,17 +65,22 @@ def write_images(
 
 def _model(catalog: Catalog, rows: slice, rms):
     """Light of all sources on a strip, and the id of the one that is brightest in each pixel."""
-    size = catalog.stamps.size
     first = catalog.corner[:, 0]
-    here = np.flatnonzero((first < rows.stop) & (first + size > rows.start))
+    here = np.flatnonzero((first < rows.stop) & (first + catalog.stamps.sides > rows.start))
     stamps = catalog.stamps.take(here)
     corner = catalog.corner[here] - [rows.start, 0]
-    model = np.zeros((rms.shape[0] + 2 * size, rms.shape[1] + 2 * size), np.float32)
-    for stamp, (y, x) in zip(stamps, corner + size, strict=True):
-        model[y : y + size, x : x + size] += stamp
     row = footprints(stamps, corner, rms)
     owner = np.concatenate([[0], here + 1])[row].astype(np.int32)
-    return model[size:-size, size:-size], owner
+    return _light(stamps, corner, rms.shape), owner
+
+
+def _light(stamps, corner, shape) -> Float[np.ndarray, "height width"]:
+    """All stamps on an image."""
+    model = np.zeros(shape, np.float32)
+    for stamp, at in zip(stamps, corner.tolist(), strict=True):
+        on_image, on_stamp = overlap(at, len(stamp), shape)
+        model[on_image] += stamp[on_stamp]
+    return model
 
 
 def _counts(chi2, owner) -> Counter:
@@ -118,20 +124,16 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
 
 def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
     """The pixels of a source's stamp as far as they lie on the image, in units of the rms."""
-    size, corner = catalog.stamps.size, catalog.corner[i]
-    low = np.clip(corner, 0, np.maximum(np.array(mosaic.shape) - size, 0))
-    high = np.minimum(low + size, mosaic.shape)
+    corner, sides = catalog.corner, catalog.stamps.sides
+    low = np.clip(corner[i], 0, np.maximum(np.array(mosaic.shape) - sides[i], 0))
+    high = np.minimum(low + sides[i], mosaic.shape)
     rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     image, rms = read_pixels(mosaic, job.background, rows, columns)
     unit = np.median(rms[np.isfinite(rms)]) if np.isfinite(rms).any() else 1.0
-    near = np.flatnonzero((np.abs(catalog.corner - low) < size).all(axis=1))
+    near = np.flatnonzero(((corner < high) & (corner + sides[:, None] > low)).all(axis=1))
 
     def light(index):
-        canvas = np.zeros((3 * size, 3 * size), np.float32)
-        at = catalog.corner[index] - low + size
-        for stamp, (y, x) in zip(catalog.stamps.take(index), at, strict=True):
-            canvas[y : y + size, x : x + size] += stamp
-        return canvas[size : size + image.shape[0], size : size + image.shape[1]] / unit
+        return _light(catalog.stamps.take(index), corner[index] - low, image.shape) / unit
 
     return Panel(i + 1, image / unit, light(near), light(np.array([i])))
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from vaedeblend.deblender import load_network, make_deblend
 from vaedeblend.field import Measured, measure_field
+from vaedeblend.frames import whole_corner
 from vaedeblend.mosaic import Mosaic, open_mosaic
 
 MARGIN = 192
@@ -31,12 +32,12 @@ class Part(NamedTuple):
     """The sources of a tile's core, positions on the whole image."""
 
     columns: dict[str, np.ndarray]
-    """Of `field.Measured.table`, and corner."""
+    """Of `field.Measured.table`, and corner: (y, x) of each stamp's first pixel on the image."""
     pair: Float[np.ndarray, "pair 2 2"]
     """(y, x) of two sources that overlap; one of them may be another tile's."""
     correlation: Float[np.ndarray, " pair"]
     stamps: Path
-    """File of their light (n, size, size)."""
+    """File of their light (n, size, size), binned or not."""
 
 
 class Job(NamedTuple):
@@ -110,7 +111,8 @@ def _write(folder, tile: Tile, found: Measured, corner) -> None:
     inside = ((place >= low) & (place < high)).all(axis=1)
     mine, position = inside[pair].any(axis=1), np.asarray(table["position"]) + corner
     columns = {name: np.asarray(table[name]) for name in table.colnames}
-    columns |= {"position": position, "corner": found.corner + corner}
+    whole = whole_corner(found.corner, columns["binning"], found.stamps.shape[1])
+    columns |= {"position": position, "corner": whole + corner}
     columns = {name: values[inside] for name, values in columns.items()}
     np.save(_file(folder, tile, "npy"), found.stamps[inside])
     partial = _file(folder, tile, "partial.npz")

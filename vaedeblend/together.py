@@ -21,7 +21,7 @@ from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect_hidden, members
 from vaedeblend.frames import Frames
 from vaedeblend.observe import Batch
-from vaedeblend.shapes import measure_shapes
+from vaedeblend.shapes import Shapes, measure_shapes
 from vaedeblend.survey import stamp_centre
 
 _TAKEN = 0.5
@@ -29,6 +29,9 @@ _TAKEN = 0.5
 
 _SURE = 2.5
 """Flux of a source found on the residual that is believed, in units of its error."""
+
+_LARGEST = 6.0
+"""Half-light radius of a galaxy that a stamp holds well [its pixels]."""
 
 _NOTICED = 0.2
 """Change of the neighbours' light in any pixel that is worth another look [background rms]."""
@@ -42,6 +45,8 @@ class Sources(NamedTuple):
     corner: Int[np.ndarray, "source 2"]
     """(y, x) of the first pixel of each stamp, which may reach out of the image."""
     found: Deblended
+    binning: Int[np.ndarray, " source"]
+    """Of each stamp; see `frames`."""
     hidden: Bool[np.ndarray, " source"]
     """Found on the residual, behind others."""
 
@@ -51,6 +56,7 @@ def measure(
     frames: Frames,
     index: Int[np.ndarray, " source"],
     corner: Int[np.ndarray, "source 2"],
+    binning: Int[np.ndarray, " source"],
     *,
     looks: int = 4,
     batch_size: int = 100,
@@ -63,12 +69,14 @@ def measure(
         frames: The images.
         index: See `Sources`.
         corner: The same.
+        binning: The same.
         looks: At each source, at most; the first is at the stamp as it is. A source whose
             neighbours have not changed is not looked at again.
         batch_size: Of the network.
         start: What has been found of the first sources before.
     """
-    variance = frames.cut(frames.variance, index, corner)
+    at = index, corner, binning
+    variance = frames.noise(*at)
     valid = np.isfinite(variance)
     noticed = _NOTICED * np.sqrt(variance.min(axis=(1, 2, 3), keepdims=True))
     known = 0 if start is None else len(start.flux)
@@ -78,13 +86,13 @@ def measure(
         light[:known] = np.nan_to_num(start.image)
 
     def of_others():
-        model = frames.paste(light, index, corner)
-        return np.where(valid, frames.cut(model, index, corner) - light, 0)
+        model = frames.paste(light, *at)
+        return np.where(valid, frames.cut(model, *at) - light, 0)
 
     shown = of_others() if known else np.zeros_like(light)
     rows, share = np.arange(known, len(index)), 1.0
     for left in reversed(range(looks if len(rows) else 0)):
-        latest = _look(deblend, frames, index, corner, shown, rows, batch_size)
+        latest = _look(deblend, frames, at, shown, rows, batch_size)
         found = _updated(found, rows, latest)
         if not left:
             break
@@ -97,17 +105,23 @@ def measure(
     return found
 
 
-def _look(deblend, frames: Frames, index, corner, shown, rows, batch_size: int) -> Deblended:
-    """What the network says of some sources less their neighbours' light, which it is shown."""
+def _look(deblend, frames: Frames, at, shown, rows, batch_size: int) -> Deblended:
+    """What the network says of some sources less their neighbours' light, which it is shown.
+
+    Binned stamps are told the PSF as it is: of galaxies so large it hardly matters.
+    """
     parts = []
     for some in np.split(rows, range(batch_size, len(rows), batch_size)):
-        at, neighbours = (index[some], corner[some]), shown[some]
-        image, variance = (frames.cut(a, *at) for a in (frames.image, frames.variance))
-        arrays = {"image": image - neighbours, "variance": variance, "neighbours": neighbours}
-        arrays["gain"] = None if frames.gain is None else frames.gain[at[0]]
+        (index, corner, binning), neighbours = (a[some] for a in at), shown[some]
+        arrays = {
+            "image": frames.cut(frames.image, index, corner, binning) - neighbours,
+            "variance": frames.noise(index, corner, binning),
+            "neighbours": neighbours,
+            "gain": None if frames.gain is None else frames.gain[index],
+        }
         psf = frames.psf
         if callable(psf):
-            arrays["psf"], psf = psf(at[0], at[1] + stamp_centre(frames.size)), None
+            arrays["psf"], psf = psf(index, corner + stamp_centre(frames.size)), None
         function = deblend if psf is None else partial(deblend, psf=psf)
         parts.append(in_batches(function, arrays, batch_size))
     return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
@@ -128,7 +142,8 @@ def find_and_measure(
     What is found on a residual and then measured to be hardly there is forgotten, and its
     neighbours are measured again without it.
 
-    The blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
+    A galaxy that turns out to be too large for its stamp is measured anew on a binned one. The
+    blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
     stamp's central pixel is measured anew on a stamp a pixel further.
 
     Args:
@@ -140,34 +155,42 @@ def find_and_measure(
         fixed: Sources whose stamps stay where they are.
         **options: Of `measure`.
     """
-    n, found = len(index), measure(deblend, frames, index, corner, **options)
+    n, binning = len(index), np.ones(len(index), int)
+    found = measure(deblend, frames, index, corner, binning, **options)
     again = partial(_again, deblend, frames, options)
+    while (large := _large(found) & (2 * binning <= frames.most)).any():
+        binning = np.where(large, 2 * binning, binning)
+        found = again(index, corner, binning, found, large)
     free = np.ones(n, bool) if fixed is None else ~fixed
     for _ in range(passes):
-        shift = _shift(found) * free[:, None]
-        at, new = _hidden(frames, index, corner, found)
+        shift = _shift(found, binning) * free[:, None]
+        at, new = _hidden(frames, index, corner, binning, found)
         stale = np.concatenate([shift.any(axis=1), np.ones(len(at), bool)])
         if not stale.any():
             break
         index, corner = np.concatenate([index, at]), np.concatenate([corner + shift, new])
-        free = np.concatenate([free, np.ones(len(at), bool)])
-        found = again(index, corner, found, stale)
+        binning, free = (np.concatenate([a, np.ones(len(at), a.dtype)]) for a in (binning, free))
+        found = again(index, corner, binning, found, stale)
     hidden = np.arange(len(index)) >= n
     doubtful = hidden & (found.flux < _SURE * found.flux_err).all(axis=1)
     if doubtful.any():
         near = cKDTree(_apart(index, corner, frames.size))
         touched = near.query_ball_point(near.data[doubtful], frames.size / 2, p=np.inf)
         stale = np.isin(np.arange(len(index)), np.concatenate(touched))[~doubtful]
-        index, corner, hidden = (a[~doubtful] for a in (index, corner, hidden))
-        found = again(index, corner, jax.tree.map(lambda a: a[~doubtful], found), stale)
-    return Sources(index, corner, found, hidden)
+        index, corner, binning, hidden = (a[~doubtful] for a in (index, corner, binning, hidden))
+        known = jax.tree.map(lambda a: a[~doubtful], found)
+        found = again(index, corner, binning, known, stale)
+    return Sources(index, corner, found, binning, hidden)
 
 
-def _again(deblend, frames: Frames, options, index, corner, found: Deblended, stale) -> Deblended:
+def _again(
+    deblend, frames: Frames, options, index, corner, binning, found: Deblended, stale
+) -> Deblended:
     """All sources: stale and new ones are measured anew, the others as they were found."""
     order = np.argsort(stale, kind="stable")
     start = jax.tree.map(lambda field: field[~stale[: len(field)]], found)
-    latest = measure(deblend, frames, index[order], corner[order], start=start, **options)
+    at = (a[order] for a in (index, corner, binning))
+    latest = measure(deblend, frames, *at, start=start, **options)
     return jax.tree.map(lambda field: field[np.argsort(order)], latest)
 
 
@@ -176,16 +199,25 @@ def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
     return np.concatenate([corner, 2 * size * index[:, None]], axis=1)
 
 
-def _shift(found: Deblended) -> Int[np.ndarray, "source 2"]:
-    """By how many pixels, at most one, the light lies off the stamps' central pixel."""
+def _large(found: Deblended) -> Bool[np.ndarray, " source"]:
+    """Whether the light is too large for its stamp."""
+    return _shapes(found).half_light_radius > _LARGEST
+
+
+def _shift(found: Deblended, binning) -> Int[np.ndarray, "source 2"]:
+    """By how many pixels, at most one of the stamp's, the light lies off the central pixel."""
+    centre = np.nan_to_num(_shapes(found).centre).clip(-1, 1)
+    return (centre * binning[:, None]).round().astype(int)
+
+
+def _shapes(found: Deblended) -> Shapes:
     light = np.nan_to_num(found.image).sum(axis=-1)
-    centre = measure_shapes(light, light.sum(axis=(1, 2))).centre
-    return np.nan_to_num(centre).clip(-1, 1).round().astype(int)
+    return measure_shapes(light, light.sum(axis=(1, 2)))
 
 
-def _hidden(frames: Frames, index, corner, found: Deblended):
+def _hidden(frames: Frames, index, corner, binning, found: Deblended):
     """Image and corner of the sources that stand out of the first band's residual."""
-    model = frames.inner(frames.paste(np.nan_to_num(found.image), index, corner))
+    model = frames.inner(frames.paste(np.nan_to_num(found.image), index, corner, binning))
     image, variance = frames.inner(frames.image), frames.inner(frames.variance)
     gain = np.inf if frames.gain is None else frames.gain[:, None, None]
     rms = np.sqrt(variance + model.clip(0) / gain)
