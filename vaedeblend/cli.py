@@ -12,19 +12,24 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 console = Console()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; errors of the user's input end it with one line and status 1."""
+    """Runs a command line; errors that the user can mend end it with one line and status 1."""
     options = vars(_parser().parse_args(argv))
     run = options.pop("run")
     try:
         run(**options)
-    except (ValueError, OSError) as error:  # every error that the user can mend is one
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+    except (ValueError, OSError) as error:
+        said = Text.assemble(("error:", "red"), " ", " ".join(str(error).split()))
+        console.print(said, soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 130
     return 0
 
 

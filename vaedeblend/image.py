@@ -7,19 +7,20 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
 
 from vaedeblend import mosaic as files
 from vaedeblend.deblender import find_workdir, read_config
 from vaedeblend.detect import estimate_background
 from vaedeblend.merge import Catalog, merge
 from vaedeblend.mosaic import Mosaic, MosaicError, open_mosaic
-from vaedeblend.outputs import Report, write_field_page, write_images, write_tphot
+from vaedeblend.outputs import IMAGES, Report, write_field_page, write_images, write_tphot
+from vaedeblend.positions import read_positions
 from vaedeblend.psf import read_psf_grid
 from vaedeblend.render import native_psfs
 from vaedeblend.survey import make_survey
@@ -84,11 +85,13 @@ def deblend_image(
         ValueError: MosaicError, PsfError, WorkdirError, CheckpointError or TphotError: a file
             cannot be used or written.
     """
+    _check_counts(looks=looks, tile=tile, processes=processes)
     config = read_config(find_workdir(weights))
     survey = make_survey(**config["survey"])
     if len(survey.bands) > 1:
         raise MosaicError(f"{weights}: weights of {len(survey.bands)} bands; wanted those of one")
     out = files.prepare_folder(out)
+    _check_overwritten(out, rms, image, mask, psf, catalog)
     given = {"mask": mask, "mask_bits": mask_bits}
     given |= {"hdu": hdu, "zero_point": zero_point, "gain": gain}
     background = None
@@ -107,9 +110,7 @@ def deblend_image(
             str(weights),
             {"looks": looks, "passes": passes if looks > 1 else 0},
             None if catalog is None else read_positions(catalog, mosaic),
-            None
-            if psf is None
-            else _psf_grid(psf, psf_scale or mosaic.pixel_scale or scale, scale),
+            None if psf is None else _psf_grid(psf, psf_scale, mosaic.pixel_scale or scale, scale),
         )
         found = _measure(mosaic, job, tile, processes, out, report)
         overview, sums = write_images(mosaic, job, found, out, report)
@@ -123,29 +124,19 @@ def deblend_image(
     return found
 
 
-def read_positions(path: str | Path, mosaic: Mosaic):
-    """(y, x) of the rows of a table, which may lie off the image: those are left out.
+def _check_counts(**counts: int) -> None:
+    for name, n in counts.items():
+        if n < 1:
+            raise MosaicError(f"{name} is {n}; wanted at least 1")
 
-    Raises:
-        MosaicError: The table cannot be read, has no positions, or the image no WCS for them.
-    """
-    try:
-        table = Table.read(path)
-    except (OSError, ValueError, TypeError) as error:
-        raise MosaicError(f"{path}: no table could be read ({error})") from error
-    names = {name.lower(): name for name in table.colnames}
-    if {"x", "y"} <= names.keys():
-        x, y = (np.asarray(table[names[name]], float) for name in ("x", "y"))
-    elif {"ra", "dec"} <= names.keys():
-        if mosaic.wcs is None:
-            raise MosaicError(f"{path}: has ra and dec, but {mosaic.path} has no WCS; wanted x, y")
-        ra, dec = (np.asarray(table[names[name]], float) for name in ("ra", "dec"))
-        x, y = mosaic.wcs.all_world2pix(ra, dec, 0) if len(ra) else (ra, dec)
-    else:
-        raise MosaicError(f"{path}: columns {table.colnames}; wanted x and y, or ra and dec")
-    position = np.stack([y, x], axis=1)
-    inside = (position >= -0.5) & (position < np.subtract(mosaic.shape, 0.5))  # False for NaN
-    return position[inside.all(axis=1)]
+
+def _check_overwritten(out: Path, rms, *others) -> None:
+    """Results must not take the place of what they are made from."""
+    names = {"catalog", "stamps", *IMAGES} | ({"background", "rms"} if rms is None else set())
+    results = {(out / f"{name}.fits").resolve() for name in names}
+    for path in (rms, *others):
+        if path is not None and Path(path).resolve() in results:
+            raise MosaicError(f"{path}: would be overwritten; wanted another folder than {out}")
 
 
 def _measure(mosaic, job: Job, tile: int, processes: int, out: Path, report: Report) -> Catalog:
@@ -174,8 +165,13 @@ def _each(function: Callable, tiles: Sequence[Tile], processes: int) -> Iterator
     if processes == 1 or len(tiles) == 1:
         yield from map(function, tiles)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        yield from pool.map(function, tiles)
+    try:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            yield from pool.map(function, tiles)
+    except BrokenProcessPool as error:
+        raise MosaicError(
+            f"a process of {processes} was killed; wanted fewer, or more memory"
+        ) from error
 
 
 def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
@@ -205,7 +201,7 @@ def _check_scale(mosaic: Mosaic, scale: float) -> None:
         )
 
 
-def _psf_grid(path, default_scale: float, scale: float):
+def _psf_grid(path, sampling: float | None, default: float, scale: float):
     """PSFs (row, column, side, side) at the survey's pixels."""
-    grid = read_psf_grid(path, default_pixel_scale=default_scale)
+    grid = read_psf_grid(path, pixel_scale=sampling, default_pixel_scale=default)
     return np.array([[native_psfs((psf,), scale)[..., 0] for psf in row] for row in grid])

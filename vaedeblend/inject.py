@@ -69,13 +69,14 @@ def inject(
     survey = make_survey(**read_config(find_workdir(weights))["survey"])
     scale = survey.pixel_scale.value
     out = mosaic.prepare_folder(out)
+    _check(n, magnitude, Path(image), out / "image.fits")
     with open_mosaic(image, hdu=hdu, zero_point=zero_point, gain=gain) as opened:
         if opened.zero_point is None:
             raise MosaicError(f"{image}: no zero point in the header; wanted --zero-point")
         psfs = survey_psfs(survey, STAMP_SIZES[-1])
         if psf is not None:
-            sampling = psf_scale or opened.pixel_scale or scale
-            psfs = (read_psf(psf, default_pixel_scale=sampling),)
+            scales = {"pixel_scale": psf_scale, "default_pixel_scale": opened.pixel_scale or scale}
+            psfs = (read_psf(psf, **scales),)
         sources = _choose(n, magnitude, seed, survey.band_names, opened.shape)
         light = _light(sources, opened, psfs, scale, seed)
         header, known = mosaic.image_header(opened), (opened.zero_point, opened.gain)
@@ -109,6 +110,18 @@ def summarise(table: Table) -> Table:
 
 
 _COVERED = "flux_found", "flux_err", "flux"
+
+
+def _check(n: int, magnitude, image: Path, made: Path) -> None:
+    low, high = magnitude
+    if n < 1:
+        raise MosaicError(f"n is {n}; wanted at least one galaxy")
+    if not low < high:
+        raise MosaicError(f"magnitudes from {low} to {high}; wanted the brighter one first")
+    if image.resolve() == made.resolve():
+        raise MosaicError(
+            f"{image}: would be overwritten; wanted another folder than {made.parent}"
+        )
 
 
 def _choose(n: int, magnitude, seed: int, bands, shape) -> Sources:

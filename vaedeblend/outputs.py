@@ -18,6 +18,9 @@ from vaedeblend.page import Overview, Panel, write_page
 from vaedeblend.tiles import Job, read_pixels
 from vaedeblend.tphot import write_priors
 
+IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
+"""Written on the image's pixels: names and types."""
+
 _OVERVIEW = 1024
 """Most pixels of the page's images along either axis."""
 _PANELS, _CLEAR = 12, 5.0
@@ -38,14 +41,13 @@ def write_images(
     binning = -(-max(mosaic.shape) // _OVERVIEW)
     step = binning * max(_STRIP // binning, 1)
     gain = np.inf if mosaic.gain is None else mosaic.gain
-    kinds = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
     overview, sums = [], Counter()
     with contextlib.ExitStack() as stack:
         put = {
             name: stack.enter_context(
                 files.write_image(out / f"{name}.fits", mosaic.shape, header, kind)
             )
-            for name, kind in kinds.items()
+            for name, kind in IMAGES.items()
         }
         for low in range(0, height, step):
             report("writing images", low, height)

@@ -69,19 +69,28 @@ def make_psf(image, pixel_scale: float, *, max_extent: float = np.inf, source: s
     return Psf(image / image.sum(), float(pixel_scale))
 
 
-def read_psf(path, *, default_pixel_scale: float, max_extent: float = np.inf) -> Psf:
+def read_psf(
+    path,
+    *,
+    default_pixel_scale: float,
+    pixel_scale: float | None = None,
+    max_extent: float = np.inf,
+) -> Psf:
     """The PSF in a FITS file's first image.
 
-    Its sampling [arcsec] is the header's PIXSCALE, or `default_pixel_scale` without one.
+    Its sampling [arcsec] is `pixel_scale`, if given; or the header's PIXSCALE, or
+    `default_pixel_scale` without one.
 
     Raises:
         PsfError: The file cannot be read, or `make_psf` refuses its image.
     """
-    image, pixel_scale = _read(path, default_pixel_scale)
+    image, pixel_scale = _read(path, pixel_scale, default_pixel_scale)
     return make_psf(image, pixel_scale, max_extent=max_extent, source=str(path))
 
 
-def read_psf_grid(path, *, default_pixel_scale: float) -> list[list[Psf]]:
+def read_psf_grid(
+    path, *, default_pixel_scale: float, pixel_scale: float | None = None
+) -> list[list[Psf]]:
     """The PSFs of the parts of an image, row by row, from a FITS file's first image.
 
     It has the axes (row, column, height, width), or is the one PSF of the whole image.
@@ -89,7 +98,7 @@ def read_psf_grid(path, *, default_pixel_scale: float) -> list[list[Psf]]:
     Raises:
         PsfError: As `read_psf`.
     """
-    images, pixel_scale = _read(path, default_pixel_scale)
+    images, pixel_scale = _read(path, pixel_scale, default_pixel_scale)
     if images.ndim == 2:
         images = images[None, None]
     if images.ndim != 4:
@@ -103,11 +112,13 @@ def read_psf_grid(path, *, default_pixel_scale: float) -> list[list[Psf]]:
     ]
 
 
-def _read(path, default_pixel_scale: float) -> tuple[np.ndarray, float]:
+def _read(path, pixel_scale: float | None, default: float) -> tuple[np.ndarray, float]:
     """A FITS file's first image and its sampling."""
     try:
         with fits.open(Path(path)) as hdus:
             hdu = next(hdu for hdu in hdus if hdu.is_image and hdu.data is not None)
-            return hdu.data, float(hdu.header.get("PIXSCALE", default_pixel_scale))
+            if pixel_scale is None:
+                pixel_scale = float(hdu.header.get("PIXSCALE", default))
+            return hdu.data, pixel_scale
     except (OSError, StopIteration, TypeError, ValueError) as error:
         raise PsfError(f"{path}: no FITS image could be read ({error})") from error
