@@ -10,8 +10,8 @@ from vaedeblend.survey import stamp_centre
 THRESHOLD, HIDDEN = 1.5, 2.5
 """Of sources of an image, and of its residual [rms, on the image filtered by 3 x 3 pixels]."""
 
-MODEL_ERROR = 0.2
-"""Of a galaxy's modelled light in any pixel."""
+MODEL_ERROR, BINNED_ERROR = 0.2, 1.0
+"""Of a galaxy's modelled light in any pixel, and of one modelled on binned pixels [its light]."""
 
 _BRIDGE, _SEEN = 1.5, 0.25
 """Sigma of the Gaussian that fills gaps [pixel], and the share of it that has to be valid."""
@@ -73,18 +73,14 @@ def _finite(rms) -> Float[np.ndarray, "height width"]:
 
 
 def detect_hidden(
-    residual: Float[np.ndarray, "n height width"],
-    rms: Float[np.ndarray, "n height width"],
-    model: Float[np.ndarray, "n height width"],
+    residual: Float[np.ndarray, "n height width"], doubt: Float[np.ndarray, "n height width"]
 ) -> tuple[Int[np.ndarray, " source"], Float[np.ndarray, "source 2"]]:
     """Image and (y, x) of the sources that were hidden: on the images less the light of others.
 
     Args:
         residual: Images less the light of the sources that are known.
-        rms: Of background and photons; infinite where a pixel is to be ignored.
-        model: The light of known sources, of which a share may be wrong.
+        doubt: The rms of noise and model; infinite where a pixel is to be ignored.
     """
-    doubt = np.hypot(rms, MODEL_ERROR * model)
     each = [detect(image, noise, HIDDEN) for image, noise in zip(residual, doubt, strict=True)]
     index = np.repeat(np.arange(len(each)), [len(found) for found in each])
     return index, np.concatenate([*each, np.zeros((0, 2))])

@@ -128,11 +128,9 @@ def spread(
     """A stamp's light on n x n as many pixels: smooth, and in every box what its pixel held."""
     if n == 1:
         return stamp
-    smooth = stamp
-    for axis in (0, 1):
-        smooth = _interpolated(smooth, n, axis)
-    missing = stamp / np.maximum(_sums(smooth[None], n)[0], np.finfo(np.float32).tiny)
-    return smooth * missing.repeat(n, axis=0).repeat(n, axis=1)
+    smooth = _interpolated(_interpolated(stamp, n, 0), n, 1)
+    held = np.maximum(_sums(smooth[None], n)[0], np.finfo(np.float32).tiny)
+    return smooth * (stamp / held).repeat(n, axis=0).repeat(n, axis=1)
 
 
 def _interpolated(values, n: int, axis: int):
@@ -148,8 +146,8 @@ def _interpolated(values, n: int, axis: int):
 
 def _sums(windows, n: int):
     """Sums of boxes of n x n pixels."""
-    count, side = windows.shape[:2]
-    return windows.reshape(count, side // n, n, side // n, n, -1).sum(axis=(2, 4))
+    count, side, _, *bands = windows.shape
+    return windows.reshape(count, side // n, n, side // n, n, *bands).sum(axis=(2, 4))
 
 
 def overlap(

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
-from vaedeblend.detect import detect_hidden, members
+from vaedeblend.detect import BINNED_ERROR, MODEL_ERROR, detect_hidden, members
 from vaedeblend.frames import Frames
 from vaedeblend.observe import Batch
 from vaedeblend.shapes import Shapes, measure_shapes
@@ -30,8 +30,9 @@ _TAKEN = 0.5
 _SURE = 2.5
 """Flux of a source found on the residual that is believed, in units of its error."""
 
-_LARGEST = 6.0
-"""Half-light radius of a galaxy that a stamp holds well [its pixels]."""
+_LARGEST = {1: 7.0, 2: 5.0}
+"""Half-light radius from which on a galaxy is better seen on pixels twice as large, by binning
+[pixel of the stamp]."""
 
 _NOTICED = 0.2
 """Change of the neighbours' light in any pixel that is worth another look [background rms]."""
@@ -158,7 +159,7 @@ def find_and_measure(
     n, binning = len(index), np.ones(len(index), int)
     found = measure(deblend, frames, index, corner, binning, **options)
     again = partial(_again, deblend, frames, options)
-    while (large := _large(found) & (2 * binning <= frames.most)).any():
+    while (large := _large(found, binning) & (2 * binning <= frames.most)).any():
         binning = np.where(large, 2 * binning, binning)
         found = again(index, corner, binning, found, large)
     free = np.ones(n, bool) if fixed is None else ~fixed
@@ -199,9 +200,10 @@ def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
     return np.concatenate([corner, 2 * size * index[:, None]], axis=1)
 
 
-def _large(found: Deblended) -> Bool[np.ndarray, " source"]:
+def _large(found: Deblended, binning) -> Bool[np.ndarray, " source"]:
     """Whether the light is too large for its stamp."""
-    return _shapes(found).half_light_radius > _LARGEST
+    limit = np.array([_LARGEST.get(n, np.inf) for n in binning.tolist()])
+    return _shapes(found).half_light_radius > limit
 
 
 def _shift(found: Deblended, binning) -> Int[np.ndarray, "source 2"]:
@@ -217,11 +219,16 @@ def _shapes(found: Deblended) -> Shapes:
 
 def _hidden(frames: Frames, index, corner, binning, found: Deblended):
     """Image and corner of the sources that stand out of the first band's residual."""
-    model = frames.inner(frames.paste(np.nan_to_num(found.image), index, corner, binning))
+    light = np.nan_to_num(found.image)
+    share = np.where(binning > 1, BINNED_ERROR, MODEL_ERROR).astype(np.float32)
+    model, error = (
+        frames.inner(frames.paste(each, index, corner, binning))
+        for each in (light, light * share[:, None, None, None])
+    )
     image, variance = frames.inner(frames.image), frames.inner(frames.variance)
     gain = np.inf if frames.gain is None else frames.gain[:, None, None]
-    rms = np.sqrt(variance + model.clip(0) / gain)
-    at, position = detect_hidden(*((image - model)[..., 0], rms[..., 0], model[..., 0]))
+    doubt = np.sqrt(variance + model.clip(0) / gain + np.square(error))
+    at, position = detect_hidden((image - model)[..., 0], doubt[..., 0])
     return at, np.rint(position - stamp_centre(frames.size)).astype(int)
 
 

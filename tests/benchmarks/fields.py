@@ -135,13 +135,14 @@ def main():
     parser.add_argument("--dense", type=int, default=4)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--looks", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1000, help="of the first field")
     options = parser.parse_args()
     console = Console(width=150)
     results, chi2 = {"vaedeblend": [], "source-extractor": []}, []
     for seed in range(options.fields + options.dense):
         density = 1.0 if seed < options.fields else 3.0
-        folder = options.workdir / f"field_{seed}_{density:g}_{options.size}"
-        arguments = options.size, density, 1000 + seed, options.weights, options.looks
+        folder = options.workdir / f"field_{options.seed + seed}_{density:g}_{options.size}"
+        arguments = options.size, density, options.seed + seed, options.weights, options.looks
         truth, ours, theirs, found = make(folder, *arguments, console)
         chi2.append(found)
         for name, each in zip(results, (ours, theirs), strict=True):
