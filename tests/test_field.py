@@ -115,6 +115,26 @@ def test_bad_fits_are_flagged(image):
     assert found.table["flags"][row[3]] & BIT["poor"]
 
 
+def test_saturated_pixels_flag_whoever_is_near(image):
+    image[88:93, 28:33] = 1e6
+    found, row = measure(image, positions=PLACES, passes=0)
+    flags = np.asarray(found.table["flags"])[row]
+    assert flags[2] & BIT["bright"] and not (flags[[0, 1, 3]] & BIT["bright"]).any()
+
+
+def test_sources_without_an_error_are_flagged_and_found_once(image):
+    """As the network's, whose exponentials vanish beside pixels that it never saw."""
+
+    def dark(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        nothing = 0 * found.flux
+        return found._replace(flux=nothing, flux_err=nothing, image=0 * found.image)
+
+    rms = np.full(SHAPE, 0.3)
+    table = measure_field(dark, image, rms, size=SIZE).table
+    assert len(table) == len(PLACES) and (table["flags"] & BIT["poor"] > 0).all()
+
+
 @pytest.mark.parametrize("positions", [None, np.zeros((0, 2))])
 def test_an_image_without_sources_gives_an_empty_table(rng, positions):
     found, _ = measure(0.01 * rng.normal(size=SHAPE), positions=positions)

@@ -22,14 +22,20 @@ FLAGS = {
     1: ("edge", "a tenth or more of the light lies beyond the image"),
     2: ("masked", "a tenth or more of the light lies on pixels to be ignored"),
     4: ("large", "the stamp holds less than nine tenths of the light"),
-    8: ("bright", "brighter than any galaxy that the network was trained on"),
-    16: ("poor", "the residual under the galaxy is far from noise (chi2 above 3)"),
+    8: ("bright", "the galaxy, or a pixel near its centre, is brighter than any trained on"),
+    16: (
+        "poor",
+        "the residual under the galaxy is far from noise (chi2 above 3), or no error told",
+    ),
     32: ("unmeasured", "no valid pixel: flux and all else are NaN"),
 }
 """Bits of the column flags: name and meaning."""
 
 BRIGHTEST = 5e4
 """Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
+
+_PEAK, _NEAR = 0.2, 4
+"""Share of a point source's flux in its brightest pixel; the distance of a pixel nearby [pixel]."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _FOOTPRINT = 1.0
@@ -117,11 +123,13 @@ def _described(frames: Frames, sources: Sources) -> Measured:
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": hidden,
     }
-    columns["flags"] = _flags(columns, stamps, corner, variance, model.shape)
+    near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
+    peak = frames.cut(frames.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
+    columns["flags"] = _flags(columns, stamps, corner, variance, peak, model.shape)
     return Measured(Table(columns), stamps, corner, groups)
 
 
-def _flags(columns, stamps, corner, variance, shape) -> Int[np.ndarray, " n"]:
+def _flags(columns, stamps, corner, variance, peak, shape) -> Int[np.ndarray, " n"]:
     """Bits of `FLAGS`."""
     row, column = (corner[:, axis, None] + np.arange(stamps.shape[1]) for axis in (0, 1))
     rows, inside = ((at >= 0) & (at < n) for at, n in ((row, shape[0]), (column, shape[1])))
@@ -135,8 +143,8 @@ def _flags(columns, stamps, corner, variance, shape) -> Int[np.ndarray, " n"]:
         lost > _SHARE,
         masked > _SHARE,
         columns["captured"] < _CAPTURED,
-        columns["flux"] > BRIGHTEST * lowest,
-        columns["chi2"] > _POOR,
+        np.maximum(columns["flux"], peak / _PEAK) > BRIGHTEST * lowest,
+        (columns["chi2"] > _POOR) | (columns["flux_err"] == 0),
         ~np.isfinite(columns["flux"]),
     ]
     return sum(

@@ -153,7 +153,8 @@ def find_and_measure(
         free = np.concatenate([free, np.ones(len(at), bool)])
         found = again(index, corner, found, stale)
     hidden = np.arange(len(index)) >= n
-    doubtful = hidden & (found.flux < _SURE * found.flux_err).all(axis=1)
+    no_error = found.flux_err == 0  # beside pixels far brighter than any trained on
+    doubtful = hidden & (no_error | (found.flux < _SURE * found.flux_err)).all(axis=1)
     if doubtful.any():
         near = cKDTree(_apart(index, corner, frames.size))
         touched = near.query_ball_point(near.data[doubtful], frames.size / 2, p=np.inf)
