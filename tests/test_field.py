@@ -115,6 +115,26 @@ def test_bad_fits_are_flagged(image):
     assert found.table["flags"][row[3]] & BIT["poor"]
 
 
+def test_saturated_pixels_flag_whoever_is_near(image):
+    image[88:93, 28:33] = 1e6
+    found, row = measure(image, positions=PLACES, passes=0)
+    flags = np.asarray(found.table["flags"])[row]
+    assert flags[2] & BIT["bright"] and not (flags[[0, 1, 3]] & BIT["bright"]).any()
+
+
+def test_sources_without_an_error_are_flagged_and_found_once(image):
+    """As the network's, whose exponentials vanish beside pixels that it never saw."""
+
+    def dark(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        nothing = 0 * found.flux
+        return found._replace(flux=nothing, flux_err=nothing, image=0 * found.image)
+
+    rms = np.full(SHAPE, 0.3)
+    table = measure_field(dark, image, rms, size=SIZE).table
+    assert len(table) == len(PLACES) and (table["flags"] & BIT["poor"] > 0).all()
+
+
 @pytest.mark.parametrize("positions", [None, np.zeros((0, 2))])
 def test_an_image_without_sources_gives_an_empty_table(rng, positions):
     found, _ = measure(0.01 * rng.normal(size=SHAPE), positions=positions)
@@ -140,11 +160,33 @@ def test_psf_may_vary_from_source_to_source(image):
 
 
 def test_each_pixel_belongs_to_the_brightest_source(image):
-    stamps, corner = (
-        np.stack([5.0 * PROFILE[..., 0], 50 * PROFILE[..., 0]]),
-        np.array([[0, 0], [0, 6]]),
-    )
+    stamps = [5.0 * PROFILE[..., 0], 50 * PROFILE[..., 0]]
+    corner = np.array([[0, 0], [0, 6]])
     owner = footprints(stamps, corner, np.full((64, 80), 0.02))
     assert owner[31, 37] == 2 and owner[31, 28] == 1 and owner[0, 0] == 0
     outside = footprints(stamps, corner - 200, np.full((64, 80), 0.02))
     assert not outside.any()
+
+
+def test_a_galaxy_too_large_for_its_stamp_is_seen_from_farther_away(rng):
+    """A deblender that sums what it sees: a stamp of the image's own pixels holds too little."""
+
+    def sums(image, variance, psf=None, gain=None, neighbours=None):
+        light = jnp.maximum(jnp.asarray(image), 0)
+        flux = light.sum((1, 2))
+        zeros = jnp.zeros((len(light), 3))
+        log_flux = Tailed(jnp.log(flux), 0 * flux - 4, 0 * flux, 0 * flux)
+        return Deblended(flux, 0.01 * flux, light, zeros, zeros, flux / flux, log_flux)
+
+    shape, place = (300, 300), np.array([[150.5, 149.5]])
+    image = 1e5 * gaussian(*place[0], shape, sigma=28.0)
+    found, _ = measure(image, 0.3, positions=place, passes=0)
+    assert found.table["binning"][0] == 1
+    rms = np.full(shape, 0.3)
+    found = measure_field(sums, image, rms, size=SIZE, positions=place, passes=0)
+    row = found.table[0]
+    assert row["binning"] == 4 and row["flags"] & BIT["large"]
+    assert row["flux"] == pytest.approx(1e5, rel=0.01)
+    assert row["half_light_radius"] == pytest.approx(28.0 * np.sqrt(2 * np.log(2)), rel=0.02)
+    np.testing.assert_allclose(row["position"], place[0], atol=0.1)
+    assert row["flux_err"] > 0.05 * row["flux"]

@@ -14,7 +14,7 @@ def gaussian(sigma=2.0):
 def groups_of(corner, flux=1.0, variance=1.0):
     corner = np.array(corner)
     stamps = np.tile(flux * gaussian(), (len(corner), 1, 1))
-    return find_groups(stamps, corner, np.broadcast_to(float(variance), stamps.shape))
+    return find_groups(list(stamps), corner, np.full((130, 130), float(variance)))
 
 
 def test_chains_are_one_group_and_far_galaxies_are_not():
@@ -38,8 +38,7 @@ def test_correlations_are_those_of_least_squares(rng):
     for image, (y, x) in zip(images, corner, strict=True):
         image[y : y + SIZE, x : x + SIZE] = gaussian()
     stamps = np.tile(gaussian(), (4, 1, 1))
-    cut = np.stack([variance[y : y + SIZE, x : x + SIZE] for y, x in corner])
-    found = find_groups(stamps, corner, cut)
+    found = find_groups(list(stamps), corner, variance)
     design = (images / np.sqrt(variance)).reshape(4, -1)
     covariance = np.linalg.inv(design @ design.T)
     std = np.sqrt(np.diag(covariance))
@@ -67,3 +66,15 @@ def test_few_galaxies_have_no_pairs(n):
 def test_dark_galaxies_are_alone():
     found = groups_of([[0, 0], [0, 2]], flux=0.0)
     assert len(set(found.group)) == 2
+
+
+def test_large_stamps_meet_small_ones_far_from_their_centres():
+    large, small = np.zeros((4 * SIZE, 4 * SIZE)), gaussian()
+    large[2 * SIZE, ::4] = 1.0
+    corner = np.array([[0, 0], [2 * SIZE - SIZE // 2, 3 * SIZE], [3 * SIZE, 3 * SIZE]])
+    found = find_groups([large, small, small], corner, np.ones((130, 130)))
+    np.testing.assert_array_equal(found.pair, [[0, 1]])
+    image = np.zeros((160, 160))
+    image[corner[1, 0] : corner[1, 0] + SIZE, corner[1, 1] : corner[1, 1] + SIZE] = small
+    cosine = np.vdot(image[:128, :128], large) / np.linalg.norm(large) / np.linalg.norm(small)
+    assert found.correlation[0] == pytest.approx(-cosine, rel=1e-5)

@@ -1,6 +1,10 @@
 """What users bring: every image gives a result or an error of one line, and never half a file."""
 
 import errno
+import os
+import resource
+import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -161,11 +165,87 @@ def test_positions_off_the_image_are_left_out_and_a_list_may_be_empty(give, imag
         assert len(found) == (name == "far")
 
 
-@pytest.mark.parametrize("content", ["", "no table", "a b\n1 2\n"])
-def test_a_list_without_positions_is_refused(give, image, tmp_path, capsys, content):
-    (tmp_path / "list.ecsv").write_text(content)
-    arguments = "--rms", rms_of(give), "--catalog", tmp_path / "list.ecsv"
-    assert "list.ecsv" in refused(capsys, give("a.fits", image), tmp_path / "out", *arguments)
+def test_rows_of_a_list_without_a_place_are_left_out(give, image, tmp_path):
+    table = Table({"x": [50.5, 60.5], "y": [40.5, 43.5]}, masked=True)
+    table["y"].mask = [True, False]
+    table.write(tmp_path / "gaps.ecsv")
+    options = {"rms": rms_of(give), "catalog": tmp_path / "gaps.ecsv", "passes": 0}
+    assert len(result(give("a.fits", image), tmp_path / "out", **options)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.ecsv", ""),
+        ("list.ecsv", "no table"),
+        ("list.ecsv", "a b\n1 2\n"),
+        ("list.csv", "x,y\n1,north\n"),
+        ("list.fits", "no table"),
+        ("list.csv", "ra,dec\n150.1,2.2\n"),
+    ],
+)
+def test_a_list_without_positions_is_refused(give, image, tmp_path, capsys, name, content):
+    (tmp_path / name).write_text(content)
+    arguments = "--rms", rms_of(give), "--catalog", tmp_path / name
+    assert name in refused(capsys, give("a.fits", image), tmp_path / "out", *arguments)
+
+
+def test_a_list_of_arrays_is_refused(give, image, tmp_path, capsys):
+    Table({"x": np.ones((2, 3)), "y": np.ones(2)}).write(tmp_path / "list.fits")
+    arguments = "--rms", rms_of(give), "--catalog", tmp_path / "list.fits"
+    said = refused(capsys, give("a.fits", image), tmp_path / "out", *arguments)
+    assert "column x of 2 axes" in said
+
+
+@pytest.mark.parametrize("option", ["--looks", "--tile", "--processes", "--psf-scale"])
+@pytest.mark.parametrize("value", [0, -2])
+def test_counts_and_scales_have_to_be_positive(give, image, tmp_path, capsys, option, value):
+    psf = give("psf.fits", gaussian(15, 15, (31, 31)))
+    arguments = "--rms", rms_of(give), "--psf", psf, option, value
+    said = refused(capsys, give("a.fits", image), tmp_path / "out", *arguments)
+    assert f"is {value}" in said
+
+
+def test_results_do_not_take_the_place_of_what_they_are_made_from(give, image, tmp_path, capsys):
+    path = give("model.fits", image)
+    arguments = ["deblend", str(path), "--out", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "model.fits: would be overwritten" in capsys.readouterr().out
+    np.testing.assert_array_equal(fits.getdata(path), image)
+    assert [each.name for each in tmp_path.iterdir()] == ["model.fits"]
+
+
+def test_an_interrupted_command_says_so(give, image, tmp_path, capsys, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tiles, "measure_field", interrupted)
+    assert main(["deblend", str(give("a.fits", image)), "--out", str(tmp_path / "out")]) == 130
+    assert "interrupted" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no limits of file sizes")
+@pytest.mark.parametrize("kilobytes", [1, 40, 100])
+def test_files_that_cannot_grow_leave_nothing_half_written(
+    give, image, tmp_path, capsys, kilobytes
+):
+    path, rms, out = give("a.fits", image), rms_of(give), tmp_path / "out"
+    limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.SIGXFSZ
+    before = signal.signal(handler, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000 * kilobytes, limit[1]))
+        assert main(["deblend", str(path), "--rms", str(rms), "--out", str(out), "--tphot"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(handler, before)
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("error:") and "could not be written" in said
+    assert not list(out.rglob("*.partial"))
+    for each in out.glob("*.fits"):
+        with fits.open(each) as hdus:
+            hdus.verify("exception")
+    found = result(path, out, rms=rms)  # there is place again
+    assert len(found) == len(PLACES)
 
 
 def test_missing_files_and_folders_that_cannot_be_written_are_named(give, image, tmp_path, capsys):
@@ -179,7 +259,7 @@ def test_a_full_disk_leaves_no_half_written_file(
     give, image, tmp_path, capsys, monkeypatch, writer
 ):
     def full(path, *args, **options):
-        with mosaic._replacing(path) as partial:
+        with mosaic.replacing(path) as partial:
             partial.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -188,34 +268,56 @@ def test_a_full_disk_leaves_no_half_written_file(
     assert "No space left" in said and ".fits" in said
 
 
+NAMES = "CTYPE1 CTYPE2 CRVAL1 CRVAL2 CDELT1 CRPIX2 CUNIT1 CD1_1 PV1_1 A_ORDER LONPOLE RADESYS"
+NAMES += " BUNIT GAIN MAGZERO PIXSCALE BSCALE BZERO EXTNAME"
+WORDS = "RA---TAN", "DEC--TAN", "DEC--TAN-SIP", "GLON-CAR", "ICRS", "deg", "uJy", "adu", ""
 CARDS = st.dictionaries(
-    st.sampled_from(["CTYPE1", "CTYPE2", "CRVAL1", "CDELT1", "CD1_1", "BUNIT", "GAIN", "MAGZERO"]),
+    st.sampled_from(NAMES.split()),
     st.one_of(
-        st.sampled_from(["RA---TAN", "DEC--TAN", "uJy", "adu", ""]),
+        st.sampled_from(WORDS),
         st.floats(-1e3, 1e3),
+        st.floats(allow_nan=False, allow_infinity=False, width=32),
         st.integers(-5, 5),
+        st.booleans(),
     ),
+    max_size=8,
 )
-PIXELS = st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1e-30, 1e30, -1e30, 7.0])
+VALUES = st.one_of(
+    st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1e-30, 1e30, -1e30, 7.0]), st.floats(width=32)
+)
+SPANS = [st.integers(0, n) for n in SHAPE]
+BOXES = st.lists(st.tuples(SPANS[0], SPANS[0], SPANS[1], SPANS[1], VALUES), max_size=4)
+
+
+def spoilt(array, boxes):
+    array = array.copy()
+    for top, bottom, left, right, value in boxes:
+        array[top:bottom, left:right] = value
+    return array
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(cards=CARDS, value=PIXELS, rows=st.integers(0, 100), known=st.booleans())
+@given(cards=CARDS, boxes=BOXES, rms_boxes=st.one_of(st.none(), BOXES), tphot=st.booleans())
 def test_odd_headers_and_pixels_give_a_result_or_an_error(
-    tmp_path_factory, image, cards, value, rows, known
+    tmp_path_factory, image, cards, boxes, rms_boxes, tphot
 ):
     folder = tmp_path_factory.mktemp("fuzz")
-    spoilt = image.copy()
-    spoilt[:rows] = value
-    fits.writeto(folder / "a.fits", spoilt, fits.Header(cards))
-    fits.writeto(folder / "rms.fits", np.full(SHAPE, 0.3, np.float32))
-    try:
-        table = result(
-            folder / "a.fits", folder / "out", **({"rms": folder / "rms.fits"} if known else {})
-        )
-    except ValueError:
-        assert not (folder / "out" / "catalog.fits").exists()
-    else:
-        assert np.isfinite(table["x"]).all()
+    with warnings.catch_warnings():  # of astropy, while it writes such a file
+        warnings.simplefilter("ignore")
+        hdu = fits.PrimaryHDU(spoilt(image, boxes), fits.Header(cards))
+        hdu.writeto(folder / "a.fits", output_verify="ignore")
+    arguments = ["deblend", str(folder / "a.fits"), "--out", str(folder / "out")]
+    if rms_boxes is not None:
+        rms = spoilt(np.full(SHAPE, 0.3, np.float32), rms_boxes)
+        fits.writeto(folder / "rms.fits", rms)
+        arguments += ["--rms", str(folder / "rms.fits")]
+    status = main(arguments + tphot * ["--tphot"])
+    assert status in (0, 1) and not list(folder.rglob("*.partial"))
+    assert (folder / "out" / "index.html").exists() == (status == 0)
+    if status == 0:
+        table = Table.read(folder / "out" / "catalog.fits", hdu="CATALOG")
+        assert np.isfinite(table["x"]).all() and np.isfinite(table["y"]).all()
+        measured = np.isfinite(np.ma.filled(table["flux"], np.nan))
+        assert (measured | (table["flags"] > 0)).all()

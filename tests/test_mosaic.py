@@ -97,6 +97,19 @@ def test_pixels_that_are_of_no_use_are_told(tmp_path, image):
     assert (found.rms[~expected] == 2).all()
 
 
+def test_bits_of_a_map_of_flags_may_be_chosen(tmp_path, image):
+    flags = np.zeros(SHAPE, np.int32)
+    flags[0, :3] = 1, 1 << 24, (1 << 24) + 2
+    given = {"mask": written(tmp_path / "mask.fits", flags)}
+    path = written(tmp_path / "a.fits", image)
+    for bits, expected in ((None, [1, 1, 1]), ([0, 1], [1, 0, 1]), ([24], [0, 1, 1])):
+        bad = read(path, mask_bits=bits, **given).bad
+        assert bad.sum() == sum(expected) and bad[0, :3].tolist() == expected
+    for bit in (-1, 63):
+        with pytest.raises(MosaicError, match=f"bit {bit} of the mask; wanted"):
+            read(path, mask_bits=[bit], **given)
+
+
 @pytest.mark.parametrize("name", ["rms", "mask"])
 def test_shapes_have_to_agree(tmp_path, image, name):
     other = written(tmp_path / "other.fits", np.ones((30, 41)))
@@ -207,6 +220,17 @@ def test_image_is_written_by_rows(tmp_path, rng, dtype):
         np.testing.assert_array_equal(hdus[0].data, data)
         assert WCS(hdus[0].header).has_celestial
     assert [each.name for each in tmp_path.iterdir()] == ["a.fits"]
+
+
+def test_a_cube_is_written_image_by_image(tmp_path, rng):
+    for n in (3, 0):
+        cube = rng.normal(size=(n, 4, 5)).astype(np.float32)
+        with write_image(tmp_path / "a.fits", cube.shape, fits.Header()) as put:
+            put(cube)
+        with fits.open(tmp_path / "a.fits") as hdus:
+            hdus.verify("exception")
+            assert hdus[0].shape == cube.shape
+            assert n == 0 or np.array_equal(hdus[0].data, cube)
 
 
 def test_missing_rows_leave_what_was_there(tmp_path, image):

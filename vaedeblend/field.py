@@ -22,15 +22,21 @@ from vaedeblend.together import Sources, find_and_measure
 FLAGS = {
     1: ("edge", "a tenth or more of the light lies beyond the image"),
     2: ("masked", "a tenth or more of the light lies on pixels to be ignored"),
-    4: ("large", "too large for a stamp: measured on binned pixels, or less than 9/10 of it on it"),
-    8: ("bright", "brighter than any galaxy that the network was trained on"),
-    16: ("poor", "the residual under the galaxy is far from noise (chi2 above 3)"),
+    4: ("large", "measured on binned pixels, or less than nine tenths of the light on the stamp"),
+    8: ("bright", "the galaxy, or a pixel near its centre, is brighter than any trained on"),
+    16: (
+        "poor",
+        "the residual under the galaxy is far from noise (chi2 above 3), or no error told",
+    ),
     32: ("unmeasured", "no valid pixel: flux and all else are NaN"),
 }
 """Bits of the column flags: name and meaning."""
 
 BRIGHTEST = 5e4
 """Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
+
+_PEAK, _NEAR = 0.2, 4
+"""Share of a point source's flux in its brightest pixel; the distance of a pixel nearby [pixel]."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _BINNINGS = 4
@@ -125,11 +131,13 @@ def _described(frames: Frames, sources: Sources) -> Measured:
         "hidden": hidden,
         "binning": binning,
     }
-    columns["flags"] = _flags(columns, *whole, background)
+    near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
+    peak = frames.cut(frames.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
+    columns["flags"] = _flags(columns, *whole, background, peak)
     return Measured(Table(columns), stamps, corner, groups)
 
 
-def _flags(columns, whole, corner, variance) -> Int[np.ndarray, " n"]:
+def _flags(columns, whole, corner, variance, peak) -> Int[np.ndarray, " n"]:
     """Bits of `FLAGS`."""
     lost, masked, lowest = np.zeros((3, len(whole)))
     for i, (stamp, at) in enumerate(zip(whole, corner.tolist(), strict=True)):
@@ -143,8 +151,8 @@ def _flags(columns, whole, corner, variance) -> Int[np.ndarray, " n"]:
         lost > _SHARE,
         masked > _SHARE,
         (columns["captured"] < _CAPTURED) | (columns["binning"] > 1),
-        columns["flux"] > BRIGHTEST * lowest,
-        columns["chi2"] > _POOR,
+        np.maximum(columns["flux"], peak / _PEAK) > BRIGHTEST * lowest,
+        (columns["chi2"] > _POOR) | (columns["flux_err"] == 0),
         ~np.isfinite(columns["flux"]),
     ]
     return sum(
@@ -153,7 +161,7 @@ def _flags(columns, whole, corner, variance) -> Int[np.ndarray, " n"]:
 
 
 def footprints(
-    stamps: Sequence[Float[np.ndarray, "side side"]],
+    stamps: Sequence[Float[np.ndarray, "_ _"]],
     corner: Int[np.ndarray, "n 2"],
     rms: Float[np.ndarray, "height width"],
 ) -> Int[np.ndarray, "height width"]:

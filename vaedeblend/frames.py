@@ -48,7 +48,7 @@ class Frames:
         self.ignored = ~np.isfinite(self.variance)
         self.image[self.ignored] = 0
 
-    def cut(self, padded, index, corner, binning) -> Float[np.ndarray, "source size size band"]:
+    def cut(self, padded, index, corner, binning=1) -> Float[np.ndarray, "source size size band"]:
         """Stamps of padded images; of a box, the mean of the pixels that are not ignored counts."""
 
         def boxes(light, valid, n):
@@ -57,7 +57,7 @@ class Frames:
 
         return self._stamps(padded, index, corner, binning, boxes)
 
-    def noise(self, index, corner, binning) -> Float[np.ndarray, "source size size band"]:
+    def noise(self, index, corner, binning=1) -> Float[np.ndarray, "source size size band"]:
         """Variance of the stamps; infinite where half of a box or more is ignored."""
 
         def boxes(variance, valid, n):
@@ -67,12 +67,13 @@ class Frames:
         return self._stamps(self.variance, index, corner, binning, boxes)
 
     def paste(
-        self, stamps, index, corner, binning
+        self, stamps, index, corner, binning=1
     ) -> Float[np.ndarray, "frame padded_y padded_x band"]:
         """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
         canvas = np.zeros_like(self.image)
+        each = np.broadcast_to(binning, len(index)).tolist()
         first = self._first(corner, binning).tolist()
-        for i, (y, x), stamp, n in zip(index, first, stamps, binning.tolist(), strict=True):
+        for i, (y, x), stamp, n in zip(index, first, stamps, each, strict=True):
             side = n * self.size
             canvas[i, y : y + side, x : x + side] += spread(stamp, n)
         canvas[self.ignored] = 0
@@ -85,6 +86,7 @@ class Frames:
     def _stamps(self, padded, index, corner, binning, boxes):
         """Windows; those of binned stamps as `boxes` makes them of sums and numbers of pixels."""
         stamps = np.empty((len(index), self.size, self.size, padded.shape[-1]), padded.dtype)
+        binning = np.broadcast_to(binning, len(index))
         for n in np.unique(binning).tolist():
             here = binning == n
             at = index[here], self._first(corner[here], n)
@@ -116,7 +118,7 @@ def whole_corner(
 
 def whole_stamps(
     stamps: Float[np.ndarray, "n size size"], binning: Int[np.ndarray, " n"]
-) -> Iterator[Float[np.ndarray, "side side"]]:
+) -> Iterator[Float[np.ndarray, "_ _"]]:
     """Each source's light on the image's pixels: stamps of different sides."""
     for stamp, n in zip(stamps, binning.tolist(), strict=True):
         yield spread(stamp, n)

@@ -31,7 +31,7 @@ class Groups(NamedTuple):
 
 
 def find_groups(
-    stamps: Sequence[Float[np.ndarray, "side side"]],
+    stamps: Sequence[Float[np.ndarray, "_ _"]],
     corner: Int[np.ndarray, "n 2"],
     variance: Float[np.ndarray, "height width"],
 ) -> Groups:
@@ -45,9 +45,7 @@ def find_groups(
         corner: (y, x) of each stamp's first pixel on the image.
         variance: Of the image; infinite where a pixel is to be ignored.
     """
-    scaled = [
-        _unit(stamp, at, variance) for stamp, at in zip(stamps, corner.tolist(), strict=True)
-    ]
+    scaled = [_unit(stamp, at, variance) for stamp, at in zip(stamps, corner.tolist(), strict=True)]
     pair = _near(corner, np.array([len(stamp) for stamp in stamps], int))
     cosine = np.array([_product(scaled[i], scaled[j], corner[j] - corner[i]) for i, j in pair])
     near = cosine > _OVERLAP

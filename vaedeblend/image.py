@@ -157,7 +157,8 @@ def _claim(job: Job, tile: int) -> None:
     if not path.exists() or path.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        path.write_text(wanted)
+        with files.replacing(path) as partial:
+            partial.write_text(wanted)
 
 
 def _each(function: Callable, tiles: Sequence[Tile], processes: int) -> Iterator:
@@ -190,6 +191,7 @@ def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
                 level, noise = estimate_background(image, bad)
             put_background(level)
             put_rms(np.where(bad, np.nan, noise))
+        report("estimating the background", height, height)
     return str(paths[0]), str(paths[1])
 
 

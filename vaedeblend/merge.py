@@ -48,7 +48,7 @@ class Stamps(Sequence):
     def __getitem__(self, i: int) -> Float[np.ndarray, "side side"]:
         return self.take(np.arange(len(self))[[i]])[0]
 
-    def take(self, index: Int[np.ndarray, " n"]) -> list[Float[np.ndarray, "side side"]]:
+    def take(self, index: Int[np.ndarray, " n"]) -> list[Float[np.ndarray, "_ _"]]:
         """Several of them."""
         if not len(index):
             return []

@@ -138,7 +138,7 @@ def write_image(
     Raises:
         MosaicError: It cannot be written, or rows are missing.
     """
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         full = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header).header
         for axis, n in enumerate(reversed(shape), 1):
             full[f"NAXIS{axis}"] = n
@@ -163,7 +163,7 @@ def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
     Raises:
         MosaicError: It cannot be written.
     """
-    with _replacing(path) as partial, warnings.catch_warnings():
+    with replacing(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         hdus = [fits.PrimaryHDU()]
         for name, table in tables.items():
@@ -201,8 +201,12 @@ def image_header(mosaic: Mosaic) -> fits.Header:
 
 
 @contextlib.contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
-    """A path beside, for a file that takes the other's place if all goes well."""
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path beside, for a file that takes the other's place if all goes well.
+
+    Raises:
+        MosaicError: It cannot be written.
+    """
     partial = Path(f"{path}.partial")
     try:
         partial.unlink(missing_ok=True)

@@ -120,8 +120,11 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
     hardest = [i for i in np.argsort(worth)[:_PANELS] if np.isfinite(worth[i])]
     panels = [_panel(mosaic, job, catalog, int(i)) for i in hardest]
     options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
-    title = Path(job.image).name
-    write_page(out / "index.html", title=title, statistics=statistics, **options)
+    options |= {"title": Path(job.image).name, "statistics": statistics}
+    try:
+        write_page(out / "index.html", **options)
+    except OSError as error:
+        raise files.MosaicError(f"{out}/index.html: could not be written ({error})") from error
 
 
 def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:

@@ -17,8 +17,8 @@ def read_positions(path: str | Path, mosaic: Mosaic):
     """
     try:
         table = Table.read(path)
-    except (OSError, ValueError, TypeError) as error:
-        why = str(error).partition("\n")[0]  # the others list all formats that astropy knows
+    except Exception as error:  # of readers of many formats
+        why = str(error).partition("\n")[0]  # others list all formats that astropy knows
         raise MosaicError(f"{path}: no table could be read ({why})") from error
     names = {name.lower(): name for name in table.colnames}
     kind = next((kind for kind in (("x", "y"), ("ra", "dec")) if names.keys() >= {*kind}), None)

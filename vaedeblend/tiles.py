@@ -14,7 +14,7 @@ from jaxtyping import Float
 from vaedeblend.deblender import load_network, make_deblend
 from vaedeblend.field import Measured, measure_field
 from vaedeblend.frames import whole_corner
-from vaedeblend.mosaic import Mosaic, open_mosaic
+from vaedeblend.mosaic import Mosaic, open_mosaic, replacing
 
 MARGIN = 192
 """Of a tile, beyond its core [pixel]: three stamps."""
@@ -103,7 +103,7 @@ def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: sl
 
 
 def _write(folder, tile: Tile, found: Measured, corner) -> None:
-    """Sources in the core and their pairs; the second file is whole when it has its name."""
+    """Sources in the core and their pairs; the second file says that the tile is done."""
     table, pair = found.table, found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Where a source was first put, not where its light was found, decides: it cannot be lost.
@@ -114,11 +114,11 @@ def _write(folder, tile: Tile, found: Measured, corner) -> None:
     whole = whole_corner(found.corner, columns["binning"], found.stamps.shape[1])
     columns |= {"position": position, "corner": whole + corner}
     columns = {name: values[inside] for name, values in columns.items()}
-    np.save(_file(folder, tile, "npy"), found.stamps[inside])
-    partial = _file(folder, tile, "partial.npz")
     pairs = {"pair": position[pair[mine]], "correlation": found.groups.correlation[mine]}
-    np.savez(partial, **columns, **pairs)
-    partial.rename(_file(folder, tile, "npz"))
+    with replacing(_file(folder, tile, "npy")) as partial, open(partial, "wb") as file:
+        np.save(file, found.stamps[inside])
+    with replacing(_file(folder, tile, "npz")) as partial, open(partial, "wb") as file:
+        np.savez(file, **columns, **pairs)
 
 
 def _file(folder, tile: Tile, suffix: str) -> Path:

@@ -57,8 +57,8 @@ def measure(
     frames: Frames,
     index: Int[np.ndarray, " source"],
     corner: Int[np.ndarray, "source 2"],
-    binning: Int[np.ndarray, " source"],
     *,
+    binning: Int[np.ndarray, " source"] | int = 1,
     looks: int = 4,
     batch_size: int = 100,
     start: Deblended | None = None,
@@ -76,7 +76,7 @@ def measure(
         batch_size: Of the network.
         start: What has been found of the first sources before.
     """
-    at = index, corner, binning
+    at = index, corner, np.broadcast_to(binning, len(index))
     variance = frames.noise(*at)
     valid = np.isfinite(variance)
     noticed = _NOTICED * np.sqrt(variance.min(axis=(1, 2, 3), keepdims=True))
@@ -157,7 +157,7 @@ def find_and_measure(
         **options: Of `measure`.
     """
     n, binning = len(index), np.ones(len(index), int)
-    found = measure(deblend, frames, index, corner, binning, **options)
+    found = measure(deblend, frames, index, corner, **options)
     again = partial(_again, deblend, frames, options)
     while (large := _large(found, binning) & (2 * binning <= frames.most)).any():
         binning = np.where(large, 2 * binning, binning)
@@ -173,7 +173,8 @@ def find_and_measure(
         binning, free = (np.concatenate([a, np.ones(len(at), a.dtype)]) for a in (binning, free))
         found = again(index, corner, binning, found, stale)
     hidden = np.arange(len(index)) >= n
-    doubtful = hidden & (found.flux < _SURE * found.flux_err).all(axis=1)
+    no_error = found.flux_err == 0  # beside pixels far brighter than any trained on
+    doubtful = hidden & (no_error | (found.flux < _SURE * found.flux_err)).all(axis=1)
     if doubtful.any():
         near = cKDTree(_apart(index, corner, frames.size))
         touched = near.query_ball_point(near.data[doubtful], frames.size / 2, p=np.inf)
@@ -190,8 +191,8 @@ def _again(
     """All sources: stale and new ones are measured anew, the others as they were found."""
     order = np.argsort(stale, kind="stable")
     start = jax.tree.map(lambda field: field[~stale[: len(field)]], found)
-    at = (a[order] for a in (index, corner, binning))
-    latest = measure(deblend, frames, *at, start=start, **options)
+    index, corner, binning = (a[order] for a in (index, corner, binning))
+    latest = measure(deblend, frames, index, corner, binning=binning, start=start, **options)
     return jax.tree.map(lambda field: field[np.argsort(order)], latest)
 
 
