@@ -4,8 +4,9 @@ import pytest
 
 from vaedeblend.deblender import Deblended
 from vaedeblend.frames import Frames
+from vaedeblend.looks import measure
 from vaedeblend.tails import Tailed
-from vaedeblend.together import find_and_measure, make_deblend_stamps, measure
+from vaedeblend.together import find_and_measure, make_deblend_stamps
 
 SIZE = 32
 

@@ -15,7 +15,8 @@ The way through the package is the way of the photons::
     calibration         what validation galaxies correct   calibration.json
     deblender           the trained network as a function  (image, variance, ...) -> Deblended
     tails               the distribution of a flux         median, width, skew and tails
-    detect, together    all galaxies of an image at once   each less its neighbours' light
+    detect, frames      all galaxies of an image at once   stamps of it
+    looks, together     each less its neighbours' light   Sources
     refine              the answer fitted to the pixels    groups -> fluxes and their covariance
     groups, shapes      who overlaps whom, and what light  correlations; radius, axis ratio
     mosaic, tiles       large images, piece by piece       windows of FITS files, parts on disk

@@ -18,12 +18,12 @@ from scipy import stats
 
 from vaedeblend import metrics, sextractor
 from vaedeblend.bound import flux_bound
+from vaedeblend.looks import in_batches
 from vaedeblend.render import survey_psfs
 from vaedeblend.simulation import KINDS, SPLITS, noisy
 from vaedeblend.summary import against, summarise_examples, uniformity
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
 from vaedeblend.tails import normal_score
-from vaedeblend.together import in_batches
 
 _BATCH = 250
 _GRID_STAMPS = 500

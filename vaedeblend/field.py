@@ -81,9 +81,9 @@ def measure_field(
         size: Of the stamps that `deblend` takes [pixel].
         positions: (y, x) of the sources; by default they are detected.
         passes: Searches of the residual for sources that others hide.
-        psf: Of `together.Frames`.
+        psf: Of `frames.Frames`.
         gain: Electrons per image unit.
-        looks: See `together.measure`.
+        looks: See `looks.measure`.
     """
     if positions is None:
         positions = detect(image, rms)

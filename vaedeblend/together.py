@@ -1,13 +1,11 @@
-"""Galaxies that share pixels, measured together: each again, without its neighbours' light.
+"""Galaxies that share pixels, measured together, and those that they hide found.
 
-The network is asked for every galaxy of an image; the light that it finds is subtracted from the
-stamps of the others, and it looks again, being told what was subtracted. Like CLEAN, but every
-component is a galaxy of the learned kind. Neighbours that give way to each other would swing to
-and fro, so that only half of each correction is taken. What then stands out of the residual was
-hidden by a brighter galaxy: it joins the others, and all look again.
+All galaxies of an image are looked at, several times over, each less its neighbours' light. What
+then stands out of the residual was hidden by a brighter galaxy: it joins the others, and all are
+looked at again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,12 +18,10 @@ from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import BINNED_ERROR, MODEL_ERROR, detect_hidden, members
 from vaedeblend.frames import Frames
+from vaedeblend.looks import measure
 from vaedeblend.observe import Batch
 from vaedeblend.shapes import Shapes, measure_shapes
 from vaedeblend.survey import stamp_centre
-
-_TAKEN = 0.5
-"""Share of each look's correction."""
 
 _SURE = 2.5
 """Flux of a source found on the residual that is believed, in units of its error."""
@@ -33,9 +29,6 @@ _SURE = 2.5
 _LARGEST = {1: 7.0, 2: 5.0}
 """Half-light radius from which on a galaxy is better seen on pixels twice as large, by binning
 [pixel of the stamp]."""
-
-_NOTICED = 0.2
-"""Change of the neighbours' light in any pixel that is worth another look [background rms]."""
 
 
 class Sources(NamedTuple):
@@ -50,82 +43,6 @@ class Sources(NamedTuple):
     """Of each stamp; see `frames`."""
     hidden: Bool[np.ndarray, " source"]
     """Found on the residual, behind others."""
-
-
-def measure(
-    deblend: Deblend,
-    frames: Frames,
-    index: Int[np.ndarray, " source"],
-    corner: Int[np.ndarray, "source 2"],
-    *,
-    binning: Int[np.ndarray, " source"] | int = 1,
-    looks: int = 4,
-    batch_size: int = 100,
-    start: Deblended | None = None,
-) -> Deblended:
-    """The sources as they are found at the last look.
-
-    Args:
-        deblend: See `deblender.make_deblend`.
-        frames: The images.
-        index: See `Sources`.
-        corner: The same.
-        binning: The same.
-        looks: At each source, at most; the first is at the stamp as it is. A source whose
-            neighbours have not changed is not looked at again.
-        batch_size: Of the network.
-        start: What has been found of the first sources before.
-    """
-    at = index, corner, np.broadcast_to(binning, len(index))
-    variance = frames.noise(*at)
-    valid = np.isfinite(variance)
-    noticed = _NOTICED * np.sqrt(variance.min(axis=(1, 2, 3), keepdims=True))
-    known = 0 if start is None else len(start.flux)
-    found, light = start, np.zeros(variance.shape, np.float32)
-    del variance
-    if known:
-        light[:known] = np.nan_to_num(start.image)
-
-    def of_others():
-        model = frames.paste(light, *at)
-        return np.where(valid, frames.cut(model, *at) - light, 0)
-
-    shown = of_others() if known else np.zeros_like(light)
-    rows, share = np.arange(known, len(index)), 1.0
-    for left in reversed(range(looks if len(rows) else 0)):
-        latest = _look(deblend, frames, at, shown, rows, batch_size)
-        found = _updated(found, rows, latest)
-        if not left:
-            break
-        light[rows] += share * (np.nan_to_num(latest.image) - light[rows])
-        share, neighbours = _TAKEN, of_others()
-        rows = np.flatnonzero((np.abs(neighbours - shown) > noticed).any(axis=(1, 2, 3)))
-        if not len(rows):
-            break
-        shown[rows] = neighbours[rows]
-    return found
-
-
-def _look(deblend, frames: Frames, at, shown, rows, batch_size: int) -> Deblended:
-    """What the network says of some sources less their neighbours' light, which it is shown.
-
-    Binned stamps are told the PSF as it is: of galaxies so large it hardly matters.
-    """
-    parts = []
-    for some in np.split(rows, range(batch_size, len(rows), batch_size)):
-        (index, corner, binning), neighbours = (a[some] for a in at), shown[some]
-        arrays = {
-            "image": frames.cut(frames.image, index, corner, binning) - neighbours,
-            "variance": frames.noise(index, corner, binning),
-            "neighbours": neighbours,
-            "gain": None if frames.gain is None else frames.gain[index],
-        }
-        psf = frames.psf
-        if callable(psf):
-            arrays["psf"], psf = psf(index, corner + stamp_centre(frames.size)), None
-        function = deblend if psf is None else partial(deblend, psf=psf)
-        parts.append(in_batches(function, arrays, batch_size))
-    return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
 
 
 def find_and_measure(
@@ -270,31 +187,3 @@ def calibrate_looks(deblend: Deblend, batches: Sequence[Batch]) -> Calibrations:
     """
     again = make_deblend_stamps(deblend)
     return Calibrations(calibrate(deblend, batches), calibrate(again, batches))
-
-
-def in_batches(deblend: Callable, arrays: dict[str, np.ndarray | None], size: int) -> tuple:
-    """What a deblender returns of batches of one size, so that it compiles once; as host arrays.
-
-    The last batch is filled up, and the result cut.
-    """
-    parts = []
-    arrays = {name: a for name, a in arrays.items() if a is not None}
-    for start in range(0, len(arrays["image"]), size):
-        batch = {name: a[start : start + size] for name, a in arrays.items()}
-        result = deblend(**{name: np.resize(a, (size, *a.shape[1:])) for name, a in batch.items()})
-        parts.append(jax.device_get(result))
-    n = len(arrays["image"])
-    return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
-
-
-def _updated(found: Deblended | None, rows: Int[np.ndarray, " row"], latest: Deblended):
-    """What has been found, with the latest of some rows: new ones at the end, or known ones."""
-    if found is None:
-        return latest
-
-    def put(old, new):
-        whole = np.concatenate([old, new])[: max(len(old), rows[-1] + 1)]
-        whole[rows] = new
-        return whole
-
-    return jax.tree.map(put, found, latest)

@@ -3,7 +3,7 @@
     python tests/benchmarks/refinement.py [--weights NAME_OR_WORKDIR] [--n N] [--seed SEED]
 
 The companions of n isolated and n blended test stamps are found with sep, the network is asked for
-every one of them, and again less its neighbours' light (`together.measure`). From there all
+every one of them, and again less its neighbours' light (`looks.measure`). From there all
 members of a stamp are refined together (`refine.make_refine`), under the unit Gaussian and under
 the learned flow as the latent's prior. Prints errors of the central galaxy's flux and galaxies per
 second; also where a refined flux counts only if it lies within two of the network's errors, since a
@@ -21,10 +21,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend import metrics, simulation, together
+from vaedeblend import metrics, simulation
 from vaedeblend.deblender import load_network, make_deblend
 from vaedeblend.detect import members
 from vaedeblend.frames import Frames
+from vaedeblend.looks import measure as measure_again
 from vaedeblend.model import psf_features
 from vaedeblend.refine import make_refine
 from vaedeblend.survey import Survey
@@ -80,7 +81,7 @@ def measure(table, kind, network, n, seed):
     index, corner = members(image[..., 0], np.sqrt(even[..., 0]))
     deblend = make_deblend(model, params, **options)
     frames = Frames(image, even, size=SIZE, gain=survey.gain)
-    look = partial(together.measure, deblend, frames, index, corner)
+    look = partial(measure_again, deblend, frames, index, corner)
     for looks in LOOKS:
         found, seconds = timed(partial(look, looks=looks))
         central = (corner == 0).all(axis=1)
