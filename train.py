@@ -136,11 +136,12 @@ def _train_stage(config, name: str, seed: int, workdir: Path, directories: dict[
         kinds = [kind for kind in directories if "validation" in config.sizes[kind]]
         kinds = [name] if name == "isolated" else kinds
         batches = [b for k in kinds for b in _validation_batches(directories[k], survey, config)]
-        if name == "blended" and config.calibration_field.size:
-            batches += _field_batches(survey, config)
         deblend = make_deblend(model, jax.device_get(state.average), psf=default_psf(survey))
-        path = workdir / name / "calibration.json"
-        calibration.write_calibrations(calibrate_looks(deblend, batches), path)
+        calibrations = calibrate_looks(deblend, batches)
+        if name == "blended" and config.calibration_field.size:
+            of_field = _calibrate_field(deblend, survey, config)
+            calibrations = calibrations._replace(field=of_field)
+        calibration.write_calibrations(calibrations, workdir / name / "calibration.json")
 
 
 def _objective(stage, model, params):
@@ -231,33 +232,33 @@ def _gallery(directories: dict[str, Path], n_psfs: int, mesh):
 
 def _validation_batches(directory: Path, survey, config):
     """The validation scenes of a set as the survey observes them."""
-    from vaedeblend import dataset
-
-    return _observed(dataset.load(directory, "validation"), survey, config.seed)
-
-
-def _field_batches(survey, config):
-    """Galaxies of a simulated field, of all kinds, as the survey observes them."""
-    from vaedeblend.sky import field_stamps, simulate_field
-
-    options, data = config.calibration_field.to_dict(), config.data
-    limit, area = options.pop("magnitude_limit"), data.area if data.source else None
-    field = simulate_field(survey=survey, source=data.source, area=area, **options)
-    # Only fluxes are asked for: the light of the galaxies alone is not kept.
-    examples = field_stamps(field, data.stamp_size, limit)
-    return _observed(examples | {"isolated": examples["blend"]}, survey, config.seed + 1)
-
-
-def _observed(examples, survey, seed: int):
     import jax
 
+    from vaedeblend import dataset
     from vaedeblend.deblender import default_psf
     from vaedeblend.observe import observe_examples
     from vaedeblend.simulation import SPLITS
 
-    key = jax.random.fold_in(jax.random.key(seed), SPLITS.index("validation"))
+    key = jax.random.fold_in(jax.random.key(config.seed), SPLITS.index("validation"))
     noise = {"variance": survey.variance, "gain": survey.gain}
+    examples = dataset.load(directory, "validation")
     return observe_examples(key, examples, psf=default_psf(survey), **noise)
+
+
+def _calibrate_field(deblend, survey, config):
+    """On a simulated field of galaxies of all kinds."""
+    import numpy as np
+
+    from vaedeblend.field import calibrate_field
+    from vaedeblend.sky import simulate_field
+
+    data, options = config.data, config.calibration_field.to_dict()
+    options |= {"source": data.source, "area": data.area if data.source else None}
+    field = simulate_field(survey=survey, **options)
+    y, x, flux = (field.truth[name].value for name in ("y", "x", "flux"))
+    image, rms, position = field.image[..., 0], field.rms[..., 0], np.stack([y, x], axis=1)
+    options = {"size": data.stamp_size, "gain": float(survey.gain[0])}
+    return calibrate_field(deblend, image, rms, position, flux[:, 0], **options)
 
 
 class _progress:

@@ -5,6 +5,7 @@ import pytest
 
 from vaedeblend import calibration as module
 from vaedeblend.calibration import (
+    Calibration,
     Calibrations,
     calibrate,
     calibrated,
@@ -163,7 +164,7 @@ def test_few_galaxies_correct_nothing(n, rng):
 
 def test_written_calibration_is_read_again(rng, tmp_path):
     found = Calibrations(
-        *(fit_calibration(**galaxies(rng, scale, n=2000)) for scale in (honest, off_scale))
+        *(fit_calibration(**galaxies(rng, scale, n=2000)) for scale in (honest, off_scale, honest))
     )
     write_calibrations(found, tmp_path / "calibration.json")
     again = read_calibrations(tmp_path / "calibration.json")
@@ -197,3 +198,9 @@ def test_network_is_calibrated_on_what_it_is_shown(rng):
         z.append(normal_score(after.log_flux, jnp.log(batch.flux)))
     z = np.concatenate(z)
     assert np.mean(np.abs(z) < 1) == pytest.approx(0.68, abs=0.06)
+
+
+def test_sources_of_an_image_are_calibrated_as_such():
+    first, again, field = (Calibration(*(np.full(8, k, np.float32),) * 6) for k in range(3))
+    found = Calibrations(first, again, field).of_fields()
+    assert found.first is found.again is found.field is field

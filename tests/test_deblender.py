@@ -22,7 +22,7 @@ FIELDS = {
 ONES = np.ones(1, np.float32)
 CORRECTION = Calibration(*(a * ONES for a in (0.0, -0.7, 0.0, 0.3)))
 IDENTITY = Calibration(*(a * ONES for a in (0.0, 0.0, 0.0, 0.0)))
-CORRECTIONS = Calibrations(CORRECTION, IDENTITY)
+CORRECTIONS = Calibrations(CORRECTION, IDENTITY, IDENTITY)
 
 
 def gaussian_psf(sigma, size=15):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vaedeblend.deblender import Deblended
-from vaedeblend.field import FLAGS, footprints, measure_field
+from vaedeblend.field import FLAGS, calibrate_field, footprints, measure_field
 from vaedeblend.tails import Tailed
 
 SIZE = 64
@@ -190,3 +190,21 @@ def test_a_galaxy_too_large_for_its_stamp_is_seen_from_farther_away(rng):
     assert row["half_light_radius"] == pytest.approx(28.0 * np.sqrt(2 * np.log(2)), rel=0.02)
     np.testing.assert_allclose(row["position"], place[0], atol=0.1)
     assert row["flux_err"] > 0.05 * row["flux"]
+
+
+def test_errors_are_calibrated_on_what_is_found(rng):
+    """A deblender whose errors are too small by three."""
+
+    def sure(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        return found._replace(flux_err=found.flux_err / 3, purity=0.9 * found.purity)
+
+    places = np.stack(np.meshgrid(*[np.arange(60.5, 1000, 40)] * 2), axis=-1).reshape(-1, 2)
+    flux = rng.uniform(30, 300, len(places))
+    image = 0.3 * rng.normal(size=(1040, 1040))
+    for f, (y, x) in zip(flux, places.astype(int), strict=True):
+        image[y - 31 : y + 33, x - 31 : x + 33] += f * PROFILE[..., 0]
+    rms = np.full(image.shape, 0.3)
+    found = calibrate_field(sure, image, rms, places, flux, size=SIZE, gain=None)
+    total = sum(values.mean() for name, values in found._asdict().items() if "scale" in name)
+    assert total == pytest.approx(np.log(3), abs=0.2)

@@ -16,7 +16,6 @@ from vaedeblend.sky import (
     STAMP_SIZES,
     SkyError,
     Sources,
-    field_stamps,
     make_truth,
     place,
     render_sources,
@@ -370,17 +369,3 @@ def test_catalogue_that_is_missing_or_too_faint_is_refused(catalogue_file, tmp_p
         field(source=str(tmp_path / "no.fits"), area=1.0)
     with pytest.raises(CatalogueError, match="none of 40 rows"):
         field(source=catalogue_file(("euclid-vis",)), area=1.0, magnitude_limit=15.0)
-
-
-def test_stamps_of_a_field_hold_its_galaxies_centred():
-    field = simulate_field(size=300, seed=2, survey=Survey(), density=2.0, star_fraction=0.2)
-    examples = field_stamps(field, 64, 24.0)
-    truth = field.truth
-    y, x, mag = truth["y"].value, truth["x"].value, truth["mag"][:, 0].value
-    inside = (np.minimum(y, x) > 32) & (np.maximum(y, x) < 266) & (mag < 24) & ~truth["star"]
-    assert len(examples["flux"]) >= inside.sum() > 0 and examples["flux"].min() > 0.9
-    alone = truth["purity"][:, 0] > 0.999
-    for i in np.flatnonzero(inside & alone & (mag < 23)):
-        row = np.argmin(np.abs(examples["flux"][:, 0] - truth["flux"].value[i, 0]))
-        peak = np.unravel_index(np.argmax(examples["blend"][row, 28:36, 28:36, 0]), (8, 8))
-        assert np.abs(np.array(peak) - 3.5).max() <= 1.5

@@ -22,7 +22,6 @@ from vaedeblend.observe import Batch
 _BINS = 8
 _ROUNDS = 4
 _SIXTY_EIGHT = 0.6827
-_SEEN = ("flux", "flux_err", "purity")
 _ESTIMATES = ("brightness", "purity", "noise")
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
@@ -53,6 +52,12 @@ class Calibrations(NamedTuple):
     """Of stamps as they are."""
     again: Calibration
     """Of stamps less their neighbours' light."""
+    field: Calibration
+    """Of sources of an image: their neighbours' light, and the faults of their detection."""
+
+    def of_fields(self) -> "Calibrations":
+        """Those of a deblender that is shown the sources of an image."""
+        return self._replace(first=self.field, again=self.field)
 
 
 class CalibrationError(ValueError):
@@ -86,12 +91,29 @@ def calibrate(deblend: Callable, batches: Sequence[Batch]) -> Calibration:
     columns = []
     for seen, truth in ((batch.observation, batch.flux) for batch in batches):
         found = deblend(np.asarray(seen.image), np.asarray(seen.variance), gain=seen.gain)
-        flux, error, purity = (np.asarray(getattr(found, n), float) for n in _SEEN)
-        brightness = np.log(flux / background_rms(seen.variance))
-        residual, std = np.log(truth / flux), np.arcsinh(error / flux)
-        columns.append([residual, std, brightness, logit(np.clip(purity, 1e-6, 1 - 1e-6))])
-    joined = (np.concatenate([a.ravel() for a in arrays]) for arrays in zip(*columns, strict=True))
-    return fit_calibration(*joined)
+        each = truth, found.flux, found.flux_err, found.purity, background_rms(seen.variance)
+        columns.append([np.asarray(a, float).ravel() for a in each])
+    return calibrate_fluxes(*map(np.concatenate, zip(*columns, strict=True)))
+
+
+def calibrate_fluxes(
+    truth: Float[np.ndarray, " n"],
+    flux: Float[np.ndarray, " n"],
+    flux_err: Float[np.ndarray, " n"],
+    purity: Float[np.ndarray, " n"],
+    rms: Float[np.ndarray, " n"],
+) -> Calibration:
+    """The calibration of what a deblender says of galaxies of known flux.
+
+    Args:
+        truth: True flux.
+        flux: As it is found.
+        flux_err: The same.
+        purity: The same.
+        rms: Of the background.
+    """
+    residual, std = np.log(truth / flux), np.arcsinh(flux_err / flux)
+    return fit_calibration(residual, std, np.log(flux / rms), logit(purity.clip(1e-6, 1 - 1e-6)))
 
 
 def fit_calibration(

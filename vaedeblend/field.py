@@ -10,10 +10,12 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Int
 
+from vaedeblend.calibration import Calibration, calibrate_fluxes
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect
 from vaedeblend.frames import Frames, PsfAt, overlap, whole_corner, whole_stamps
 from vaedeblend.groups import Groups, find_groups
+from vaedeblend.matching import match
 from vaedeblend.shapes import measure_shapes
 from vaedeblend.survey import stamp_centre
 from vaedeblend.tails import Tailed
@@ -85,23 +87,54 @@ def measure_field(
         gain: Electrons per image unit.
         looks: See `looks.measure`.
     """
+    frames = _frames(image, rms, size, psf, gain)
     if positions is None:
         positions = detect(image, rms)
-    corner = np.rint(positions - stamp_centre(size)).astype(int)
-    frames = Frames(
-        image[None, ..., None],
-        np.square(rms)[None, ..., None],
-        size=size,
-        psf=psf,
-        gain=gain,
-        most=_BINNINGS,
-    )
-    sources = _nothing(size)
-    if len(corner):
-        index = np.zeros(len(corner), int)
-        options = {"passes": passes, "looks": looks}
-        sources = find_and_measure(deblend, frames, index, corner, **options)
-    return _described(frames, sources)
+    return _described(frames, _sources(deblend, frames, positions, passes=passes, looks=looks))
+
+
+def calibrate_field(
+    deblend: Deblend,
+    image: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+    position: Float[np.ndarray, "n 2"],
+    flux: Float[np.ndarray, " n"],
+    *,
+    size: int,
+    gain: float | None,
+) -> Calibration:
+    """The calibration of a deblender on what it finds in a field, its detections' faults included.
+
+    Args:
+        deblend: Without a calibration.
+        image: Of a field, as for `measure_field`, and so for the others.
+        rms: The background's.
+        position: True (y, x) of all sources.
+        flux: True.
+        size: Of the stamps.
+        gain: Electrons per image unit.
+    """
+    frames = _frames(image, rms, size, None, gain)
+    sources = _sources(deblend, frames, detect(image, rms))
+    light = sources.found.image[..., 0]
+    centre = np.nan_to_num(measure_shapes(light, light.sum(axis=(1, 2))).centre)
+    row = match(position, flux, sources.corner + stamp_centre(size) + centre)
+    true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])  # binned: see _BINNED_ERROR
+    told = sources.found.flux, sources.found.flux_err, sources.found.purity
+    found = (a[row[true], 0].astype(float) for a in told)
+    return calibrate_fluxes(flux[true], *found, np.full(len(true), float(np.median(rms))))
+
+
+def _frames(image, rms, size: int, psf, gain) -> Frames:
+    image, variance = image[None, ..., None], np.square(rms)[None, ..., None]
+    return Frames(image, variance, size=size, psf=psf, gain=gain, most=_BINNINGS)
+
+
+def _sources(deblend, frames: Frames, positions, **options) -> Sources:
+    if not len(positions):
+        return _nothing(frames.size)
+    corner = np.rint(positions - stamp_centre(frames.size)).astype(int)
+    return find_and_measure(deblend, frames, np.zeros(len(corner), int), corner, **options)
 
 
 def _described(frames: Frames, sources: Sources) -> Measured:

@@ -140,23 +140,6 @@ def simulate_field(
     return Field(image, light, rms, make_truth(sources, purities, shape, survey))
 
 
-def field_stamps(field: Field, size: int, magnitude_limit: float) -> dict[str, np.ndarray]:
-    """Noise-free stamps about the galaxies of a field, as examples of a dataset: blend and flux.
-
-    Args:
-        field: The stamps of its galaxies have to lie on it.
-        size: Of the stamps [pixel], even.
-        magnitude_limit: Of the galaxies, in the first band.
-    """
-    truth = field.truth[~field.truth["star"] & (field.truth["mag"][:, 0].value < magnitude_limit)]
-    centre = np.stack([truth["y"].value, truth["x"].value], axis=1)
-    corner = np.rint(centre - (size - 1) / 2).astype(int)
-    whole = ((corner >= 0) & (corner + size <= field.light.shape[:2])).all(axis=1)
-    stamps = [field.light[y : y + size, x : x + size] for y, x in corner[whole]]
-    flux = truth["flux"].value[whole].astype(np.float32)
-    return {"blend": np.stack(stamps), "flux": flux}
-
-
 def place(tables: list[QTable], shape: tuple[int, int], seed: int) -> Sources:
     """All rows of catalogues, uniform over a field and its margin, at random angles."""
     ids = np.concatenate([np.asarray(table["id"]) for table in tables])

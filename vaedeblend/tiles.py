@@ -134,6 +134,8 @@ def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:
 def _network(weights: str):
     """The deblender and the size of its stamps."""
     model, params, options = load_network(weights)
+    if options["calibrations"]:
+        options["calibrations"] = options["calibrations"].of_fields()
     return make_deblend(model, params, **options), model.stamp_size
 
 

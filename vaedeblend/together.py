@@ -185,5 +185,5 @@ def calibrate_looks(deblend: Deblend, batches: Sequence[Batch]) -> Calibrations:
         deblend: Without a calibration.
         batches: Of validation galaxies; see `calibration.calibrate`.
     """
-    again = make_deblend_stamps(deblend)
-    return Calibrations(calibrate(deblend, batches), calibrate(again, batches))
+    again = calibrate(make_deblend_stamps(deblend), batches)
+    return Calibrations(calibrate(deblend, batches), again, again)

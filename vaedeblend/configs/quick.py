@@ -50,8 +50,8 @@ def get_config() -> ConfigDict:
                 "isolated": {"train": 500, "validation": 1000, "test": 4000},
                 "blended": {"train": 500, "validation": 1000, "test": 4000},
             },
-            # Simulated, for the errors to be calibrated on as well; a size of 0 for none.
-            "calibration_field": {"size": 0, "density": 2.0, "magnitude_limit": 26.0, "seed": 7},
+            # Simulated, for the errors of whole images' sources; a size of 0 for none.
+            "calibration_field": {"size": 0, "density": 2.0, "seed": 7},
             "model": {
                 "latent_dim": 16,
                 "encoder_widths": (32, 64, 64),
