@@ -69,6 +69,7 @@ def test_catalogue_holds_every_galaxy_with_flux_magnitude_and_place(folder, sky)
     found = np.stack([table["y"], table["x"]], axis=1)
     nearest = [np.argmin(np.hypot(*(found - at).T)) for at in place]
     assert len(table) == len(place) == len(set(nearest))
+    assert table["flux"].unit == table["flux_err"].unit == "uJy"
     np.testing.assert_allclose(found[nearest], place, atol=0.6)
     np.testing.assert_allclose(table["flux"][nearest], flux, rtol=0.15)
     np.testing.assert_allclose(table["mag"], 23.9 - 2.5 * np.log10(table["flux"]), rtol=1e-6)
