@@ -6,7 +6,7 @@ comes as float32, with the pixels that are of no use told.
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from jaxtyping import Bool, Float
 
 _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
+_ROWS = 16
+"""Read at a time."""
 _LARGEST = 1e15
 """Beyond this, or below one over it, squares leave the range of single precision."""
 
@@ -69,8 +71,10 @@ class Mosaic(NamedTuple):
             MosaicError: The file is damaged there.
         """
         try:
-            image, rms = (_section(hdu, rows, columns) for hdu in self.hdus[:2])
-            mask = _masked(self.hdus[2], rows, columns, self.mask_bits)
+            image, rms, mask = (
+                None if hdu is None else _window(hdu, rows, columns, convert)
+                for hdu, convert in zip(self.hdus, (_single, _single, self._masked), strict=True)
+            )
         except (OSError, ValueError, TypeError) as error:
             raise MosaicError(f"{self.path}: rows {rows.start}-{rows.stop} ({error})") from error
         bad = ~(np.abs(image) < _LARGEST)  # true of NaN
@@ -81,6 +85,11 @@ class Mosaic(NamedTuple):
             rms[bad] = np.inf
         image[bad] = 0
         return Pixels(image, rms, bad)
+
+    def _masked(self, flags) -> Bool[np.ndarray, "height width"]:
+        """Where a mask says that pixels are of no use."""
+        bits = self.mask_bits
+        return flags != 0 if bits == -1 else flags.astype(np.int64) & bits != 0
 
 
 @contextlib.contextmanager
@@ -162,17 +171,19 @@ def _opened(stack: contextlib.ExitStack, path, number: int | None):
     return hdus[number]
 
 
-def _section(hdu, rows: slice, columns: slice):
-    """A window in native byte order; None of nothing."""
-    return None if hdu is None else np.array(hdu.section[rows, columns], np.float32)
+def _window(hdu, rows: slice, columns: slice, convert: Callable):
+    """What a function makes of a window, strip by strip."""
+    parts, compressed = [], isinstance(hdu, fits.CompImageHDU)
+    for low in range(rows.start, rows.stop, _ROWS):
+        strip = slice(low, min(low + _ROWS, rows.stop))
+        # Whole rows at a time: astropy reads parts of rows one by one.
+        pixels = hdu.section[strip, columns] if compressed else hdu.section[strip, :][:, columns]
+        parts.append(convert(pixels))
+    return np.concatenate(parts)
 
 
-def _masked(hdu, rows: slice, columns: slice, bits: int):
-    """Where a mask says that pixels are of no use; None of nothing."""
-    if hdu is None:
-        return None
-    mask = np.asarray(hdu.section[rows, columns])
-    return mask != 0 if bits == -1 else mask.astype(np.int64) & bits != 0
+def _single(pixels) -> Float[np.ndarray, "height width"]:
+    return pixels.astype(np.float32)
 
 
 def _bit(bit: int) -> int:
