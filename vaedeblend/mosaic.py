@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 
 _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
-_ROWS = 16
+_ROWS = 32
 """Read at a time."""
 _LARGEST = 1e15
 """Beyond this, or below one over it, squares leave the range of single precision."""
