@@ -1,12 +1,17 @@
 """Evaluates a training, or shipped weights.
 
-    python eval.py --workdir DIR [--weights NAME]
+    python eval.py --workdir DIR [--weights NAME] [--compare DIR2]
 
 Deblends the test split, measures the same noisy stamps with SExtractor, prints the table and writes
-DIR/report: metrics.json, per-example tables, figures. What is evaluated is the training of DIR, or
-the weights of that name, whose test data DIR then takes.
+DIR/report: index.html with all figures, these as PNG and PDF, tables, metrics.json and the
+per-example table. What is evaluated is the training of DIR, or the weights of that name, whose test
+data DIR then takes. The report of DIR2, evaluated before, is set beside it.
+
+What is missing (a stage, a set, a training's history, SExtractor) is said in the report, which goes
+on without it; a test set that is damaged makes the exit status 1.
 """
 
+import time
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -15,6 +20,7 @@ from rich.console import Console
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a training; takes the report.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights; else the workdir's own.")
+_COMPARE = flags.DEFINE_string("compare", None, "Workdir whose report is set beside this one.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the test noise.")
 
 console = Console()
@@ -27,58 +33,143 @@ def main(argv):
     from vaedeblend.deblender import find_workdir
 
     logging.set_verbosity(logging.WARNING)
+    workdir = Path(_WORKDIR.value)
     try:
-        workdir = Path(_WORKDIR.value)
-        evaluate(workdir, find_workdir(_WEIGHTS.value or workdir), _SEED.value)
+        whole = evaluate(
+            workdir, find_workdir(_WEIGHTS.value or workdir), _SEED.value, _COMPARE.value
+        )
     except ValueError as error:  # every error of this package that the user can mend is one
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        _complain(error)
         raise SystemExit(1) from error
+    if not whole:
+        raise SystemExit(1)
 
 
-def evaluate(workdir: Path, weights: Path, seed: int) -> None:
+def evaluate(workdir: Path, weights: Path, seed: int, compare: str | None = None) -> bool:
     """Writes workdir/report on what was trained in `weights`, and prints its table.
+
+    Returns:
+        Whether all sets of test stamps could be read.
 
     Raises:
         WorkdirError: Not the workdir of a training.
-        CheckpointError: A stage is not trained.
-        DatasetError: A dataset is damaged.
+        CheckpointError: No stage is trained.
+        DatasetError: No dataset can be read.
     """
     from data_builders import build_datasets, survey_of
-    from vaedeblend import dataset, evaluation, report, training
-    from vaedeblend.deblender import (
-        STAGES,
-        load_deblender,
-        load_network,
-        make_deblend,
-        make_sample,
-        read_config,
-    )
-    from vaedeblend.together import make_deblend_stamps
+    from vaedeblend import evaluation, report, results
+    from vaedeblend.deblender import read_config
 
-    config = ConfigDict(read_config(weights))
-    stages = [name for name in STAGES if name in config.stages]
-    model, params, options = load_network(weights, stages[-1])
-    one_look = make_deblend(model, params, **options)
-    others = {"one_look": one_look}
-    if len(stages) > 1:
-        others["vae_i"] = load_deblender(weights, "isolated")
+    start, config = time.monotonic(), ConfigDict(read_config(weights))
+    compared = report.read_compared(compare) if compare else None
+    networks, notes = _networks(weights, config)
     directories = build_datasets(config, workdir, console, split="test")
+    test, training, damage = _scenes(directories)
     with console.status("deblending the test stamps and measuring them with SExtractor"):
         result = evaluation.evaluate(
-            dict.fromkeys(directories, make_deblend_stamps(one_look)),
-            {kind: dataset.load(directories[kind], "test") for kind in directories},
-            {kind: dataset.load(directories[kind], "train") for kind in directories},
+            dict.fromkeys(test, networks.pop("deblend")),
+            test,
+            training,
             survey_of(config),
             seed=seed,
-            others=others,
-            sample=make_sample(model, params, **options),
+            **networks,
         )
     folder = workdir / "report"
     evaluation.write(result, folder)
-    histories = {name: training.read_records(weights / name / "metrics.jsonl") for name in stages}
-    report.save_figures(folder, result, histories)
-    console.print(report.results_table(result.metrics))
-    console.print(f"report: {folder}")
+    console.print(results.results_table(result.metrics))
+    with console.status("drawing the report"):
+        setting = _setting(config, weights, workdir, [*notes, *damage], time.monotonic() - start)
+        timing = report.write_report(folder, result, setting, compared)["timing"]
+    spent = (f"{name.replace('_', '-')} {seconds:.0f} s" for name, seconds in timing.items())
+    console.print(f"time: {', '.join(spent)}", highlight=False)
+    console.print(f"report: {folder / 'index.html'}", soft_wrap=True)
+    return not damage
+
+
+def _networks(weights: Path, config) -> tuple[dict, list[str]]:
+    """Arguments of `evaluation.evaluate` that come from the trained stages, and what is missing."""
+    from vaedeblend.checkpoint import CheckpointError
+    from vaedeblend.deblender import STAGES, load_network, make_deblend, make_sample
+    from vaedeblend.latents import make_decode
+    from vaedeblend.together import make_deblend_stamps
+
+    loaded, notes, failure = {}, [], None
+    for stage in (name for name in STAGES if name in config.stages):
+        try:
+            loaded[stage] = load_network(weights, stage)
+        except CheckpointError as error:
+            failure = error
+            notes.append(f"Stage {stage} is not trained: {error}")
+            _complain(error)
+    if not loaded:
+        raise failure or CheckpointError(f"{weights}: no stage is configured; wanted {STAGES}")
+    stage = list(loaded)[-1]
+    model, params, options = loaded[stage]
+    one_look = make_deblend(model, params, **options)
+    others = {"one_look": one_look}
+    if stage != "isolated" and "isolated" in loaded:
+        first, first_params, first_options = loaded["isolated"]
+        others["vae_i"] = make_deblend(first, first_params, **first_options)
+    return {
+        "deblend": make_deblend_stamps(one_look),
+        "stage": stage,
+        "others": others,
+        "sample": make_sample(model, params, **options),
+        "decode": make_decode(model, params, options["psf"]),
+    }, notes
+
+
+def _scenes(directories: dict[str, Path]) -> tuple[dict, dict, list[str]]:
+    """Test and training scenes of the sets that can be read, and what is wrong with the others."""
+    from vaedeblend import dataset
+
+    test, training, damage, failure = {}, {}, [], None
+    for kind, directory in directories.items():
+        try:
+            test[kind] = dataset.load(directory, "test")
+        except dataset.DatasetError as error:
+            failure = error
+            damage.append(f"The set {kind} cannot be read: {error}")
+            _complain(error)
+            continue
+        try:
+            training[kind] = dataset.load(directory, "train")
+        except dataset.DatasetError as error:
+            damage.append(f"SExtractor has its default settings on the set {kind}: {error}")
+            _complain(error)
+    if not test:
+        raise failure or dataset.DatasetError("no set of test stamps is configured")
+    return test, training, damage
+
+
+def _setting(config, weights: Path, workdir: Path, notes: list[str], seconds: float):
+    """What the report says of where its numbers come from."""
+    from data_builders import survey_of
+    from vaedeblend import report, training
+    from vaedeblend.deblender import STAGES
+    from vaedeblend.layouts import CatalogueError
+    from vaedeblend.render import survey_psfs
+    from vaedeblend.sampling import population
+
+    survey, data = survey_of(config), config.data
+    try:
+        catalog = population(data.source, data.area, data.seed, survey.band_names)
+    except CatalogueError as error:
+        catalog, notes = None, [*notes, f"The catalogue cannot be read: {error}"]
+    return report.Setting(
+        title=weights.name if weights != workdir else workdir.resolve().name,
+        histories={s: training.read_records(weights / s / "metrics.jsonl") for s in STAGES},
+        catalog=catalog,
+        data=data.to_dict(),
+        psf=survey_psfs(survey, data.stamp_size)[0],
+        scale=survey.pixel_scale.value,
+        notes=notes,
+        seconds=seconds,
+    )
+
+
+def _complain(error: Exception) -> None:
+    console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

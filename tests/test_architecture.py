@@ -16,12 +16,13 @@ WORLDS = {
     "orbax": {"checkpoint"},
     "optax": {"training"},
     "sep": {"detect", "sextractor"},
-    "matplotlib": {"page", "report"},
+    "matplotlib": {"charts", "curves", "errors", "maps", "page", "portraits", "sheet"},
+    "sklearn": {"latents"},
     "tensorflow_datasets": {"dataset"},
     "tensorboardX": {"training"},
     "tensorflow": set(),
     "absl": set(),
-    "rich": {"cli", "report"},
+    "rich": {"cli", "results"},
 }
 """The only modules of the package that may import each of these."""
 

@@ -3,9 +3,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from vaedeblend import evaluation, report, sextractor, simulation
+from vaedeblend import evaluation, metrics, results, sextractor, simulation, stamps
+from vaedeblend.examples import read_table
 from vaedeblend.survey import Band, Survey
 from vaedeblend.tails import Tailed
 
@@ -16,6 +16,8 @@ class Result(NamedTuple):
     flux: np.ndarray
     flux_err: np.ndarray
     image: np.ndarray
+    latent_mean: np.ndarray
+    latent_std: np.ndarray
     purity: np.ndarray
     log_flux: Tailed
 
@@ -24,7 +26,8 @@ def certain(flux, image, purity):
     """A result with an error of 5 %, and a posterior without tails."""
     nothing = np.zeros_like(flux)
     log_flux = Tailed(np.log(flux), np.log(0.05) + nothing, nothing, nothing)
-    return Result(flux, 0.05 * flux, image, purity, log_flux)
+    latent = image.mean(axis=(1, 2))[:, :1] * np.arange(1.0, 4.0)
+    return Result(flux, 0.05 * flux, image, latent, 0.1 + 0 * latent, purity, log_flux)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def test_other_deblenders_are_measured_on_every_kind(scenes, one_setting):
             found[kind]["vae_i"]["bias"] == pytest.approx(-1)
             and found[kind]["vae_closer_vae_i"] == 1
         )
-    assert report.results_table(found).row_count == 12
+    assert results.results_table(found).row_count == 12
 
 
 def test_profiles_are_ranked_among_samples_of_their_posterior(scenes, one_setting):
@@ -162,32 +165,15 @@ def test_correction_removes_the_bias_of_training_stamps(found):
 
 def test_metrics_are_written_whole_and_strict(found, tmp_path):
     evaluation.write(found, tmp_path)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["blended"]["n"] == 24 and len(metrics["blended"]["by_purity"]) == 4
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["blended"]["n"] == 24 and len(numbers["blended"]["by_purity"]) == 4
     assert not list(tmp_path.glob("*.partial"))
-    assert {p.name for p in tmp_path.glob("examples_*.fits")} == {
-        f"examples_{kind}.fits" for kind in KINDS
-    }
-
-
-def test_figures_show_something(found, tmp_path):
-    record = {f"{s}_{p}": 1.0 for s in ("train", "validation") for p in ("loss", "kl", "flux")}
-    report.save_figures(tmp_path, found, {"isolated": [record | {"step": 1}], "blended": []})
-    figures = sorted(tmp_path.glob("*.png"))
-    assert [f.stem for f in figures] == [
-        "error_histogram",
-        "error_vs_magnitude",
-        "error_vs_purity",
-        "loss_curves",
-        "panels_blended",
-        "panels_isolated",
-    ]
-    for figure in figures:
-        assert np.asarray(Image.open(figure).convert("L")).std() > 5
+    table = read_table(tmp_path / "examples.fits")
+    assert table["set"].tolist() == 24 * ["isolated"] + 24 * ["blended"]
 
 
 def test_table_names_methods_and_program(found):
-    table = report.results_table(found.metrics)
+    table = results.results_table(found.metrics)
     assert table.row_count == 10 and "sep" in table.title
 
 
@@ -211,7 +197,7 @@ def one_setting(monkeypatch):
 
 def test_batches_are_put_together_in_order(scenes, one_setting, monkeypatch):
     one_setting()
-    monkeypatch.setattr(evaluation, "_BATCH", 7)
+    monkeypatch.setattr(stamps, "_BATCH", 7)
 
     def deblend(image, variance, gain):
         assert len(image) == len(variance) == 7
@@ -244,8 +230,8 @@ def test_two_bands_keep_their_axis(scenes, one_setting):
 
 
 def test_numbers_that_json_has_not_become_null(tmp_path):
-    metrics = {"isolated": {"a": np.nan, "b": [np.inf, 1.5], "c": 2, "d": None, "e": "text"}}
-    evaluation.write(evaluation.Evaluation(metrics, {}, {}, {}), tmp_path)
+    numbers = {"a": np.nan, "b": [np.inf, 1.5], "c": np.int64(2), "d": None, "e": "text"}
+    evaluation.write(evaluation.Evaluation({"isolated": numbers}, {}, {}, {}), tmp_path)
     expected = {"a": None, "b": [None, 1.5], "c": 2, "d": None, "e": "text"}
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"isolated": expected}
 
@@ -269,5 +255,105 @@ def test_baseline_that_finds_nothing_has_no_bias_to_remove(scenes, one_setting):
     assert summary["sextractor_training_bias"] == 0
     assert summary["sextractor"]["found"] == summary["sextractor_clean"]["n"] == 0
     assert summary["sextractor"]["bias"] == summary["sextractor_corrected"]["bias"] == -1
-    assert summary["failure_classes"] == {"missed": 24}
+    classes = summary["failure_classes"]
+    assert classes["missed"] == classes["failed"] == classes["undetected"] == 24
     assert summary["sextractor_clean"]["sigma"] is None
+
+
+def test_truth_is_recovered_by_an_oracle_in_shape_and_profile(found):
+    for table in found.examples.values():
+        for name in ("half_light_radius", "axis_ratio", "position_angle", "profile"):
+            np.testing.assert_array_equal(table[f"vae_{name}"], table[f"truth_{name}"])
+        np.testing.assert_allclose(table["similarity"], 1)
+        np.testing.assert_allclose(table["cosine_distance"], 0, atol=1e-6)
+
+
+def test_shapes_and_light_are_the_catalogues(found, scenes):
+    table, scene = found.examples["isolated"], scenes["test"]["isolated"]
+    disk = scene["sources/flux_bulge"][:, 0, 0] < 0.1 * scene["flux"][:, 0]
+    turn = np.asarray(table["truth_position_angle"]) - scene["sources/disk_position_angle"][:, 0]
+    long = disk & (scene["sources/disk_axis_ratio"][:, 0] < 0.7)
+    assert long.sum() > 3
+    np.testing.assert_allclose((turn[long] + 90) % 180 - 90, 0, atol=8)
+    assert (
+        np.asarray(table["truth_half_light_radius"]) > table["disk_half_light_radius"] / 2
+    ).all()
+    assert np.isnan(table["separation"]).all()
+    apart = np.asarray(found.examples["blended"]["separation"])
+    assert (apart >= 0.3 - 1e-6).all() and (apart <= 3.0).all()
+
+
+def test_classes_of_failure_follow_from_objects_and_errors(found):
+    for table in found.examples.values():
+        columns = ("sextractor_default_error", "default_n_objects", "default_failure")
+        error, n_objects, failure = (np.asarray(table[name]) for name in columns)
+        np.testing.assert_array_equal(failure, metrics.failure_class(error, n_objects))
+
+
+def test_objects_are_those_of_the_segmentation(found):
+    """Labels on a stamp are the objects whose centre lies on it, and perhaps those of its rim."""
+    for kind, table in found.examples.items():
+        labels = found.images[kind]["segmentation"]
+        seen = np.array([len(np.unique(each[each > 0])) for each in labels])
+        assert np.mean(seen == table["default_n_objects"]) > 0.9
+
+
+def test_latents_are_studied_on_the_set_of_their_network(scenes, one_setting):
+    one_setting()
+    decode = lambda z: np.ones((len(z), 64, 64, 1)) / 4096  # noqa: E731
+    found = evaluation.evaluate(
+        oracle(scenes),
+        scenes["test"],
+        scenes["train"],
+        Survey(),
+        seed=0,
+        others={"vae_i": oracle(scenes)["isolated"]},
+        decode=decode,
+        program="sep",
+    )
+    assert evaluation.latent_sets(found.examples) == {"vae_i": "isolated", "vae_ii": "blended"}
+    for label, kind in (("vae_i", "isolated"), ("vae_ii", "blended")):
+        numbers = found.metrics[kind][f"{label}_latent"]
+        assert numbers["n_dimensions"] == 3 and numbers["embedded"] == 24
+        assert np.isfinite(found.examples[kind][f"{label}_tsne"]).all()
+        assert found.images[kind][f"{label}_traversals"].shape == (3, 5, 64, 64)
+        assert found.images[kind]["sample"].shape == (len(stamps.QUANTILES), 64, 64, 1)
+    np.testing.assert_array_equal(
+        found.examples["isolated"]["vae_i_error"], found.examples["isolated"]["vae_error"]
+    )
+
+
+def test_a_baseline_that_gives_up_is_said_and_the_rest_measured(scenes, monkeypatch, tmp_path):
+    def fails(*_, **__):
+        raise RuntimeError("source-extractor ended with status 1")
+
+    monkeypatch.setattr(sextractor, "search", fails)
+    found = isolated_only(oracle(scenes)["isolated"], scenes)
+    summary = found.metrics["isolated"]
+    assert summary["program"] == "none" and "status 1" in summary["sextractor_failure"]
+    assert summary["sextractor"]["n"] == 0 and summary["vae"]["sigma"] == 0
+    assert set(found.examples["isolated"]["failure"]) == {"unmeasured"}
+    assert "segmentation" not in found.images["isolated"]
+    evaluation.write(found, tmp_path)
+    assert np.isnan(read_table(tmp_path / "examples.fits")["sextractor_error"]).all()
+
+
+def test_a_set_without_training_stamps_has_the_defaults(scenes):
+    found = evaluation.evaluate(
+        {"blended": oracle(scenes)["blended"]},
+        scenes["test"],
+        {},
+        Survey(),
+        seed=0,
+        program="sep",
+    )
+    summary = found.metrics["blended"]
+    assert summary["sextractor_settings"] == sextractor.DEFAULT._asdict()
+    assert summary["sextractor_training_bias"] == 0 and found.grids["blended"] == []
+
+
+def test_time_is_told_by_what_it_was_spent_on(found):
+    for kind, numbers in found.metrics.items():
+        spent = numbers["seconds_of"]
+        assert {"sextractor", "network", "bound", "table"} <= set(spent)
+        assert any("t-SNE" in name for name in spent) == (kind == "blended")

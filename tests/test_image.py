@@ -6,6 +6,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from test_field import gaussian, matched_filter
+from test_page import CHROMIUM, seen
 
 from vaedeblend import image as module
 from vaedeblend import tiles
@@ -69,6 +70,7 @@ def test_catalogue_holds_every_galaxy_with_flux_magnitude_and_place(folder, sky)
     found = np.stack([table["y"], table["x"]], axis=1)
     nearest = [np.argmin(np.hypot(*(found - at).T)) for at in place]
     assert len(table) == len(place) == len(set(nearest))
+    assert table["flux"].unit == table["flux_err"].unit == "uJy"
     np.testing.assert_allclose(found[nearest], place, atol=0.6)
     np.testing.assert_allclose(table["flux"][nearest], flux, rtol=0.15)
     np.testing.assert_allclose(table["mag"], 23.9 - 2.5 * np.log10(table["flux"]), rtol=1e-6)
@@ -245,6 +247,14 @@ def test_a_grid_of_psfs_is_told_part_by_part(folder, monkeypatch):
     run(folder, psf=folder / "psf.fits")
     peaks = np.concatenate(told)[:, 15, 15, 0]
     assert len(np.unique(peaks.round(3))) == 2
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_a_browser_shows_the_page_of_a_deblended_image(folder):
+    table = run(folder)
+    brightest, found = table[np.argmax(table["flux"])], seen(folder / "out", 1280)
+    assert found["x"] == pytest.approx((brightest["x"] + 0.5) / SHAPE[1], abs=0.01)
+    assert found["y"] == pytest.approx(1 - (brightest["y"] + 0.5) / SHAPE[0], abs=0.01)
 
 
 def test_command_says_what_it_found(folder, capsys):

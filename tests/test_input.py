@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_field import gaussian, matched_filter
 
-from vaedeblend import mosaic, tiles
+from vaedeblend import files, tiles
 from vaedeblend.cli import main
 from vaedeblend.image import deblend_image
 
@@ -259,11 +259,11 @@ def test_a_full_disk_leaves_no_half_written_file(
     give, image, tmp_path, capsys, monkeypatch, writer
 ):
     def full(path, *args, **options):
-        with mosaic.replacing(path) as partial:
+        with files.replacing(path) as partial:
             partial.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(mosaic, writer, full)
+    monkeypatch.setattr(files, writer, full)
     said = refused(capsys, give("a.fits", image), tmp_path / "out", "--rms", rms_of(give))
     assert "No space left" in said and ".fits" in said
 

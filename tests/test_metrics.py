@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from vaedeblend import metrics
 
@@ -42,18 +43,28 @@ def test_bootstrap_draws_galaxies_not_stamps(rng):
     assert found == pytest.approx(1 / np.sqrt(500), rel=0.15)
 
 
-def test_failure_classes():
-    error = np.array([0.1, -1.0, 0.6, 0.6, -1.0, -0.6])
-    n_objects = np.array([1, 0, 1, 2, 3, 4])
-    found = np.array([True, False, True, True, False, True])
-    assert metrics.failure_class(error, n_objects, found).tolist() == [
-        "none",
-        "missed",
-        "merged",
-        "crowded",
-        "missed",
-        "crowded",
-    ]
+def test_failure_classes_are_the_talks():
+    error = np.array([0.1, -1.0, 0.6, 0.8, -1.0, -0.6, 0.4])
+    n_objects = np.array([1, 0, 1, 1, 3, 4, 0])
+    classes = metrics.failure_class(error, n_objects).tolist()
+    assert classes == ["none", "missed", "one", "one_beyond", "several", "several", "none"]
+
+
+def test_similarity_is_one_for_what_agrees_and_less_for_what_does_not(rng):
+    truth = np.stack([gaussian_filter(rng.random((32, 32)), 2) for _ in range(3)])
+    noisy = truth + 0.1 * rng.normal(size=truth.shape)
+    np.testing.assert_allclose(metrics.similarity(truth, truth), 1)
+    np.testing.assert_allclose(
+        metrics.similarity(7 * noisy, 7 * truth), metrics.similarity(noisy, truth), rtol=1e-6
+    )
+    assert (metrics.similarity(noisy, truth) < 0.9).all()
+    assert np.isnan(metrics.similarity(0 * truth, 0 * truth)).all()
+
+
+def test_similarity_is_that_of_its_formula():
+    """One stamp in constant levels: means 0.5 and 1, no variance, so luminance alone."""
+    found = metrics.similarity(np.full((1, 16, 16), 0.5), np.ones((1, 16, 16)))
+    np.testing.assert_allclose(found, (2 * 0.5 + 1e-4) / (0.25 + 1 + 1e-4))
 
 
 def test_cosine_distance_knows_shape_not_scale(rng):

@@ -1,4 +1,3 @@
-import errno
 import tracemalloc
 
 import astropy.units as u
@@ -8,14 +7,10 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from vaedeblend import mosaic as module
 from vaedeblend.mosaic import (
     MosaicError,
     image_header,
     open_mosaic,
-    prepare_folder,
-    write_image,
-    write_tables,
 )
 
 SHAPE = 30, 40
@@ -156,6 +151,15 @@ def test_zero_point_is_the_headers_or_the_units(tmp_path, image, cards, expected
 
 
 @pytest.mark.parametrize(
+    ("unit", "expected"), [("uJy/pixel", u.uJy), ("adu", u.adu), ("furlongs", None), ("", None)]
+)
+def test_unit_is_the_headers_where_it_is_one(tmp_path, image, unit, expected):
+    written(tmp_path / "a.fits", image, fits.Header({"BUNIT": unit}))
+    with open_mosaic(tmp_path / "a.fits") as mosaic:
+        assert mosaic.unit == expected
+
+
+@pytest.mark.parametrize(
     ("cards", "expected"), [({}, None), ({"GAIN": 3.5}, 3.5), ({"GAIN": 0.0, "EGAIN": 2}, 2.0)]
 )
 def test_gain_is_the_headers(tmp_path, image, cards, expected):
@@ -205,68 +209,4 @@ def test_a_window_of_a_large_file_costs_no_more_than_itself(tmp_path):
         mosaic.read(slice(6000, 6100), slice(6000, 6100))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 2**20
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.float64])
-def test_image_is_written_by_rows(tmp_path, rng, dtype):
-    data, path = rng.integers(0, 99, (50, 70)).astype(dtype), tmp_path / "a.fits"
-    with write_image(path, data.shape, sky_header(), dtype) as put:
-        put(data[:20])
-        assert not path.exists()
-        put(data[20:])
-    with fits.open(path) as hdus:
-        hdus.verify("exception")
-        np.testing.assert_array_equal(hdus[0].data, data)
-        assert WCS(hdus[0].header).has_celestial
-    assert [each.name for each in tmp_path.iterdir()] == ["a.fits"]
-
-
-def test_a_cube_is_written_image_by_image(tmp_path, rng):
-    for n in (3, 0):
-        cube = rng.normal(size=(n, 4, 5)).astype(np.float32)
-        with write_image(tmp_path / "a.fits", cube.shape, fits.Header()) as put:
-            put(cube)
-        with fits.open(tmp_path / "a.fits") as hdus:
-            hdus.verify("exception")
-            assert hdus[0].shape == cube.shape
-            assert n == 0 or np.array_equal(hdus[0].data, cube)
-
-
-def test_missing_rows_leave_what_was_there(tmp_path, image):
-    path = written(tmp_path / "a.fits", image)
-    wanted = pytest.raises(MosaicError, match="10 rows were given; wanted 30")
-    with wanted, write_image(path, SHAPE, fits.Header()) as put:
-        put(image[:10])
-    np.testing.assert_array_equal(fits.getdata(path), image)
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
-    def full(*args, **options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    wanted = pytest.raises(MosaicError, match="a.fits: could not be written.*No space")
-    with wanted, write_image(tmp_path / "a.fits", SHAPE, fits.Header()):
-        full()
-    monkeypatch.setattr(module.fits.HDUList, "writeto", full)
-    with pytest.raises(MosaicError, match="t.fits: could not be written.*No space"):
-        write_tables(tmp_path / "t.fits", {"A": Table({"a": [1]})})
-    assert not list(tmp_path.iterdir())
-
-
-def test_tables_are_read_again_by_name(tmp_path):
-    tables = {"ONE": Table({"a": [1.5, 2] * u.uJy}), "TWO": Table({"b": np.zeros(0, int)})}
-    write_tables(tmp_path / "t.fits", tables)
-    write_tables(tmp_path / "t.fits", tables)
-    one, two = (Table.read(tmp_path / "t.fits", hdu=name) for name in tables)
-    assert one["a"].unit == "uJy" and one["a"].tolist() == [1.5, 2] and len(two) == 0
-
-
-def test_folders_are_made_or_refused(tmp_path):
-    assert prepare_folder(tmp_path / "a" / "b").is_dir()
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(MosaicError, match="no folder that can be written into"):
-            prepare_folder(path)
-    assert not list((tmp_path / "a" / "b").iterdir())
+    assert peak < 2**22

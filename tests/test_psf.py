@@ -87,6 +87,12 @@ def test_pixel_scale_of_the_header_comes_first(tmp_path, header, scale):
     assert read_psf(tmp_path / "psf.fits", default_pixel_scale=0.1).pixel_scale == scale
 
 
+def test_a_pixel_scale_that_is_given_comes_before_the_headers(tmp_path):
+    fits.writeto(tmp_path / "psf.fits", gaussian(), fits.Header({"PIXSCALE": 0.02}))
+    scales = {"pixel_scale": 0.05, "default_pixel_scale": 0.1}
+    assert read_psf(tmp_path / "psf.fits", **scales).pixel_scale == 0.05
+
+
 def test_pixel_scale_that_is_no_number_is_refused(tmp_path):
     fits.writeto(tmp_path / "psf.fits", gaussian(), fits.Header({"PIXSCALE": "fine"}))
     with pytest.raises(PsfError, match="fine"):

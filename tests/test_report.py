@@ -1,175 +1,371 @@
-import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
 
-import matplotlib.colors
+import evaluated
 import matplotlib.image
 import numpy as np
 import pytest
 from astropy.table import Table
-from rich.console import Console
 
-from vaedeblend import metrics, report
-from vaedeblend.evaluation import Evaluation
+from vaedeblend import charts, markup, portraits, report
+from vaedeblend.evaluation import Evaluation, write
+from vaedeblend.examples import read_table
 
-PNG = {"panels_isolated", "panels_blended", "error_vs_magnitude", "error_vs_purity"}
-PNG |= {"error_histogram", "loss_curves"}
-RECORDS = [
-    {"step": step, "train_loss": 1e3 / step, "validation_loss": 1.1e3 / step, "train_kl": 2.0}
-    for step in range(100, 1100, 100)
-]
+TITLES = (
+    "Data",
+    "Training",
+    "Latent space",
+    "Light profiles",
+    "Likeness",
+    "Flux",
+    "SExtractor's failures",
+    "VAE against SExtractor",
+    "Complexity of a blend",
+    "Calibration",
+    "Shape",
+    "The talk, this project",
+)
+FIGURES = {
+    1: ("stamps", "selection", "psf"),
+    2: ("losses",),
+    3: ("tsne_vae_i", "tsne_vae_ii", "traversals_vae_i", "traversals_vae_ii", "dimensions"),
+    4: ("profiles_isolated", "profiles_blended", "radial"),
+    5: ("likeness",),
+    6: ("histogram", "error_vs_magnitude", "error_vs_purity", "statistics"),
+    7: ("failures_isolated", "failures_blended"),
+    8: ("closer",),
+    9: ("complexity_bm_1_flux_ratio", "complexity_purity_separation"),
+    10: ("calibration",),
+    11: ("shapes",),
+    12: (),
+}
+FIRST = ("first_blends", "first_errors", "first_purity")
+CHROMIUM = shutil.which("chromium")
+VOID = {"img", "link", "meta", "br"}
+DEFINITIONS = {"1", "2", "5", "10", "15", "16", "50", "75", "68", "95", "84", "100", "18", "80"}
+DEFINITIONS |= {"17", "20", "94", "31", "000", "0"}
+"""Numbers of words, not of measurements: quantiles, the talk's, names such as BM_1."""
 
 
-def examples(kind, n=60, seed=0):
-    rng = np.random.default_rng(seed)
-    blended = kind != "isolated"
-    return Table(
-        {
-            "magnitude": rng.uniform(23.0, 25.0, (n, 1)),
-            "purity": rng.uniform(0.3, 0.95, (n, 1)) if blended else np.ones((n, 1)),
-            "bm_1": rng.random((n, 1)),
-            "flux_ratio": np.where(rng.random((n, 1)) < 0.2, np.inf, 10 ** rng.normal(size=(n, 1))),
-            "n_companions": np.full(n, int(blended)),
-            "vae_error": rng.normal(0.0, 0.1, n),
-            "sextractor_error": np.where(rng.random(n) < 0.2, -1.0, rng.normal(0.0, 0.3, n)),
-        }
-    )
+class Parsed(HTMLParser):
+    """Elements of a page in order, each with its text; `at`: the path of a number."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.elements, self.open, self.source = [], [], source
+        self.feed(source)
+        assert not self.open, "elements left open"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append({"tag": tag, "text": "", "plain": "", **dict(attrs)})
+        if tag not in VOID:
+            self.open.append(self.elements[-1])
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop()["tag"] == tag
+
+    def handle_data(self, data):
+        within = any(element["tag"] == "data" for element in self.open)
+        for element in self.open:
+            element["text"] += data
+            element["plain"] += "" if within else data
+
+    def all(self, tag):
+        return [each for each in self.elements if each["tag"] == tag]
+
+    def section(self, number):
+        return next(e for e in self.all("section") if e.get("id") == f"part-{number}")["text"]
 
 
-def pictures(n=60):
-    shape = (n, 12, 12, 1)
-    noise = np.random.default_rng(1).normal(size=shape)
-    truth = np.zeros(shape)
-    truth[:, 5:7, 5:7] = 20.0
-    return {"input": truth + noise, "truth": truth, "reconstruction": 1.1 * truth}
+def written(folder, found=None, **options):
+    compared = options.pop("compared", None)
+    found = found or evaluated.evaluation()
+    numbers = report.write_report(folder, found, evaluated.setting(**options), compared)
+    parsed = Parsed((folder / "index.html").read_text(encoding="utf-8"))
+    return parsed, numbers
 
 
-def summary(table):
-    ours, theirs = (np.asarray(table[f"{m}_error"]) for m in ("vae", "sextractor"))
-    found = theirs > -1
-    return {
-        "vae": metrics.summarise(ours),
-        "sextractor": metrics.summarise(theirs, found),
-        "sextractor_clean": metrics.summarise(theirs[found]),
-        "sextractor_corrected": metrics.summarise(theirs + 0.1, found),
-        "sextractor_default": metrics.summarise(theirs + 0.2, found),
-        "vae_closer": 0.875,
-        "vae_closer_corrected": 0.625,
-        "vae_closer_default": 0.75,
-        "program": "SExtractor 2.28.0",
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    found = evaluated.evaluation()
+    write(found, folder)
+    parsed, _ = written(folder, found)
+    return folder, parsed
+
+
+@pytest.fixture(autouse=True)
+def unrendered(request, monkeypatch):
+    """Figures are composed, but not drawn, where a test does not look at them."""
+
+    def save(figure, folder, name):
+        for kind in ("pdf", "png"):
+            (folder / f"{name}.{kind}").write_bytes(b"drawn")
+        return b"drawn"
+
+    if "rendered" not in request.keywords:
+        monkeypatch.setattr(charts, "save", save)
+
+
+def missing(parsed):
+    return [e["text"] for e in parsed.all("p") if e.get("class") == "missing"]
+
+
+def test_twelve_parts_are_there_and_lack_nothing(whole):
+    _, parsed = whole
+    titles = [each["text"] for each in parsed.all("h2")]
+    assert titles == [f"{k}. {title}" for k, title in enumerate(TITLES, 1)]
+    assert not missing(parsed)
+    assert "Too few stamps" not in parsed.all("body")[0]["text"]
+
+
+@pytest.mark.parametrize("number", FIGURES)
+def test_each_part_has_its_figures_as_files_and_none_is_blank(whole, number):
+    folder, parsed = whole
+    shown = {each["id"] for each in parsed.all("figure")}
+    for name in FIGURES[number]:
+        assert name in shown
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        image = matplotlib.image.imread(folder / "figures" / f"{name}.png")[..., :3]
+        assert image.std() > 0.03 and min(image.shape[:2]) > 200, f"{name} is blank"
+    assert len(parsed.section(number)) > 100
+
+
+def test_first_screen_has_the_table_and_three_pictures(whole):
+    folder, parsed = whole
+    order = [e.get("id") for e in parsed.elements if e["tag"] in ("figure", "section", "nav")]
+    assert tuple(order[:3]) == FIRST and order[3] is None
+    table = parsed.all("table")[0]["text"]
+    assert "blended: VAE" in table and "isolated: SExtractor" in table
+    assert {path.stem for path in (folder / "figures").iterdir()} == {
+        *FIRST,
+        *(name for names in FIGURES.values() for name in names),
     }
 
 
-def evaluation(kinds=("isolated", "blended"), n=60):
-    tables = {kind: examples(kind, n) for kind in kinds}
-    found = {kind: summary(table) for kind, table in tables.items()}
-    return Evaluation(found, tables, {kind: pictures(n) for kind in kinds}, {})
+def test_every_number_on_the_page_is_that_of_metrics_json(whole):
+    folder, parsed = whole
+    numbers = json.loads((folder / "metrics.json").read_text())
+    cells = parsed.all("data")
+    assert len(cells) > 300
+    for each in cells:
+        value = markup.lookup(numbers, each["data-at"])
+        assert value is not None and json.loads(each["value"]) == value, each
+        shown = re.sub("[ %]", "", each["text"])
+        if isinstance(value, float):
+            factor = min((1, 100), key=lambda f: abs(float(shown) - f * value))
+            assert float(shown) == pytest.approx(factor * value, rel=0.06, abs=0.051)
+        else:
+            assert shown == str(value).replace(" ", "")
 
 
-def text(table, width=80):
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(table)
-    return console.export_text()
+def test_no_sentence_holds_a_number_that_is_not_looked_up(whole):
+    _, parsed = whole
+    for each in parsed.all("p"):
+        words = re.sub(r"\b(z|R²|e-|VAE )\S*", "", each["plain"])
+        loose = set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?", words)) - DEFINITIONS
+        assert not loose, each["plain"]
 
 
-def assert_figures(folder, names):
-    assert {path.stem for path in folder.iterdir()} == names
-    for path in folder.iterdir():
-        image = matplotlib.image.imread(path)[..., :3]
-        assert image.std() > 0.03, f"{path.name} is blank"
-        assert min(image.shape[:2]) > 300
+def test_tables_hold_the_pages_numbers(whole):
+    folder, parsed = whole
+    numbers = json.loads((folder / "metrics.json").read_text())
+    table = Table.read(folder / "tables" / "results.ecsv")
+    row = next(r for r in table if r["set: method"] == "blended: VAE")
+    assert row["sigma"] == numbers["blended"]["vae"]["sigma"]
+    bins = Table.read(folder / "tables" / "blended_by_magnitude.csv")
+    ours = [r for r in bins if str(r["blended [%]"]).endswith("VAE")]
+    for row, each in zip(ours, numbers["blended"]["by_magnitude"], strict=True):
+        assert row["NMAD"] == each["vae"]["nmad"] and row["n"] == each["vae"]["n"]
+    talk = Table.read(folder / "tables" / "talk.ecsv")
+    assert numbers["isolated"]["vae"]["sigma"] in list(talk["this project"])
+    assert {p.suffix for p in (folder / "tables").iterdir()} == {".ecsv", ".csv"}
 
 
-def test_table_fits_eighty_columns_and_names_the_program():
-    found = evaluation()
-    printed = text(report.results_table(found.metrics))
-    assert "…" not in printed
-    assert "SExtractor 2.28.0" in printed
-    sigma = f"{100 * found.metrics['blended']['vae']['sigma']:.1f}"
-    row = next(line for line in printed.splitlines() if "blended" in line and "VAE" in line)
-    assert sigma in row.split() and row.split()[2:4] == ["60", "60"]
-    assert printed.count("87.5") == printed.count("62.5") == 2
+def test_per_example_table_is_that_of_the_evaluation(whole):
+    folder, _ = whole
+    table, found = read_table(folder / "examples.fits"), evaluated.evaluation()
+    for kind, each in found.examples.items():
+        part = table[table["set"] == kind]
+        for name in ("vae_error", "vae_profile", "position", "failure", "default_n_objects"):
+            np.testing.assert_array_equal(np.asarray(part[name]), np.asarray(each[name]))
+    assert table["vae_flux"].unit == "uJy" and table["separation"].unit == "arcsec"
 
 
-def test_table_leaves_what_is_undefined_empty():
-    found = evaluation()
-    found.metrics["blended"]["sextractor_clean"] = metrics.summarise(np.zeros(0))
-    printed = text(report.results_table(found.metrics))
-    row = next(line for line in printed.splitlines() if "no failures" in line and "blended" in line)
-    assert row.split()[-2:] == ["0", "0"]
+def test_nothing_is_loaded_from_elsewhere(whole):
+    folder, parsed = whole
+    assert all(each["src"].startswith("data:") for each in parsed.all("img"))
+    links = [each["href"] for each in parsed.all("a")]
+    assert all(each.startswith("#") or (folder / each).exists() for each in links)
+    assert not re.search(r"https?:|url\(|@import|<script", parsed.source)
 
 
-def test_first_stage_has_a_row_where_it_was_measured():
-    found = evaluation()
-    isolated = found.metrics["isolated"]
-    isolated |= {"vae_i": metrics.summarise(np.full(60, 0.123)), "vae_closer_vae_i": 0.375}
-    rows = [line.split() for line in text(report.results_table(found.metrics)).splitlines()]
-    rows = [row for row in rows if "I" in row]
-    assert len(rows) == 1
-    assert rows[0][0] == "isolated" and "12.3" in rows[0] and rows[0][-1] == "37.5"
+def test_time_of_sextractor_and_tsne_is_told_apart(whole):
+    folder, parsed = whole
+    timing = json.loads((folder / "metrics.json").read_text())["timing"]
+    assert timing["sextractor"] == 6.0 and timing["t_sne"] == 4.0
+    assert timing["total"] == pytest.approx(timing["rest"] + 10.0)
+    assert "SExtractor 6.0 s, t-SNE 4.0 s" in parsed.all("body")[0]["text"]
 
 
-def test_figures_are_written_and_not_blank(tmp_path):
-    report.save_figures(tmp_path, evaluation(), {"isolated": RECORDS, "blended": RECORDS})
-    assert_figures(tmp_path, PNG)
+def test_no_history_is_said_where_it_is_missing(tmp_path):
+    parsed, _ = written(tmp_path, histories={"isolated": [], "blended": evaluated.RECORDS})
+    assert "VAE I has no training history" in parsed.section(2)
+    assert (tmp_path / "figures" / "losses.png").exists()
+    assert len(missing(parsed)) == 1
 
 
-def test_stratified_scenes_add_the_map_of_complexity(tmp_path):
-    kinds = ("isolated", "blended", "stratified")
-    report.save_figures(tmp_path, evaluation(kinds), {"isolated": RECORDS})
-    assert_figures(tmp_path, PNG | {"panels_stratified", "complexity"})
+def without_baseline(found):
+    for kind, table in found.examples.items():
+        for name in ("sextractor_flux", "sextractor_flux_err", "sextractor_error"):
+            table[name] = np.nan
+        table["sextractor_corrected_error"] = table["sextractor_default_error"] = np.nan
+        table["found"], table["failure"] = False, "unmeasured"
+        table["default_failure"], table["default_n_objects"] = "unmeasured", -1
+        found.images[kind].pop("segmentation")
+        found.metrics[kind] = evaluated.summary(kind, table) | {
+            "program": "none",
+            "sextractor_failure": "it ended with status 1",
+        }
+        del found.metrics[kind]["sextractor_default"]
+    return found
 
 
-@pytest.mark.parametrize("n", [0, 1, 3])
-def test_few_examples_and_no_history_raise_nothing(tmp_path, n):
-    tables = {kind: examples(kind, n) for kind in ("isolated", "blended", "stratified")}
-    images = {kind: pictures(n) for kind in tables}
-    report.save_figures(tmp_path, Evaluation({}, tables, images, {}), {})
-    assert {path.stem for path in tmp_path.iterdir()} >= PNG - {"loss_curves"}
+def test_no_sextractor_is_said_and_all_else_is_there(tmp_path):
+    parsed, numbers = written(tmp_path, without_baseline(evaluated.evaluation()))
+    assert "no SExtractor (it ended with status 1)" in parsed.section(7)
+    assert "SExtractor measured none of the sets" in parsed.section(8)
+    assert "Could not" not in parsed.source and "could not" not in parsed.source
+    for name in ("histogram", "error_vs_magnitude", "statistics", "calibration", "shapes"):
+        assert (tmp_path / "figures" / f"{name}.png").exists()
+    assert numbers["blended"]["sextractor"]["n"] == 0
+    assert "nan" not in parsed.all("body")[0]["text"]
 
 
-def test_numbers_that_are_none_raise_nothing(tmp_path):
-    found = evaluation()
+def test_empty_bins_are_named(tmp_path):
+    found = evaluated.evaluation()
     table = found.examples["blended"]
-    table["magnitude"][:5] = np.nan
-    table["vae_error"][5:8] = np.nan
-    records = [*RECORDS, {"step": 1100, "train_loss": float("nan"), "validation_loss": None}]
-    report.save_figures(tmp_path, found, {"isolated": [], "blended": records})
-    assert_figures(tmp_path, PNG)
+    table["magnitude"] = np.clip(table["magnitude"], 24.1, 24.4)
+    found.metrics["blended"] = evaluated.summary("blended", table)
+    parsed, numbers = written(tmp_path, found)
+    assert numbers["blended"]["by_magnitude"][0]["vae"]["n"] == 0
+    assert "No blended stamps: magnitude 23-23.5, magnitude 23.5-24" in parsed.section(6)
+    assert not missing(parsed)
 
 
-def test_panels_go_from_good_to_bad():
-    table, images = examples("blended", 101), pictures(101)
-    table["vae_error"] = np.linspace(0.0, 1.0, 101)
-    figure = report.panels(table, images, "blended")
-    labels = [axis.get_ylabel() for axis in figure.axes if "VAE" in axis.get_ylabel()]
-    assert [label.split("VAE +")[1].split(" %")[0] for label in labels] == ["10", "50", "90", "99"]
+@pytest.mark.rendered
+def test_numbers_that_are_none_do_not_spoil_the_others(tmp_path):
+    found = evaluated.evaluation()
+    table = found.examples["blended"]
+    for name in table.colnames:
+        if table[name].dtype.kind == "f":
+            table[name][:5] = np.nan
+    table["vae_error"][:5] = -1.0
+    table["sextractor_error"][:5] = -1.0
+    found.metrics["blended"] = evaluated.summary("blended", table)
+    parsed, _ = written(tmp_path, found)
+    assert not missing(parsed)
+    assert "nan" not in parsed.all("body")[0]["text"]
 
 
-def test_running_median_is_that_of_the_errors():
-    table = examples("isolated", 800)
-    table["vae_error"] = 0.1 * (table["magnitude"][:, 0] - 23.0)
-    figure = report.errors_against({"isolated": table}, "magnitude", "magnitude [AB]")
-    line = next(line for line in figure.axes[0].lines if line.get_label() == "VAE")
-    assert len(line.get_xdata()) == 8
-    np.testing.assert_allclose(line.get_ydata(), 10 * (line.get_xdata() - 23.0), atol=1e-6)
+@pytest.mark.parametrize("n", [1, 3])
+def test_few_stamps_are_no_error(tmp_path, n):
+    parsed, _ = written(tmp_path, evaluated.evaluation(n=n))
+    assert "Could not be drawn" not in parsed.source and "could not be made" not in parsed.source
+    assert len(parsed.all("h2")) == 12
 
 
-def test_histogram_counts_every_stamp():
-    table = examples("blended", 200)
-    table["sextractor_error"][:7] = 9.0
-    figure = report.error_histogram({"blended": table})
-    for patch in figure.axes[0].patches:
-        heights = patch.get_xy()[1:-1, 1][::2]
-        assert heights.sum() == 200
+def test_stages_and_sets_that_are_missing_are_said(tmp_path):
+    found = evaluated.evaluation(("isolated",))
+    parsed, _ = written(tmp_path, found, catalog=None, notes=["Stage blended is not trained"])
+    assert "VAE II is not among these weights" in parsed.section(3)
+    assert "No set of test stamps has companions" in parsed.section(9)
+    assert "could not be read" in parsed.section(1)
+    assert "Stage blended is not trained" in missing(parsed)
+    assert "–" in parsed.section(12)
 
 
-def test_each_method_has_one_colour():
-    figures = (
-        report.errors_against({"blended": examples("blended")}, "purity", "purity"),
-        report.error_histogram({"blended": examples("blended")}),
-    )
-    for figure in figures:
-        for handle in figure.axes[0].get_legend().get_lines() + figure.axes[0].patches:
-            if handle.get_label() in report.COLOURS:
-                colour = getattr(handle, "get_edgecolor", lambda h=handle: h.get_color())()
-                same = matplotlib.colors.same_color(colour, report.COLOURS[handle.get_label()])
-                assert same
+def test_a_figure_that_fails_does_not_cost_the_others(tmp_path, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(portraits, "gallery", broken)
+    parsed, _ = written(tmp_path)
+    assert "Could not be drawn (RuntimeError: no ink)" in parsed.section(1)
+    assert len(missing(parsed)) == 1 and (tmp_path / "figures" / "psf.png").exists()
+    assert "no ink" in caplog.text
+
+
+def test_a_part_that_fails_does_not_cost_the_others(tmp_path, caplog):
+    found = evaluated.evaluation()
+    del found.metrics["blended"]["maps"]
+    parsed, _ = written(tmp_path, found)
+    assert "This part could not be made (KeyError" in parsed.section(9)
+    assert len(missing(parsed)) == 1 and len(parsed.all("h2")) == 12
+
+
+def test_two_workdirs_are_compared_in_one_report(tmp_path):
+    found = evaluated.evaluation()
+    other = tmp_path / "narrow" / "report"
+    doubled = evaluated.evaluation()
+    for kind, table in doubled.examples.items():
+        table["vae_error"] = 2 * table["vae_error"]
+        doubled.metrics[kind] = evaluated.summary(kind, table)
+    write(doubled, other)
+    compared = report.read_compared(tmp_path / "narrow")
+    parsed, numbers = written(tmp_path, found, compared=compared)
+    text = parsed.section(13)
+    assert numbers["compared"]["blended"]["closer"] == 1
+    sigma = doubled.metrics["blended"]["vae"]["sigma"]
+    assert f"narrow of {100 * sigma:.1f} %" in text
+    assert (tmp_path / "figures" / "comparison.png").exists() and not missing(parsed)
+
+
+def test_nothing_to_compare_with_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no report to compare with"):
+        report.read_compared(tmp_path)
+
+
+def test_a_second_report_leaves_no_figure_of_the_first(tmp_path):
+    written(tmp_path)
+    assert (tmp_path / "figures" / "closer.pdf").exists()
+    written(tmp_path, without_baseline(evaluated.evaluation()))
+    assert not (tmp_path / "figures" / "closer.pdf").exists()
+
+
+def test_empty_evaluation_is_a_page(tmp_path):
+    parsed, _ = written(tmp_path, Evaluation({}, {}, {}, {}))
+    assert len(parsed.all("h2")) == 12 and "Could not be drawn" not in parsed.source
+
+
+WRAPPER = """<body><iframe src="index.html" width="{width}" height="900" style="border:0"></iframe>
+<pre></pre><script>onload = () => {{
+  const page = frames[0].document, root = page.documentElement, images = [...page.images];
+  document.querySelector("pre").textContent = JSON.stringify({{
+    scroll: root.scrollWidth, client: root.clientWidth, images: images.length,
+    broken: images.filter(each => !each.naturalWidth || each.offsetWidth < 100).length,
+    lefts: [...page.querySelectorAll(".first figure")].map(e => e.getBoundingClientRect().left)}});
+}};</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(whole, tmp_path, width):
+    shutil.copy(whole[0] / "index.html", tmp_path)
+    (tmp_path / "wrapper.html").write_text(WRAPPER.format(width=width))
+    options = "headless no-sandbox disable-gpu disable-quic no-first-run disable-dev-shm-usage "
+    options += "disable-background-networking disable-component-update disable-sync "
+    options += "allow-file-access-from-files enable-logging=stderr virtual-time-budget=5000 "
+    options += "window-size=1400,1000 dump-dom"
+    command = [CHROMIUM, *(f"--{each}" for each in options.split())]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "wrapper.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert "CONSOLE" not in done.stderr
+    found = json.loads(re.search("<pre>(.*)</pre>", done.stdout)[1])
+    assert found["scroll"] <= found["client"] <= width
+    assert found["broken"] == 0 and found["images"] > 25
+    assert len(set(found["lefts"])) == (3 if width == 1280 else 1)

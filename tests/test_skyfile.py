@@ -5,7 +5,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from vaedeblend.cli import main
-from vaedeblend.mosaic import MosaicError, open_mosaic
+from vaedeblend.files import FileError
+from vaedeblend.mosaic import open_mosaic
 from vaedeblend.psf import read_psf
 from vaedeblend.sky import simulate_field
 from vaedeblend.skyfile import write_field
@@ -54,7 +55,7 @@ def test_sky_coordinates_have_their_centre_in_the_middle(folder):
 
 def test_a_folder_that_cannot_be_made_is_an_error(field, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MosaicError, match="file/field"):
+    with pytest.raises(FileError, match="file/field"):
         write_field(field, Survey(), tmp_path / "file" / "field")
 
 

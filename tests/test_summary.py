@@ -1,10 +1,10 @@
+import evaluated
 import numpy as np
 import pytest
-from astropy.table import Table
 from scipy import stats
 
 from vaedeblend import metrics
-from vaedeblend.summary import against, summarise_examples
+from vaedeblend.summary import MAPS, against, summarise_examples
 from vaedeblend.survey import magnitude_to_flux
 
 
@@ -16,35 +16,18 @@ def make_table(n=4000, stated=1.0, seed=0):
         stated: The stated error over the one that is made.
         seed: Of all of it.
     """
-    rng = np.random.default_rng(seed)
-    magnitude = rng.uniform(23, 25, (n, 1))
-    true = magnitude_to_flux(magnitude)
-    flux = true * np.exp(0.1 * rng.normal(size=(n, 1)))
-    purity = rng.uniform(0.2, 1.0, (n, 1))
-    theirs = rng.normal(0.1, 0.3, n)
-    found = rng.random(n) < 0.9
-    theirs[~found] = -1.0
-    return Table(
-        {
-            "id": np.arange(n) // 2,
-            "magnitude": magnitude,
-            "flux": true,
-            "purity": purity,
-            "n_companions": rng.integers(0, 4, n),
-            "vae_flux": flux,
-            "vae_flux_err": flux * np.sinh(0.1 * stated),
-            "vae_purity": np.clip(purity + 0.05 * rng.normal(size=(n, 1)), 0, 1),
-            "bound_free": np.full(n, 0.09),
-            "bound_prior": np.where(np.arange(n) % 2, 0.04, 0.08),
-            "vae_pit": stats.norm.cdf(np.log(true / flux) / (0.1 * stated)),
-            "vae_error": (flux / true - 1)[:, 0],
-            "sextractor_error": theirs,
-            "sextractor_corrected_error": theirs - 0.1,
-            "found": found,
-            "failure": np.where(found, "none", "missed"),
-            "cosine_distance": np.full(n, 0.01),
-        }
-    )
+    table = evaluated.example_table("blended", n, seed)
+    rng = np.random.default_rng((1, seed))
+    true, flux = table["flux"], table["vae_flux"]
+    table["vae_flux_err"] = flux * np.sinh(0.1 * stated)
+    table["vae_pit"] = stats.norm.cdf(np.log(true / flux) / (0.1 * stated))
+    table["purity"] = rng.uniform(0.2, 1.0, (n, 1))
+    table["vae_purity"] = np.clip(table["purity"] + 0.05 * rng.normal(size=(n, 1)), 0, 1)
+    table["n_companions"] = rng.integers(0, 4, n)
+    table["bound_free"] = 0.09
+    table["bound_prior"] = np.where(np.arange(n) % 2, 0.04, 0.08)
+    table["cosine_distance"] = 0.01
+    return table
 
 
 def summarise(table):
@@ -65,8 +48,11 @@ def test_overall_numbers_are_those_of_metrics(summary, table):
     errors = np.asarray(table["vae_error"])
     assert summary["vae"] == metrics.summarise(errors)
     assert summary["n"] == 4000 and summary["unique_galaxies"] == 2000
-    assert summary["failure_classes"]["missed"] == np.sum(~table["found"])
-    assert summary["sextractor_clean"]["n"] == np.sum(table["found"])
+    classes, theirs = summary["failure_classes"], np.abs(table["sextractor_error"])
+    assert classes["missed"] == classes["undetected"] == np.sum(~table["found"])
+    assert classes["failed"] == np.sum(theirs > 0.5)
+    assert classes["failed"] == sum(classes[name] for name in metrics.FAILURES)
+    assert summary["sextractor_clean"]["n"] == np.sum(theirs <= 0.5)
     assert summary["median_cosine_distance"] == pytest.approx(0.01)
 
 
@@ -159,3 +145,89 @@ def test_missing_fluxes_are_counted_as_lost(table):
     found = against(table, flux, "other")["other"]
     assert found["n"] - found["found"] == 10
     assert found["mean_abs"] == pytest.approx(10 / 4000)
+
+
+def test_closer_and_lost_add_up(summary, table):
+    ours, theirs = (np.abs(np.asarray(table[f"{m}_error"])) for m in ("vae", "sextractor"))
+    assert summary["lost"] == np.sum(ours >= theirs)
+    assert summary["vae_closer"] == pytest.approx(1 - summary["lost"] / 4000)
+    assert summary["lost_vae_mean_abs"] == pytest.approx(ours[ours >= theirs].mean())
+    assert summary["within"]["10"] == np.mean(ours < 0.1)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_hold_the_scatter_of_their_cells(summary, table, name):
+    (x, y), _ = MAPS[name]
+    values = [np.asarray(table[each]).reshape(len(table), -1)[:, 0] for each in (x, y)]
+    found = summary["maps"][name]
+    for cell in found["cells"]:
+        inside = (values[0] >= cell["x_low"]) & (values[0] < cell["x_high"])
+        inside &= (values[1] >= cell["y_low"]) & (values[1] < cell["y_high"])
+        assert cell["n"] == inside.sum()
+        if cell["vae"] is not None:
+            assert cell["vae"] == pytest.approx(np.std(np.asarray(table["vae_error"])[inside]))
+            assert cell["ratio"] == pytest.approx(cell["sextractor"] / cell["vae"])
+    ratios = [cell["ratio"] for cell in found["cells"] if cell["ratio"] is not None]
+    assert found["most"]["ratio"] == max(ratios) and found["least"]["ratio"] == min(ratios)
+
+
+def test_coverage_of_either_method(summary, table):
+    nominal = list(summary["coverage"]["nominal"])
+    np.testing.assert_allclose(summary["coverage"]["vae"], nominal, atol=0.03)
+    ratio = np.abs(table["flux"][:, 0] - table["sextractor_flux"]) / table["sextractor_flux_err"]
+    expected = np.mean(np.nan_to_num(np.asarray(ratio), nan=np.inf) < 1)
+    assert summary["coverage"]["sextractor"][nominal.index(0.683)] == pytest.approx(
+        expected, abs=2e-3
+    )
+
+
+def test_shapes_are_summarised_as_differences_from_the_truth():
+    table = make_table(2000)
+    rng = np.random.default_rng(4)
+    table["vae_half_light_radius"] = 1.1 * table["truth_half_light_radius"]
+    table["vae_axis_ratio"] = table["truth_axis_ratio"] - 0.05
+    turn = 5 * rng.normal(size=2000)
+    table["vae_position_angle"] = (table["truth_position_angle"] + turn + 90) % 180 - 90
+    shape = summarise(table)["shape"]
+    assert shape["half_light_radius"]["bias"] == pytest.approx(0.1)
+    assert shape["half_light_radius"]["nmad"] == pytest.approx(0, abs=1e-9)
+    assert shape["axis_ratio"]["bias"] == pytest.approx(-0.05)
+    assert shape["position_angle"]["nmad"] == pytest.approx(5, rel=0.1)
+    assert shape["position_angle"]["n"] == np.sum(table["truth_axis_ratio"] < 0.8)
+
+
+def test_ellipticity_answers_with_the_slope_that_it_was_given():
+    table = make_table(500)
+    length = 0.9 * (1 - table["truth_axis_ratio"]) / (1 + table["truth_axis_ratio"])
+    table["vae_axis_ratio"] = (1 - length) / (1 + length)
+    table["vae_position_angle"] = table["truth_position_angle"]
+    shear = summarise(table)["shape"]["ellipticity"]
+    assert shear["m"] == pytest.approx(-0.1) and shear["c"] == pytest.approx(0, abs=1e-9)
+
+
+def test_profile_is_the_mean_and_its_error():
+    table = make_table(50)
+    table["vae_profile"] = 1.2 * table["truth_profile"]
+    found = summarise(table)["profile"]
+    np.testing.assert_allclose(found["truth"], np.mean(table["truth_profile"], axis=0))
+    np.testing.assert_allclose(found["error"], 0.2, rtol=1e-6)
+
+
+def test_magnitudes_beyond_the_talks_have_bins_of_their_own():
+    table = make_table(200)
+    table["magnitude"] = np.linspace(22.1, 25.7, 200)[:, None]
+    rows = summarise(table)["by_magnitude"]
+    assert (rows[0]["low"], rows[-1]["high"]) == (22.0, 26.0)
+    assert sum(row["vae"]["n"] for row in rows) == 200
+
+
+def test_what_was_not_measured_has_no_statistics():
+    table = make_table(100)
+    for name in ("sextractor_error", "sextractor_corrected_error", "sextractor_flux"):
+        table[name] = np.nan
+    table["failure"] = "unmeasured"
+    found = summarise(table)
+    assert found["sextractor"]["n"] == found["sextractor_clean"]["n"] == found["lost"] == 0
+    assert found["vae_closer"] is None and found["failure_classes"]["failed_share"] is None
+    assert found["coverage"]["sextractor"][0] is None
+    assert "most" not in found["maps"]["bm_1_flux_ratio"]

@@ -41,10 +41,10 @@ class Frames:
         self.size, self.psf, self.most = size, psf, most
         self.margin = size * (most + 1) // 2
         self.gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
-        pad = [(0, 0), (self.margin, self.margin), (self.margin, self.margin), (0, 0)]
-        variance = np.broadcast_to(variance, image.shape).astype(np.float32)
-        self.variance = np.pad(variance, pad, constant_values=np.inf)
-        self.image = np.pad(image.astype(np.float32), pad)
+        frames, height, width, bands = image.shape
+        shape = frames, height + 2 * self.margin, width + 2 * self.margin, bands
+        self.variance, self.image = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
+        self.inner(self.variance)[:], self.inner(self.image)[:] = variance, image
         self.ignored = ~np.isfinite(self.variance)
         self.image[self.ignored] = 0
 

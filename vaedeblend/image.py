@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vaedeblend import mosaic as files
+from vaedeblend import files
 from vaedeblend.deblender import find_workdir, read_config
 from vaedeblend.detect import estimate_background
 from vaedeblend.merge import Catalog, merge
-from vaedeblend.mosaic import Mosaic, MosaicError, open_mosaic
+from vaedeblend.mosaic import Mosaic, MosaicError, image_header, open_mosaic
 from vaedeblend.outputs import IMAGES, Report, write_field_page, write_images, write_tphot
 from vaedeblend.positions import read_positions
 from vaedeblend.psf import read_psf_grid
@@ -82,8 +82,8 @@ def deblend_image(
         report: Of progress.
 
     Raises:
-        ValueError: MosaicError, PsfError, WorkdirError, CheckpointError or TphotError: a file
-            cannot be used or written.
+        ValueError: MosaicError, FileError, PsfError, WorkdirError, CheckpointError or TphotError:
+            a file cannot be used or written.
     """
     _check_counts(looks=looks, tile=tile, processes=processes)
     config = read_config(find_workdir(weights))
@@ -177,7 +177,7 @@ def _each(function: Callable, tiles: Sequence[Tile], processes: int) -> Iterator
 
 def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
     """Writes background.fits and rms.fits, strip by strip."""
-    (height, width), header = mosaic.shape, files.image_header(mosaic)
+    (height, width), header = mosaic.shape, image_header(mosaic)
     paths = [out / f"{name}.fits" for name in ("background", "rms")]
     with (
         files.write_image(paths[0], mosaic.shape, header) as put_background,

@@ -10,12 +10,12 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float
 
-from vaedeblend import catalogue, metrics, mosaic
+from vaedeblend import catalogue, files, metrics
 from vaedeblend.deblender import find_workdir, read_config
 from vaedeblend.image import deblend_image
 from vaedeblend.library import random_poses
 from vaedeblend.matching import match
-from vaedeblend.mosaic import Mosaic, MosaicError, open_mosaic
+from vaedeblend.mosaic import Mosaic, MosaicError, image_header, open_mosaic
 from vaedeblend.psf import Psf, read_psf
 from vaedeblend.render import survey_psfs
 from vaedeblend.sampling import make_galaxies, population
@@ -68,7 +68,7 @@ def inject(
     """
     survey = make_survey(**read_config(find_workdir(weights))["survey"])
     scale = survey.pixel_scale.value
-    out = mosaic.prepare_folder(out)
+    out = files.prepare_folder(out)
     _check(n, magnitude, Path(image), out / "image.fits")
     with open_mosaic(image, hdu=hdu, zero_point=zero_point, gain=gain) as opened:
         if opened.zero_point is None:
@@ -79,15 +79,15 @@ def inject(
             psfs = (read_psf(psf, **scales),)
         sources = _choose(n, magnitude, seed, survey.band_names, opened.shape)
         light = _light(sources, opened, psfs, scale, seed)
-        header, known = mosaic.image_header(opened), (opened.zero_point, opened.gain)
-        with mosaic.write_image(out / "image.fits", opened.shape, header) as put:
+        header, known = image_header(opened), (opened.zero_point, opened.gain)
+        with files.write_image(out / "image.fits", opened.shape, header) as put:
             pixels = opened.read(*(slice(0, side) for side in opened.shape))
             put(np.where(pixels.bad, np.nan, pixels.image + light))
     options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale}
     options |= dict(zip(("zero_point", "gain"), known, strict=True))
     found = deblend_image(out / "image.fits", out, **options).table
     table = _compared(sources, found, known[0])
-    mosaic.write_tables(out / "injected.fits", {"INJECTED": table})
+    files.write_tables(out / "injected.fits", {"INJECTED": table})
     return table
 
 

@@ -7,15 +7,16 @@ from typing import NamedTuple
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, Table
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from vaedeblend.field import FLAGS
+from vaedeblend.files import write_image
 from vaedeblend.frames import whole_stamps
-from vaedeblend.mosaic import Mosaic, write_image
+from vaedeblend.mosaic import Mosaic
 from vaedeblend.tiles import Part
 
 _MAGNITUDES = 2.5 / np.log(10)
@@ -142,8 +143,8 @@ def _table(column, mosaic: Mosaic) -> Table:
             "y": y * u.pix,
             "ra": ra * u.deg,
             "dec": dec * u.deg,
-            "flux": flux,
-            "flux_err": error,
+            "flux": Column(flux, unit=mosaic.unit),
+            "flux_err": Column(error, unit=mosaic.unit),
             "mag": magnitude * u.mag,
             "mag_err": magnitude_error * u.mag,
             "half_light_radius": radius,

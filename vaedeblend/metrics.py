@@ -7,9 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 
 OUTLIER = 0.5
 """Relative flux errors beyond this are outliers (Euclid Morphology Challenge)."""
+BEYOND = 0.75
+"""Where the talk's class of one object with an error of 50-75 % ends."""
+FAILURES = ("missed", "one", "one_beyond", "several")
+
+_WINDOW = 1.5
+"""Sigma of the structural similarity's window [pixel]."""
 
 
 def relative_error(
@@ -74,18 +81,17 @@ def bootstrap(
     return float(np.std(values))
 
 
-def failure_class(
-    error: Float[np.ndarray, " n"], n_objects: Int[np.ndarray, " n"], found: Bool[np.ndarray, " n"]
-) -> np.ndarray:
-    """The talk's classes of SExtractor's failures, as text, one a stamp.
+def failure_class(error: Float[np.ndarray, " n"], n_objects: Int[np.ndarray, " n"]) -> np.ndarray:
+    """The talk's classes of SExtractor's failures (|e| > 0.5), as text, one a stamp.
 
-    'missed': nothing detected near the centre (the talk's N_objects = 0). 'merged': one object on
-    the stamp, with |e| > 0.5 (N_objects = 1). 'crowded': two or more, with |e| > 0.5. 'none': none
-    of these.
+    By the number of objects that it detects on the stamp: 'missed' (none), 'one' (one, with |e| of
+    50 to 75 per cent), 'one_beyond' (one, with more) and 'several' (two or more). 'none': no
+    failure.
     """
-    far = np.abs(error) > OUTLIER
-    classes = [~found, far & (n_objects <= 1), far & (n_objects >= 2)]
-    return np.select(classes, ["missed", "merged", "crowded"], "none")
+    far, beyond = np.abs(error) > OUTLIER, np.abs(error) > BEYOND
+    one = far & (n_objects == 1)
+    classes = [far & (n_objects == 0), one & ~beyond, one & beyond, far & (n_objects > 1)]
+    return np.select(classes, FAILURES, "none")
 
 
 def cosine_distance(
@@ -107,6 +113,32 @@ def mean_squared_error(
 ) -> Float[np.ndarray, " n"]:
     """Mean of the squared difference of each stamp, not its root [uJy2]."""
     return np.square(image - truth).reshape(len(image), -1).mean(axis=1)
+
+
+def similarity(
+    image: Float[np.ndarray, "n height width"], truth: Float[np.ndarray, "n height width"]
+) -> Float[np.ndarray, " n"]:
+    """Mean structural similarity (SSIM, Wang+ 2004) of each stamp: 1 for stamps that agree.
+
+    Under a Gaussian window of 1.5 pixels; the dynamic range is the brightest pixel of the truth.
+    NaN where either has a NaN, or the truth is dark.
+    """
+    peak = truth.max(axis=(1, 2), keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x, y = image / peak, truth / peak
+
+        def smooth(values):
+            return ndimage.gaussian_filter(values, (0, _WINDOW, _WINDOW), truncate=3.5)
+
+        mean_x, mean_y = smooth(x), smooth(y)
+        xx, yy, xy = (smooth(a * b) - m * k for a, b, m, k in _pairs(x, y, mean_x, mean_y))
+        likeness = (2 * mean_x * mean_y + 1e-4) * (2 * xy + 9e-4)
+        likeness /= (mean_x**2 + mean_y**2 + 1e-4) * (xx + yy + 9e-4)
+    return likeness.mean(axis=(1, 2))
+
+
+def _pairs(x, y, mean_x, mean_y):
+    return (x, x, mean_x, mean_x), (y, y, mean_y, mean_y), (x, y, mean_x, mean_y)
 
 
 def coverage(

@@ -1,26 +1,26 @@
-"""Images of a survey as files: windows of them are read, and results written whole or not at all.
+"""Images of a survey as files, of which windows are read.
 
 Positions are (y, x), 0-based. Whatever its type, byte order or compression in the file, a window
 comes as float32, with the pixels that are of no use told.
 """
 
 import contextlib
-import math
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import astropy.units as u
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from jaxtyping import Bool, Float
 
 _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
+_ROWS = 32
+"""Read at a time."""
 _LARGEST = 1e15
 """Beyond this, or below one over it, squares leave the range of single precision."""
 
@@ -29,7 +29,7 @@ _UNITS = {"jy": 8.9, "mjy": 16.4, "ujy": 23.9, "microjy": 23.9, "njy": 31.4, "na
 
 
 class MosaicError(ValueError):
-    """An image file that cannot be used, or a result that cannot be written, and why."""
+    """An image, or what belongs to it, that cannot be used, and why."""
 
 
 class Pixels(NamedTuple):
@@ -57,6 +57,8 @@ class Mosaic(NamedTuple):
     """AB magnitude of one image unit."""
     gain: float | None
     """Electrons per image unit."""
+    unit: u.UnitBase | None
+    """Of a pixel's flux."""
     hdus: tuple
     """Of image, rms and mask; None where there is none."""
     mask_bits: int
@@ -69,8 +71,10 @@ class Mosaic(NamedTuple):
             MosaicError: The file is damaged there.
         """
         try:
-            image, rms = (_section(hdu, rows, columns) for hdu in self.hdus[:2])
-            mask = _masked(self.hdus[2], rows, columns, self.mask_bits)
+            image, rms, mask = (
+                None if hdu is None else _window(hdu, rows, columns, convert)
+                for hdu, convert in zip(self.hdus, (_single, _single, self._masked), strict=True)
+            )
         except (OSError, ValueError, TypeError) as error:
             raise MosaicError(f"{self.path}: rows {rows.start}-{rows.stop} ({error})") from error
         bad = ~(np.abs(image) < _LARGEST)  # true of NaN
@@ -81,6 +85,11 @@ class Mosaic(NamedTuple):
             rms[bad] = np.inf
         image[bad] = 0
         return Pixels(image, rms, bad)
+
+    def _masked(self, flags) -> Bool[np.ndarray, "height width"]:
+        """Where a mask says that pixels are of no use."""
+        bits = self.mask_bits
+        return flags != 0 if bits == -1 else flags.astype(np.int64) & bits != 0
 
 
 @contextlib.contextmanager
@@ -124,67 +133,8 @@ def open_mosaic(
         zero_point = _zero_point(header) if zero_point is None else zero_point
         gain = next(_numbers(header, _GAINS, 1 / _LARGEST), None) if gain is None else gain
         shape = tuple(hdus[0].shape)
-        yield Mosaic(Path(image), shape, header, wcs, scale, zero_point, gain, tuple(hdus), bits)
-
-
-@contextlib.contextmanager
-def write_image(
-    path: str | Path, shape: tuple[int, ...], header: fits.Header, dtype=np.float32
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Gives the function `put(rows)`, by which an image is written from its first row to its last.
-
-    The file appears under its name when the last row has come. Of a cube, a row is an image.
-
-    Raises:
-        MosaicError: It cannot be written, or rows are missing.
-    """
-    with replacing(path) as partial:
-        full = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header).header
-        for axis, n in enumerate(reversed(shape), 1):
-            full[f"NAXIS{axis}"] = n
-        big_endian, written = np.dtype(dtype).newbyteorder(">"), 0
-        with open(partial, "wb") as file:
-            file.write(full.tostring().encode())
-
-            def put(rows: np.ndarray) -> None:
-                nonlocal written
-                written += len(rows)
-                file.write(np.ascontiguousarray(rows, big_endian).tobytes())
-
-            yield put
-            file.write(bytes(-math.prod(shape) * big_endian.itemsize % 2880))  # FITS's block
-        if written != shape[0]:
-            raise MosaicError(f"{path}: {written} rows were given; wanted {shape[0]}")
-
-
-def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
-    """Writes tables as extensions of one FITS file, by name, whole or not at all.
-
-    Raises:
-        MosaicError: It cannot be written.
-    """
-    with replacing(path) as partial, warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        hdus = [fits.PrimaryHDU()]
-        for name, table in tables.items():
-            hdus.append(fits.table_to_hdu(table))
-            hdus[-1].name = name
-        fits.HDUList(hdus).writeto(partial)
-
-
-def prepare_folder(path: str | Path) -> Path:
-    """A folder, made where it is missing, into which files can be written.
-
-    Raises:
-        MosaicError: It cannot.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise MosaicError(f"{path}: no folder that can be written into ({error})") from error
+        known = wcs, scale, zero_point, gain, _unit(header)
+        yield Mosaic(Path(image), shape, header, *known, tuple(hdus), bits)
 
 
 def image_header(mosaic: Mosaic) -> fits.Header:
@@ -198,25 +148,6 @@ def image_header(mosaic: Mosaic) -> fits.Header:
         if value is not None:
             header[name] = value
     return header
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A path beside, for a file that takes the other's place if all goes well.
-
-    Raises:
-        MosaicError: It cannot be written.
-    """
-    partial = Path(f"{path}.partial")
-    try:
-        partial.unlink(missing_ok=True)
-        try:
-            yield partial
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise MosaicError(f"{path}: could not be written ({error})") from error
 
 
 def _opened(stack: contextlib.ExitStack, path, number: int | None):
@@ -240,17 +171,19 @@ def _opened(stack: contextlib.ExitStack, path, number: int | None):
     return hdus[number]
 
 
-def _section(hdu, rows: slice, columns: slice):
-    """A window in native byte order; None of nothing."""
-    return None if hdu is None else np.array(hdu.section[rows, columns], np.float32)
+def _window(hdu, rows: slice, columns: slice, convert: Callable):
+    """What a function makes of a window, strip by strip."""
+    parts, compressed = [], isinstance(hdu, fits.CompImageHDU)
+    for low in range(rows.start, rows.stop, _ROWS):
+        strip = slice(low, min(low + _ROWS, rows.stop))
+        # Whole rows at a time: astropy reads parts of rows one by one.
+        pixels = hdu.section[strip, columns] if compressed else hdu.section[strip, :][:, columns]
+        parts.append(convert(pixels))
+    return np.concatenate(parts)
 
 
-def _masked(hdu, rows: slice, columns: slice, bits: int):
-    """Where a mask says that pixels are of no use; None of nothing."""
-    if hdu is None:
-        return None
-    mask = np.asarray(hdu.section[rows, columns])
-    return mask != 0 if bits == -1 else mask.astype(np.int64) & bits != 0
+def _single(pixels) -> Float[np.ndarray, "height width"]:
+    return pixels.astype(np.float32)
 
 
 def _bit(bit: int) -> int:
@@ -273,9 +206,19 @@ def _wcs(header) -> tuple[WCS | None, float | None]:
 
 
 def _zero_point(header) -> float | None:
-    unit = str(header.get("BUNIT", "")).lower().replace(" ", "")
-    of_unit = _UNITS.get(unit.removesuffix("/pixel").removesuffix("/pix"))
-    return next(_numbers(header, _ZERO_POINTS, -np.inf), of_unit)
+    return next(_numbers(header, _ZERO_POINTS, -np.inf), _UNITS.get(_unit_name(header).lower()))
+
+
+def _unit_name(header) -> str:
+    name = str(header.get("BUNIT", "")).replace(" ", "")
+    return name.removesuffix("/pixel").removesuffix("/pix")
+
+
+def _unit(header) -> u.UnitBase | None:
+    try:
+        return u.Unit(_unit_name(header)) if _unit_name(header) else None
+    except (ValueError, TypeError):
+        return None
 
 
 def _numbers(header, names, above: float) -> Iterator[float]:

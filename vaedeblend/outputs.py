@@ -9,11 +9,11 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
-from vaedeblend import mosaic as files
+from vaedeblend import files
 from vaedeblend.field import FLAGS, footprints
 from vaedeblend.frames import overlap
 from vaedeblend.merge import Catalog
-from vaedeblend.mosaic import Mosaic
+from vaedeblend.mosaic import Mosaic, image_header
 from vaedeblend.page import Overview, Panel, write_page
 from vaedeblend.tiles import Job, read_pixels
 from vaedeblend.tphot import write_priors
@@ -37,7 +37,7 @@ def write_images(
     mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report
 ) -> tuple[Overview, Counter]:
     """Writes model, residual and segmentation, strip by strip; returns overview and statistics."""
-    (height, width), header = mosaic.shape, files.image_header(mosaic)
+    (height, width), header = mosaic.shape, image_header(mosaic)
     binning = -(-max(mosaic.shape) // _OVERVIEW)
     step = binning * max(_STRIP // binning, 1)
     gain = np.inf if mosaic.gain is None else mosaic.gain
@@ -124,7 +124,7 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
     try:
         write_page(out / "index.html", **options)
     except OSError as error:
-        raise files.MosaicError(f"{out}/index.html: could not be written ({error})") from error
+        raise files.FileError(f"{out}/index.html: could not be written ({error})") from error
 
 
 def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:

@@ -42,7 +42,8 @@ article{border-top:1px solid var(--rule);padding-top:.5rem;break-inside:avoid}
 article :is(b,span),label{margin-right:.9em;display:inline-block}
 i{float:left;height:1em;background:var(--blue)}
 @media(max-width:900px){.two{grid-template-columns:minmax(0,1fr)}}
-@media(max-width:560px){.sky{display:block}.stamps{grid-template-columns:repeat(2,minmax(0,1fr))}}
+@media(max-width:560px){.sky{display:block}circle{stroke-width:.6}
+ .stamps{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media print{.sky{break-inside:avoid}}
 """
 

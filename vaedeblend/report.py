@@ -1,270 +1,250 @@
-"""The results table and the figures of an evaluation."""
+"""The report of an evaluation: one page with every figure and table of the talk, and its files.
 
+Figures are drawn from the per-example table and the test stamps; every number on the page stands in
+metrics.json, at the path that its element names.
+"""
+
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import AsinhNorm
-from matplotlib.figure import Figure
-from rich.box import SIMPLE
-from rich.table import Table
+from astropy.table import QTable
 
-from vaedeblend.evaluation import Evaluation
-from vaedeblend.scene import BM_1_EDGES, FLUX_RATIO_EDGES
+from vaedeblend import catalogue, errors, inputs, markup, parts, portraits, talk, verdicts
+from vaedeblend.evaluation import Evaluation, latent_sets, strict, write_metrics
+from vaedeblend.examples import read_table
+from vaedeblend.layouts import CatalogueError
+from vaedeblend.parts import Study
+from vaedeblend.psf import Psf
+from vaedeblend.sheet import STYLE, Sheet, section
+from vaedeblend.summary import with_estimates
 
-COLOURS = {"VAE": "#0072B2", "SExtractor": "#D55E00"}
-"""Colour-blind safe (Okabe & Ito 2008); the same for a method everywhere."""
+_ORDER = ("isolated", "blended", "standard", "stratified")
+_PARTS = parts.PARTS | verdicts.PARTS
 
-_QUANTILES = (0.1, 0.5, 0.9, 0.99)
-_BINS = 8
-_LIGHT_TICKS = (-3, 0, 3, 10, 30, 100)
-_RESIDUAL_RANGE = 5.0
-"""Of the residuals' colours [background rms]."""
 
-_STYLE = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.size": 10,
-    "legend.frameon": False,
-    "savefig.dpi": 130,
-}
-_ROWS = {
+class Setting(NamedTuple):
+    """What an evaluation's numbers do not say of where they come from."""
+
+    title: str
+    histories: Mapping[str, Sequence[Mapping]]
+    """Records of each stage's training; see `training.read_records`."""
+    catalog: QTable | None
+    """Of which the galaxies were selected."""
+    data: Mapping
+    """Options of the data: selection, max_purity, max_companions."""
+    psf: Psf
+    scale: float
+    """Of the survey's pixels [arcsec]."""
+    notes: Sequence[str] = ()
+    """What is missing, for the head of the page."""
+    seconds: float = 0.0
+    """Spent before the report."""
+
+
+class Compared(NamedTuple):
+    """Another report, for comparison."""
+
+    name: str
+    metrics: Mapping
+    sets: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def write_report(
+    folder: str | Path,
+    evaluation: Evaluation,
+    setting: Setting,
+    compared: Compared | None = None,
+) -> dict:
+    """Writes index.html, figures/, tables/ and metrics.json into a folder.
+
+    Returns:
+        What metrics.json holds.
+    """
+    start, folder = time.monotonic(), Path(folder)
+    kinds = sorted(evaluation.examples, key=_rank)
+    sets = {kind: with_estimates(evaluation.examples[kind]) for kind in kinds}
+    study = Study(
+        sets=sets,
+        images=evaluation.images,
+        histories=setting.histories,
+        catalog=setting.catalog,
+        cuts=setting.data["selection"],
+        psf=setting.psf,
+        scale=setting.scale,
+        spaces=latent_sets(evaluation.examples),
+        compared=compared.sets if compared else {},
+        names=(setting.title, compared.name if compared else ""),
+    )
+    numbers = {kind: evaluation.metrics[kind] for kind in kinds}
+    programs = sorted({each["program"] for each in numbers.values()})
+    data = _data_numbers(setting) | {"program": ", ".join(programs)}
+    numbers |= {"data": data, "training": _training_numbers(setting)}
+    if compared:
+        numbers["compared"] = _compared_numbers(study, compared)
+    sheet = Sheet(folder, strict(numbers))
+    body = _body(study, sheet)
+    sheet.numbers["timing"] = strict(_timing(evaluation, setting, time.monotonic() - start))
+    page = _head(sheet, setting) + _first_screen(study, sheet) + body + _foot(sheet)
+    markup.write_whole(folder / "index.html", markup.document(_title(setting), page, STYLE))
+    write_metrics(sheet.numbers, folder)
+    return sheet.numbers
+
+
+def read_compared(workdir: str | Path) -> Compared:
+    """The report that an evaluation has left in a workdir.
+
+    Raises:
+        ValueError: There is none, or it cannot be read.
+    """
+    folder = Path(workdir) / "report"
+    try:
+        metrics = markup.read_json(folder / "metrics.json")
+        table = read_table(folder / "examples.fits")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder}: no report to compare with ({error})") from error
+    found = {kind: with_estimates(table[table["set"] == kind]) for kind in set(table["set"])}
+    return Compared(Path(workdir).name, metrics, found)
+
+
+def _body(study: Study, sheet: Sheet) -> str:
+    """All parts; one of them that fails is said to, and the others are there."""
+    sections = []
+    for number, (title, make) in enumerate(_PARTS.items(), 1):
+        sections.append(section(number, title, *sheet.guarded(title, partial(make, study, sheet))))
+    if study.compared:
+        blocks = sheet.guarded("Comparison", partial(talk.comparison, study, sheet))
+        sections.append(section(len(_PARTS) + 1, "Comparison", *blocks))
+    return "".join(sections)
+
+
+def _title(setting: Setting) -> str:
+    return f"Deblending with {setting.title}"
+
+
+def _head(sheet: Sheet, setting: Setting) -> str:
+    """What was measured, and what is missing."""
+    said = sheet.words(
+        "Relative flux error e of the central galaxy on simulated test stamps; 'SExtractor' is "
+        "{data/program} with the best settings of a grid."
+    )
+    notes = "".join(sheet.missing(note) for note in setting.notes)
+    return f'<div class="soft">{said}</div>{notes}'
+
+
+def _first_screen(study: Study, sheet: Sheet) -> str:
+    """The result table and three pictures."""
+    kinds = list(study.sets)
+    pairs = []
+    for kind in kinds[:2]:
+        ours, theirs = (markup.cell(sheet.numbers, f"{kind}/{m}/sigma", "%") for m in _METHODS)
+        pairs.append((f"sigma, {kind}; SExtractor {theirs}", ours))
+        share = markup.cell(sheet.numbers, f"{kind}/vae_closer", "%")
+        pairs.append((f"VAE closer, {kind}", share))
+    lines = [
+        (f"{kind}: {label}", f"{kind}/{key}")
+        for kind in kinds
+        for label, key in _FIRST_ROWS.items()
+    ]
+    head = {"n": "n", "bias": "bias:p+", "sigma": "sigma:p", "NMAD": "nmad:p"}
+    head |= {"outliers": "outliers:p", "mean |e|": "mean_abs:p"}
+    table = sheet.table("first", head, lines, first="relative flux error [%]")
+    hardest = "blended" if "blended" in kinds else kinds[-1] if kinds else None
+    pictures = _pictures(study, sheet, hardest) if hardest else []
+    links = [
+        f'<a href="#part-{number}">{number}. {escape(title)}</a>'
+        for number, title in enumerate(_PARTS, 1)
+    ]
+    return f"""{markup.keys(pairs)}{table}<div class="first">{"".join(pictures)}</div>
+<nav>{"".join(links)}</nav>"""
+
+
+_METHODS = ("vae", "sextractor")
+_FIRST_ROWS = {
     "VAE": "vae",
     "SExtractor": "sextractor",
-    "  no failures": "sextractor_clean",
-    "  bias removed": "sextractor_corrected",
-    "  its defaults": "sextractor_default",
-    "network, one look": "one_look",
-    "VAE I": "vae_i",
+    "SExtractor, failures aside": "sextractor_clean",
 }
 
 
-def results_table(metrics: Mapping[str, Mapping]) -> Table:
-    """Relative flux errors of the central galaxy, method by method, in per cent."""
-    programs = ", ".join(sorted({each["program"] for each in metrics.values()}))
-    table = Table(
-        title=f"relative flux error [%] of the central galaxy; baseline {programs}",
-        title_justify="left",
-        box=SIMPLE,
-        padding=0,
-    )
-    table.add_column("set", no_wrap=True)
-    table.add_column("method", no_wrap=True)
-    for name in ("n", "found", "bias", "sigma", "NMAD", "outliers", "mean |e|", "VAE closer"):
-        table.add_column(name, justify="right")
-    closer = {
-        "one_look": "vae_closer_one_look",
-        "vae_i": "vae_closer_vae_i",
-        "sextractor": "vae_closer",
-        "sextractor_corrected": "vae_closer_corrected",
-        "sextractor_default": "vae_closer_default",
-    }
-    for kind, summary in metrics.items():
-        for label, key in _ROWS.items():
-            if key not in summary:
-                continue
-            errors = summary[key]
-            values = [errors[n] for n in ("bias", "sigma", "nmad", "outliers", "mean_abs")]
-            values.append(summary[closer[key]] if key in closer else None)
-            cells = ["" if v is None else f"{100 * v:.1f}" for v in values]
-            table.add_row(kind, label, str(errors["n"]), str(errors["found"]), *cells)
-        table.add_section()
-    return table
-
-
-def save_figures(
-    folder: str | Path, evaluation: Evaluation, histories: Mapping[str, Sequence[dict]]
-) -> None:
-    """Writes every figure as PNG into a folder; histories are a training's records by stage."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = evaluation.examples
-    with mpl.rc_context(_STYLE):
-        figures = {f"panels_{k}": panels(t, evaluation.images[k], k) for k, t in tables.items()}
-        figures["error_vs_magnitude"] = errors_against(tables, "magnitude", "magnitude [AB]")
-        figures["error_vs_purity"] = errors_against(tables, "purity", "purity of the central")
-        figures["error_histogram"] = error_histogram(tables)
-        if any(histories.values()):
-            figures["loss_curves"] = loss_curves(histories)
-        if "stratified" in tables:
-            figures["complexity"] = complexity(tables["stratified"])
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png")
-
-
-def panels(table, images: Mapping[str, np.ndarray], kind: str) -> Figure:
-    """Input, truth, reconstruction and residual of stamps at quantiles of the VAE's error."""
-    order = np.argsort(np.abs(np.asarray(table["vae_error"])))
-    chosen = [order[int(q * (len(order) - 1))] for q in _QUANTILES if len(order)]
-    titles = ("input", "truth", "reconstruction", "reconstruction - truth")
-    figure, axes = _axes(len(_QUANTILES), 4, (11, 2.5 * len(_QUANTILES)))
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
-    for row, quantile, i in zip(axes, _QUANTILES, chosen, strict=False):
-        truth, model = images["truth"][i, ..., 0], images["reconstruction"][i, ..., 0]
-        light, residual = _show(row, images["input"][i, ..., 0], truth, model)
-        row[0].set_ylabel(
-            f"{100 * quantile:g} % of |e| are less\n{int(table['n_companions'][i])} companions\n"
-            f"VAE {100 * table['vae_error'][i]:+.0f} %\n"
-            f"SExtractor {100 * table['sextractor_error'][i]:+.0f} %"
-        )
-    if chosen:
-        bar = {"location": "bottom", "aspect": 40, "pad": 0.01}
-        ticks = {"ticks": _LIGHT_TICKS, "format": "%g", "label": "light [background rms]"}
-        figure.colorbar(light, ax=axes[:, :3], shrink=0.6, **ticks, **bar)
-        figure.colorbar(residual, ax=axes[:, 3:], label="residual [background rms]", **bar)
-    figure.suptitle(f"{kind}: from good to bad, by the VAE's relative flux error e")
-    return figure
-
-
-def errors_against(tables: Mapping, label: str, name: str) -> Figure:
-    """Median and 16-84 % range of the relative flux error along a label, for both methods.
-
-    A kind of scene whose label does not vary has no panel.
-    """
-    shown = {k: t for k, t in tables.items() if len(np.unique(t[label][:, 0])) > 1}
-    figure, axes = _axes(1, max(len(shown), 1), (5.5 * max(len(shown), 1), 4.4))
-    for axis, (kind, table) in zip(axes[0], shown.items(), strict=False):
-        values = np.asarray(table[label], float)[:, 0]
-        bins = _equal_bins(values)
-        for method, colour in COLOURS.items():
-            error = 100 * np.asarray(table[f"{method.lower()}_error"])
-            _band(axis, values, error, bins, color=colour, label=method)
-        axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-        counts = f"{kind}: {len(table)} stamps, about {len(table) // _BINS} a bin"
-        low, high = axis.get_ylim()
-        axis.set(title=counts, xlabel=name, ylabel="relative flux error [%]")
-        axis.set(ylim=(max(low, -102), min(high, 150)))
-        axis.legend(title="median, 16-84 %")
-    return figure
-
-
-def error_histogram(tables: Mapping) -> Figure:
-    """Stamps by relative flux error, for both methods; the end bins hold all beyond."""
-    figure, axes = _axes(1, max(len(tables), 1), (5.5 * max(len(tables), 1), 4.2))
-    edges = np.linspace(-102.5, 152.5, 52)
-    for axis, (kind, table) in zip(axes[0], tables.items(), strict=False):
-        for method, colour in COLOURS.items():
-            error = np.clip(100 * np.asarray(table[f"{method.lower()}_error"]), -100, 150)
-            axis.hist(error, edges, histtype="step", lw=1.6, color=colour, label=method)
-        axis.set(title=f"{kind}: {len(table)} stamps", xlabel="relative flux error [%]")
-        axis.set(ylabel="stamps in 5 %", yscale="symlog", ylim=(0, None))
-        axis.legend()
-    return figure
-
-
-def loss_curves(histories: Mapping[str, Sequence[dict]]) -> Figure:
-    """Total loss and its parts against the step, training and validation, for each stage."""
-    named = {
-        stage: [key.removeprefix("train_") for key in records[0] if key.startswith("train_")]
-        for stage, records in histories.items()
-        if records
-    }
-    columns = max(map(len, named.values()), default=1)
-    figure, axes = _axes(max(len(named), 1), columns, (3.5 * columns, 3.0 * max(len(named), 1)))
-    for row, (stage, parts) in zip(axes, named.items(), strict=False):
-        records = histories[stage]
-        for axis in row[len(parts) :]:
-            axis.set_axis_off()
-        for axis, part in zip(row, parts, strict=False):
-            for split, style in (("train", "-"), ("validation", "--")):
-                points = [
-                    (r["step"], r[f"{split}_{part}"]) for r in records if _has(r, split, part)
-                ]
-                if points:
-                    axis.plot(*zip(*points, strict=True), style, color=COLOURS["VAE"], label=split)
-            axis.set(title=f"{stage}: {part}", xlabel="step")
-            _focus(axis)
-        row[0].set_ylabel("mean over stamps [nat]")
-        if row[0].lines:
-            row[0].legend()
-    return figure
-
-
-def complexity(table) -> Figure:
-    """Sigma of both methods' relative flux error over blended area BM_1 and flux ratio FR."""
-    area, ratio = (np.asarray(table[name], float)[:, 0] for name in ("bm_1", "flux_ratio"))
-    # FR is infinite without an overlap: no cell of the map.
-    inside = np.isfinite(ratio) & (ratio > 0)
-    column = np.digitize(area[inside], BM_1_EDGES[1:-1])
-    row = np.digitize(ratio[inside], FLUX_RATIO_EDGES[1:-1])
-    figure, axes = _axes(1, len(COLOURS), (11, 4.8))
-    for axis, method in zip(axes[0], COLOURS, strict=True):
-        error = 100 * np.asarray(table[f"{method.lower()}_error"])[inside]
-        image = _map(axis, row, column, error)
-        axis.set(title=f"{method}: sigma, and stamps", xlabel="blended area BM_1")
-        axis.set_ylabel("flux ratio FR, centre / companion")
-    figure.colorbar(image, ax=axes, label="sigma of the relative flux error [%]", extend="max")
-    return figure
-
-
-def _axes(rows: int, columns: int, size: tuple):
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _show(row, data, truth, model):
-    """Three images, linear near the noise and logarithmic beyond, and the linear residual."""
-    # The background's rms, robust to the galaxies; 1 should a stamp hold no noise.
-    noise = 1.4826 * np.median(np.abs(data - np.median(data))) or 1.0
-    for axis in row:
-        axis.set(xticks=[], yticks=[])
-    options = {
-        "norm": AsinhNorm(1.0, _LIGHT_TICKS[0], _LIGHT_TICKS[-1]),
-        "cmap": "viridis",
-        "origin": "lower",
-    }
-    light = [
-        axis.imshow(i / noise, **options)
-        for axis, i in zip(row, (data, truth, model), strict=False)
+def _pictures(study: Study, sheet: Sheet, kind: str) -> list[str]:
+    column = study.sets[kind]
+    glance = partial(portraits.glance, column, study.images[kind])
+    closer = "The VAE is closer on {./vae_closer:%} of {./n} stamps."
+    say = "Below a purity of {./by_purity/1/high} and above {./by_purity/1/low}, NMAD is "
+    say += "{./by_purity/1/vae/nmad:%} (VAE) and {./by_purity/1/sextractor/nmad:%} (SExtractor)."
+    distance = "Median cosine distance {./median_cosine_distance}."
+    histogram = partial(errors.histogram, {kind: column})
+    along = partial(errors.by_purity, column)
+    return [
+        sheet.figure("first_blends", f"{kind} stamps, deblended", glance, distance, base=kind),
+        sheet.figure("first_errors", "Flux errors", histogram, closer, base=kind),
+        sheet.figure("first_purity", "Errors by purity", along, say, base=kind),
     ]
-    limits = {"vmin": -_RESIDUAL_RANGE, "vmax": _RESIDUAL_RANGE}
-    residual = row[3].imshow((model - truth) / noise, cmap="RdBu_r", origin="lower", **limits)
-    return light[0], residual
 
 
-def _map(axis, row, column, error):
-    """Standard deviation of the errors in each cell, as colour and number, with its count."""
-    sigma = np.full((len(FLUX_RATIO_EDGES) - 1, len(BM_1_EDGES) - 1), np.nan)
-    for y, x in np.ndindex(sigma.shape):
-        cell = error[(row == y) & (column == x)]
-        if len(cell):
-            sigma[y, x] = cell.std()
-            style = {"ha": "center", "va": "center", "fontsize": 9}
-            colour = "black" if sigma[y, x] > 50 else "white"
-            axis.text(x, y, f"{sigma[y, x]:.0f} %\n{len(cell)}", color=colour, **style)
-    for ticks, edges in ((axis.set_xticks, BM_1_EDGES), (axis.set_yticks, FLUX_RATIO_EDGES)):
-        ticks(np.arange(len(edges)) - 0.5, [f"{edge:.2g}" for edge in edges])
-    return axis.imshow(sigma, origin="lower", cmap="cividis", vmin=0, vmax=100)
+def _foot(sheet: Sheet) -> str:
+    said = sheet.words(
+        "This report took {timing/total:.1} s: SExtractor {timing/sextractor:.1} s, t-SNE "
+        "{timing/t_sne:.1} s, all else {timing/rest:.1} s, of which figures {timing/figures:.1} s."
+    )
+    return f"""<section><div class="soft">{said}<p>Every number is in
+<a href="metrics.json">metrics.json</a>, every figure's points in <a href="examples.fits">
+examples.fits</a>, one row a test stamp; tables are in <a href="tables/">tables</a>.</p></div>
+</section>"""
 
 
-def _equal_bins(values) -> list[np.ndarray]:
-    """Indices of the finite values in order, cut into bins of equal counts; no empty one."""
-    order = np.argsort(values)
-    order = order[np.isfinite(values[order])]
-    return [part for part in np.array_split(order, _BINS) if len(part)]
+def _rank(kind: str) -> int:
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
 
 
-def _band(axis, values, error, bins, *, color: str, label: str) -> None:
-    if not bins:
-        return
-    x = [np.median(values[part]) for part in bins]
-    low, middle, high = np.array([np.nanquantile(error[b], (0.16, 0.5, 0.84)) for b in bins]).T
-    axis.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
-    axis.plot(x, middle, "o-", ms=4, color=color, label=label)
+def _data_numbers(setting: Setting) -> dict:
+    """Of the catalogue, the cuts and the PSF."""
+    _, psf = inputs.psf_table(*setting.psf)
+    numbers = {"psf": psf, "cuts": dict(setting.data["selection"])}
+    numbers |= {key: setting.data[key] for key in ("max_purity", "max_companions")}
+    if setting.catalog is None:
+        return numbers
+    try:
+        after = len(catalogue.select(setting.catalog, setting.data["selection"]))
+    except CatalogueError:
+        after = 0
+    before = len(setting.catalog)
+    return numbers | {"before": before, "after": after, "share": after / before}
 
 
-def _has(record: Mapping, split: str, part: str) -> bool:
-    return bool(np.isfinite(record.get(f"{split}_{part}") or np.nan))
+def _training_numbers(setting: Setting) -> dict:
+    return {name: inputs.training_numbers(each) for name, each in setting.histories.items()}
 
 
-def _focus(axis) -> None:
-    """Limits without the steep first tenth, next to which nothing else would be seen."""
-    if axis.lines:
-        x, y = np.concatenate([line.get_xydata() for line in axis.lines]).T
-        late = y[x >= 0.1 * x.max()]
-        margin = 0.08 * np.ptp(late) or 1.0
-        axis.set_ylim(late.min() - margin, late.max() + margin)
+def _timing(evaluation: Evaluation, setting: Setting, drawing: float) -> dict:
+    """Seconds, by what they were spent on."""
+    spent = [each.get("seconds_of", {}) for each in evaluation.metrics.values()]
+    of = {
+        "sextractor": sum(each.get("sextractor", 0.0) for each in spent),
+        "t_sne": sum(s for each in spent for name, s in each.items() if "t-SNE" in name),
+    }
+    total = setting.seconds + drawing
+    rest = total - sum(of.values())
+    return of | {"figures": drawing, "rest": rest, "total": total}
+
+
+def _compared_numbers(study: Study, compared: Compared) -> dict:
+    """The other report's numbers that are shown, and who is closer where stamps are the same."""
+    found = {}
+    for kind, column in study.sets.items():
+        if kind not in compared.sets or kind not in compared.metrics:
+            continue
+        theirs = compared.metrics[kind]
+        keys = ("n", "vae", "coverage68", "coverage95")
+        found[kind] = {key: theirs.get(key) for key in keys} | {"name": compared.name}
+        other = compared.sets[kind]
+        same = len(other["id"]) == len(column["id"]) and np.allclose(other["flux"], column["flux"])
+        if same:
+            ours, theirs = (np.abs(each["vae_error"]) for each in (column, other))
+            found[kind]["closer"] = float(np.mean(ours < theirs))
+    return found

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from vaedeblend import mosaic
+from vaedeblend import files
 from vaedeblend.render import native_psfs, survey_psfs
 from vaedeblend.sky import STAMP_SIZES, Field
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
@@ -21,21 +21,21 @@ def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
     Images are in uJy per pixel, with zero point, gain and a WCS; the PSF at the survey's pixels.
 
     Raises:
-        MosaicError: A file cannot be written.
+        FileError: A file cannot be written.
     """
-    folder = mosaic.prepare_folder(folder)
+    folder = files.prepare_folder(folder)
     header = _header(survey, field.image.shape[:2])
     for name, image in (("image", field.image), ("rms", field.rms)):
-        with mosaic.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
+        with files.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
             put(image[..., 0])
     psf = native_psfs(survey_psfs(survey, STAMP_SIZES[-1]), survey.pixel_scale.value)[..., 0]
     header = fits.Header()
     header["PIXSCALE"] = float(survey.pixel_scale.value), "arcsec"
-    with mosaic.write_image(folder / "psf.fits", psf.shape, header) as put:
+    with files.write_image(folder / "psf.fits", psf.shape, header) as put:
         put(psf)
     truth = field.truth.copy()
     truth.meta["bands"] = ",".join(truth.meta["bands"])
-    mosaic.write_tables(folder / "truth.fits", {"TRUTH": truth})
+    files.write_tables(folder / "truth.fits", {"TRUTH": truth})
 
 
 def _header(survey: Survey, shape: tuple[int, int]) -> fits.Header:

@@ -13,8 +13,9 @@ from jaxtyping import Float
 
 from vaedeblend.deblender import load_network, make_deblend
 from vaedeblend.field import Measured, measure_field
+from vaedeblend.files import replacing
 from vaedeblend.frames import whole_corner
-from vaedeblend.mosaic import Mosaic, open_mosaic, replacing
+from vaedeblend.mosaic import Mosaic, open_mosaic
 
 MARGIN = 192
 """Of a tile, beyond its core [pixel]: three stamps."""
