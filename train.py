@@ -256,9 +256,8 @@ def _calibrate_field(deblend, survey, config):
     options |= {"source": data.source, "area": data.area if data.source else None}
     field = simulate_field(survey=survey, **options)
     y, x, flux = (field.truth[name].value for name in ("y", "x", "flux"))
-    image, rms, position = field.image[..., 0], field.rms[..., 0], np.stack([y, x], axis=1)
-    options = {"size": data.stamp_size, "gain": float(survey.gain[0])}
-    return calibrate_field(deblend, image, rms, position, flux[:, 0], **options)
+    seen = field.image[..., 0], field.rms[..., 0], np.stack([y, x], axis=1), flux[:, 0]
+    return calibrate_field(deblend, *seen, size=data.stamp_size, gain=float(survey.gain[0]))
 
 
 class _progress:

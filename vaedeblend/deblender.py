@@ -79,7 +79,7 @@ def make_deblend(
         calibrations: Of the flux's posterior, from validation galaxies.
     """
     default = jnp.asarray(psf)
-    first, again = calibrations or (None, None)
+    first, again, _ = calibrations or (None, None, None)
 
     @jax.jit
     def deblend(image, variance, mask=None, psf=None, gain=None, neighbours=None) -> Deblended:
