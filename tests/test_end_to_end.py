@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,9 @@ def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
         params = checkpoint.load_params(tmp_path / "run" / stage / "checkpoints")
         assert found is not None and finite(found) and finite(params)
     metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
-    assert list(metrics) == ["blended", "isolated", "standard"]
+    kinds = ["isolated", "blended", "standard"]
+    assert list(metrics) == [*kinds, "data", "training", "timing"]
+    metrics = {kind: metrics[kind] for kind in kinds}
     assert all("vae_i" in found and "one_look" in found for found in metrics.values())
     assert all(found["bound"]["rms_free"] > 0 for found in metrics.values())
     stamps = np.ones((2, 64, 64, 1))
@@ -136,7 +139,7 @@ def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
             done = run(script, "--workdir", tmp_path / stage, *extra)
             assert done.returncode == 0, done.stdout + done.stderr
         metrics = json.loads((tmp_path / stage / "report" / "metrics.json").read_text())
-        assert set(metrics) == {"isolated", stage}
+        assert set(metrics) - {"data", "training", "timing"} == {"isolated", stage}
     first, second = (
         checkpoint.load_params(tmp_path / stage / stage / "checkpoints")["decoder"]
         for stage in ("isolated", "blended")
@@ -176,6 +179,11 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path,
 def test_evaluation_writes_the_contract(trained):
     done = run("eval.py", "--workdir", trained / "run")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "time: sextractor" in done.stdout and "t-sne" in done.stdout
+    page = (trained / "run" / "report" / "index.html").read_text()
+    assert re.findall(r'id="part-(\d+)"', page) == [str(number) for number in range(1, 13)]
+    said = "".join(re.findall(r"<p class=\"missing\">(.*?)</p>", page))
+    assert "Could not" not in page and "could not" not in page, said
     metrics = json.loads((trained / "run" / "report" / "metrics.json").read_text())
     errors = {"n", "found", "bias", "sigma", "nmad", "dispersion68", "outliers", "mean_abs"}
     for kind in ("isolated", "blended"):

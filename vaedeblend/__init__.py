@@ -28,8 +28,12 @@ The way through the package is the way of the photons::
     skyfile, cli        a field as files; the command      vaedeblend simulate, deblend, inject
     sextractor, metrics how well, and against whom         Measurement, flux errors
     bound               and how well it can be done        Fisher bound of each stamp
-    evaluation, summary the answer                         metrics.json
-    report              the answer, to look at             table, figures
+    stamps, evaluation  on the same noisy stamps           Evaluation
+    examples, latents   what each of them, and space, hold examples.fits
+    summary, bins       the answer                         metrics.json
+    charts, curves, errors, maps, portraits                figures
+    inputs, results, markup, sheet                         what a page is made of
+    parts, verdicts, talk, report                          report/index.html
 
 `survey` (units, bands, pixel conventions) is the ground under all of them.
 """
