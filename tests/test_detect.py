@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vaedeblend.detect import MODEL_ERROR, detect, detect_hidden, members
+from vaedeblend.detect import MODEL_ERROR, detect, detect_close, detect_hidden, members
 
 SIZE = 64
 
@@ -72,3 +72,34 @@ def test_a_dead_column_does_not_cut_a_galaxy_in_two(noise, width):
     found = detect(image, rms)
     assert len(found) == 1
     np.testing.assert_allclose(found, [[31, 30.5]], atol=1)
+
+
+def test_close_companions_show_on_the_sharpened_image(noise):
+    pair = noise + galaxy(31, 31, 1500.0, 1.2) + galaxy(31, 36.5, 700.0, 1.2)
+    known = detect(pair, np.ones_like(noise))
+    images, doubt = np.stack([noise, pair]), np.ones((2, SIZE, SIZE))
+    index, position = detect_close(images, doubt, np.ones(1, int), np.array([[31.0, 31.0]]))
+    np.testing.assert_array_equal(index, [1])
+    np.testing.assert_allclose(position, [[31, 36.5]], atol=0.7)
+    both = np.array([[31.0, 31.0], [31.0, 36.5]])
+    assert not len(detect_close(images, doubt, np.ones(2, int), both)[0])
+    assert len(known) in (1, 2)
+
+
+def test_close_companions_are_near_a_known_source(noise):
+    image = (noise + galaxy(20, 20, 1500.0, 1.2))[None]
+    index, position = detect_close(
+        image, np.ones_like(image), np.zeros(1, int), np.array([[50.0, 50.0]])
+    )
+    assert index.shape == (0,) and position.shape == (0, 2)
+    nothing = detect_close(image, np.ones_like(image), np.zeros(0, int), np.zeros((0, 2)))
+    assert not len(nothing[0])
+
+
+def test_noise_has_no_close_companions(rng):
+    """Nor has a bright galaxy, its photon noise told."""
+    light = galaxy(31, 31, 3e4, 3.0)
+    image = (light + np.sqrt(1 + light) * rng.normal(size=light.shape))[None]
+    doubt = np.sqrt(1 + image.clip(0))
+    found = [len(detect_close(image, doubt, np.zeros(1, int), np.array([[31.0, 31.0]]))[0])]
+    assert sum(found) <= 1

@@ -1,9 +1,12 @@
 """Where the galaxies are: detection with sep (Barbary 2016), the library form of SExtractor."""
 
+import functools
+
 import numpy as np
 import sep
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.spatial import cKDTree
 
 from vaedeblend.survey import stamp_centre
 
@@ -12,6 +15,16 @@ THRESHOLD, HIDDEN = 1.5, 2.5
 
 MODEL_ERROR, BINNED_ERROR = 0.2, 1.0
 """Of a galaxy's modelled light in any pixel, and of one modelled on binned pixels [its light]."""
+
+CLOSE = 3.5
+"""Of companions that show on the sharpened image alone [its rms]."""
+
+_CORE, _WING, _WING_SHARE = 0.6, 1.5, 0.8
+"""An image is sharpened by a Gaussian of the first sigma less a share of one of the second [pixel]:
+galaxies a PSF's width apart are two peaks there."""
+
+_APART, _BESIDE = 2.0, 12.0
+"""Range of a close companion's distance from the nearest source that is known [pixel]."""
 
 _BRIDGE, _SEEN = 1.5, 0.25
 """Sigma of the Gaussian that fills gaps [pixel], and the share of it that has to be valid."""
@@ -41,6 +54,10 @@ def detect(
         rms: The background's, in the image's unit; infinite where a pixel is to be ignored.
         threshold: SExtractor's DETECT_THRESH [rms].
     """
+    return _extract(image, rms, threshold, minarea=_MIN_AREA)
+
+
+def _extract(image, rms, threshold: float, **options) -> Float[np.ndarray, "n 2"]:
     valid = np.isfinite(rms) & np.isfinite(image)
     if not valid.all():
         image, valid = _bridged(np.where(valid, image, 0), valid)
@@ -49,9 +66,9 @@ def detect(
         threshold,
         err=_finite(rms),
         mask=~valid,
-        minarea=_MIN_AREA,
         deblend_cont=_CONTRAST,
         filter_type="conv",  # CLEAN takes faint sources of a matched filter for bright ones' wings
+        **options,
     )
     return np.stack([found["y"], found["x"]], axis=1).reshape(-1, 2)
 
@@ -84,6 +101,41 @@ def detect_hidden(
     each = [detect(image, noise, HIDDEN) for image, noise in zip(residual, doubt, strict=True)]
     index = np.repeat(np.arange(len(each)), [len(found) for found in each])
     return index, np.concatenate([*each, np.zeros((0, 2))])
+
+
+def detect_close(
+    image: Float[np.ndarray, "n height width"],
+    doubt: Float[np.ndarray, "n height width"],
+    index: Int[np.ndarray, " source"],
+    position: Float[np.ndarray, "source 2"],
+) -> tuple[Int[np.ndarray, " close"], Float[np.ndarray, "close 2"]]:
+    """Image and (y, x) of the companions that detection took for a part of a known source.
+
+    Args:
+        image: Without background.
+        doubt: The rms of background and photons; infinite where a pixel is to be ignored.
+        index: Image of each known source.
+        position: (y, x) of the same.
+    """
+    kernel = _sharpening()
+    threshold = CLOSE * np.sqrt(np.square(kernel).sum()) / np.abs(kernel).sum()  # as sep norms it
+    close = []
+    for i, (pixels, rms) in enumerate(zip(image, doubt, strict=True)):
+        known = position[index == i]
+        if (ignored := ~np.isfinite(rms)).any():  # the edge of a gap is sharp, too
+            rms = np.where(maximum_filter(ignored, len(kernel)), np.inf, rms)
+        found = _extract(pixels, rms, threshold, minarea=2, filter_kernel=kernel)
+        distance = cKDTree(known).query(found)[0] if len(known) else np.full(len(found), np.inf)
+        close.append(found[(distance > _APART) & (distance < _BESIDE)])
+    numbers = np.repeat(np.arange(len(close)), [len(found) for found in close])
+    return numbers, np.concatenate([*close, np.zeros((0, 2))])
+
+
+@functools.cache
+def _sharpening() -> Float[np.ndarray, "side side"]:
+    point = np.zeros((9, 9))
+    point[4, 4] = 1
+    return gaussian_filter(point, _CORE) - _WING_SHARE * gaussian_filter(point, _WING)
 
 
 def estimate_background(

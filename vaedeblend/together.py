@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
-from vaedeblend.detect import BINNED_ERROR, MODEL_ERROR, detect_hidden, members
+from vaedeblend.detect import BINNED_ERROR, MODEL_ERROR, detect_close, detect_hidden, members
 from vaedeblend.frames import Frames
 from vaedeblend.looks import measure
 from vaedeblend.observe import Batch
@@ -42,7 +42,7 @@ class Sources(NamedTuple):
     binning: Int[np.ndarray, " source"]
     """Of each stamp; see `frames`."""
     hidden: Bool[np.ndarray, " source"]
-    """Found on the residual, behind others."""
+    """Found behind others: on the sharpened image, or on the residual."""
 
 
 def find_and_measure(
@@ -57,8 +57,9 @@ def find_and_measure(
 ) -> Sources:
     """Measures sources, then those that they hid, until nothing new stands out.
 
-    What is found on a residual and then measured to be hardly there is forgotten, and its
-    neighbours are measured again without it.
+    Close companions that show on the sharpened image alone are measured from the start, others are
+    found on the residual. Those of either that are measured to be hardly there are forgotten, and
+    their neighbours measured again without them.
 
     A galaxy that turns out to be too large for its stamp is measured anew on a binned one. The
     blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
@@ -69,17 +70,22 @@ def find_and_measure(
         frames: The images.
         index: See `Sources`.
         corner: The same.
-        passes: Searches of the residual, at most.
+        passes: Searches of the residual, at most; 0 for none, nor of the sharpened image.
         fixed: Sources whose stamps stay where they are.
         **options: Of `measure`.
     """
-    n, binning = len(index), np.ones(len(index), int)
+    n = len(index)
+    if passes:
+        at, new = _close(frames, index, corner)
+        index, corner = np.concatenate([index, at]), np.concatenate([corner, new])
+    binning = np.ones(len(index), int)
     found = measure(deblend, frames, index, corner, **options)
     again = partial(_again, deblend, frames, options)
     while (large := _large(found, binning) & (2 * binning <= frames.most)).any():
         binning = np.where(large, 2 * binning, binning)
         found = again(index, corner, binning, found, large)
-    free = np.ones(n, bool) if fixed is None else ~fixed
+    free = np.ones(len(index), bool)
+    free[:n] = True if fixed is None else ~fixed
     for _ in range(passes):
         shift = _shift(found, binning) * free[:, None]
         at, new = _hidden(frames, index, corner, binning, found)
@@ -133,6 +139,16 @@ def _shift(found: Deblended, binning) -> Int[np.ndarray, "source 2"]:
 def _shapes(found: Deblended) -> Shapes:
     light = np.nan_to_num(found.image).sum(axis=-1)
     return measure_shapes(light, light.sum(axis=(1, 2)))
+
+
+def _close(frames: Frames, index, corner):
+    """Image and corner of close companions, which show on the first band's sharpened image."""
+    image, variance = frames.inner(frames.image)[..., 0], frames.inner(frames.variance)[..., 0]
+    gain = np.inf if frames.gain is None else frames.gain[:, None, None, 0]
+    doubt = np.sqrt(variance + image.clip(0) / gain)
+    centre = stamp_centre(frames.size)
+    at, position = detect_close(image, doubt, index, corner + centre)
+    return at, np.rint(position - centre).astype(int)
 
 
 def _hidden(frames: Frames, index, corner, binning, found: Deblended):
