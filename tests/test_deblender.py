@@ -86,6 +86,16 @@ def test_image_holds_no_more_than_the_flux(deblend, image, variance):
     assert (result.image.sum(axis=(1, 2)) <= result.flux * (1 + 1e-5)).all()
 
 
+def test_psf_beyond_those_trained_on_is_taken_for_the_nearest(deblend, image, variance):
+    own = deblend(image, variance)
+    for sharper in (gaussian_psf(0.8), gaussian_psf(1.2)[5:-5, 5:-5]):
+        found = deblend(image, variance, psf=sharper / sharper.sum())
+        np.testing.assert_allclose(found.flux, own.flux, rtol=1e-3)
+    wide, wider = (deblend(image, variance, psf=gaussian_psf(s, 31)) for s in (3.0, 4.0))
+    np.testing.assert_allclose(wide.flux, wider.flux, rtol=1e-5)
+    assert np.abs(wide.flux / own.flux - 1).max() > 1e-3
+
+
 @pytest.mark.parametrize("value", [0.0, 1e9, -1e9, np.nan, np.inf])
 def test_what_lies_under_the_mask_changes_nothing(value, deblend, image, variance, mask):
     other = np.where(mask, value, image).astype(np.float32)

@@ -14,12 +14,22 @@ from jaxtyping import Array, Float
 
 from vaedeblend import checkpoint
 from vaedeblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
-from vaedeblend.model import VAE, Observation, Posterior, psf_features, reparameterize
+from vaedeblend.model import (
+    N_PSF_FEATURES,
+    VAE,
+    Observation,
+    Posterior,
+    psf_features,
+    reparameterize,
+)
 from vaedeblend.render import PSF_SIZE, native_psfs, survey_psfs
 from vaedeblend.survey import Survey, make_survey
 from vaedeblend.tails import Tailed, quantile
 
 STAGES = ("isolated", "blended")
+_WIDEST = 2.1
+"""By how much the features of the widest PSFs trained on exceed those of the survey's own."""
+
 WEIGHTS = Path(__file__).parent / "weights"
 """Workdirs that are shipped with the package, by name."""
 
@@ -83,8 +93,8 @@ def make_deblend(
 
     @jax.jit
     def deblend(image, variance, mask=None, psf=None, gain=None, neighbours=None) -> Deblended:
-        psf = default if psf is None else psf
-        observation = _observation(image, variance, mask, psf, gain, neighbours)
+        told = _told(default if psf is None else psf, default)
+        observation = _observation(image, variance, mask, told, gain, neighbours)
         calibration = first if neighbours is None else again
         posterior = _posterior(model, params, calibration, observation)
         profile = model.apply({"params": params}, posterior.mean, observation.psf, method="decode")
@@ -119,7 +129,8 @@ def make_sample(
 
     @functools.partial(jax.jit, static_argnums=1)
     def sample(key, n, image, variance, mask=None, psf=None, gain=None):
-        observation = _observation(image, variance, mask, default if psf is None else psf, gain)
+        told = _told(default if psf is None else psf, default)
+        observation = _observation(image, variance, mask, told, gain)
         posterior = _posterior(model, params, calibration, observation)
 
         def one(key):
@@ -218,7 +229,17 @@ def _posterior(model: VAE, params, calibration: Calibration | None, observation)
     return posterior if calibration is None else calibrated(calibration, posterior, observation)
 
 
-def _observation(image, variance, mask, psf, gain, neighbours=None) -> Observation:
+def _told(psf, default) -> Float[Array, "*batch feature"]:
+    """What the network is told of a PSF: of one sharper than the survey's, or far wider, its like.
+
+    Networks do not extrapolate; a PSF whose image is cut off has too little light in its wings.
+    """
+    features, own = psf_features(psf), psf_features(default)
+    is_width = jnp.arange(len(own)) % N_PSF_FEATURES < N_PSF_FEATURES - 2
+    return jnp.where(is_width, jnp.clip(features, own, own + _WIDEST), features)
+
+
+def _observation(image, variance, mask, features, gain, neighbours=None) -> Observation:
     """What the network is shown of the caller's arrays."""
     image, variance = jnp.asarray(image), jnp.broadcast_to(variance, image.shape)
     n, bands = image.shape[0], image.shape[-1]
@@ -228,7 +249,6 @@ def _observation(image, variance, mask, psf, gain, neighbours=None) -> Observati
     variance = jnp.where(jnp.isfinite(image) & (variance > 0), variance, jnp.inf)
     image = jnp.where(jnp.isfinite(variance), image, 0.0)
     gain = jnp.broadcast_to(jnp.inf if gain is None else jnp.asarray(gain), (n, bands))
-    features = psf_features(psf)
     if neighbours is None:
         neighbours = jnp.zeros_like(image)
     neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0.0)
