@@ -61,18 +61,19 @@ def make(folder, size, density, seed, weights, looks, console):
         Columns.read(folder / "truth.fits", hdu=1),
         ours,
         theirs,
-        residual_chi2(folder, out, survey),
+        residual_chi2(folder, out, ours["flags"], survey),
     )
 
 
-def residual_chi2(folder, out, survey):
-    """Mean over the pixels of sources, and their number."""
+def residual_chi2(folder, out, flags, survey):
+    """Sums over the pixels of all sources and of those without a flag, and their numbers."""
     residual, owner, model = (
         fits.getdata(out / f"{name}.fits") for name in ("residual", "segmentation", "model")
     )
     rms = fits.getdata(folder / "rms.fits")
     chi2 = residual**2 / (rms**2 + model.clip(0) / survey.gain[0])
-    return float(chi2[owner > 0].mean()), int((owner > 0).sum())
+    clean = np.append(False, np.asarray(flags) == 0)[owner]
+    return [(float(chi2[where].sum(dtype=float)), where.sum()) for where in (owner > 0, clean)]
 
 
 def matched(truth, found):
@@ -178,8 +179,11 @@ def main():
     for name, fields in results.items():
         wrong, n = (sum(field[i] for field in fields) for i in (1, 2))
         console.print(f"{name}: {100 * wrong / n:.2f} % of {n} sources have no true source near")
-    means, counts = np.array(chi2).T
-    console.print(f"chi2 per pixel of sources: {np.average(means, weights=counts):.3f}")
+    (total, n), (clean, clean_n) = np.array(chi2).sum(axis=0)
+    console.print(
+        f"chi2 per pixel of sources: {total / n:.3f}; of the {100 * clean_n / n:.0f} % of"
+    )
+    console.print(f"their pixels that belong to sources without a flag: {clean / clean_n:.3f}")
 
 
 if __name__ == "__main__":
