@@ -180,10 +180,8 @@ def main():
         wrong, n = (sum(field[i] for field in fields) for i in (1, 2))
         console.print(f"{name}: {100 * wrong / n:.2f} % of {n} sources have no true source near")
     (total, n), (clean, clean_n) = np.array(chi2).sum(axis=0)
-    console.print(
-        f"chi2 per pixel of sources: {total / n:.3f}; of the {100 * clean_n / n:.0f} % of"
-    )
-    console.print(f"their pixels that belong to sources without a flag: {clean / clean_n:.3f}")
+    share = f"of the {100 * clean_n / n:.0f} % that belong to sources without a flag"
+    console.print(f"chi2 per pixel of sources: {total / n:.3f}; {share}: {clean / clean_n:.3f}")
 
 
 if __name__ == "__main__":
