@@ -20,8 +20,8 @@ FIELDS = {
     "stamp_size": 16,
 }
 ONES = np.ones(1, np.float32)
-CORRECTION = Calibration(*(a * ONES for a in (0.0, -0.7, 0.0, 0.5, 0.0, -0.2)))
-IDENTITY = Calibration(*6 * [0 * ONES])
+CORRECTION = Calibration(*(a * ONES for a in (0.0, -0.7, 0.0, 0.5, 0.0, -0.2, 0.1)))
+IDENTITY = Calibration(*7 * [0 * ONES])
 CORRECTIONS = Calibrations(CORRECTION, IDENTITY, IDENTITY)
 
 
@@ -187,9 +187,10 @@ def test_calibration_scales_the_error_of_the_flux_alone(network, deblend, image,
     corrected = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
     before, after = deblend(image, variance), corrected(image, variance)
     again = corrected(image, variance, neighbours=np.zeros_like(image))
-    for found, change in ((after, -0.4), (again, 0.0)):
-        scaled = found.log_flux.log_width - before.log_flux.log_width
-        np.testing.assert_allclose(scaled, change, atol=1e-5)
+    for found, width, tail in ((after, -0.4, 0.1), (again, 0.0, 0.0)):
+        for name, change in (("log_width", width), ("log_tail", tail)):
+            changed = getattr(found.log_flux, name) - getattr(before.log_flux, name)
+            np.testing.assert_allclose(changed, change, atol=1e-5)
     assert (after.flux_err < before.flux_err).all()
     for name in ("flux", "image", "latent_mean", "latent_std", "purity"):
         np.testing.assert_allclose(getattr(after, name), getattr(before, name), rtol=1e-6)

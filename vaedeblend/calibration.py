@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -18,6 +19,7 @@ from scipy.special import logit
 
 from vaedeblend.model import Observation, Posterior, background_rms
 from vaedeblend.observe import Batch
+from vaedeblend.tails import Tailed, normal_score
 
 _BINS = 8
 _ROUNDS = 4
@@ -26,9 +28,8 @@ _ESTIMATES = ("brightness", "purity", "noise")
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
 
-_FAINTEST = 0.3
-"""Share of validation galaxies that is not fitted: estimated to be the faintest, they lie where the
-sample was cut by true magnitude, and err to one side."""
+_TAILS = np.linspace(-0.6, 0.6, 121)
+_NINETY_FIVE, _WITHIN = 0.95, 1.96
 
 
 class Calibration(NamedTuple):
@@ -43,6 +44,8 @@ class Calibration(NamedTuple):
     noise: Float[np.ndarray, " knot"]
     """ln(stated error of the flux / background rms): large for galaxies that are large."""
     noise_log_scale: Float[np.ndarray, " knot"]
+    log_tail: Float[np.ndarray, " one"]
+    """What is added to the posterior's: a single number, for all galaxies."""
 
 
 class Calibrations(NamedTuple):
@@ -67,10 +70,16 @@ class CalibrationError(ValueError):
 def calibrated(
     calibration: Calibration, posterior: Posterior, observation: Observation
 ) -> Posterior:
-    """The posterior with the width of its flux scaled."""
+    """The posterior with the width and the tails of its flux corrected."""
     log_scale = _log_scale(calibration, estimates(posterior, observation), jnp.interp)
-    log_flux = posterior.log_flux
-    return posterior._replace(log_flux=log_flux._replace(log_width=log_flux.log_width + log_scale))
+    log_flux = _corrected(posterior.log_flux, log_scale, calibration.log_tail[0])
+    return posterior._replace(log_flux=log_flux)
+
+
+def _corrected(log_flux: Tailed, log_scale, log_tail) -> Tailed:
+    return log_flux._replace(
+        log_width=log_flux.log_width + log_scale, log_tail=log_flux.log_tail + log_tail
+    )
 
 
 def estimates(
@@ -88,32 +97,41 @@ def calibrate(deblend: Callable, batches: Sequence[Batch]) -> Calibration:
         deblend: As `deblender.make_deblend` returns it, without a calibration.
         batches: As the survey's own PSF and depth show them.
     """
-    columns = []
-    for seen, truth in ((batch.observation, batch.flux) for batch in batches):
-        found = deblend(np.asarray(seen.image), np.asarray(seen.variance), gain=seen.gain)
-        each = truth, found.flux, found.flux_err, found.purity, background_rms(seen.variance)
-        columns.append([np.asarray(a, float).ravel() for a in each])
-    return calibrate_fluxes(*map(np.concatenate, zip(*columns, strict=True)))
+    truth, found, rms = [], [], []
+    for batch in batches:
+        seen = batch.observation
+        found.append(deblend(np.asarray(seen.image), np.asarray(seen.variance), gain=seen.gain))
+        truth.append(batch.flux)
+        rms.append(background_rms(seen.variance))
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+    return calibrate_fluxes(np.concatenate(truth), joined, np.concatenate(rms))
 
 
-def calibrate_fluxes(
-    truth: Float[np.ndarray, " n"],
-    flux: Float[np.ndarray, " n"],
-    flux_err: Float[np.ndarray, " n"],
-    purity: Float[np.ndarray, " n"],
-    rms: Float[np.ndarray, " n"],
-) -> Calibration:
+def calibrate_fluxes(truth, found, rms) -> Calibration:
     """The calibration of what a deblender says of galaxies of known flux.
 
     Args:
-        truth: True flux.
-        flux: As it is found.
-        flux_err: The same.
-        purity: The same.
-        rms: Of the background.
+        truth: True flux (n, band).
+        found: The deblender's result.
+        rms: Of the background, of the flux's shape.
     """
-    residual, std = np.log(truth / flux), np.arcsinh(flux_err / flux)
-    return fit_calibration(residual, std, np.log(flux / rms), logit(purity.clip(1e-6, 1 - 1e-6)))
+    said = found.flux, found.flux_err, found.purity
+    truth, flux, error, purity, rms = (np.asarray(a, float).ravel() for a in (truth, *said, rms))
+    values = {"brightness": np.log(flux / rms), "purity": logit(purity.clip(1e-6, 1 - 1e-6))}
+    found_scale = fit_calibration(np.log(truth / flux), np.arcsinh(error / flux), **values)
+    stated = Tailed(*(np.asarray(a, float).ravel() for a in found.log_flux))
+    seen = (*values.values(), values["brightness"] + stated.log_width)
+    log_scale = _log_scale(found_scale, seen, np.interp)
+    return found_scale._replace(log_tail=_fit_tail(stated, log_scale, np.log(truth)))
+
+
+def _fit_tail(stated: Tailed, log_scale, log_truth) -> Float[np.ndarray, " one"]:
+    """What brings the central 95 % interval to hold the truth so often; the 68 % one stays."""
+    if len(log_truth) < _FEWEST:
+        return np.zeros(1, np.float32)
+    scores = (normal_score(_corrected(stated, log_scale, t), log_truth) for t in _TAILS)
+    covered = np.array([np.mean(np.abs(np.asarray(z)) < _WITHIN) for z in scores])
+    return _TAILS[[np.argmin(np.abs(covered - _NINETY_FIVE))]].astype(np.float32)
 
 
 def fit_calibration(
@@ -133,11 +151,10 @@ def fit_calibration(
         brightness: See `estimates`, as for `purity`.
         purity: The same.
     """
-    kept = brightness >= np.quantile(brightness, _FAINTEST)
-    z = np.abs(residual / std)[kept]
-    values = brightness[kept], purity[kept], (brightness + np.log(std))[kept]
+    z = np.abs(residual / std)
+    values = brightness, purity, brightness + np.log(std)
     zeros = np.zeros(_BINS)
-    found = Calibration(*(a for value in values for a in (_knots(value), zeros)))
+    found = Calibration(*(a for value in values for a in (_knots(value), zeros)), np.zeros(1))
     for _ in range(_ROUNDS):
         for name, value in zip(_ESTIMATES, values, strict=True):
             scaled = z / np.exp(_log_scale(found, values, np.interp))

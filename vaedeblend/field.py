@@ -6,6 +6,7 @@ image, rms --detect--> positions --together--> light of each galaxy --groups, sh
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Int
@@ -120,9 +121,8 @@ def calibrate_field(
     centre = np.nan_to_num(measure_shapes(light, light.sum(axis=(1, 2))).centre)
     row = match(position, flux, sources.corner + stamp_centre(size) + centre)
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])  # binned: see _BINNED_ERROR
-    told = sources.found.flux, sources.found.flux_err, sources.found.purity
-    found = (a[row[true], 0].astype(float) for a in told)
-    return calibrate_fluxes(flux[true], *found, np.full(len(true), float(np.median(rms))))
+    found = jax.tree.map(lambda a: a[row[true]], sources.found)
+    return calibrate_fluxes(flux[true], found, np.full(len(true), float(np.median(rms))))
 
 
 def _frames(image, rms, size: int, psf, gain) -> Frames:
