@@ -44,6 +44,11 @@ class Row(NamedTuple):
     """Path of how often the network is closer; empty for the network itself."""
 
 
+def full_name(label: str) -> str:
+    """Of a method, where its row does not stand below SExtractor's."""
+    return f"SExtractor, {label.strip()}" if label.startswith(" ") else label
+
+
 def rows(metrics: Mapping[str, Mapping]) -> Iterator[Row]:
     """The methods that each kind of scene has numbers of."""
     for kind, summary in metrics.items():

@@ -5,6 +5,7 @@ says what is missing where it is.
 """
 
 import logging
+import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -142,7 +143,7 @@ src="{markup.picture(png)}"></div>{self.words(*sentences, base=base)}
         self.save(name, Table({k: _filled(v) for k, v in columns.items()}))
         cells = [
             [escape(label)]
-            + [cell(self.numbers, f"{base}/{path}", f) for path, f in fields.values()]
+            + [cell(self.numbers, _at(base, path), f) for path, f in fields.values()]
             for label, base in known
         ]
         head_cells = [first, *map(escape, fields)]
@@ -176,7 +177,7 @@ src="{markup.picture(png)}"></div>{self.words(*sentences, base=base)}
             table.write(self.folder / "tables" / f"{name}.{kind}", overwrite=True)
 
     def _value(self, base: str, path: str):
-        return lookup(self.numbers, f"{base}/{path}")
+        return lookup(self.numbers, _at(base, path))
 
 
 def section(number: int, title: str, *blocks: str) -> str:
@@ -184,6 +185,11 @@ def section(number: int, title: str, *blocks: str) -> str:
     return (
         f'<section id="part-{number}"><h2>{number}. {escape(title)}</h2>{"".join(blocks)}</section>'
     )
+
+
+def _at(base: str, path: str) -> str:
+    """A path below a base, or beside it: '../bound' of 'blended/vae' is 'blended/bound'."""
+    return posixpath.normpath(f"{base}/{path}")
 
 
 def _missing(title: str, reason: str) -> str:

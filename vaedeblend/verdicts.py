@@ -5,7 +5,7 @@ from functools import partial
 from vaedeblend import charts, errors, maps, portraits, talk
 from vaedeblend.markup import cell
 from vaedeblend.parts import Study
-from vaedeblend.results import CLOSER, ROWS, STATISTICS, rows
+from vaedeblend.results import CLOSER, ROWS, STATISTICS, full_name, rows
 from vaedeblend.sheet import Sheet
 from vaedeblend.summary import MAPS
 
@@ -69,15 +69,15 @@ def flux(study: Study, sheet: Sheet) -> list[str]:
 def _binned(sheet: Sheet, kind: str) -> str:
     """Both methods, and the bound, in bins of magnitude and purity."""
     head = {"n": "n"} | {label: f"{key}:p" for label, key in STATISTICS.items()}
-    head |= {"EMC dispersion": "dispersion68:p", "bound": "rms_prior:p"}
-    methods = charts.METHODS | {"bound": "Fisher bound"}
+    head |= {"EMC dispersion": "dispersion68:p", "bound": "../bound/rms_prior:p"}
     blocks, empty = [], []
     for name in ("magnitude", "purity"):
         lines = []
         for i, row in enumerate(sheet.numbers[kind][f"by_{name}"]):
             label, base = f"{name} {row['low']:.3g}-{row['high']:.3g}", f"{kind}/by_{name}/{i}"
             if row["vae"]["n"]:
-                lines += [(f"{label}: {said}", f"{base}/{key}") for key, said in methods.items()]
+                methods = charts.METHODS.items()
+                lines += [(f"{label}: {said}", f"{base}/{key}") for key, said in methods]
             else:
                 low, high = (cell(sheet.numbers, f"{base}/{end}") for end in ("low", "high"))
                 empty.append(f"{name} {low}-{high}")
@@ -92,7 +92,7 @@ def _methods(sheet: Sheet) -> str:
     sets = {k: v for k, v in sheet.numbers.items() if isinstance(v, dict) and "vae" in v}
     head = {"n": "n", "found": "found"} | {t: f"{key}:p" for t, key in STATISTICS.items()}
     head |= {"EMC dispersion": "dispersion68:p"}
-    lines = [(f"{row.kind}: {row.label.strip()}", row.errors) for row in rows(sets)]
+    lines = [(f"{row.kind}: {full_name(row.label)}", row.errors) for row in rows(sets)]
     return sheet.table("results", head, lines, first="set: method")
 
 
@@ -143,7 +143,7 @@ def closer(study: Study, sheet: Sheet) -> list[str]:
     title = "Errors of both methods, and how often the VAE is closer"
     draw = partial(maps.closer, study.sets)
     head = {"VAE closer than SExtractor": "vae_closer:%"}
-    head |= {f"than {n.strip()}": f"{CLOSER[k]}:%" for n, k in ROWS.items() if k in CLOSER}
+    head |= {f"than {full_name(n)}": f"{CLOSER[k]}:%" for n, k in ROWS.items() if k in CLOSER}
     head.pop("than SExtractor")
     return [
         sheet.figure("closer", title, draw, *sentences),
