@@ -27,6 +27,7 @@ def get_config():
     config.sizes.galaxies.train = 40
     config.sizes.companions = min(40, config.sizes.companions)
     config.data.n_psfs = min(4, config.data.n_psfs)
+    config.calibration_field.size = min(300, config.calibration_field.size)
     for kind in config.sizes:
         tiny = {"train": 12, "validation": 8, "test": 12}
         if kind in ("isolated", "blended", "standard", "fields"):
