@@ -151,6 +151,9 @@ def fit_calibration(
         brightness: See `estimates`, as for `purity`.
         purity: The same.
     """
+    if len(residual) < _FEWEST:
+        nothing = np.arange(_BINS, dtype=np.float32), np.zeros(_BINS, np.float32)
+        return Calibration(*3 * nothing, np.zeros(1, np.float32))
     z = np.abs(residual / std)
     values = brightness, purity, brightness + np.log(std)
     zeros = np.zeros(_BINS)
