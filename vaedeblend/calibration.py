@@ -1,9 +1,9 @@
 """Recalibration of the flux's posterior, fitted on validation galaxies and kept with the weights.
 
 A network's stated errors are nearly right; what remains is a factor that varies slowly with how
-bright and how blended the galaxy *is found to be*, and how uncertain. Nothing true enters. Fluxes
-are left as they are: a shift fitted on galaxies of a range of magnitudes would only teach the ends
-of the range.
+bright and how blended the galaxy *is found to be*, and how uncertain, and one number for the tails.
+Nothing true enters. Fluxes are left as they are: a shift fitted on galaxies of a range of
+magnitudes would only teach the ends of the range.
 """
 
 import json
@@ -108,7 +108,7 @@ def calibrate(deblend: Callable, batches: Sequence[Batch]) -> Calibration:
 
 
 def calibrate_fluxes(truth, found, rms) -> Calibration:
-    """The calibration of what a deblender says of galaxies of known flux.
+    """The calibration of what a deblender says of galaxies of known flux; of few, none.
 
     Args:
         truth: True flux (n, band).
@@ -117,6 +117,9 @@ def calibrate_fluxes(truth, found, rms) -> Calibration:
     """
     said = found.flux, found.flux_err, found.purity
     truth, flux, error, purity, rms = (np.asarray(a, float).ravel() for a in (truth, *said, rms))
+    if len(truth) < _FEWEST:
+        nothing = np.arange(_BINS, dtype=np.float32), np.zeros(_BINS, np.float32)
+        return Calibration(*3 * nothing, np.zeros(1, np.float32))
     values = {"brightness": np.log(flux / rms), "purity": logit(purity.clip(1e-6, 1 - 1e-6))}
     found_scale = fit_calibration(np.log(truth / flux), np.arcsinh(error / flux), **values)
     stated = Tailed(*(np.asarray(a, float).ravel() for a in found.log_flux))
@@ -127,8 +130,6 @@ def calibrate_fluxes(truth, found, rms) -> Calibration:
 
 def _fit_tail(stated: Tailed, log_scale, log_truth) -> Float[np.ndarray, " one"]:
     """What brings the central 95 % interval to hold the truth so often; the 68 % one stays."""
-    if len(log_truth) < _FEWEST:
-        return np.zeros(1, np.float32)
     scores = (normal_score(_corrected(stated, log_scale, t), log_truth) for t in _TAILS)
     covered = np.array([np.mean(np.abs(np.asarray(z)) < _WITHIN) for z in scores])
     return _TAILS[[np.argmin(np.abs(covered - _NINETY_FIVE))]].astype(np.float32)
@@ -151,9 +152,6 @@ def fit_calibration(
         brightness: See `estimates`, as for `purity`.
         purity: The same.
     """
-    if len(residual) < _FEWEST:
-        nothing = np.arange(_BINS, dtype=np.float32), np.zeros(_BINS, np.float32)
-        return Calibration(*3 * nothing, np.zeros(1, np.float32))
     z = np.abs(residual / std)
     values = brightness, purity, brightness + np.log(std)
     zeros = np.zeros(_BINS)

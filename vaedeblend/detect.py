@@ -98,7 +98,12 @@ def detect_hidden(
         residual: Images less the light of the sources that are known.
         doubt: The rms of noise and model; infinite where a pixel is to be ignored.
     """
-    each = [detect(image, noise, HIDDEN) for image, noise in zip(residual, doubt, strict=True)]
+    pairs = zip(residual, doubt, strict=True)
+    return _numbered([detect(image, noise, HIDDEN) for image, noise in pairs])
+
+
+def _numbered(each: list[Float[np.ndarray, "_ 2"]]):
+    """The number of its image, and the place, of all that was found on several images."""
     index = np.repeat(np.arange(len(each)), [len(found) for found in each])
     return index, np.concatenate([*each, np.zeros((0, 2))])
 
@@ -127,8 +132,7 @@ def detect_close(
         found = _extract(pixels, rms, threshold, minarea=2, filter_kernel=kernel)
         distance = cKDTree(known).query(found)[0] if len(known) else np.full(len(found), np.inf)
         close.append(found[(distance > _APART) & (distance < _BESIDE)])
-    numbers = np.repeat(np.arange(len(close)), [len(found) for found in close])
-    return numbers, np.concatenate([*close, np.zeros((0, 2))])
+    return _numbered(close)
 
 
 @functools.cache

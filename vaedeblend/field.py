@@ -17,7 +17,7 @@ from vaedeblend.detect import detect
 from vaedeblend.frames import Frames, PsfAt, overlap, whole_corner, whole_stamps
 from vaedeblend.groups import Groups, find_groups
 from vaedeblend.matching import match
-from vaedeblend.shapes import measure_shapes
+from vaedeblend.shapes import Shapes, measure_shapes
 from vaedeblend.survey import stamp_centre
 from vaedeblend.tails import Tailed
 from vaedeblend.together import Sources, find_and_measure
@@ -117,9 +117,9 @@ def calibrate_field(
     """
     frames = _frames(image, rms, size, None, gain)
     sources = _sources(deblend, frames, detect(image, rms))
-    light = sources.found.image[..., 0]
-    centre = np.nan_to_num(measure_shapes(light, light.sum(axis=(1, 2))).centre)
-    row = match(position, flux, sources.corner + stamp_centre(size) + centre)
+    stamps = np.nan_to_num(sources.found.image[..., 0])
+    shapes = measure_shapes(stamps, sources.found.flux[:, 0].astype(float))
+    row = match(position, flux, _places(sources, shapes, size))
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])  # binned: see _BINNED_ERROR
     found = jax.tree.map(lambda a: a[row[true]], sources.found)
     return calibrate_fluxes(flux[true], found, np.full(len(true), float(np.median(rms))))
@@ -137,6 +137,12 @@ def _sources(deblend, frames: Frames, positions, **options) -> Sources:
     return find_and_measure(deblend, frames, np.zeros(len(corner), int), corner, **options)
 
 
+def _places(sources: Sources, shapes: Shapes, size: int) -> Float[np.ndarray, "n 2"]:
+    """(y, x) of the light of each source on the image."""
+    centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
+    return sources.corner + stamp_centre(size) + centre
+
+
 def _described(frames: Frames, sources: Sources) -> Measured:
     """The table of sources whose light is known."""
     index, corner, found, binning, hidden = sources
@@ -150,9 +156,8 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     whole = list(whole_stamps(stamps, binning)), whole_corner(corner, binning, frames.size)
     groups, shapes = find_groups(*whole, background), measure_shapes(stamps, flux)
     footprint, total = footprints(*whole, np.sqrt(background)), frames.cut(canvas, *at)[..., 0]
-    centre = np.nan_to_num(shapes.centre) * binning[:, None]
     columns = {
-        "position": corner + stamp_centre(frames.size) + centre,
+        "position": _places(sources, shapes, frames.size),
         "flux": flux,
         "flux_err": np.hypot(found.flux_err[:, 0], _BINNED_ERROR * flux * (binning > 1)),
         "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from vaedeblend import catalogue
 from vaedeblend.blending import purity
+from vaedeblend.frames import overlap
 from vaedeblend.library import random_poses, render_stamps, stamp_sizes
 from vaedeblend.psf import Psf
 from vaedeblend.render import Galaxies, add_noise, survey_psfs
@@ -180,13 +181,13 @@ def render_sources(
         core = slice(margin, size - margin)
         stamps = render_stamps(galaxies, phase, size=size, **drawing)
         for i, stamp in zip(members, stamps, strict=True):
-            on_image, on_stamp = _overlap(sources.pixel[i], size, shape)
+            on_image, on_stamp = _about(sources.pixel[i], size, shape)
             light[on_image] += stamp[on_stamp]
             if inside[i]:  # half precision: the cores are most of what is held
                 cores.append((i, (stamp[core, core] / flux[i]).astype(np.float16)))
     purities = np.full((len(sizes), len(psfs)), np.nan)
     for i, core in cores:
-        on_image, on_core = _overlap(sources.pixel[i], _CORE, shape)
+        on_image, on_core = _about(sources.pixel[i], _CORE, shape)
         own = core[on_core].astype(np.float32)
         purities[i] = purity(np.stack([own, light[on_image] / flux[i] - own]))
     return light, purities
@@ -240,11 +241,9 @@ def _on_image(sources: Sources, shape) -> Bool[np.ndarray, " n"]:
     return ((sources.position >= -0.5) & (sources.position < edge)).all(axis=1)
 
 
-def _overlap(pixel, size, shape) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _about(pixel, size: int, shape):
     """Where an image and a stamp about a pixel overlap, on the one and on the other."""
-    first = pixel - size // 2
-    low, high = np.maximum(first, 0), np.minimum(first + size, shape)
-    return tuple(map(slice, low, high)), tuple(map(slice, low - first, high - first))
+    return overlap((pixel - size // 2).tolist(), size, shape)
 
 
 def _noisy(light, survey: Survey, seed, shift) -> Float[np.ndarray, "height width band"]:

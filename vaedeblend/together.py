@@ -81,7 +81,7 @@ def find_and_measure(
     binning = np.ones(len(index), int)
     found = measure(deblend, frames, index, corner, **options)
     again = partial(_again, deblend, frames, options)
-    while (large := _large(found, binning) & (2 * binning <= frames.most)).any():
+    while (large := _large(found, binning, frames.most)).any():
         binning = np.where(large, 2 * binning, binning)
         found = again(index, corner, binning, found, large)
     free = np.ones(len(index), bool)
@@ -124,10 +124,14 @@ def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
     return np.concatenate([corner, 2 * size * index[:, None]], axis=1)
 
 
-def _large(found: Deblended, binning) -> Bool[np.ndarray, " source"]:
-    """Whether the light is too large for its stamp."""
-    limit = np.array([_LARGEST.get(n, np.inf) for n in binning.tolist()])
-    return _shapes(found).half_light_radius > limit
+def _large(found: Deblended, binning, most: int) -> Bool[np.ndarray, " source"]:
+    """Whether the light is too large for its stamp, and may be seen from farther away."""
+    large, rows = np.zeros(len(binning), bool), np.flatnonzero(2 * binning <= most)
+    if len(rows):
+        limit = np.array([_LARGEST[n] for n in binning[rows].tolist()])
+        shapes = _shapes(jax.tree.map(lambda field: field[rows], found))
+        large[rows] = shapes.half_light_radius > limit
+    return large
 
 
 def _shift(found: Deblended, binning) -> Int[np.ndarray, "source 2"]:
@@ -146,9 +150,8 @@ def _close(frames: Frames, index, corner):
     image, variance = frames.inner(frames.image)[..., 0], frames.inner(frames.variance)[..., 0]
     gain = np.inf if frames.gain is None else frames.gain[:, None, None, 0]
     doubt = np.sqrt(variance + image.clip(0) / gain)
-    centre = stamp_centre(frames.size)
-    at, position = detect_close(image, doubt, index, corner + centre)
-    return at, np.rint(position - centre).astype(int)
+    at, position = detect_close(image, doubt, index, corner + stamp_centre(frames.size))
+    return at, np.rint(position - stamp_centre(frames.size)).astype(int)
 
 
 def _hidden(frames: Frames, index, corner, binning, found: Deblended):
