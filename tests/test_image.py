@@ -5,8 +5,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from browser import look, needs_chromium
 from test_field import gaussian, matched_filter
-from test_page import CHROMIUM, seen
+from test_page import WRAPPER
 
 from vaedeblend import image as module
 from vaedeblend import tiles
@@ -249,10 +250,10 @@ def test_a_grid_of_psfs_is_told_part_by_part(folder, monkeypatch):
     assert len(np.unique(peaks.round(3))) == 2
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+@needs_chromium
 def test_a_browser_shows_the_page_of_a_deblended_image(folder):
     table = run(folder)
-    brightest, found = table[np.argmax(table["flux"])], seen(folder / "out", 1280)
+    brightest, found = table[np.argmax(table["flux"])], look(folder / "out", WRAPPER, 1280)
     assert found["x"] == pytest.approx((brightest["x"] + 0.5) / SHAPE[1], abs=0.01)
     assert found["y"] == pytest.approx(1 - (brightest["y"] + 0.5) / SHAPE[0], abs=0.01)
 

