@@ -151,7 +151,17 @@ def test_zero_point_is_the_headers_or_the_units(tmp_path, image, cards, expected
 
 
 @pytest.mark.parametrize(
-    ("unit", "expected"), [("uJy/pixel", u.uJy), ("adu", u.adu), ("furlongs", None), ("", None)]
+    ("unit", "expected"),
+    [
+        ("uJy/pixel", u.uJy),
+        ("adu", u.adu),
+        ("electron", u.electron),
+        ("furlongs", None),
+        ("week", None),
+        ("-1", None),
+        ("0", None),
+        ("", None),
+    ],
 )
 def test_unit_is_the_headers_where_it_is_one(tmp_path, image, unit, expected):
     written(tmp_path / "a.fits", image, fits.Header({"BUNIT": unit}))

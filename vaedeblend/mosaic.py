@@ -215,10 +215,17 @@ def _unit_name(header) -> str:
 
 
 def _unit(header) -> u.UnitBase | None:
+    """The unit of BUNIT; none where its factor is one that FITS tables cannot carry."""
     try:
-        return u.Unit(_unit_name(header)) if _unit_name(header) else None
+        unit = u.Unit(_unit_name(header))
     except (ValueError, TypeError):
         return None
+    try:
+        return unit if unit.scale > 0 and unit.to_string("fits") else None
+    except u.UnitScaleError:
+        return None
+    except ValueError:  # not among FITS's units, which astropy writes all the same
+        return unit
 
 
 def _numbers(header, names, above: float) -> Iterator[float]:
