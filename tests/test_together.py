@@ -113,9 +113,25 @@ def test_going_on_from_what_is_known_ends_where_a_fresh_start_does():
     frames = Frames(image, 1e-4, size=SIZE)
     options = {"looks": 40, "batch_size": 3}
     first = measure(matched_filter, frames, INDEX[:2], PLACES[:2], **options)
-    found = measure(matched_filter, frames, INDEX, PLACES, start=first, **options)
+    found = measure(
+        matched_filter,
+        frames,
+        INDEX,
+        PLACES,
+        found=first,
+        stale=np.arange(len(INDEX)) >= 2,
+        **options,
+    )
     np.testing.assert_allclose(found.flux[:, 0], FLUX, rtol=1e-3)
-    same = measure(matched_filter, frames, INDEX, PLACES, start=found, **options)
+    same = measure(
+        matched_filter,
+        frames,
+        INDEX,
+        PLACES,
+        found=found,
+        stale=np.zeros(len(INDEX), bool),
+        **options,
+    )
     np.testing.assert_array_equal(same.flux, found.flux)
 
 

@@ -16,6 +16,7 @@ from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect
 from vaedeblend.frames import Frames, PsfAt, overlap, whole_corner, whole_stamps
 from vaedeblend.groups import Groups, find_groups
+from vaedeblend.looks import light_of
 from vaedeblend.matching import match
 from vaedeblend.shapes import Shapes, measure_shapes
 from vaedeblend.survey import stamp_centre
@@ -117,7 +118,7 @@ def calibrate_field(
     """
     frames = _frames(image, rms, size, None, gain)
     sources = _sources(deblend, frames, detect(image, rms))
-    stamps = np.nan_to_num(sources.found.image[..., 0])
+    stamps = light_of(sources.found)[..., 0]
     shapes = measure_shapes(stamps, sources.found.flux[:, 0].astype(float))
     row = match(position, flux, _places(sources, shapes, size))
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])  # binned: see _BINNED_ERROR
@@ -147,7 +148,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     """The table of sources whose light is known."""
     index, corner, found, binning, hidden = sources
     at = index, corner, binning
-    light = np.nan_to_num(found.image)
+    light = light_of(found)
     canvas = frames.paste(light, *at)
     image, background, model = (
         frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
@@ -207,9 +208,9 @@ def footprints(
     owner, most = np.zeros(rms.shape, np.int32), _FOOTPRINT * rms
     for i, (stamp, at) in enumerate(zip(stamps, corner.tolist(), strict=True)):
         on_image, on_stamp = overlap(at, len(stamp), rms.shape)
-        seen = stamp[on_stamp]
-        more = seen > most[on_image]
-        owner[on_image][more], most[on_image][more] = i + 1, seen[more]
+        seen, highest = stamp[on_stamp], most[on_image]
+        np.copyto(owner[on_image], i + 1, where=seen > highest)
+        np.maximum(highest, seen, out=highest)
     return owner
 
 
@@ -224,7 +225,7 @@ def _chi2(footprint, image, model, background, gain, n: int) -> Float[np.ndarray
 
 
 def _product(one, other) -> Float[np.ndarray, " n"]:
-    return np.einsum("nyx,nyx->n", one, other, dtype=float)
+    return np.vecdot(one, other).sum(axis=1, dtype=float)
 
 
 def _ratio(numerator, denominator):

@@ -95,7 +95,9 @@ class Frames:
                 continue
             window = self._windows(padded, *at, n * self.size)
             valid = ~self._windows(self.ignored, *at, n * self.size)
-            stamps[here] = boxes(_sums(np.where(valid, window, 0), n), _sums(valid, n), n)
+            stamps[here] = boxes(
+                box_sums(np.where(valid, window, 0), n), box_sums(valid.astype(np.float32), n), n
+            )
         return stamps
 
     def _windows(self, padded, index, first, side: int):
@@ -131,7 +133,7 @@ def spread(
     if n == 1:
         return stamp
     smooth = _interpolated(_interpolated(stamp, n, 0), n, 1)
-    held = np.maximum(_sums(smooth[None], n)[0], np.finfo(np.float32).tiny)
+    held = np.maximum(box_sums(smooth[None], n)[0], np.finfo(np.float32).tiny)
     return smooth * (stamp / held).repeat(n, axis=0).repeat(n, axis=1)
 
 
@@ -146,10 +148,12 @@ def _interpolated(values, n: int, axis: int):
     return low + share * (high - low)
 
 
-def _sums(windows, n: int):
-    """Sums of boxes of n x n pixels."""
-    count, side, _, *bands = windows.shape
-    return windows.reshape(count, side // n, n, side // n, n, *bands).sum(axis=(2, 4))
+def box_sums(
+    images: Float[np.ndarray, "n height width *band"], side: int
+) -> Float[np.ndarray, "n boxes_y boxes_x *band"]:
+    """Sums of boxes of so many pixels a side; height and width are multiples of that."""
+    rows = sum(images[:, k::side] for k in range(side))
+    return sum(rows[:, :, k::side] for k in range(side))
 
 
 def overlap(

@@ -45,7 +45,8 @@ def find_groups(
         corner: (y, x) of each stamp's first pixel on the image.
         variance: Of the image; infinite where a pixel is to be ignored.
     """
-    scaled = [_unit(stamp, at, variance) for stamp, at in zip(stamps, corner.tolist(), strict=True)]
+    rms = np.sqrt(variance)
+    scaled = [_unit(stamp, at, rms) for stamp, at in zip(stamps, corner.tolist(), strict=True)]
     pair = _near(corner, np.array([len(stamp) for stamp in stamps], int))
     cosine = np.array([_product(scaled[i], scaled[j], corner[j] - corner[i]) for i, j in pair])
     near = cosine > _OVERLAP
@@ -55,11 +56,11 @@ def find_groups(
     return Groups(group, pair, _correlations(group, pair, cosine))
 
 
-def _unit(stamp, corner, variance):
+def _unit(stamp, corner, rms):
     """Light over noise, its squares adding up to one; 0 where the image has no valid pixel."""
     scaled = np.zeros_like(stamp)
-    on_image, on_stamp = overlap(corner, len(stamp), variance.shape)
-    scaled[on_stamp] = stamp[on_stamp] / np.sqrt(variance[on_image])
+    on_image, on_stamp = overlap(corner, len(stamp), rms.shape)
+    scaled[on_stamp] = stamp[on_stamp] / rms[on_image]
     return scaled / (np.linalg.norm(scaled) or np.inf)
 
 

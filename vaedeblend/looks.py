@@ -11,7 +11,7 @@ from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.frames import Frames
@@ -33,7 +33,8 @@ def measure(
     binning: Int[np.ndarray, " source"] | int = 1,
     looks: int = 4,
     batch_size: int = 100,
-    start: Deblended | None = None,
+    found: Deblended | None = None,
+    stale: Bool[np.ndarray, " source"] | None = None,
 ) -> Deblended:
     """The sources as they are found at the last look.
 
@@ -46,36 +47,45 @@ def measure(
         looks: At each source, at most; the first is at the stamp as it is. A source whose
             neighbours have not changed is not looked at again.
         batch_size: Of the network.
-        start: What has been found of the first sources before.
+        found: What is known from before, of the first sources at least.
+        stale: Whether that counts for nothing, or there is nothing; then all others begin as found.
     """
     at = index, corner, np.broadcast_to(binning, len(index))
-    variance = frames.noise(*at)
-    valid = np.isfinite(variance)
-    noticed = _NOTICED * np.sqrt(variance.min(axis=(1, 2, 3), keepdims=True))
-    known = 0 if start is None else len(start.flux)
-    found, light = start, np.zeros(variance.shape, np.float32)
-    del variance
-    if known:
-        light[:known] = np.nan_to_num(start.image)
-
-    def of_others():
-        model = frames.paste(light, *at)
-        return np.where(valid, frames.cut(model, *at) - light, 0)
-
-    shown = of_others() if known else np.zeros_like(light)
-    rows, share = np.arange(known, len(index)), 1.0
+    rows = np.arange(len(index)) if found is None else np.flatnonzero(stale)
+    light = np.zeros((len(index), frames.size, frames.size, frames.image.shape[-1]), np.float32)
+    shown, share = np.zeros_like(light), 1.0
+    if found is not None:
+        found = _lengthened(found, len(index))
+        light[:] = light_of(found)
+        light[rows] = 0
+        shown[rows], _ = _others(frames, light, at, rows)
     for left in reversed(range(looks if len(rows) else 0)):
         latest = _look(deblend, frames, at, shown, rows, batch_size)
-        found = _updated(found, rows, latest)
+        found = latest if found is None else _replaced(found, rows, latest)
         if not left:
             break
-        light[rows] += share * (np.nan_to_num(latest.image) - light[rows])
-        share, neighbours = _TAKEN, of_others()
-        rows = np.flatnonzero((np.abs(neighbours - shown) > noticed).any(axis=(1, 2, 3)))
+        light[rows] += share * (light_of(latest) - light[rows])
+        share, (neighbours, lowest) = _TAKEN, _others(frames, light, at, slice(None))
+        change = np.abs(neighbours - shown).max(axis=(1, 2, 3))
+        rows = np.flatnonzero(change > _NOTICED * np.sqrt(lowest))
         if not len(rows):
             break
         shown[rows] = neighbours[rows]
     return found
+
+
+def light_of(found: Deblended) -> Float[np.ndarray, "source size size band"]:
+    """The image of each source; dark where it could not be measured."""
+    dark = ~np.isfinite(found.image.sum(axis=(1, 2, 3)))
+    return np.where(dark[:, None, None, None], 0, found.image) if dark.any() else found.image
+
+
+def _others(frames: Frames, light, at, rows):
+    """The light of others on the stamps of some sources, and the least variance of each stamp."""
+    model, at = frames.paste(light, *at), tuple(a[rows] for a in at)
+    variance = frames.noise(*at)
+    others = np.where(np.isfinite(variance), frames.cut(model, *at) - light[rows], 0)
+    return others, variance.min(axis=(1, 2, 3))
 
 
 def _look(deblend, frames: Frames, at, shown, rows, batch_size: int) -> Deblended:
@@ -115,14 +125,13 @@ def in_batches(deblend: Callable, arrays: dict[str, np.ndarray | None], size: in
     return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 
-def _updated(found: Deblended | None, rows: Int[np.ndarray, " row"], latest: Deblended):
-    """What has been found, with the latest of some rows: new ones at the end, or known ones."""
-    if found is None:
-        return latest
+def _lengthened(found: Deblended, n: int) -> Deblended:
+    """A copy, with as many sources of which nothing is known as make them n."""
+    return jax.tree.map(lambda a: np.pad(a, [(0, n - len(a))] + [(0, 0)] * (a.ndim - 1)), found)
 
-    def put(old, new):
-        whole = np.concatenate([old, new])[: max(len(old), rows[-1] + 1)]
+
+def _replaced(found: Deblended, rows: Int[np.ndarray, " row"], latest: Deblended) -> Deblended:
+    """What has been found, in place: the latest of some rows takes the old's."""
+    for whole, new in zip(jax.tree.leaves(found), jax.tree.leaves(latest), strict=True):
         whole[rows] = new
-        return whole
-
-    return jax.tree.map(put, found, latest)
+    return found

@@ -173,13 +173,16 @@ def _opened(stack: contextlib.ExitStack, path, number: int | None):
 
 def _window(hdu, rows: slice, columns: slice, convert: Callable):
     """What a function makes of a window, strip by strip."""
-    parts, compressed = [], isinstance(hdu, fits.CompImageHDU)
+    window, compressed = None, isinstance(hdu, fits.CompImageHDU)
     for low in range(rows.start, rows.stop, _ROWS):
         strip = slice(low, min(low + _ROWS, rows.stop))
         # Whole rows at a time: astropy reads parts of rows one by one.
         pixels = hdu.section[strip, columns] if compressed else hdu.section[strip, :][:, columns]
-        parts.append(convert(pixels))
-    return np.concatenate(parts)
+        found = convert(pixels)
+        if window is None:
+            window = np.empty((rows.stop - rows.start, found.shape[1]), found.dtype)
+        window[low - rows.start : strip.stop - rows.start] = found
+    return window
 
 
 def _single(pixels) -> Float[np.ndarray, "height width"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from vaedeblend import files
 from vaedeblend.field import FLAGS, footprints
-from vaedeblend.frames import overlap
+from vaedeblend.frames import box_sums, overlap
 from vaedeblend.merge import Catalog
 from vaedeblend.mosaic import Mosaic, image_header
 from vaedeblend.page import Overview, Panel, write_page
@@ -98,11 +98,11 @@ def _counts(chi2, owner) -> Counter:
 def _binned(images, rms, binning: int) -> list[Float[np.ndarray, "height width"]]:
     """Means of boxes, in units of their rms; NaN where no pixel is valid."""
     valid = np.isfinite(rms)
-    starts = [np.arange(0, n, binning) for n in rms.shape]
+    beyond = [(0, -n % binning) for n in rms.shape]
 
     def boxes(values):
-        rows = np.add.reduceat(np.where(valid, values, 0), starts[0], axis=0)
-        return np.add.reduceat(rows, starts[1], axis=1)
+        known = np.where(valid, values, 0)
+        return box_sums(np.pad(known, beyond)[None], binning)[0]
 
     noise = np.sqrt(boxes(np.square(rms)))
     noise[noise == 0] = np.nan

@@ -45,6 +45,7 @@ def measure_shapes(
         profile: Non-negative light.
         total: Flux of each galaxy, in the stamp and outside of it.
     """
+    profile = profile.astype(np.float32)
     starts = range(0, max(len(profile), 1), _CHUNK)
     parts = (_measured(profile[i : i + _CHUNK], total[i : i + _CHUNK]) for i in starts)
     return Shapes(*map(np.concatenate, zip(*parts, strict=True)))
@@ -106,7 +107,8 @@ def _moments(profile, weight_y, weight_x, dy, dx):
     """Sum, first and second moments under the weight."""
     columns = np.stack([weight_x, weight_x * dx, weight_x * dx**2], axis=-1)
     rows = np.stack([weight_y, weight_y * dy, weight_y * dy**2], axis=-1)
-    table = np.einsum("nyi,nyj->nij", rows, np.matmul(profile, columns), optimize=True)
+    columns, rows = columns.astype(profile.dtype), rows.astype(profile.dtype)
+    table = rows.mT @ (profile @ columns)
     return (
         table[:, 0, 0],
         table[:, 1, 0],

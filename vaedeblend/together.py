@@ -18,9 +18,9 @@ from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import BINNED_ERROR, MODEL_ERROR, detect_close, detect_hidden, members
 from vaedeblend.frames import Frames
-from vaedeblend.looks import measure
+from vaedeblend.looks import light_of, measure
 from vaedeblend.observe import Batch
-from vaedeblend.shapes import Shapes, measure_shapes
+from vaedeblend.shapes import measure_shapes
 from vaedeblend.survey import stamp_centre
 
 _SURE = 2.5
@@ -79,11 +79,11 @@ def find_and_measure(
         at, new = _close(frames, index, corner)
         index, corner = np.concatenate([index, at]), np.concatenate([corner, new])
     binning = np.ones(len(index), int)
-    found = measure(deblend, frames, index, corner, **options)
-    again = partial(_again, deblend, frames, options)
+    look = partial(measure, deblend, frames, **options)
+    found = look(index, corner)
     while (large := _large(found, binning, frames.most)).any():
         binning = np.where(large, 2 * binning, binning)
-        found = again(index, corner, binning, found, large)
+        found = look(index, corner, binning=binning, found=found, stale=large)
     free = np.ones(len(index), bool)
     free[:n] = True if fixed is None else ~fixed
     for _ in range(passes):
@@ -94,7 +94,7 @@ def find_and_measure(
             break
         index, corner = np.concatenate([index, at]), np.concatenate([corner + shift, new])
         binning, free = (np.concatenate([a, np.ones(len(at), a.dtype)]) for a in (binning, free))
-        found = again(index, corner, binning, found, stale)
+        found = look(index, corner, binning=binning, found=found, stale=stale)
     hidden = np.arange(len(index)) >= n
     no_error = found.flux_err == 0  # beside pixels far brighter than any trained on
     doubtful = hidden & (no_error | (found.flux < _SURE * found.flux_err)).all(axis=1)
@@ -104,19 +104,8 @@ def find_and_measure(
         stale = np.isin(np.arange(len(index)), np.concatenate(touched))[~doubtful]
         index, corner, binning, hidden = (a[~doubtful] for a in (index, corner, binning, hidden))
         known = jax.tree.map(lambda a: a[~doubtful], found)
-        found = again(index, corner, binning, known, stale)
+        found = look(index, corner, binning=binning, found=known, stale=stale)
     return Sources(index, corner, found, binning, hidden)
-
-
-def _again(
-    deblend, frames: Frames, options, index, corner, binning, found: Deblended, stale
-) -> Deblended:
-    """All sources: stale and new ones are measured anew, the others as they were found."""
-    order = np.argsort(stale, kind="stable")
-    start = jax.tree.map(lambda field: field[~stale[: len(field)]], found)
-    index, corner, binning = (a[order] for a in (index, corner, binning))
-    latest = measure(deblend, frames, index, corner, binning=binning, start=start, **options)
-    return jax.tree.map(lambda field: field[np.argsort(order)], latest)
 
 
 def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
@@ -126,23 +115,24 @@ def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
 
 def _large(found: Deblended, binning, most: int) -> Bool[np.ndarray, " source"]:
     """Whether the light is too large for its stamp, and may be seen from farther away."""
-    large, rows = np.zeros(len(binning), bool), np.flatnonzero(2 * binning <= most)
-    if len(rows):
-        limit = np.array([_LARGEST[n] for n in binning[rows].tolist()])
-        shapes = _shapes(jax.tree.map(lambda field: field[rows], found))
-        large[rows] = shapes.half_light_radius > limit
+    size, bands = found.image.shape[-2:]
+    offset = np.arange(size) - stamp_centre(size)
+    radius = np.hypot(offset[:, None], offset)[..., None].repeat(bands, axis=-1).ravel()
+    limits = *_LARGEST.values(), np.inf
+    circles = np.stack([radius < limit for limit in limits], axis=1, dtype=np.float32)
+    *within, total = (found.image.reshape(-1, radius.size) @ circles).T
+    large = np.zeros(len(binning), bool)
+    for n, light in zip(_LARGEST, within, strict=True):
+        if 2 * n <= most:
+            large |= (binning == n) & (light < total / 2)  # false of NaN
     return large
 
 
 def _shift(found: Deblended, binning) -> Int[np.ndarray, "source 2"]:
     """By how many pixels, at most one of the stamp's, the light lies off the central pixel."""
-    centre = np.nan_to_num(_shapes(found).centre).clip(-1, 1)
-    return (centre * binning[:, None]).round().astype(int)
-
-
-def _shapes(found: Deblended) -> Shapes:
-    light = np.nan_to_num(found.image).sum(axis=-1)
-    return measure_shapes(light, light.sum(axis=(1, 2)))
+    light = light_of(found).sum(axis=-1)
+    centre = measure_shapes(light, light.sum(axis=(1, 2))).centre
+    return (np.nan_to_num(centre).clip(-1, 1) * binning[:, None]).round().astype(int)
 
 
 def _close(frames: Frames, index, corner):
@@ -156,7 +146,7 @@ def _close(frames: Frames, index, corner):
 
 def _hidden(frames: Frames, index, corner, binning, found: Deblended):
     """Image and corner of the sources that stand out of the first band's residual."""
-    light = np.nan_to_num(found.image)
+    light = light_of(found)
     share = np.where(binning > 1, BINNED_ERROR, MODEL_ERROR).astype(np.float32)
     model, error = (
         frames.inner(frames.paste(each, index, corner, binning))
