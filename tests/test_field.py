@@ -180,8 +180,6 @@ def test_a_galaxy_too_large_for_its_stamp_is_seen_from_farther_away(rng):
 
     shape, place = (300, 300), np.array([[150.5, 149.5]])
     image = 1e5 * gaussian(*place[0], shape, sigma=28.0)
-    found, _ = measure(image, 0.3, positions=place, passes=0)
-    assert found.table["binning"][0] == 1
     rms = np.full(shape, 0.3)
     found = measure_field(sums, image, rms, size=SIZE, positions=place, passes=0)
     row = found.table[0]
@@ -190,6 +188,41 @@ def test_a_galaxy_too_large_for_its_stamp_is_seen_from_farther_away(rng):
     assert row["half_light_radius"] == pytest.approx(28.0 * np.sqrt(2 * np.log(2)), rel=0.02)
     np.testing.assert_allclose(row["position"], place[0], atol=0.1)
     assert row["flux_err"] > 0.05 * row["flux"]
+
+
+def test_profiles_that_leave_light_about_them_are_seen_from_farther_away(rng):
+    """The matched filter knows one small profile; an even sky is no light of a galaxy's."""
+    place = np.array([[100.5, 100.5], [200.5, 200.5], [214.5, 200.5]])
+    noise = 0.3 * rng.normal(size=(300, 300)) + 0.1
+    small = sum(f * gaussian(*p, noise.shape) for f, p in zip((400, 4000, 200), place, strict=True))
+    rms = np.full(noise.shape, 0.3)
+    options = {"size": SIZE, "positions": place, "passes": 0}
+    found = measure_field(matched_filter, small + noise, rms, **options).table
+    np.testing.assert_array_equal(found["binning"], 1)
+    halo = 4000 * gaussian(*place[1], noise.shape, sigma=12.0)
+    found = measure_field(matched_filter, small + halo + noise, rms, **options).table
+    np.testing.assert_array_equal(found["binning"] > 1, [False, True, False])
+
+
+def test_bright_galaxies_are_retouched_and_stamps_fill_pages(rng):
+    place = np.array([[100.5, 100.5], [200.5, 200.5]])
+    image = 0.3 * rng.normal(size=(300, 300))
+    image += 1e4 * gaussian(*place[0], image.shape, sigma=2.6)  # not the filter's profile
+    image += 60 * gaussian(*place[1], image.shape)
+    image += 2000 * gaussian(*place[0], image.shape, sigma=14.0)
+    found = measure_field(
+        matched_filter, image, np.full(image.shape, 0.3), size=SIZE, positions=place, passes=0
+    )
+    binning = np.asarray(found.table["binning"])
+    assert binning[0] > 1 and binning[1] == 1 and len(found.stamps) == (binning**2).sum()
+    side = binning[0] * SIZE
+    bright = found.stamps[: binning[0] ** 2].reshape(side, side)
+    y, x = found.corner[0]
+    around = np.s_[max(y, 0) : y + side, max(x, 0) : x + side]
+    light = bright[max(-y, 0) :, max(-x, 0) :][: image[around].shape[0], : image[around].shape[1]]
+    near = np.hypot(*(np.indices(image.shape) - 100)) < 20
+    assert np.square((image[around] - light) / 0.3)[near[around]].mean() < 2
+    assert found.table["chi2"][0] > 3 and found.table["flags"][0] & BIT["poor"]
 
 
 def test_errors_are_calibrated_on_what_is_found(rng):

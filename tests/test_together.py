@@ -135,6 +135,24 @@ def test_going_on_from_what_is_known_ends_where_a_fresh_start_does():
     np.testing.assert_array_equal(same.flux, found.flux)
 
 
+def test_what_is_known_is_not_looked_at_again_unless_its_neighbours_change():
+    seen = []
+
+    def count(image, **options):
+        seen.append(len(image))
+        return matched_filter(image, **options)
+
+    places = np.array([[20, 20], [20, 28], [20, 150]])
+    image = field((60, 200), places, [100, 300, 80])
+    frames, index = Frames(image, 1e-2, size=SIZE), np.zeros(3, int)
+    found = measure(matched_filter, frames, index, places, looks=30, batch_size=1)
+    measure(count, frames, index, places, looks=9, batch_size=1, found=found, stale=index < 0)
+    assert not seen
+    stale = np.array([False, False, True])
+    measure(count, frames, index, places, looks=9, batch_size=1, found=found, stale=stale)
+    assert len(seen) == 1
+
+
 def test_a_galaxy_behind_a_brighter_one_is_found_on_the_residual(rng):
     places, flux = np.array([[20, 20], [20, 29]]), [3000.0, 150.0]
     image = field((80, 80), places, flux) + rng.normal(size=(1, 80, 80, 1))

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 from vaedeblend.calibration import Calibration, calibrate_fluxes
 from vaedeblend.deblender import Deblend, Deblended
 from vaedeblend.detect import detect
-from vaedeblend.frames import Frames, PsfAt, overlap, whole_corner, whole_stamps
+from vaedeblend.frames import Frames, PsfAt, overlap, pages, whole_corner, whole_stamps
 from vaedeblend.groups import Groups, find_groups
 from vaedeblend.looks import light_of
 from vaedeblend.matching import match
+from vaedeblend.retouch import retouch
 from vaedeblend.shapes import Shapes, measure_shapes
 from vaedeblend.survey import stamp_centre
 from vaedeblend.tails import Tailed
@@ -47,6 +48,8 @@ _BINNINGS = 4
 """Most pixels of the image along either axis of a binned stamp's pixel."""
 _BINNED_ERROR = 0.05
 """Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
+_UNDRAWN, _BRIGHT = 1.3, 500.0
+"""Chi2 of the network's profile, and flux [background rms], above which it is retouched."""
 _FOOTPRINT = 1.0
 """Light above this belongs to a galaxy's footprint [background rms]."""
 
@@ -57,10 +60,10 @@ class Measured(NamedTuple):
     table: Table
     """One row a source: position (y, x), flux, flux_err, purity, n_neighbours,
     half_light_radius [pixel], axis_ratio, chi2, captured, hidden, binning, flags."""
-    stamps: Float[np.ndarray, "n size size"]
-    """Light of each source in the image's unit, on the image's pixels or binned ones."""
+    stamps: Float[np.ndarray, "page size size"]
+    """Light in the image's unit: `binning` squared consecutive pages are a source's stamp."""
     corner: Int[np.ndarray, "n 2"]
-    """(y, x) of each stamp's first pixel; of binned ones, see `frames`."""
+    """(y, x) of each stamp's first pixel on the image."""
     groups: Groups
 
 
@@ -156,7 +159,8 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     stamps, flux = light[..., 0], found.flux[:, 0].astype(float)
     whole = list(whole_stamps(stamps, binning)), whole_corner(corner, binning, frames.size)
     groups, shapes = find_groups(*whole, background), measure_shapes(stamps, flux)
-    footprint, total = footprints(*whole, np.sqrt(background)), frames.cut(canvas, *at)[..., 0]
+    rms, total = np.sqrt(background), frames.cut(canvas, *at)[..., 0]
+    noise = rms if frames.gain is None else np.sqrt(background + model.clip(0) / frames.gain[0, 0])
     columns = {
         "position": _places(sources, shapes, frames.size),
         "flux": flux,
@@ -165,7 +169,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
         "axis_ratio": shapes.axis_ratio,
-        "chi2": _chi2(footprint, image, model, background, frames.gain, len(flux)),
+        "chi2": _chi2(footprints(*whole, rms), (image - model) / noise, len(flux)),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": hidden,
         "binning": binning,
@@ -173,7 +177,9 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
     peak = frames.cut(frames.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
     columns["flags"] = _flags(columns, *whole, background, peak)
-    return Measured(Table(columns), stamps, corner, groups)
+    undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms))
+    retouched = retouch(*whole, image, noise, undrawn)
+    return Measured(Table(columns), pages(retouched, frames.size), whole[1], groups)
 
 
 def _flags(columns, whole, corner, variance, peak) -> Int[np.ndarray, " n"]:
@@ -214,12 +220,9 @@ def footprints(
     return owner
 
 
-def _chi2(footprint, image, model, background, gain, n: int) -> Float[np.ndarray, " n"]:
+def _chi2(footprint, residual, n: int) -> Float[np.ndarray, " n"]:
     """Mean over each source's footprint, which holds valid pixels alone; NaN without any."""
-    inside = footprint > 0
-    image, model, background, owner = (a[inside] for a in (image, model, background, footprint))
-    photons = 0 if gain is None else model.clip(0) / gain[0, 0]
-    chi2 = np.square(image - model) / (background + photons)
+    owner, chi2 = footprint[footprint > 0], np.square(residual[footprint > 0])
     sums, counts = (np.bincount(owner, weight, n + 1)[1:] for weight in (chi2, None))
     return _ratio(sums, counts)
 

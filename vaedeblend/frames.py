@@ -165,3 +165,24 @@ def overlap(
     on_image = tuple(map(slice, low, high))
     on_stamp = tuple(slice(a - c, b - c) for a, b, c in zip(low, high, corner, strict=True))
     return on_image, on_stamp
+
+
+def lay(
+    stamps: Sequence[Float[np.ndarray, "_ _"]],
+    corner: Int[np.ndarray, "n 2"],
+    shape: tuple[int, int],
+) -> Float[np.ndarray, "height width"]:
+    """An image on which stamps of any sides lie, added up."""
+    image = np.zeros(shape, np.float32)
+    for stamp, at in zip(stamps, corner.tolist(), strict=True):
+        on_image, on_stamp = overlap(at, len(stamp), shape)
+        image[on_image] += stamp[on_stamp]
+    return image
+
+
+def pages(
+    stamps: Sequence[Float[np.ndarray, "_ _"]], size: int
+) -> Float[np.ndarray, "page size size"]:
+    """Stamps whose sides are multiples of a size, each as the consecutive pages that it fills."""
+    none = np.zeros((0, size, size), np.float32)
+    return np.concatenate([none, *(stamp.reshape(-1, size, size) for stamp in stamps)])

@@ -58,7 +58,7 @@ def measure(
         found = _lengthened(found, len(index))
         light[:] = light_of(found)
         light[rows] = 0
-        shown[rows], _ = _others(frames, light, at, rows)
+        shown[:], _ = _others(frames, light, at, slice(None))
     for left in reversed(range(looks if len(rows) else 0)):
         latest = _look(deblend, frames, at, shown, rows, batch_size)
         found = latest if found is None else _replaced(found, rows, latest)

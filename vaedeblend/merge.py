@@ -15,7 +15,6 @@ from scipy.spatial import cKDTree
 
 from vaedeblend.field import FLAGS
 from vaedeblend.files import write_image
-from vaedeblend.frames import whole_stamps
 from vaedeblend.mosaic import Mosaic
 from vaedeblend.tiles import Part
 
@@ -30,13 +29,13 @@ class Stamps(Sequence):
     """Light of each source on the image's pixels, left on disk until it is asked for."""
 
     def __init__(
-        self, path: str | Path, row: Int[np.ndarray, " n"], binning: Int[np.ndarray, " n"]
+        self, path: str | Path, page: Int[np.ndarray, " n"], binning: Int[np.ndarray, " n"]
     ):
-        """Of some rows of the cube (row, size, size) in a FITS file, and their binning."""
+        """Of a cube (page, size, size) in a FITS file: from which page on each fills binning^2."""
         with fits.open(path) as hdus:
             self.path, self.shape = Path(path), hdus[0].shape
             self.offset = hdus[0].fileinfo()["datLoc"]
-        self.row, self.binning = row, binning
+        self.page, self.binning = page, binning
 
     @property
     def sides(self) -> Int[np.ndarray, " n"]:
@@ -44,7 +43,7 @@ class Stamps(Sequence):
         return self.shape[1] * self.binning
 
     def __len__(self):
-        return len(self.row)
+        return len(self.page)
 
     def __getitem__(self, i: int) -> Float[np.ndarray, "side side"]:
         return self.take(np.arange(len(self))[[i]])[0]
@@ -54,11 +53,23 @@ class Stamps(Sequence):
         if not len(index):
             return []
         cube = np.memmap(self.path, ">f4", "r", self.offset, self.shape)  # forgotten at once
-        return list(whole_stamps(cube[self.row[index]].astype(np.float32), self.binning[index]))
+        pages, binning = _pages(self.page[index], self.binning[index]), self.binning[index]
+        light = cube[pages].astype(np.float32)
+        each = np.split(light, np.cumsum(binning**2)[:-1])
+        return [
+            stamp.reshape(side, side) for stamp, side in zip(each, self.sides[index], strict=True)
+        ]
 
     def only(self, index: Int[np.ndarray, " n"]) -> "Stamps":
         """The same, without the others."""
-        return Stamps(self.path, self.row[index], self.binning[index])
+        return Stamps(self.path, self.page[index], self.binning[index])
+
+
+def _pages(first: Int[np.ndarray, " n"], binning: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """All pages of stamps, one stamp's after the other's, from the first of each."""
+    counts = binning**2
+    start = np.cumsum(counts) - counts
+    return (first - start).repeat(counts) + np.arange(counts.sum())
 
 
 class Catalog(NamedTuple):
@@ -77,11 +88,12 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     """The catalogue of all tiles' sources, whose light goes into a file.
 
     Its columns: id, x, y, ra, dec, flux, flux_err, mag, mag_err, half_light_radius, purity,
-    n_neighbours, axis_ratio, chi2, captured, hidden, flags, x_stamp, y_stamp, binning, group_id.
+    n_neighbours, axis_ratio, chi2, captured, hidden, flags, x_stamp, y_stamp, binning, group_id,
+    stamp.
 
     Args:
         parts: Of the tiles that cover the image.
-        path: FITS file that takes the sources' stamps, as many pixels each: binned or not.
+        path: FITS file that takes the sources' stamps, as a cube: page by page.
         mosaic: The image: its WCS, pixel scale and zero point, each of which may be missing; ra and
             dec, or magnitudes, are NaN then, and radii in pixels.
     """
@@ -90,8 +102,10 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     }
     order = np.lexsort(joined["position"].T[::-1])
     position, pair = joined["position"][order], np.concatenate([part.pair for part in parts])
-    _write_stamps(path, [part.stamps for part in parts], order)
     column = {name: values[order] for name, values in joined.items()}
+    counts = joined["binning"] ** 2
+    pages = _pages((np.cumsum(counts) - counts)[order], column["binning"])
+    _write_pages(path, [part.stamps for part in parts], pages)
     correlation = np.concatenate([part.correlation for part in parts])
     pair, correlation = _matched(position, pair, correlation)
     n = len(position)
@@ -103,12 +117,14 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     pairs = Table(
         ids | {"covariance": correlation * error.prod(axis=1), "correlation": correlation}
     )
-    stamps = Stamps(path, np.arange(n), column["binning"])
+    counts = column["binning"] ** 2
+    table["stamp"] = np.cumsum(counts) - counts
+    stamps = Stamps(path, np.asarray(table["stamp"]), column["binning"])
     return Catalog(table, pairs, stamps, column["corner"])
 
 
-def _write_stamps(path: str | Path, files: Sequence[Path], order: Int[np.ndarray, " n"]) -> None:
-    """The rows of several arrays, taken one after the other, in an order."""
+def _write_pages(path: str | Path, files: Sequence[Path], order: Int[np.ndarray, " n"]) -> None:
+    """The pages of several arrays, taken one after the other, in an order."""
     shapes = [np.load(file, mmap_mode="r").shape for file in files]
     ends = np.cumsum([len_ for len_, *_ in shapes])
     starts, size = np.concatenate([[0], ends[:-1]]), shapes[0][1:]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from vaedeblend import files
 from vaedeblend.field import FLAGS, footprints
-from vaedeblend.frames import box_sums, overlap
+from vaedeblend.frames import box_sums, lay
 from vaedeblend.merge import Catalog
 from vaedeblend.mosaic import Mosaic, image_header
 from vaedeblend.page import Overview, Panel, write_page
@@ -73,16 +73,7 @@ def _model(catalog: Catalog, rows: slice, rms):
     corner = catalog.corner[here] - [rows.start, 0]
     row = footprints(stamps, corner, rms)
     owner = np.concatenate([[0], here + 1])[row].astype(np.int32)
-    return _light(stamps, corner, rms.shape), owner
-
-
-def _light(stamps, corner, shape) -> Float[np.ndarray, "height width"]:
-    """All stamps on an image."""
-    model = np.zeros(shape, np.float32)
-    for stamp, at in zip(stamps, corner.tolist(), strict=True):
-        on_image, on_stamp = overlap(at, len(stamp), shape)
-        model[on_image] += stamp[on_stamp]
-    return model
+    return lay(stamps, corner, rms.shape), owner
 
 
 def _counts(chi2, owner) -> Counter:
@@ -138,7 +129,7 @@ def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
     near = np.flatnonzero(((corner < high) & (corner + sides[:, None] > low)).all(axis=1))
 
     def light(index):
-        return _light(catalog.stamps.take(index), corner[index] - low, image.shape) / unit
+        return lay(catalog.stamps.take(index), corner[index] - low, image.shape) / unit
 
     return Panel(i + 1, image / unit, light(near), light(np.array([i])))
 

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from vaedeblend.deblender import load_network, make_deblend
 from vaedeblend.field import Measured, measure_field
 from vaedeblend.files import replacing
-from vaedeblend.frames import whole_corner
 from vaedeblend.mosaic import Mosaic, open_mosaic
 
 MARGIN = 192
@@ -38,7 +37,7 @@ class Part(NamedTuple):
     """(y, x) of two sources that overlap; one of them may be another tile's."""
     correlation: Float[np.ndarray, " pair"]
     stamps: Path
-    """File of their light (n, size, size), binned or not."""
+    """File of their light (page, size, size); see `field.Measured`."""
 
 
 class Job(NamedTuple):
@@ -108,16 +107,16 @@ def _write(folder, tile: Tile, found: Measured, corner) -> None:
     table, pair = found.table, found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Where a source was first put, not where its light was found, decides: it cannot be lost.
-    place = found.corner + found.stamps.shape[1] // 2 + corner
+    binning = np.asarray(table["binning"])
+    place = found.corner + binning[:, None] * found.stamps.shape[1] // 2 + corner
     inside = ((place >= low) & (place < high)).all(axis=1)
     mine, position = inside[pair].any(axis=1), np.asarray(table["position"]) + corner
     columns = {name: np.asarray(table[name]) for name in table.colnames}
-    whole = whole_corner(found.corner, columns["binning"], found.stamps.shape[1])
-    columns |= {"position": position, "corner": whole + corner}
+    columns |= {"position": position, "corner": found.corner + corner}
     columns = {name: values[inside] for name, values in columns.items()}
     pairs = {"pair": position[pair[mine]], "correlation": found.groups.correlation[mine]}
     with replacing(_file(folder, tile, "npy")) as partial, open(partial, "wb") as file:
-        np.save(file, found.stamps[inside])
+        np.save(file, found.stamps[inside.repeat(binning**2)])
     with replacing(_file(folder, tile, "npz")) as partial, open(partial, "wb") as file:
         np.savez(file, **columns, **pairs)
 

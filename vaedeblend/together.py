@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.calibration import Calibrations, calibrate
@@ -26,9 +26,17 @@ from vaedeblend.survey import stamp_centre
 _SURE = 2.5
 """Flux of a source found on the residual that is believed, in units of its error."""
 
+_CORE = 8.0
+"""What a binned profile leaves this near to its centre is the galaxy's own core [pixel]."""
+
 _LARGEST = {1: 7.0, 2: 5.0}
 """Half-light radius from which on a galaxy is better seen on pixels twice as large, by binning
 [pixel of the stamp]."""
+_INNER, _OUTER = (10, 20), (24, 32)
+"""Rings of a stamp [pixel]: a galaxy whose profile is too small leaves light in the inner one."""
+_LEFT, _LEFT_SURE, _LEFT_FROM = 0.05, 4.0, 300.0
+"""Such light that is too much, as a share of the flux and over its error; and the flux from which
+on it is looked for [background rms]."""
 
 
 class Sources(NamedTuple):
@@ -81,7 +89,7 @@ def find_and_measure(
     binning = np.ones(len(index), int)
     look = partial(measure, deblend, frames, **options)
     found = look(index, corner)
-    while (large := _large(found, binning, frames.most)).any():
+    while (large := _large(frames, index, corner, binning, found)).any():
         binning = np.where(large, 2 * binning, binning)
         found = look(index, corner, binning=binning, found=found, stale=large)
     free = np.ones(len(index), bool)
@@ -113,19 +121,51 @@ def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
     return np.concatenate([corner, 2 * size * index[:, None]], axis=1)
 
 
-def _large(found: Deblended, binning, most: int) -> Bool[np.ndarray, " source"]:
-    """Whether the light is too large for its stamp, and may be seen from farther away."""
-    size, bands = found.image.shape[-2:]
-    offset = np.arange(size) - stamp_centre(size)
-    radius = np.hypot(offset[:, None], offset)[..., None].repeat(bands, axis=-1).ravel()
-    limits = *_LARGEST.values(), np.inf
-    circles = np.stack([radius < limit for limit in limits], axis=1, dtype=np.float32)
-    *within, total = (found.image.reshape(-1, radius.size) @ circles).T
-    large = np.zeros(len(binning), bool)
-    for n, light in zip(_LARGEST, within, strict=True):
-        if 2 * n <= most:
-            large |= (binning == n) & (light < total / 2)  # false of NaN
+def _large(frames: Frames, index, corner, binning, found: Deblended) -> Bool[np.ndarray, " source"]:
+    """Whether the light is too large for its stamp, and may be seen from farther away.
+
+    Half of it lies outside of a circle, or the network's profile leaves too much in the residual.
+    """
+    large = 2 * binning <= frames.most
+    if large.any():
+        size, bands = found.image.shape[-2:]
+        radius = _radius(size)[..., None].repeat(bands, axis=-1).ravel()
+        limits = *_LARGEST.values(), np.inf
+        circles = np.stack([radius < limit for limit in limits], axis=1, dtype=np.float32)
+        *within, total = (found.image.reshape(-1, radius.size) @ circles).T
+        half = [(binning == n) & (w < total / 2) for n, w in zip(_LARGEST, within, strict=True)]
+        large &= np.any(half, axis=0) | _left(frames, index, corner, binning, found)
     return large
+
+
+def _left(frames: Frames, index, corner, binning, found: Deblended) -> Bool[np.ndarray, " source"]:
+    """Whether the residual about a galaxy fades outwards, as the galaxy's own light does.
+
+    Medians of rings in the first band: companions hardly move them, and an even sky not at all. A
+    galaxy beside a brighter one does not count, whose light it may be.
+    """
+    rms = np.sqrt(np.min(frames.variance))
+    place, flux = _apart(index, corner, frames.size), np.nan_to_num(found.flux[:, 0])
+    rows = np.flatnonzero(flux > _LEFT_FROM * rms)
+    near = cKDTree(place).query_ball_point(place[rows], frames.size, p=np.inf)
+    rows = rows[[flux[others].max() == flux[i] for i, others in zip(rows, near, strict=True)]]
+    model = frames.paste(light_of(found), index, corner, binning)
+    at = index[rows], corner[rows], binning[rows]
+    residual, variance = frames.cut(frames.image - model, *at), frames.noise(*at)
+    radius = _radius(frames.size) * 64 / frames.size
+    inner, outer = ((radius >= low) & (radius < high) for low, high in (_INNER, _OUTER))
+    left = np.zeros(len(index), bool)
+    for i, light, noise in zip(rows, residual[..., 0], variance[..., 0], strict=True):
+        error = 1.2533 * np.sqrt(np.median(noise) * (1 / inner.sum() + 1 / outer.sum()))
+        least = max(_LEFT * flux[i] / inner.sum(), _LEFT_SURE * error)
+        left[i] = np.median(light[inner]) - np.median(light[outer]) > least
+    return left
+
+
+def _radius(size: int) -> Float[np.ndarray, "size size"]:
+    """Of a stamp's pixels [pixel]."""
+    offset = np.arange(size) - stamp_centre(size)
+    return np.hypot(offset[:, None], offset)
 
 
 def _shift(found: Deblended, binning) -> Int[np.ndarray, "source 2"]:
@@ -156,7 +196,11 @@ def _hidden(frames: Frames, index, corner, binning, found: Deblended):
     gain = np.inf if frames.gain is None else frames.gain[:, None, None]
     doubt = np.sqrt(variance + model.clip(0) / gain + np.square(error))
     at, position = detect_hidden((image - model)[..., 0], doubt[..., 0])
-    return at, np.rint(position - stamp_centre(frames.size)).astype(int)
+    new = np.rint(position - stamp_centre(frames.size)).astype(int)
+    wide = binning > 1
+    own = _apart(index[wide], corner[wide], frames.size)
+    near = cKDTree(own).query_ball_point(_apart(at, new, frames.size), _CORE, return_length=True)
+    return at[near == 0], new[near == 0]
 
 
 def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **others) -> Deblend:
