@@ -133,8 +133,9 @@ def spread(
     if n == 1:
         return stamp
     smooth = _interpolated(_interpolated(stamp, n, 0), n, 1)
-    held = np.maximum(box_sums(smooth[None], n)[0], np.finfo(np.float32).tiny)
-    return smooth * (stamp / held).repeat(n, axis=0).repeat(n, axis=1)
+    held = box_sums(smooth[None], n)[0]
+    ratio = np.divide(stamp, held, out=np.zeros_like(stamp), where=held != 0)
+    return smooth * ratio.repeat(n, axis=0).repeat(n, axis=1)
 
 
 def _interpolated(values, n: int, axis: int):

@@ -20,6 +20,9 @@ from vaedeblend.survey import stamp_centre
 _TAKEN = 0.5
 """Share of each look's correction."""
 
+_BOUND = 1e30
+"""Of a flux: sums of several still are numbers of single precision."""
+
 _NOTICED = 0.2
 """Change of the neighbours' light in any pixel that is worth another look [background rms]."""
 
@@ -75,8 +78,8 @@ def measure(
 
 
 def light_of(found: Deblended) -> Float[np.ndarray, "source size size band"]:
-    """The image of each source; dark where it could not be measured."""
-    dark = ~np.isfinite(found.image.sum(axis=(1, 2, 3)))
+    """The image of each source; dark where it could not be measured, or is beyond all bounds."""
+    dark = ~(np.abs(found.image.sum(axis=(1, 2, 3))) < _BOUND)  # true of NaN
     return np.where(dark[:, None, None, None], 0, found.image) if dark.any() else found.image
 
 

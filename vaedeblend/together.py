@@ -134,7 +134,7 @@ def _large(frames: Frames, index, corner, binning, found: Deblended) -> Bool[np.
         circles = np.stack([radius < limit for limit in limits], axis=1, dtype=np.float32)
         *within, total = (found.image.reshape(-1, radius.size) @ circles).T
         half = [(binning == n) & (w < total / 2) for n, w in zip(_LARGEST, within, strict=True)]
-        large &= np.any(half, axis=0) | _left(frames, index, corner, binning, found)
+        large &= (total > 0) & np.any(half, axis=0) | _left(frames, index, corner, binning, found)
     return large
 
 
