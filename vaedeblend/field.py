@@ -177,7 +177,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
     peak = frames.cut(frames.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
     columns["flags"] = _flags(columns, *whole, background, peak)
-    undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms))
+    undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms[::8, ::8]))
     retouched = retouch(*whole, image, noise, undrawn)
     return Measured(Table(columns), pages(retouched, frames.size), whole[1], groups)
 

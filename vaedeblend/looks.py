@@ -61,7 +61,8 @@ def measure(
         found = _lengthened(found, len(index))
         light[:] = light_of(found)
         light[rows] = 0
-        shown[:], _ = _others(frames, light, at, slice(None))
+        seen = rows if looks == 1 else slice(None)  # of the others only changes matter
+        shown[seen], _ = _others(frames, light, at, seen)
     for left in reversed(range(looks if len(rows) else 0)):
         latest = _look(deblend, frames, at, shown, rows, batch_size)
         found = latest if found is None else _replaced(found, rows, latest)
