@@ -98,7 +98,7 @@ def examples(
     """
     words = (seed, SPLITS.index(split), KINDS.index(kind))
     scale = survey.pixel_scale.value
-    depth = field_magnitude[1] if kind == "fields" else 26.0
+    depth = _depth(kind, populations, field_magnitude)
     table = population(source, area, seed, survey.band_names, depth)
     table = catalogue.split(table, split, seed)
     n_psfs = n_psfs if kind in ("galaxies", "fields") else 1
@@ -161,6 +161,14 @@ def noisy(
         for i, stamp in enumerate(noise_free)
     )
     return np.stack(list(stamps))
+
+
+def _depth(kind: str, populations, field_magnitude) -> float:
+    """Faintest magnitude that a kind of examples asks the catalogue for."""
+    if kind == "fields":
+        return field_magnitude[1]
+    asked = [cuts["magnitude"][1] for _, cuts in populations if "magnitude" in cuts]
+    return max([26.0, *asked]) if kind == "galaxies" else 26.0
 
 
 def _check_multiples(n_psfs: int, n: int, n_companions: int) -> None:
