@@ -71,6 +71,7 @@ def simulate(
     sky_offset: float,
     source: str,
     area: float | None,
+    style: str,
     processes: int,
 ) -> None:
     """`vaedeblend simulate`: see `sky.simulate_field` and `skyfile.write_field`."""
@@ -90,6 +91,7 @@ def simulate(
             star_fraction=star_fraction,
             correlated=correlated,
             sky_offset=sky_offset,
+            style=style,
             processes=processes,
         )
         write_field(field, survey, out)
@@ -155,6 +157,7 @@ def _add_simulate(add) -> None:
         "--source", default="", help="catalogue file; EGG's prescriptions if not given"
     )
     add.add_argument("--area", type=float, help="of sky that the catalogue file covers [deg2]")
+    add.add_argument("--style", default="analytic", help="of galaxies: analytic, sersic")
     add.add_argument("--processes", type=int, default=os.cpu_count(), help="that render")
 
 

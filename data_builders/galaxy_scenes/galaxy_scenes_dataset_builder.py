@@ -15,7 +15,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from vaedeblend import simulation
-from vaedeblend.render import PSF_SIZE, Galaxies
+from vaedeblend.galaxies import Galaxies
+from vaedeblend.render import PSF_SIZE
 from vaedeblend.survey import Survey
 
 # Past this many bytes TFDS spills a split to disk through TensorFlow, which is not required here.
