@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import galsim
 
-from vaedeblend import profiles
+from vaedeblend import profiles, structured
 from vaedeblend.galaxies import Galaxies
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
@@ -13,7 +13,13 @@ Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
 
 All have the catalogue's flux, size, shape and place, and draw a star as a point."""
 
-STYLES = MappingProxyType({"analytic": profiles.analytic, "sersic": profiles.sersic})
+STYLES = MappingProxyType(
+    {
+        "analytic": profiles.analytic,
+        "sersic": profiles.sersic,
+        "structured": structured.structured,
+    }
+)
 
 
 class StyleError(ValueError):
