@@ -7,8 +7,9 @@ import pytest
 from astropy.table import QTable
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
-from vaedeblend import catalogue, dataset, egg, profiles, simulation
+from vaedeblend import catalogue, dataset, egg, profiles, simulation, structured
 from vaedeblend.cli import main
+from vaedeblend.disks import REACH, disk_image
 from vaedeblend.galaxies import Galaxies
 from vaedeblend.library import render_library, stamp_sizes
 from vaedeblend.psf import make_psf
@@ -134,14 +135,35 @@ def test_structure_is_there_unless_the_bulge_dominates(sample, measured):
     assert find_style("structured")(bulge, (1,)) == find_style("analytic")(bulge, (1,))
 
 
+@pytest.mark.parametrize("ratio", [0.2, 0.6, 1.0])
+def test_disk_image_without_structure_is_an_exponential_disk(ratio):
+    axes = np.diag([1.0, ratio])
+    plain = structured.draw_structure(np.random.default_rng(0), 0.0, ratio)
+    pixels = disk_image(plain, np.random.default_rng(0), axes, 200)
+    y, x = (np.indices(pixels.shape) - 99.5) * 2 * REACH / 200
+    wanted = np.exp(-1.6783 * np.hypot(x, y / ratio))
+    assert pixels.sum() == pytest.approx(1, rel=1e-5) and pixels.min() >= 0
+    np.testing.assert_allclose(pixels, wanted / wanted.sum(), atol=0.01 * pixels.max())
+
+
+def test_disks_of_any_structure_are_centred_images_of_unit_flux_without_negative_pixels():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        structure = structured.draw_structure(rng, 1.0, 0.5)
+        pixels = disk_image(structure, rng, np.diag([1.0, 0.5]), 96)
+        assert pixels.sum() == pytest.approx(1, rel=1e-5) and pixels.min() >= 0
+        places = (np.arange(96) - 47.5) * 2 * REACH / 96
+        assert np.hypot(pixels.sum(axis=0) @ places, pixels.sum(axis=1) @ places) < 0.04
+
+
 def test_structure_survives_the_survey_s_psf():
     """Four times the noise of a galaxy of 21 mag somewhere on it."""
     options = {"psfs": survey_psfs(Survey(), 64), "size": 64, "pixel_scale": 0.1}
     bright = galaxy([1.0], [13.5])
     smooth = make_draw(**options)(bright, (0.0, 0.0))
     noise = np.sqrt(Survey().variance + smooth.clip(0) / Survey().gain)
-    structured = make_draw(**options, style="structured")
-    residuals = [structured(bright, (0.0, 0.0), (i,)) - smooth for i in range(6)]
+    draw = make_draw(**options, style="structured")
+    residuals = [draw(bright, (0.0, 0.0), (i,)) - smooth for i in range(6)]
     assert all((abs(each) / noise).max() > 4 for each in residuals)
 
 

@@ -19,7 +19,7 @@ from vaedeblend.disks import REACH, Structure, disk_image
 from vaedeblend.galaxies import Galaxies
 from vaedeblend.profiles import analytic, bulge_share, half_light_radius, make_bulge
 
-_SAMPLING, _SIDES = 0.03, (32, 256)
+_SAMPLING, _SIDES = 0.03, (64, 256)
 """Of a disk's image [arcsec], as far as its side lies within these limits [pixel]."""
 _STRUCTURE = 1
 """Last word of the seed, whose other purposes are the caller's."""
