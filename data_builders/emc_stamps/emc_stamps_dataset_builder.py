@@ -98,6 +98,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             number: accounting.account(field, selection=config.selection, reach=config.reach)
             for number, field in fields.items()
         }
+        for split, numbers in config.splits.items():
+            if not sum(len(accounting.used(accounts[number])) for number in numbers):
+                found = f"{config.folder}: no galaxy of fields {tuple(numbers)} is selected"
+                raise EmcError(f"{found}; split {split!r} wanted at least one")
         table = accounting.tabulate(accounts)
         self.info.metadata["accounting"] = {name: table[name].tolist() for name in table.colnames}
         return {
@@ -134,7 +138,8 @@ def build(
         missing_truth: Whether galaxies may lack a row of the truth catalogue.
 
     Raises:
-        EmcError: The folder does not hold what the layout wants, or a field is in two splits.
+        EmcError: The folder does not hold what the layout wants, a field is in two splits, or a
+            split holds no galaxy.
     """
     options = {
         "dataset": dataset,
