@@ -254,7 +254,7 @@ def _calibrate_field(deblend, survey, config):
 
     data, options = config.data, config.calibration_field.to_dict()
     options |= {"source": data.source, "area": data.area if data.source else None}
-    field = simulate_field(survey=survey, **options)
+    field = simulate_field(survey=survey, style=data.style, **options)
     y, x, flux = (field.truth[name].value for name in ("y", "x", "flux"))
     seen = field.image[..., 0], field.rms[..., 0], np.stack([y, x], axis=1), flux[:, 0]
     return calibrate_field(deblend, *seen, size=data.stamp_size, gain=float(survey.gain[0]))

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from vaedeblend.bound import _precision, derivatives, fisher, flux_bound, make_optics, make_sources
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.psf import make_psf
-from vaedeblend.render import Galaxies, make_draw, survey_psfs
+from vaedeblend.render import make_draw, survey_psfs
 from vaedeblend.survey import Band, Survey
 
 SIZE, SCALE = 64, 0.1

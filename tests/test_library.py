@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.library import render_library
 from vaedeblend.psf import make_psf
-from vaedeblend.render import Galaxies
 
 SIDE = 33
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.psf import PsfError, make_psf, read_psf
-from vaedeblend.render import Galaxies, make_draw, native_psf, optical_psf, survey_psfs
+from vaedeblend.render import make_draw, native_psf, optical_psf, survey_psfs
 from vaedeblend.survey import Survey, make_survey
 
 

@@ -4,9 +4,9 @@ from astropy.io import fits
 from scipy.interpolate import RectBivariateSpline
 from scipy.stats import kstest
 
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.psf import make_psf
 from vaedeblend.render import (
-    Galaxies,
     add_noise,
     make_draw,
     native_psf,

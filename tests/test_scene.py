@@ -4,9 +4,10 @@ from scipy.stats import kstest
 
 from vaedeblend import scene
 from vaedeblend.blending import blended_area, flux_ratio, footprints, purity
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.library import Library, render_library
 from vaedeblend.psf import make_psf
-from vaedeblend.render import Galaxies, make_draw
+from vaedeblend.render import make_draw
 
 SIZE, SIDE, N = 32, 64, 40
 RMS = np.array([0.002])

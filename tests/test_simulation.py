@@ -5,9 +5,10 @@ from astropy.table import QTable
 
 from vaedeblend import catalogue, sampling, simulation
 from vaedeblend.blending import blended_area, flux_ratio, footprints, purity
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.layouts import CatalogueError
 from vaedeblend.psf import PsfError
-from vaedeblend.render import Galaxies, make_draw, native_psf, psf_family, survey_psfs
+from vaedeblend.render import make_draw, native_psf, psf_family, survey_psfs
 from vaedeblend.scene import SceneError
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey, make_survey, stamp_centre
 

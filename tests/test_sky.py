@@ -7,9 +7,9 @@ from astropy.table import QTable
 
 from vaedeblend import catalogue, egg
 from vaedeblend.catalogue import CatalogueError
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.library import render_library, stamp_sizes
 from vaedeblend.psf import make_psf
-from vaedeblend.render import Galaxies
 from vaedeblend.sampling import make_galaxies
 from vaedeblend.sky import (
     MAX_RADIUS,

@@ -25,6 +25,8 @@ The way through the package is the way of the photons::
     page                the same, to look at               index.html
     tphot               profiles as T-PHOT's priors        folder of stamps and catalogues
     inject, matching    galaxies put into a user's image   what becomes of them
+    emc, emctruth       the Morphology Challenge's fields  EmcField
+    accounting, emcfile what becomes of each source there  stamps; fields in that layout
     skyfile, cli        a field as files; the command      vaedeblend simulate, deblend, inject
     sextractor, metrics how well, and against whom         Measurement, flux errors
     bound               and how well it can be done        Fisher bound of each stamp

@@ -60,20 +60,14 @@ def inject(*, magnitude: list[float], **options) -> None:
     console.print(shown)
 
 
-def simulate(
-    *,
-    out: str,
-    size: int,
-    density: float,
-    seed: int,
-    star_fraction: float,
-    correlated: float,
-    sky_offset: float,
-    source: str,
-    area: float | None,
-    processes: int,
-) -> None:
-    """`vaedeblend simulate`: see `sky.simulate_field` and `skyfile.write_field`."""
+def simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
+    """`vaedeblend simulate`: see `sky.simulate_field` and `skyfile.write_field`.
+
+    Of style emc: see `emcfile.write_fields`.
+    """
+    if style == "emc":
+        _simulate_challenge(out, 0.05 if star_fraction is None else star_fraction, **options)
+        return
     from vaedeblend.sky import simulate_field
     from vaedeblend.skyfile import write_field
     from vaedeblend.survey import Survey
@@ -81,19 +75,23 @@ def simulate(
     survey = Survey()
     with console.status("rendering galaxies"):
         field = simulate_field(
-            size=size,
-            seed=seed,
-            survey=survey,
-            density=density,
-            source=source,
-            area=area,
-            star_fraction=star_fraction,
-            correlated=correlated,
-            sky_offset=sky_offset,
-            processes=processes,
+            survey=survey, style=style, star_fraction=star_fraction or 0.0, **options
         )
         write_field(field, survey, out)
     console.print(f"{len(field.truth)} galaxies and stars: {out}/image.fits")
+
+
+def _simulate_challenge(out: str, star_fraction: float, *, source, area, **options) -> None:
+    from vaedeblend.emcfile import write_fields
+
+    if source or area is not None:
+        raise ValueError("--source and --area: fields of --style emc hold EGG's own galaxies")
+    with _progress() as report:
+        counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
+    shown = Table(*counts.colnames, title=f"fields in {out}")
+    for row in counts:
+        shown.add_row(*map(str, row))
+    console.print(shown)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,13 +146,19 @@ def _add_simulate(add) -> None:
     add.add_argument("--size", type=int, default=2048, help="side [pixel]")
     add.add_argument("--density", type=float, default=1.0, help="of galaxies, the sky's being 1")
     add.add_argument("--seed", type=int, default=0, help="of everything random")
-    add.add_argument("--star-fraction", type=float, default=0.0, help="stars per galaxy")
+    add.add_argument("--star-fraction", type=float, help="stars per galaxy: 0, of emc 0.05")
     add.add_argument("--correlated", type=float, default=0.0, help="shift of resampling [pixel]")
     add.add_argument("--sky-offset", type=float, default=0.0, help="mean sky left [rms]")
     add.add_argument(
         "--source", default="", help="catalogue file; EGG's prescriptions if not given"
     )
     add.add_argument("--area", type=float, help="of sky that the catalogue file covers [deg2]")
+    add.add_argument(
+        "--style",
+        default="analytic",
+        help="of galaxies: analytic, sersic, structured; emc: the five fields of the Euclid "
+        "Morphology Challenge's layout",
+    )
     add.add_argument("--processes", type=int, default=os.cpu_count(), help="that render")
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import gammaincc
 
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.psf import Psf
-from vaedeblend.render import Galaxies, make_draw
+from vaedeblend.render import make_draw
+from vaedeblend.styles import find_style
 
 _CHUNK = 64 * 128**2
 """Pixels of the stamps that are rendered, and handed over, at a time; at most 64 stamps."""
@@ -41,6 +43,7 @@ class _Task(NamedTuple):
     first: int
     galaxies: Galaxies
     phase: np.ndarray
+    seeds: Sequence[tuple[int, ...]]
 
 
 def render_library(
@@ -52,9 +55,10 @@ def render_library(
     psfs: Sequence[tuple[Psf, ...]],
     size: int,
     pixel_scale: float,
+    style: str = "analytic",
     processes: int = 1,
 ) -> Library:
-    """Renders each galaxy once, at an angle and a phase that depend on `seed` and its index only.
+    """Renders each galaxy once; angle, phase and structure depend on `seed` and its index only.
 
     Args:
         galaxies: One an entry; a galaxy may appear in several.
@@ -64,12 +68,18 @@ def render_library(
         psfs: By turns, one a band each: entry i is drawn with `psfs[i % len(psfs)]`.
         size: Of the stamps [pixel].
         pixel_scale: [arcsec].
+        style: How the galaxies are drawn (`styles`).
         processes: That render side by side.
+
+    Raises:
+        StyleError: There is no such style.
     """
     turned, phase = random_poses(galaxies, seed)
-    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale}
+    seeds = [(*seed, i) for i in range(len(ids))]
+    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
     stamps = np.empty((len(ids), size, size, len(psfs[0])), np.float32)
-    for i, stamp in enumerate(render_stamps(turned, phase, **drawing, processes=processes)):
+    drawn = render_stamps(turned, phase, seeds=seeds, processes=processes, **drawing)
+    for i, stamp in enumerate(drawn):
         stamps[i] = stamp
     return Library(stamps, phase, np.asarray(central), np.asarray(ids), turned)
 
@@ -95,9 +105,11 @@ def render_stamps(
     galaxies: Galaxies,
     phase: Float[np.ndarray, "n 2"],
     *,
+    seeds: Sequence[tuple[int, ...]],
     psfs: Sequence[tuple[Psf, ...]],
     size: int,
     pixel_scale: float,
+    style: str = "analytic",
     processes: int = 1,
 ) -> Iterator[Float[np.ndarray, "size size band"]]:
     """Yields the stamp of each galaxy in order, of which only a few are held at a time.
@@ -105,17 +117,23 @@ def render_stamps(
     Args:
         galaxies: As they are to be seen.
         phase: (y, x) from the stamp's centre [pixel].
+        seeds: Words of each galaxy's own, for what its style leaves to chance.
         psfs: By turns, one a band each: galaxy i is drawn with `psfs[i % len(psfs)]`.
         size: Of the stamps [pixel].
         pixel_scale: [arcsec].
+        style: How the galaxies are drawn (`styles`).
         processes: That render side by side.
+
+    Raises:
+        StyleError: There is no such style.
     """
+    find_style(style)  # a worker that cannot start would be started again for ever
     chunk = max(1, min(64, _CHUNK // size**2))
     tasks = [
-        _Task(i, galaxies.take(slice(i, i + chunk)), phase[i : i + chunk])
+        _Task(i, galaxies.take(part := slice(i, i + chunk)), phase[part], seeds[part])
         for i in range(0, len(phase), chunk)
     ]
-    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale}
+    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
     for stamps in _render_all(tasks, drawing, min(processes, len(tasks))):
         yield from stamps
 
@@ -170,8 +188,8 @@ def _make_draws(psfs, **drawing):
 def _render(task: _Task, draws) -> Float[np.ndarray, "n side side band"]:
     turns = (draws[(task.first + i) % len(draws)] for i in range(len(task.phase)))
     stamps = [
-        draw(task.galaxies.take(i), at)
-        for i, (draw, at) in enumerate(zip(turns, task.phase, strict=True))
+        draw(task.galaxies.take(i), at, seed)
+        for i, (draw, at, seed) in enumerate(zip(turns, task.phase, task.seeds, strict=True))
     ]
     return np.stack(stamps)
 

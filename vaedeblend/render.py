@@ -1,18 +1,18 @@
 """Noise-free images of single galaxies and stars with GalSim (Rowe+ 2015), and noise on top.
 
-A galaxy is a de Vaucouleurs bulge (n = 4) and an exponential disk (n = 1) about one centre,
-convolved with the band's effective PSF. Half-light radii of the catalogue lie along the major
-axis: GalSim's circular radius is `radius * sqrt(axis_ratio)` before its area-preserving shear.
+A galaxy's light, as its style makes it of the catalogue's parameters (`styles`), is convolved with
+the band's effective PSF.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import galsim
 import numpy as np
 from jaxtyping import Float
 
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.psf import Psf, make_psf, read_psf
+from vaedeblend.styles import find_style
 from vaedeblend.survey import Band, Survey
 
 PSF_SIZE = 31
@@ -23,33 +23,8 @@ _PSF_EXTENT = 5.05
 """Sampling and side of an optical PSF's image [arcsec]."""
 
 
-class Galaxies(NamedTuple):
-    """Parameters of n galaxies, as plain arrays; radii of zero make a star."""
-
-    flux_bulge: Float[np.ndarray, "*n band"]
-    """[uJy], as is `flux_disk`."""
-    flux_disk: Float[np.ndarray, "*n band"]
-    bulge_half_light_radius: Float[np.ndarray, "*n"]
-    """Along the major axis [arcsec], as is `disk_half_light_radius`."""
-    disk_half_light_radius: Float[np.ndarray, "*n"]
-    bulge_axis_ratio: Float[np.ndarray, "*n"]
-    disk_axis_ratio: Float[np.ndarray, "*n"]
-    bulge_position_angle: Float[np.ndarray, "*n"]
-    """From +x towards +y [deg], as is `disk_position_angle`."""
-    disk_position_angle: Float[np.ndarray, "*n"]
-
-    def take(self, index) -> "Galaxies":
-        """The galaxies of an index, a slice or a mask."""
-        return Galaxies(*(np.asarray(field)[index] for field in self))
-
-    @property
-    def flux(self) -> Float[np.ndarray, "*n band"]:
-        """Total flux [uJy]."""
-        return self.flux_bulge + self.flux_disk
-
-
-Draw = Callable[[Galaxies, tuple[float, float]], Float[np.ndarray, "size size band"]]
-"""How a galaxy becomes a stamp: the seam at which other kinds of galaxies join."""
+Draw = Callable[..., Float[np.ndarray, "size size band"]]
+"""How a galaxy becomes a stamp: `(galaxy, offset, seed=()) -> stamp`, see `make_draw`."""
 
 
 def optical_psf(band: Band, pixel_scale: float) -> Psf:
@@ -140,24 +115,31 @@ def native_psfs(psfs: tuple[Psf, ...], pixel_scale: float) -> Float[np.ndarray, 
     return np.stack(images, axis=-1).astype(np.float32)
 
 
-def make_draw(psfs: tuple[Psf, ...], *, size: int, pixel_scale: float) -> Draw:
-    """The function `(galaxy, (y, x)) -> stamp` that draws one galaxy or star without noise.
+def make_draw(
+    psfs: tuple[Psf, ...], *, size: int, pixel_scale: float, style: str = "analytic"
+) -> Draw:
+    """The function `(galaxy, (y, x), seed=()) -> stamp` that draws one galaxy without noise.
 
-    The galaxy has no batch axis; (y, x) is its place relative to the stamp's centre [pixel]; the
-    stamp is (size, size, band) in uJy per pixel, float32.
+    The galaxy, or star, has no batch axis; (y, x) is its place relative to the stamp's centre
+    [pixel]; whatever the style leaves to chance depends on the words of the seed. The stamp is
+    (size, size, band) in uJy per pixel, float32.
 
     Args:
         psfs: One a band.
         size: Of the stamp [pixel].
         pixel_scale: [arcsec].
+        style: Name of one of `styles.STYLES`.
+
+    Raises:
+        StyleError: There is no such style.
     """
     kernels = [_interpolated(psf) for psf in psfs]
+    make_light = find_style(style)
 
-    def draw(galaxy: Galaxies, offset) -> Float[np.ndarray, "size size band"]:
+    def draw(galaxy: Galaxies, offset, seed=()) -> Float[np.ndarray, "size size band"]:
         image = np.empty((size, size, len(kernels)), np.float32)
-        for band, kernel in enumerate(kernels):
-            profile = galsim.Convolve(_light(galaxy, band), kernel)
-            image[..., band] = _pixels(profile, size, pixel_scale, offset)
+        for band, (light, kernel) in enumerate(zip(make_light(galaxy, seed), kernels, strict=True)):
+            image[..., band] = _pixels(galsim.Convolve(light, kernel), size, pixel_scale, offset)
         return image
 
     return draw
@@ -221,32 +203,3 @@ def _pixels(profile, size, pixel_scale, offset=(0.0, 0.0)) -> Float[np.ndarray, 
     return profile.drawImage(
         nx=size, ny=size, scale=pixel_scale, method="no_pixel", offset=offset, dtype=float
     ).array
-
-
-def _light(galaxy: Galaxies, band: int) -> galsim.GSObject:
-    if galaxy.disk_half_light_radius == 0 and galaxy.bulge_half_light_radius == 0:
-        return galsim.DeltaFunction(flux=float(galaxy.flux[band]))
-    bulge = _component(
-        galsim.DeVaucouleurs,
-        galaxy.flux_bulge[band],
-        galaxy.bulge_half_light_radius,
-        galaxy.bulge_axis_ratio,
-        galaxy.bulge_position_angle,
-    )
-    disk = _component(
-        galsim.Exponential,
-        galaxy.flux_disk[band],
-        galaxy.disk_half_light_radius,
-        galaxy.disk_axis_ratio,
-        galaxy.disk_position_angle,
-    )
-    return bulge + disk
-
-
-def _component(profile, flux, half_light_radius, axis_ratio, position_angle):
-    """An elliptical component; without a radius, the point it then is."""
-    if half_light_radius == 0:
-        return galsim.DeltaFunction(flux=float(flux))
-    circular = profile(half_light_radius=float(half_light_radius * axis_ratio**0.5))
-    angle = float(position_angle) * galsim.degrees
-    return circular.withFlux(float(flux)).shear(q=float(axis_ratio), beta=angle)

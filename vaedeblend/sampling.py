@@ -8,8 +8,8 @@ from astropy.table import QTable, vstack
 from jaxtyping import Bool, Int
 
 from vaedeblend import catalogue, egg
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.layouts import CatalogueError
-from vaedeblend.render import Galaxies
 
 Cuts = Mapping[str, tuple[float, float]]
 """Ranges of a catalogue's quantities, for `catalogue.select`."""

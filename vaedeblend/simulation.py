@@ -18,6 +18,7 @@ from vaedeblend.library import Library, render_library
 from vaedeblend.psf import Psf, PsfError
 from vaedeblend.render import add_noise, native_psfs, psf_family
 from vaedeblend.sampling import choose_galaxies, choose_sources, make_galaxies, population
+from vaedeblend.styles import find_style
 from vaedeblend.survey import Survey, flux_to_magnitude
 
 KINDS = ("galaxies", "isolated", "blended", "stratified", "standard", "fields")
@@ -41,6 +42,7 @@ def examples(
     *,
     survey: Survey,
     seed: int,
+    style: str = "analytic",
     source: str = "",
     area: float = 1.5,
     selection: Mapping[str, tuple[float, float]] = catalogue.TALK_SELECTION,
@@ -69,6 +71,7 @@ def examples(
         n: Number of scenes or sheets; of kind galaxies, number of central galaxies.
         survey: Bands, depth and PSF.
         seed: Of everything random.
+        style: How galaxies are drawn (`styles`).
         source: Catalogue file; empty for EGG.
         area: Of sky sampled where EGG is the source [deg2].
         selection: Cuts on central galaxies (`catalogue.select`).
@@ -95,10 +98,12 @@ def examples(
         PsfError: A band's PSF cannot be used, or a number of galaxies or sheets is no multiple of
             `n_psfs`.
         SceneError: The library holds no scene of the kind.
+        StyleError: There is no such style.
     """
+    find_style(style)
     words = (seed, SPLITS.index(split), KINDS.index(kind))
     scale = survey.pixel_scale.value
-    depth = field_magnitude[1] if kind == "fields" else 26.0
+    depth = _depth(kind, populations, field_magnitude)
     table = population(source, area, seed, survey.band_names, depth)
     table = catalogue.split(table, split, seed)
     n_psfs = n_psfs if kind in ("galaxies", "fields") else 1
@@ -137,6 +142,7 @@ def examples(
         psfs=psfs,
         size=LIBRARY_SIZE,
         pixel_scale=scale,
+        style=style,
         processes=processes,
     )
     if kind == "galaxies":
@@ -161,6 +167,14 @@ def noisy(
         for i, stamp in enumerate(noise_free)
     )
     return np.stack(list(stamps))
+
+
+def _depth(kind: str, populations, field_magnitude) -> float:
+    """Faintest magnitude that a kind of examples asks the catalogue for."""
+    if kind == "fields":
+        return field_magnitude[1]
+    asked = [cuts["magnitude"][1] for _, cuts in populations if "magnitude" in cuts]
+    return max([26.0, *asked]) if kind == "galaxies" else 26.0
 
 
 def _check_multiples(n_psfs: int, n: int, n_companions: int) -> None:

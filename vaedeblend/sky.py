@@ -16,10 +16,12 @@ from scipy.spatial import cKDTree
 from vaedeblend import catalogue
 from vaedeblend.blending import purity
 from vaedeblend.frames import overlap
+from vaedeblend.galaxies import Galaxies
 from vaedeblend.library import random_poses, render_stamps, stamp_sizes
 from vaedeblend.psf import Psf
-from vaedeblend.render import Galaxies, add_noise, survey_psfs
+from vaedeblend.render import add_noise, survey_psfs
 from vaedeblend.sampling import make_galaxies, population
+from vaedeblend.styles import find_style
 from vaedeblend.survey import Survey, flux_to_magnitude
 
 STAMP_SIZES = (64, 128, 256, 512)
@@ -88,6 +90,7 @@ def simulate_field(
     correlated: float = 0.0,
     sky_offset: float = 0.0,
     psfs: tuple[Psf, ...] | None = None,
+    style: str = "analytic",
     processes: int = 1,
 ) -> Field:
     """A field of galaxies and stars under a survey's noise, and its truth.
@@ -106,13 +109,16 @@ def simulate_field(
         sky_offset: Mean of the sky left on the image [background rms]; it rises along x, from
             nothing to twice that.
         psfs: One a band; the survey's own if None.
+        style: How galaxies are drawn (`styles`).
         processes: That render side by side.
 
     Raises:
         SkyError: An argument out of its range, or a catalogue file without its area.
         CatalogueError: The catalogue cannot be read or made, or holds nothing so bright.
         PsfError: A band's PSF cannot be used.
+        StyleError: There is no such style.
     """
+    find_style(style)
     shape = (size, size) if isinstance(size, int) else size
     _check(min(shape) > 0, "size", size, "positive")
     _check(0 < density < np.inf, "density", density, "positive and finite")
@@ -134,7 +140,8 @@ def simulate_field(
     rng = np.random.default_rng((seed, _STARS))
     stars = catalogue.stars(rng.poisson(star_fraction * len(table)), rng, bands)
     sources = place([table, stars], shape, seed)
-    light, purities = render_sources(sources, shape, psfs, scale, processes)
+    drawing = {"style": style, "seed": seed, "processes": processes}
+    light, purities = render_sources(sources, shape, psfs, scale, **drawing)
     image = _noisy(light, survey, seed, correlated)
     image += np.linspace(0, 2 * sky_offset, shape[1], dtype=np.float32)[:, None] * survey.rms
     rms = np.tile(survey.rms, (*shape, 1))
@@ -160,17 +167,20 @@ def render_sources(
     shape: tuple[int, int],
     psfs: tuple[Psf, ...],
     pixel_scale: float,
+    *,
+    style: str = "analytic",
+    seed: int = 0,
     processes: int = 1,
 ) -> tuple[Float[np.ndarray, "height width band"], Float[np.ndarray, "n band"]]:
     """Noise-free light [uJy per pixel], and the purity of each source centred on the image.
 
-    A purity is that of the 64 pixels about the source as far as they lie on the image; NaN for
-    sources off it.
+    The structure of source i depends on `seed` and i alone. A purity is that of the 64 pixels about
+    the source as far as they lie on the image; NaN for sources off it.
     """
     light = np.zeros((*shape, len(psfs)), np.float32)
     inside = _on_image(sources, shape)
     sizes = stamp_sizes(sources.galaxies, psfs, pixel_scale, STAMP_SIZES)
-    drawing = {"psfs": [psfs], "pixel_scale": pixel_scale, "processes": processes}
+    drawing = {"psfs": [psfs], "pixel_scale": pixel_scale, "style": style, "processes": processes}
     flux = sources.galaxies.flux.astype(np.float32)
     cores = []
     for size in STAMP_SIZES:
@@ -179,7 +189,8 @@ def render_sources(
         galaxies, phase = sources.galaxies.take(members), sources.phase[members]
         margin = (size - _CORE) // 2
         core = slice(margin, size - margin)
-        stamps = render_stamps(galaxies, phase, size=size, **drawing)
+        seeds = [(seed, _POSE, i) for i in members.tolist()]
+        stamps = render_stamps(galaxies, phase, seeds=seeds, size=size, **drawing)
         for i, stamp in zip(members, stamps, strict=True):
             on_image, on_stamp = _about(sources.pixel[i], size, shape)
             light[on_image] += stamp[on_stamp]
@@ -217,8 +228,7 @@ def make_truth(
     }
     for name, values in galaxies._asdict().items():
         columns[name] = values * catalogue.COLUMNS[name].unit
-    radii = galaxies.bulge_half_light_radius + galaxies.disk_half_light_radius
-    columns |= {"star": radii == 0, "purity": purities[inside]}
+    columns |= {"star": galaxies.star, "purity": purities[inside]}
     columns["n_neighbours"] = near - bright[inside]
     return QTable(columns, meta={"bands": survey.band_names})
 

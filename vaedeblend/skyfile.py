@@ -24,7 +24,7 @@ def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
         FileError: A file cannot be written.
     """
     folder = files.prepare_folder(folder)
-    header = _header(survey, field.image.shape[:2])
+    header = field_header(survey, field.image.shape[:2])
     for name, image in (("image", field.image), ("rms", field.rms)):
         with files.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
             put(image[..., 0])
@@ -38,7 +38,7 @@ def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
     files.write_tables(folder / "truth.fits", {"TRUTH": truth})
 
 
-def _header(survey: Survey, shape: tuple[int, int]) -> fits.Header:
+def field_header(survey: Survey, shape: tuple[int, int]) -> fits.Header:
     """Zero point, gain, and a WCS about a place in COSMOS."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]

@@ -1,10 +1,7 @@
 """Simulated galaxies, isolated and blended, with labels, as a TFDS dataset."""
 
-import contextlib
 import dataclasses
 import hashlib
-import io
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +9,12 @@ from types import MappingProxyType
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import shuffle
 
+from data_builders.records import quiet, tensor
 from vaedeblend import simulation
-from vaedeblend.render import PSF_SIZE, Galaxies
+from vaedeblend.galaxies import Galaxies
+from vaedeblend.render import PSF_SIZE
 from vaedeblend.survey import Survey
-
-# Past this many bytes TFDS spills a split to disk through TensorFlow, which is not required here.
-shuffle.MAX_MEM_BUFFER_SIZE = 1 << 40
 
 _SIZES = MappingProxyType(
     {
@@ -116,7 +111,7 @@ def build(
     processes = options.pop("processes", os.cpu_count() or 1)
     config = SceneConfig(name, kind=kind, sizes=sizes, survey=survey, options=options)
     config.processes = processes
-    with _quiet():
+    with quiet():
         builder = Builder(config=config, data_dir=data_dir)
         builder.download_and_prepare()
     return Path(builder.data_dir)
@@ -126,32 +121,13 @@ def _exists(file: str | None) -> bool:
     return bool(file) and Path(file).exists()
 
 
-@contextlib.contextmanager
-def _quiet():
-    """TFDS warns of every configuration that is not its class's own, and draws bars of its own."""
-    tfds.disable_progress_bar()
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
-        tfds.enable_progress_bar()
-
-
-def _tensor(*shape: int, dtype=np.float32):
-    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes" if shape else "none")
-
-
 def _parameters(bands: int, *lead: int) -> dict:
     names = Galaxies._fields
-    return {n: _tensor(*lead, bands) if "flux" in n else _tensor(*lead) for n in names}
+    return {n: tensor(*lead, bands) if "flux" in n else tensor(*lead) for n in names}
 
 
 def _psf(bands: int):
-    return _tensor(PSF_SIZE, PSF_SIZE, bands)
+    return tensor(PSF_SIZE, PSF_SIZE, bands)
 
 
 def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
@@ -159,9 +135,9 @@ def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
     side = simulation.LIBRARY_SIZE
     return tfds.features.FeaturesDict(
         {
-            "stamp": _tensor(side, side, bands, dtype=np.float16),
+            "stamp": tensor(side, side, bands, dtype=np.float16),
             "psf": _psf(bands),
-            "phase": _tensor(2),
+            "phase": tensor(2),
             "central": tfds.features.Scalar(np.bool_),
             "id": tfds.features.Scalar(np.int64),
             **_parameters(bands),
@@ -173,7 +149,7 @@ def _field_features(config: SceneConfig) -> tfds.features.FeaturesDict:
     bands = len(config.survey.bands)
     side = simulation.FIELD_SIZE
     return tfds.features.FeaturesDict(
-        {"sheet": _tensor(side, side, bands, dtype=np.float16), "psf": _psf(bands)}
+        {"sheet": tensor(side, side, bands, dtype=np.float16), "psf": _psf(bands)}
     )
 
 
@@ -184,14 +160,14 @@ def _scene_features(config: SceneConfig) -> tfds.features.FeaturesDict:
     labels = ("flux", "magnitude", "purity", "bm_1", "flux_ratio")
     return tfds.features.FeaturesDict(
         {
-            "blend": _tensor(side, side, bands),
-            "isolated": _tensor(side, side, bands),
-            **{name: _tensor(bands) for name in labels},
+            "blend": tensor(side, side, bands),
+            "isolated": tensor(side, side, bands),
+            **{name: tensor(bands) for name in labels},
             "n_companions": tfds.features.Scalar(np.int32),
             "id": tfds.features.Scalar(np.int64),
             "sources": {
-                "id": _tensor(sources, dtype=np.int64),
-                "position": _tensor(sources, 2),
+                "id": tensor(sources, dtype=np.int64),
+                "position": tensor(sources, 2),
                 **_parameters(bands, sources),
             },
         }
