@@ -1,11 +1,12 @@
 """Evaluates a training, or shipped weights.
 
-    python eval.py --workdir DIR [--weights NAME] [--compare DIR2]
+    python eval.py --workdir DIR [--weights NAME] [--style STYLE] [--compare DIR2]
 
 Deblends the test split, measures the same noisy stamps with SExtractor, prints the table and writes
 DIR/report: index.html with all figures, these as PNG and PDF, tables, metrics.json and the
 per-example table. What is evaluated is the training of DIR, or the weights of that name, whose test
-data DIR then takes. The report of DIR2, evaluated before, is set beside it.
+data DIR then takes. With --style its galaxies are drawn in another way than those of the training.
+The report of DIR2, evaluated before, is set beside it.
 
 What is missing (a stage, a set, a training's history, SExtractor) is said in the report, which goes
 on without it; a test set that is damaged makes the exit status 1.
@@ -20,8 +21,13 @@ from rich.console import Console
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a training; takes the report.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights; else the workdir's own.")
+_STYLE = flags.DEFINE_string("style", None, "Of the test galaxies; else the training's own.")
 _COMPARE = flags.DEFINE_string("compare", None, "Workdir whose report is set beside this one.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the test noise.")
+
+_NOT_ANALYTIC = (
+    "Test galaxies are of the style {}; the Fisher bound is that of analytic ones in their place."
+)
 
 console = Console()
 
@@ -35,9 +41,8 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     workdir = Path(_WORKDIR.value)
     try:
-        whole = evaluate(
-            workdir, find_workdir(_WEIGHTS.value or workdir), _SEED.value, _COMPARE.value
-        )
+        weights = find_workdir(_WEIGHTS.value or workdir)
+        whole = evaluate(workdir, weights, _SEED.value, _STYLE.value, _COMPARE.value)
     except ValueError as error:  # every error of this package that the user can mend is one
         _complain(error)
         raise SystemExit(1) from error
@@ -45,7 +50,13 @@ def main(argv):
         raise SystemExit(1)
 
 
-def evaluate(workdir: Path, weights: Path, seed: int, compare: str | None = None) -> bool:
+def evaluate(
+    workdir: Path,
+    weights: Path,
+    seed: int,
+    style: str | None = None,
+    compare: str | None = None,
+) -> bool:
     """Writes workdir/report on what was trained in `weights`, and prints its table.
 
     Returns:
@@ -61,8 +72,12 @@ def evaluate(workdir: Path, weights: Path, seed: int, compare: str | None = None
     from vaedeblend.deblender import read_config
 
     start, config = time.monotonic(), ConfigDict(read_config(weights))
+    if style:
+        config.data.style = style
     compared = report.read_compared(compare) if compare else None
     networks, notes = _networks(weights, config)
+    if config.data.get("style", "analytic") != "analytic":
+        notes.append(_NOT_ANALYTIC.format(config.data.style))
     directories = build_datasets(config, workdir, console, split="test")
     test, training, damage = _scenes(directories)
     with console.status("deblending the test stamps and measuring them with SExtractor"):

@@ -195,6 +195,19 @@ def test_evaluation_writes_the_contract(trained):
         assert 0 <= found["vae_closer"] <= 1 and 0 <= found["vae_closer_corrected"] <= 1
 
 
+def test_weights_are_tested_on_galaxies_of_another_style(trained, tmp_path):
+    options = ("--weights", trained / "run", "--workdir", tmp_path)
+    done = run("eval.py", *options, "--style", "structured")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Test galaxies are of the style structured" in (
+        (tmp_path / "report" / "index.html").read_text()
+    )
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics["isolated"]["n"] == 12 and len(list(tmp_path.glob("data/*/isolated-*"))) == 1
+    done = run("eval.py", *options, "--style", "baroque")
+    assert done.returncode == 1 and "wanted one of" in done.stdout
+
+
 def test_workdir_of_another_config_is_refused(trained):
     done = run(
         "train.py", "--workdir", trained / "run", "--config", trained / "tiny.py", "--config.seed=5"

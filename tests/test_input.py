@@ -297,7 +297,10 @@ def spoilt(array, boxes):
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    derandomize=True,  # the same answer for the same code
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(cards=CARDS, boxes=BOXES, rms_boxes=st.one_of(st.none(), BOXES), tphot=st.booleans())
 def test_odd_headers_and_pixels_give_a_result_or_an_error(
