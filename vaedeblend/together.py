@@ -142,11 +142,12 @@ def _left(frames: Frames, index, corner, binning, found: Deblended) -> Bool[np.n
     """Whether the residual about a galaxy fades outwards, as the galaxy's own light does.
 
     Medians of rings in the first band: companions hardly move them, and an even sky not at all. A
-    galaxy beside a brighter one does not count, whose light it may be.
+    galaxy beside a brighter one does not count, whose light it may be, nor one on a binned stamp,
+    which reaches far enough for others' light.
     """
     rms = np.sqrt(np.min(frames.variance))
     place, flux = _apart(index, corner, frames.size), np.nan_to_num(found.flux[:, 0])
-    rows = np.flatnonzero(flux > _LEFT_FROM * rms)
+    rows = np.flatnonzero((binning == 1) & (flux > _LEFT_FROM * rms))
     near = cKDTree(place).query_ball_point(place[rows], frames.size, p=np.inf)
     rows = rows[[flux[others].max() == flux[i] for i, others in zip(rows, near, strict=True)]]
     model = frames.paste(light_of(found), index, corner, binning)

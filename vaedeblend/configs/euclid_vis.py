@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 
 from vaedeblend.configs import quick
 
-_WIDE = {"bulge_half_light_radius": (0.0, 1.2), "disk_half_light_radius": (0.0, 1.2)}
+_WIDE = {"bulge_half_light_radius": (0.0, 1.6), "disk_half_light_radius": (0.0, 1.6)}
+_LARGE = {"bulge_half_light_radius": (0.0, 1.6), "disk_half_light_radius": (0.6, 1.6)}
 
 
 def get_config() -> ConfigDict:
@@ -18,10 +19,12 @@ def get_config() -> ConfigDict:
     config.data.psf_default_share = 0.4
     config.data.field_star_fraction = 0.05
     config.data.populations = (
-        (0.6, config.data.selection.to_dict()),
-        (0.04, {"magnitude": (19.0, 21.5), **_WIDE}),
-        (0.12, {"magnitude": (21.5, 23.5), **_WIDE}),
-        (0.24, {"magnitude": (23.5, 26.0), **_WIDE}),
+        (0.36, config.data.selection.to_dict()),
+        (0.05, {"magnitude": (19.0, 21.5), **_WIDE}),
+        (0.19, {"magnitude": (21.5, 23.5), **_WIDE}),
+        (0.31, {"magnitude": (23.5, 26.0), **_WIDE}),
+        (0.06, {"magnitude": (26.0, 26.7), **_WIDE}),
+        (0.03, {"magnitude": (21.5, 25.5), **_LARGE}),
     )
     config.observation.update(
         depth_share=0.3,
@@ -33,7 +36,7 @@ def get_config() -> ConfigDict:
     )
     config.calibration_field.size = 4096
     config.sizes = {
-        "galaxies": {"train": 38400},
+        "galaxies": {"train": 48000},
         "companions": 19200,
         "fields": {"train": 256},
         "isolated": {"train": 500, "validation": 6000, "test": 15000},
@@ -43,10 +46,10 @@ def get_config() -> ConfigDict:
     config.model.update(encoder_widths=(48, 96, 96), encoder_hidden=384, encoder_blocks=4)
     config.stages = {
         "isolated": quick.isolated_stage(steps=9000),
-        "blended": quick.blended_stage(steps=34000, init_from="isolated"),
+        "blended": quick.blended_stage(steps=32000, init_from="isolated"),
     }
     for stage in config.stages.values():
         stage.update(log_every=1000, checkpoint_every=1000)
     config.stages.isolated.scenes.update(field_share=0.0)
-    config.stages.blended.scenes.update(isolated_share=0.15, unselected_share=0.2, field_share=0.3)
+    config.stages.blended.scenes.update(isolated_share=0.12, unselected_share=0.2, field_share=0.4)
     return config
