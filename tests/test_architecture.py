@@ -12,7 +12,7 @@ PACKAGE = {
 BUILDERS = sorted((ROOT / "data_builders").rglob("*.py"))
 SOURCES = [*PACKAGE.values(), *BUILDERS, *(ROOT / name for name in ("train.py", "eval.py"))]
 WORLDS = {
-    "galsim": {"profiles", "render", "structured", "styles"},
+    "galsim": {"cosmos", "cosmosfile", "profiles", "render", "structured", "styles"},
     "orbax": {"checkpoint"},
     "optax": {"training"},
     "sep": {"detect", "sextractor"},

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import galsim
 
-from vaedeblend import profiles, structured
+from vaedeblend import cosmos, profiles, structured
 from vaedeblend.galaxies import Galaxies
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
@@ -21,7 +21,11 @@ STYLES = MappingProxyType(
     }
 )
 
-READERS: MappingProxyType[str, Callable[[str], Style]] = MappingProxyType({})
+READERS: MappingProxyType[str, Callable[[str], Style]] = MappingProxyType(
+    {
+        "cosmos": cosmos.cosmos,
+    }
+)
 """What makes a style of a path on disk, which stands after its name and a colon."""
 
 
