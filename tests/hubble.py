@@ -18,8 +18,8 @@ from vaedeblend.structured import structured
 SCALE, SIDE = 0.03, 160
 ZERO_POINT = 25.94
 """Of the stamps: magnitude of one count per second."""
-RMS = 0.0045
-"""Of a pixel of a COSMOS stamp [counts per second]."""
+RMS = 0.0032
+"""Of a pixel of a COSMOS stamp [counts per second], as GalSim has it."""
 NAME = "real_galaxy_catalog_test.fits"
 _CF = Path(galsim.meta_data.share_dir) / "acs_I_unrot_sci_20_cf.fits"
 

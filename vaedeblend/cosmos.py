@@ -6,9 +6,10 @@ ratio, whose stamp is deconvolved by its own PSF, as GalSim's RealGalaxy is, and
 and scaled to the parameters asked for.
 
 Stamps are noisy, and what noise is left counts as light. It is cut off outside of the galaxy, but
-not whitened, since that would add to it. Real galaxies are chosen such that it is not amplified,
-where the catalogue has such: COSMOS is some 2 mag deeper than Euclid VIS. How much there is of it
-under a galaxy's light, `residual_rms` tells.
+not whitened, since that would add to it. Under Euclid's PSF, that of COSMOS is 0.7 of the rms of
+Euclid's own background, as long as a galaxy keeps its flux and size: so galaxies are chosen that
+have to be made fainter, such that 0.3 of that or less remains, where the catalogue has such. How
+much there is of it where a galaxy's light is, `residual_rms` tells.
 """
 
 import functools
@@ -30,6 +31,8 @@ N_SIMILAR = 20
 
 _TOLERANCES = np.array([0.5, 0.2, 0.15])
 """What counts as similar: in magnitude, logarithm of the radius and axis ratio."""
+_NOISE = 0.3
+"""Of Hubble's noise that may remain."""
 _SHARP = 1.3
 """A stamp magnified by more is not deconvolved: Euclid's PSF would be smaller than its own."""
 _KEPT = 2000
@@ -114,7 +117,7 @@ def choose_similar(
 ) -> Int[np.ndarray, " k"]:
     """Indices of the most similar galaxies, 20 if there are as many.
 
-    First come those whose noise is not amplified by what is asked of them, and that are not to be
+    First come those that lose most of their noise by what is asked of them, and that are not to be
     magnified by more than a fifth. What is not known of them makes no difference.
 
     Args:
@@ -128,8 +131,8 @@ def choose_similar(
     rounder = np.nan_to_num(axis_ratio - sample.axis_ratio)
     apart = np.stack([brighter, larger, rounder]) / _TOLERANCES[:, None]
     # Noise is a surface brightness times a length: it goes with flux over radius.
-    noisier = (0.4 * np.log(10) * brighter > larger) | (larger > 0.2)
-    return np.lexsort([np.hypot.reduce(apart), noisier])[:N_SIMILAR]
+    noisy = 0.4 * np.log(10) * brighter - larger > np.log(_NOISE)
+    return np.lexsort([np.hypot.reduce(apart), noisy | (larger > 0.2)])[:N_SIMILAR]
 
 
 def make_portraits(stamp: Stamp) -> tuple[Portrait, Portrait] | None:
