@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import galsim
 
-from vaedeblend import cosmos, profiles, structured
+from vaedeblend import cosmos, generated, profiles, structured
 from vaedeblend.galaxies import Galaxies
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
@@ -24,6 +24,7 @@ STYLES = MappingProxyType(
 READERS: MappingProxyType[str, Callable[[str], Style]] = MappingProxyType(
     {
         "cosmos": cosmos.cosmos,
+        "generator": generated.generated,
     }
 )
 """What makes a style of a path on disk, which stands after its name and a colon."""
