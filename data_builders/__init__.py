@@ -1,5 +1,6 @@
 """TFDS builders that materialise simulated stamps, and the way from a configuration to them."""
 
+import functools
 import time
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def build_datasets(config, workdir: Path, console, *, split: str = "train") -> d
         console: Of rich, for progress.
         split: That is wanted; kinds of which the configuration names no such split are left out.
     """
-    from data_builders.galaxy_scenes.galaxy_scenes_dataset_builder import build
+    from data_builders.canonical_galaxies import canonical_galaxies_dataset_builder as canonical
+    from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as scenes
 
     survey = survey_of(config)
     directories = {}
@@ -26,8 +28,8 @@ def build_datasets(config, workdir: Path, console, *, split: str = "train") -> d
         extra = {"n_companions": config.sizes.companions} if kind == "galaxies" else {}
         with console.status(f"simulating {kind}: {dict(sizes)}"):
             start = time.monotonic()
-            directories[kind] = build(
-                kind,
+            build = functools.partial(scenes.build, kind)
+            directories[kind] = (canonical.build if kind == "canonical" else build)(
                 sizes=dict(sizes),
                 survey=survey,
                 data_dir=config.data_dir or workdir / "data",

@@ -223,7 +223,7 @@ def test_loaded_deblender_is_the_stages_with_its_calibration(workdir, network, i
 def test_exported_weights_deblend_the_same_by_name(workdir, tmp_path, image, variance, monkeypatch):
     deblender.export(workdir, tmp_path / "mine")
     assert not (tmp_path / "mine" / "isolated").exists()
-    monkeypatch.setattr(deblender, "WEIGHTS", tmp_path)
+    monkeypatch.setattr("vaedeblend.workdir.WEIGHTS", tmp_path)
     found = deblender.load_deblender("mine")(image, variance)
     assert_same(found, deblender.load_deblender(workdir)(image, variance))
 
@@ -231,7 +231,7 @@ def test_exported_weights_deblend_the_same_by_name(workdir, tmp_path, image, var
 def test_unknown_name_lists_what_is_shipped(tmp_path, monkeypatch):
     for name in ("euclid_vis", "another"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(deblender, "WEIGHTS", tmp_path)
+    monkeypatch.setattr("vaedeblend.workdir.WEIGHTS", tmp_path)
     with pytest.raises(deblender.WorkdirError, match=r"one of \['another', 'euclid_vis'\]"):
         deblender.load_deblender("euclid_viz")
 

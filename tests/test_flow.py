@@ -10,9 +10,9 @@ from vaedeblend.flow import Flow
 DIMS = (2, 5, 16)
 
 
-def trained(flow, key):
+def trained(flow, key, condition=None):
     """As though trained: no layer is zero."""
-    params = jax.jit(flow.init)(key, jnp.zeros((1, flow.latent_dim)))
+    params = jax.jit(flow.init)(key, jnp.zeros((1, flow.latent_dim)), condition)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     moved = [p + 0.1 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
@@ -92,6 +92,44 @@ def test_scale_is_bounded(key):
     assert jnp.isfinite(u).all()
     assert (jnp.abs(log_det) <= 2.0 * 2 * 6 + 1e-3).all()
     assert jnp.isfinite(flow.apply(params, z, method="from_base")).all()
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    """A flow in two dimensions with a condition of three numbers."""
+    flow = Flow(2, (16,), 4)
+    params = trained(flow, jax.random.key(5), jnp.zeros((1, 3)))
+    return flow, params
+
+
+def test_conditional_flow_is_inverted_by_the_same_condition(conditional, key):
+    flow, params = conditional
+    z, condition = jax.random.normal(key, (32, 2)), jax.random.normal(key, (32, 3))
+    u, log_det = flow.apply(params, z, condition, method="to_base")
+    back = flow.apply(params, u, condition, method="from_base")
+    np.testing.assert_allclose(back, z, atol=2e-4)
+    other = flow.apply(params, u, condition + 1, method="from_base")
+    assert jnp.abs(other - z).max() > 0.01
+
+    def one(z, condition):
+        return flow.apply(params, z[None], condition[None], method="to_base")[0][0]
+
+    _, expected = jnp.linalg.slogdet(jax.vmap(jax.jacfwd(one))(z, condition))
+    np.testing.assert_allclose(log_det, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [-1.0, 2.0])
+def test_conditional_density_integrates_to_one_and_is_that_of_its_samples(conditional, key, value):
+    flow, params = conditional
+    axis = np.linspace(-25, 25, 1001)
+    z = jnp.asarray(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2), jnp.float32)
+    density = jnp.exp(flow.apply(params, z, jnp.full((len(z), 3), value)))
+    area = (axis[1] - axis[0]) ** 2
+    assert density.sum() * area == pytest.approx(1, abs=2e-3)
+    u = jax.random.normal(key, (20000, 2))
+    drawn = flow.apply(params, u, jnp.full((len(u), 3), value), method="from_base")
+    np.testing.assert_allclose(drawn.mean(axis=0), density @ z * area, atol=0.05)
+    np.testing.assert_allclose((drawn**2).mean(axis=0), density @ z**2 * area, rtol=0.05)
 
 
 def banana(rng, size):

@@ -7,7 +7,7 @@ import pytest
 from astropy.table import QTable
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
-from vaedeblend import catalogue, dataset, egg, profiles, simulation, structured
+from vaedeblend import catalogue, dataset, egg, profiles, simulation, structured, styles
 from vaedeblend.cli import main
 from vaedeblend.disks import REACH, disk_image
 from vaedeblend.galaxies import Galaxies
@@ -251,7 +251,7 @@ def test_structure_of_a_field_s_source_depends_on_its_index_alone(sample):
 
 
 def test_unknown_style_is_refused_with_those_that_there_are(capsys, tmp_path):
-    wanted = r"style is 'realistic'; wanted one of \['analytic', 'sersic', 'structured'\]"
+    wanted = r"style is 'realistic'; wanted one of \['analytic', 'cosmos:PATH', .*'structured'\]"
     with pytest.raises(StyleError, match=wanted):
         make_draw(gaussian_psf(), size=64, pixel_scale=0.1, style="realistic")
     with pytest.raises(StyleError, match=wanted):
@@ -262,6 +262,17 @@ def test_unknown_style_is_refused_with_those_that_there_are(capsys, tmp_path):
     command = ["simulate", "--out", str(tmp_path), "--size", "64", "--style", "realistic"]
     assert main(command) == 1
     assert "wanted one of" in capsys.readouterr().out
+
+
+def test_style_of_a_path_is_what_its_reader_makes_of_it(monkeypatch):
+    def reader(path):
+        return lambda galaxy, seed: [path, galaxy, seed]
+
+    monkeypatch.setattr(styles, "READERS", {"made": reader})
+    assert find_style("made:/a/b:c")(1, (2,)) == ["/a/b:c", 1, (2,)]
+    for name in ("made", "made:", "analytic:/a", ":/a", ""):
+        with pytest.raises(StyleError, match=f"style is '{name}'; wanted one of .*'made:PATH'"):
+            find_style(name)
 
 
 def test_dataset_of_structured_galaxies_has_the_labels_of_the_analytic(tmp_path, sample):

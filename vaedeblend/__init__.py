@@ -4,7 +4,11 @@ The way through the package is the way of the photons::
 
     catalogue, egg      which galaxies there are           QTable
     render, library     what each looks like alone         noise-free stamps, psf
+    cosmos, cosmosfile  real galaxies in their place       light before the PSF
+    morphology, comparison                                 how real the others look
     scene, blending     which lie on the same pixels       blends and their labels
+    canonical, generator, generated                         galaxies made up by a network
+    specimens           what it learns from                stamps in their own frame, conditions
     sky                 whole fields, as a survey has them Field(image, light, rms, truth)
     dataset, compose    scenes without end                 Scenes(light, target, flux, psf)
     observe             what a survey makes of them        Batch(observation, deep, target, flux)

@@ -156,8 +156,8 @@ def _add_simulate(add) -> None:
     add.add_argument(
         "--style",
         default="analytic",
-        help="of galaxies: analytic, sersic, structured; emc: the five fields of the Euclid "
-        "Morphology Challenge's layout",
+        help="of galaxies: analytic, sersic, structured, cosmos:PATH (real ones of a catalogue for "
+        "GalSim); emc: the five fields of the Euclid Morphology Challenge's layout",
     )
     add.add_argument("--processes", type=int, default=os.cpu_count(), help="that render")
 

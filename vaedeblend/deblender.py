@@ -25,17 +25,11 @@ from vaedeblend.model import (
 from vaedeblend.render import PSF_SIZE, native_psfs, survey_psfs
 from vaedeblend.survey import Survey, make_survey
 from vaedeblend.tails import Tailed, quantile
+from vaedeblend.workdir import WorkdirError, find_workdir, read_config
 
 STAGES = ("isolated", "blended")
 _WIDEST = 2.1
 """By how much the features of the widest PSFs trained on exceed those of the survey's own."""
-
-WEIGHTS = Path(__file__).parent / "weights"
-"""Workdirs that are shipped with the package, by name."""
-
-
-class WorkdirError(ValueError):
-    """A working directory that is not what it was taken for."""
 
 
 class Deblended(NamedTuple):
@@ -194,33 +188,9 @@ def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> N
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def find_workdir(name_or_workdir: str | Path) -> Path:
-    """The directory of shipped weights of that name, or the workdir itself."""
-    shipped = WEIGHTS / str(name_or_workdir)
-    return shipped if (shipped / "config.json").exists() else Path(name_or_workdir)
-
-
 def default_psf(survey: Survey) -> Float[np.ndarray, "side side band"]:
     """The survey's effective PSF at its pixels, as networks are told of it; unit sum."""
     return native_psfs(survey_psfs(survey, 2 * PSF_SIZE), survey.pixel_scale.value)
-
-
-def read_config(workdir: str | Path) -> dict:
-    """The configuration with which a working directory was trained.
-
-    Raises:
-        WorkdirError: There is none, or it cannot be read.
-    """
-    path = Path(workdir) / "config.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        names = sorted(p.name for p in WEIGHTS.glob("*") if p.is_dir())
-        raise WorkdirError(
-            f"{path}: not found; wanted the workdir of a training, or one of {names}"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise WorkdirError(f"{path}: not valid JSON ({error})") from error
 
 
 def _posterior(model: VAE, params, calibration: Calibration | None, observation) -> Posterior:

@@ -1,7 +1,8 @@
 """A normalizing flow as learned prior of the latent: RealNVP (Dinh+ 2017).
 
 As in Lanusse+ 2021 and MADNESS (Biswas+ 2025): the galaxies' latents do not fill a unit Gaussian,
-and a prior that knows where they lie can generate them and regularise a fit.
+and a prior that knows where they lie can generate them and regularise a fit. Given a condition,
+which every coupling's network is shown, it is the density of the latents of such galaxies.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
+
+Condition = Float[Array, "batch feature"] | None
+"""What is known of each galaxy, in numbers of order one; all calls of a flow have one, or none."""
 
 _MAX_LOG_SCALE = 2.0
 """A coupling stretches by at most exp(2), so that none can blow up."""
@@ -28,10 +32,10 @@ class Coupling(nn.Module):
 
     @nn.compact
     def __call__(
-        self, fixed: Float[Array, "batch a"]
+        self, fixed: Float[Array, "batch a"], condition: Condition = None
     ) -> tuple[Float[Array, "batch b"], Float[Array, "batch b"]]:
         """Logarithmic scale s and shift t."""
-        x = fixed
+        x = fixed if condition is None else jnp.concatenate([fixed, condition], axis=-1)
         for width in self.hidden:
             x = nn.gelu(nn.Dense(width)(x))
         x = nn.Dense(2 * self.size, kernel_init=nn.initializers.zeros)(x)
@@ -65,29 +69,35 @@ class Flow(nn.Module):
         self.layers = [Coupling(len(moved), self.hidden) for _, moved in self._halves]
 
     def to_base(
-        self, z: Float[Array, "batch latent"]
+        self, z: Float[Array, "batch latent"], condition: Condition = None
     ) -> tuple[Float[Array, "batch latent"], Float[Array, " batch"]]:
         r"""Base of z, u, and $\ln |\det \partial u / \partial z|$."""
         log_det = jnp.zeros(len(z))
         for coupling, (fixed, moved) in zip(self.layers, self._halves, strict=True):
-            log_scale, shift = coupling(z[:, fixed])
+            log_scale, shift = coupling(z[:, fixed], condition)
             z = z.at[:, moved].set((z[:, moved] - shift) * jnp.exp(-log_scale))
             log_det -= log_scale.sum(axis=-1)
         return z, log_det
 
-    def from_base(self, u: Float[Array, "batch latent"]) -> Float[Array, "batch latent"]:
+    def from_base(
+        self, u: Float[Array, "batch latent"], condition: Condition = None
+    ) -> Float[Array, "batch latent"]:
         """The z of which u is the base: that of a random galaxy, if u ~ N(0, 1)."""
         pairs = zip(self.layers, self._halves, strict=True)
         for coupling, (fixed, moved) in reversed(list(pairs)):
-            log_scale, shift = coupling(u[:, fixed])
+            log_scale, shift = coupling(u[:, fixed], condition)
             u = u.at[:, moved].set(u[:, moved] * jnp.exp(log_scale) + shift)
         return u
 
-    def log_prob(self, z: Float[Array, "batch latent"]) -> Float[Array, " batch"]:
+    def log_prob(
+        self, z: Float[Array, "batch latent"], condition: Condition = None
+    ) -> Float[Array, " batch"]:
         """Logarithm of the density at z."""
-        u, log_det = self.to_base(z)
+        u, log_det = self.to_base(z, condition)
         return log_det - (jnp.square(u) + jnp.log(2 * jnp.pi)).sum(axis=-1) / 2
 
-    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, " batch"]:
+    def __call__(
+        self, z: Float[Array, "batch latent"], condition: Condition = None
+    ) -> Float[Array, " batch"]:
         """Same as `log_prob`, so that `init` reaches every coupling."""
-        return self.log_prob(z)
+        return self.log_prob(z, condition)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaedeblend import tails
-from vaedeblend.model import Posterior
+from vaedeblend.model import Code, Posterior
 
 
 def gaussian_nll(
@@ -55,7 +55,7 @@ def poisson_nll(
     return jnp.einsum("hw,nhwb->n", weight, deviance)
 
 
-def kl_divergence(posterior: Posterior, free_bits: float = 0.0) -> Float[Array, " batch"]:
+def kl_divergence(posterior: Posterior | Code, free_bits: float = 0.0) -> Float[Array, " batch"]:
     r"""KL of the latent's posterior from N(0, 1), $\sum (\mu^2 + \sigma^2 - 1)/2 - \ln\sigma$.
 
     Args:

@@ -62,6 +62,13 @@ class Posterior(NamedTuple):
     """Of the expected purity of the central galaxy."""
 
 
+class Code(NamedTuple):
+    """A posterior of the latent alone; its elements are independent."""
+
+    mean: Float[Array, "batch latent"]
+    log_std: Float[Array, "batch latent"]
+
+
 class Encoder(nn.Module):
     """Convolutions of the stamp, finer at its centre, beside matched-filter fluxes of that centre.
 
@@ -205,7 +212,7 @@ class VAE(nn.Module):
         return posterior, self.decode(z, observation.psf), self.log_prior(z)
 
 
-def reparameterize(key: PRNGKeyArray, posterior: Posterior) -> Float[Array, "batch latent"]:
+def reparameterize(key: PRNGKeyArray, posterior: Posterior | Code) -> Float[Array, "batch latent"]:
     """A sample of the latent that is differentiable in its mean and width (Kingma+ 2014)."""
     noise = jax.random.normal(key, posterior.mean.shape)
     return posterior.mean + jnp.exp(posterior.log_std) * noise

@@ -4,6 +4,8 @@ Stage I learns what galaxies look like, by the evidence lower bound on isolated 
 learns what a blend says of its central galaxy, by maximising the posterior density of the truth
 (neural posterior estimation, Papamakarios & Murray 2016). An evidence bound cannot serve there: the
 width of its optimal posterior follows from pixel noise, not from how ambiguous the blend is.
+
+A generator has stages of its own: an evidence bound on noise-free light, and its latent's density.
 """
 
 from collections.abc import Callable
@@ -13,6 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaedeblend import losses
+from vaedeblend.canonical import SIDE
+from vaedeblend.generator import Examples, Generator
 from vaedeblend.model import VAE, Observation, background_rms, reparameterize
 from vaedeblend.observe import Batch
 from vaedeblend.windows import frames_of, stamps_of
@@ -133,6 +137,55 @@ def posterior(
         total = latent_weight * latent + flux_weight * flux + purity_weight * purity + prior
         parts = {"latent": latent, "flux": flux, "purity": purity, "prior": prior}
         return {"loss": total} | parts
+
+    return loss
+
+
+def light(
+    model: Generator, *, photons: float, background: float, kl_weight: float, kl_warmup_steps: int
+) -> Objective:
+    """The negative evidence lower bound of a canonical stamp, as though photons were counted.
+
+    loss = reconstruction + w KL. Noise-free light has no noise to say which errors matter: a count
+    of photons gives each pixel a variance in proportion to its light, plus a floor. Least squares
+    with such a variance would draw a variable pixel too faint; the Poisson likelihood's best
+    estimate is the mean.
+
+    Args:
+        model: The generator.
+        photons: In a stamp. More of them, and finer structure is worth its place in the latent.
+        background: In a pixel.
+        kl_weight: Of the KL divergence once warmed up.
+        kl_warmup_steps: Over which it rises from zero.
+    """
+    even = losses.centre_weight(SIDE, 0.0, 1.0)
+
+    def loss(params, batch: Examples, key, step) -> Parts:
+        code, stamp, _ = model.apply({"params": params}, key, batch)
+        counted = [
+            jnp.full((len(stamp), 1, 1, 1), number, stamp.dtype) for number in (background, photons)
+        ]
+        pair = batch.stamp[..., None], stamp[..., None]
+        reconstruction = losses.poisson_nll(*pair, *counted, even)
+        kl = losses.kl_divergence(code)
+        total = reconstruction + kl_weight * _warmth(step, kl_warmup_steps, 1) * kl
+        return {"loss": total, "reconstruction": reconstruction, "kl": kl}
+
+    return loss
+
+
+def density(model: Generator) -> Objective:
+    """The negative log density of a galaxy's latent given its conditions; trains the flow.
+
+    Latents are samples of the encoder's posterior, so that the flow's galaxies are as the decoder
+    has seen them (Lanusse+ 2021).
+    """
+
+    def loss(params, batch: Examples, key, step) -> Parts:
+        code = model.apply({"params": params}, batch.stamp, method="encode")
+        z = jax.lax.stop_gradient(reparameterize(key, code))
+        total = -model.apply({"params": params}, z, batch.condition, method="log_prior")
+        return {"loss": total}
 
     return loss
 

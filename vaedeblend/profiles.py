@@ -39,10 +39,7 @@ def sersic(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSObject
     # GalSim tabulates a profile for each index: steps of 0.05 keep those few.
     profile = functools.partial(galsim.Sersic, round(20 * (1 + 3 * share)) / 20)
     radius = half_light_radius(galaxy)
-    if share > 0.5:
-        shape = galaxy.bulge_axis_ratio, galaxy.bulge_position_angle
-    else:
-        shape = galaxy.disk_axis_ratio, galaxy.disk_position_angle
+    shape = dominant_shape(galaxy)
     return [_component(profile, flux, radius, *shape) for flux in galaxy.flux]
 
 
@@ -76,6 +73,13 @@ def make_disk(galaxy: Galaxies, flux: float) -> galsim.GSObject:
 def bulge_share(galaxy: Galaxies) -> float:
     """B/T: the bulge's share of the light of all bands."""
     return float(galaxy.flux_bulge.sum() / galaxy.flux.sum())
+
+
+def dominant_shape(galaxy: Galaxies) -> tuple[float, float]:
+    """Axis ratio and position angle [deg] of the component with more light."""
+    if bulge_share(galaxy) > 0.5:
+        return float(galaxy.bulge_axis_ratio), float(galaxy.bulge_position_angle)
+    return float(galaxy.disk_axis_ratio), float(galaxy.disk_position_angle)
 
 
 def half_light_radius(galaxy: Galaxies) -> float:

@@ -1,4 +1,4 @@
-"""Training: one jitted step for both stages, and the loop that survives being killed.
+"""Training: one jitted step for every stage, and the loop that survives being killed.
 
 Stage I (isolated) trains encoder and decoder on single galaxies; stage II (blended) trains an
 encoder on blends against stage I's frozen decoder, and the latent's prior. The stages differ in
@@ -25,7 +25,6 @@ from tensorboardX import SummaryWriter
 from vaedeblend import checkpoint
 from vaedeblend.model import VAE, Observation, psf_features
 from vaedeblend.objective import Objective
-from vaedeblend.observe import Batch
 
 
 class TrainState(NamedTuple):
@@ -57,7 +56,7 @@ def make_optimizer(
 def make_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
-    make_batch: Callable[..., Batch],
+    make_batch: Callable,
     *,
     trainable: Sequence[str],
     average_decay: float,
@@ -69,7 +68,7 @@ def make_step(
     Args:
         objective: Of `objective`.
         optimizer: Of the trainable parts.
-        make_batch: `(key, gallery) -> Batch`.
+        make_batch: `(key, gallery) -> batch`, of what the objective takes.
         trainable: Of encoder, decoder and flow; the others are left bitwise as they are.
         average_decay: Of the average of the parameters, a step; 0 for the latest parameters.
         seed: Of batches, noise and latent samples.
@@ -167,7 +166,7 @@ def fit(
     return state
 
 
-def make_validation(objective: Objective, batches: Sequence[Batch], *, seed: int) -> Callable:
+def make_validation(objective: Objective, batches: Sequence, *, seed: int) -> Callable:
     """`params -> metrics`: means over fixed scenes, each batch with a key of its own."""
     parts = jax.jit(lambda params, batch, key: objective(params, batch, key, jnp.int32(2**30)))
 

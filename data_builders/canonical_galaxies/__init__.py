@@ -1,0 +1,5 @@
+"""Galaxies in their own frame, from which a generator learns."""
+
+from data_builders.canonical_galaxies.canonical_galaxies_dataset_builder import Builder
+
+__all__ = ["Builder"]

@@ -1,0 +1,100 @@
+"""Galaxies in their own frame, from which a generator learns, as a TFDS dataset."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_builders.records import quiet, tensor
+from vaedeblend import specimens
+from vaedeblend.canonical import CONDITIONS, SIDE
+from vaedeblend.survey import Survey
+
+_FILES = MappingProxyType({"source": 0, "style": 2})
+"""Options that name a file, and which part of them it is, where a colon parts them."""
+
+
+@dataclasses.dataclass
+class CanonicalConfig(tfds.core.BuilderConfig):
+    """What changes the bytes on disk.
+
+    Attributes:
+        sizes: Galaxies a split.
+        survey: Names the bands.
+        options: Further keyword arguments of `specimens.examples`.
+        processes: That draw side by side; changes no byte.
+    """
+
+    sizes: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {"train": 16000, "validation": 1000, "test": 1000}
+    )
+    survey: Survey = dataclasses.field(default_factory=Survey)
+    options: Mapping = dataclasses.field(default_factory=lambda: {"seed": 0})
+    processes: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Canonical stamps and their conditions."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [CanonicalConfig(name="structured")]
+
+    def __init__(self, **kwargs):
+        """Takes TFDS's arguments; files are array_record unless another format is asked for."""
+        super().__init__(**{"file_format": "array_record", **kwargs})
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "stamp": tensor(SIDE, SIDE, dtype=np.float16),
+            "condition": tensor(len(CONDITIONS)),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), disable_shuffling=True
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # Nothing is downloaded.
+        return {split: self._generate_examples(split) for split in self.builder_config.sizes}
+
+    def _generate_examples(self, split):
+        config = self.builder_config
+        examples = specimens.examples(
+            split,
+            config.sizes[split],
+            survey=config.survey,
+            processes=config.processes,
+            **config.options,
+        )
+        yield from enumerate(examples)
+
+
+def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **options) -> Path:
+    """Directory of the dataset of these options; it is built first where it is missing.
+
+    Its name holds a digest of all that changes its bytes, so that no run takes another's data for
+    its own; of a style's path and of the catalogue, size and time of change. A build that is cut
+    off leaves nothing under that name.
+
+    Args:
+        sizes: Galaxies a split.
+        survey: Names the bands.
+        data_dir: That holds all datasets.
+        options: Of `specimens.examples`.
+    """
+    processes = options.pop("processes", os.cpu_count() or 1)
+    files = [Path(options.get(name, "").partition(":")[part]) for name, part in _FILES.items()]
+    seen = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.name and f.exists()]
+    content = (sorted(sizes.items()), survey.band_names, sorted(options.items()), seen)
+    name = f"canonical-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
+    config = CanonicalConfig(name, sizes=sizes, survey=survey, options=options)
+    config.processes = processes
+    with quiet():
+        builder = Builder(config=config, data_dir=data_dir)
+        builder.download_and_prepare()
+    return Path(builder.data_dir)
