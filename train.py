@@ -87,8 +87,8 @@ def _leaves(tree: dict, prefix: str = "") -> dict:
 
 
 def _trainer(config):
-    """The module of `trainers` whose stages the configuration has."""
-    from trainers import deblender, generator
+    """The module of `vaedeblend.trainers` whose stages the configuration has."""
+    from vaedeblend.trainers import deblender, generator
 
     for trainer in (deblender, generator):
         if set(config.stages) <= set(trainer.STAGES):

@@ -143,9 +143,10 @@ def likeness(sets: Sets) -> Figure:
 
 
 def _focus(axis) -> None:
-    """Limits without the steep first tenth, next to which nothing else would be seen."""
+    """Limits without the steep first tenth and rare spikes, next to which nothing would be seen."""
     x, y = np.concatenate([line.get_xydata() for line in axis.lines]).T
     if len(x):
         late = y[x >= 0.1 * x.max()]
-        margin = 0.08 * np.ptp(late) or 1.0
-        axis.set_ylim(late.min() - margin, late.max() + margin)
+        low, high = np.quantile(late, (0, 0.85))
+        margin = 0.08 * (high - low) or 1.0
+        axis.set_ylim(low - margin, high + margin)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from trainers import Task, initial_params
 from vaedeblend import dataset
 from vaedeblend.generator import STAGES, Examples, Generator, init_params, random_examples
 from vaedeblend.objective import density, light
+from vaedeblend.trainers import Task, initial_params
 
 __all__ = ["STAGES", "prepare"]
 

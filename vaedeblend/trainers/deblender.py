@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from data_builders import survey_of
-from trainers import Task, initial_params
 from vaedeblend import calibration, dataset, objective, training
 from vaedeblend.compose import make_gallery, random_scenes
 from vaedeblend.deblender import STAGES, default_psf, make_deblend
@@ -18,14 +16,16 @@ from vaedeblend.model import VAE
 from vaedeblend.observe import observe, observe_examples
 from vaedeblend.simulation import SPLITS
 from vaedeblend.sky import simulate_field
+from vaedeblend.survey import make_survey
 from vaedeblend.together import calibrate_looks
+from vaedeblend.trainers import Task, initial_params
 
 __all__ = ["STAGES", "prepare"]
 
 
 def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:
     """A stage of a configuration: scenes composed of the galaxies of the training set."""
-    stage, survey = config.stages[name], survey_of(config)
+    stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
     model = VAE(**config.model, bands=len(survey.bands))
     fresh = functools.partial(training.init_params, model, jax.random.key(config.seed))
     params = initial_params(fresh, config, name, workdir, STAGES[0])
@@ -42,7 +42,7 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
 
 def _calibrate(config, name: str, workdir: Path, directories, model, params) -> None:
     """Writes what the errors are to be multiplied by, from validation galaxies."""
-    survey = survey_of(config)
+    survey = make_survey(**config.survey.to_dict())
     kinds = [kind for kind in directories if "validation" in config.sizes[kind]]
     kinds = [name] if name == "isolated" else kinds
     batches = [b for k in kinds for b in _validation_batches(directories[k], survey, config)]
@@ -88,7 +88,6 @@ def _make_batch(config, stage, survey, n_central: int):
 
 
 def _gallery(directories: dict[str, Path], n_psfs: int, mesh):
-
     galaxies = dataset.load(directories["galaxies"], "train")
     flux = galaxies["flux_bulge"] + galaxies["flux_disk"]
     sheets = dataset.load(directories["fields"], "train") if "fields" in directories else {}
