@@ -36,7 +36,7 @@ def main(argv):
     """Command line; errors of the user's input end the program with one line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
-    from vaedeblend.deblender import find_workdir
+    from vaedeblend.workdir import find_workdir
 
     logging.set_verbosity(logging.WARNING)
     workdir = Path(_WORKDIR.value)
@@ -69,7 +69,7 @@ def evaluate(
     """
     from data_builders import build_datasets, survey_of
     from vaedeblend import evaluation, report, results
-    from vaedeblend.deblender import read_config
+    from vaedeblend.workdir import read_config
 
     start, config = time.monotonic(), ConfigDict(read_config(weights))
     if style:

@@ -28,8 +28,9 @@ def build_datasets(config, workdir: Path, console, *, split: str = "train") -> d
         extra = {"n_companions": config.sizes.companions} if kind == "galaxies" else {}
         with console.status(f"simulating {kind}: {dict(sizes)}"):
             start = time.monotonic()
-            build = functools.partial(scenes.build, kind)
-            directories[kind] = (canonical.build if kind == "canonical" else build)(
+            of_kind = functools.partial(scenes.build, kind)
+            build = canonical.build if kind == "canonical" else of_kind
+            directories[kind] = build(
                 sizes=dict(sizes),
                 survey=survey,
                 data_dir=config.data_dir or workdir / "data",

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from vaedeblend import files
-from vaedeblend.deblender import find_workdir, read_config
 from vaedeblend.detect import estimate_background
 from vaedeblend.merge import Catalog, merge
 from vaedeblend.mosaic import Mosaic, MosaicError, image_header, open_mosaic
@@ -25,6 +24,7 @@ from vaedeblend.psf import read_psf_grid
 from vaedeblend.render import native_psfs
 from vaedeblend.survey import make_survey
 from vaedeblend.tiles import Job, Tile, measure_tile, plan, read_part
+from vaedeblend.workdir import find_workdir, read_config
 
 _ROWS = 2048
 """Of an image whose background is estimated at a time."""

@@ -11,7 +11,6 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from vaedeblend import catalogue, files, metrics
-from vaedeblend.deblender import find_workdir, read_config
 from vaedeblend.image import deblend_image
 from vaedeblend.library import random_poses
 from vaedeblend.matching import match
@@ -21,6 +20,7 @@ from vaedeblend.render import survey_psfs
 from vaedeblend.sampling import make_galaxies, population
 from vaedeblend.sky import STAMP_SIZES, Sources, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude, make_survey
+from vaedeblend.workdir import find_workdir, read_config
 
 _AREA = 0.1
 """Of the catalogue from which galaxies are taken [deg2]."""

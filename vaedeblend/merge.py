@@ -68,8 +68,12 @@ class Stamps(Sequence):
 def _pages(first: Int[np.ndarray, " n"], binning: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
     """All pages of stamps, one stamp's after the other's, from the first of each."""
     counts = binning**2
-    start = np.cumsum(counts) - counts
-    return (first - start).repeat(counts) + np.arange(counts.sum())
+    return (first - _first(binning)).repeat(counts) + np.arange(counts.sum())
+
+
+def _first(binning: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """First page of each stamp, where all lie one after the other."""
+    return np.cumsum(binning**2) - binning**2
 
 
 class Catalog(NamedTuple):
@@ -103,8 +107,7 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     order = np.lexsort(joined["position"].T[::-1])
     position, pair = joined["position"][order], np.concatenate([part.pair for part in parts])
     column = {name: values[order] for name, values in joined.items()}
-    counts = joined["binning"] ** 2
-    pages = _pages((np.cumsum(counts) - counts)[order], column["binning"])
+    pages = _pages(_first(joined["binning"])[order], column["binning"])
     _write_pages(path, [part.stamps for part in parts], pages)
     correlation = np.concatenate([part.correlation for part in parts])
     pair, correlation = _matched(position, pair, correlation)
@@ -117,8 +120,7 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     pairs = Table(
         ids | {"covariance": correlation * error.prod(axis=1), "correlation": correlation}
     )
-    counts = column["binning"] ** 2
-    table["stamp"] = np.cumsum(counts) - counts
+    table["stamp"] = _first(column["binning"])
     stamps = Stamps(path, np.asarray(table["stamp"]), column["binning"])
     return Catalog(table, pairs, stamps, column["corner"])
 

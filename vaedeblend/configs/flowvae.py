@@ -11,10 +11,12 @@ each of one core), 28 for the VAE (4 ms a stamp), 2 for the flow.
 
 from ml_collections import ConfigDict
 
+from vaedeblend.configs.quick import training_stage
+
 
 def get_config() -> ConfigDict:
     """The generator's recipe: every key there is, with its default."""
-    return ConfigDict(
+    config = ConfigDict(
         {
             "seed": 0,  # of parameters, batches and noise
             "data_dir": "",  # empty: WORKDIR/data
@@ -40,7 +42,7 @@ def get_config() -> ConfigDict:
                 "condition_spread": (1.2, 0.25, 0.25, 0.22),
             },
             "stages": {
-                "shapes": _stage(steps=6000, trainable=("encoder", "decoder"), init_from="")
+                "shapes": training_stage(steps=6000, trainable=("encoder", "decoder"), init_from="")
                 | {
                     "objective": "light",
                     "loss": {
@@ -50,27 +52,11 @@ def get_config() -> ConfigDict:
                         "kl_warmup_steps": 2000,
                     },
                 },
-                "flow": _stage(steps=4000, trainable=("flow",), init_from="shapes")
+                "flow": training_stage(steps=4000, trainable=("flow",), init_from="shapes")
                 | {"objective": "density", "loss": {}},
             },
         }
     )
-
-
-def _stage(*, steps: int, trainable: tuple[str, ...], init_from: str) -> dict:
-    """What both stages have in common."""
-    return {
-        "trainable": trainable,
-        "init_from": init_from,
-        "steps": steps,
-        "batch_size": 128,
-        "average_decay": 0.998,
-        "log_every": 250,
-        "checkpoint_every": 500,
-        "optimizer": {
-            "learning_rate": 2e-3,
-            "warmup_steps": 200,
-            "weight_decay": 1e-4,
-            "clip_norm": 100.0,
-        },
-    }
+    for stage in config.stages.values():
+        stage.optimizer.clip_norm = 100.0
+    return config

@@ -77,7 +77,7 @@ def isolated_stage(*, steps: int) -> dict:
     Args:
         steps: Of the optimiser.
     """
-    return _stage(steps=steps, trainable=("encoder", "decoder"), init_from="") | {
+    return training_stage(steps=steps, trainable=("encoder", "decoder"), init_from="") | {
         "scenes": {"max_companions": 0, "candidates": 1, "field_share": 0.0},
         "objective": "evidence",
         "loss": {
@@ -101,7 +101,7 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
         steps: Of the optimiser.
         init_from: Stage of this workdir, or another workdir whose isolated stage it starts from.
     """
-    return _stage(steps=steps, trainable=("encoder", "flow"), init_from=init_from) | {
+    return training_stage(steps=steps, trainable=("encoder", "flow"), init_from=init_from) | {
         "scenes": {
             "max_companions": 3,
             "candidates": 8,  # drawn for each example, the first true blend of which is taken
@@ -120,8 +120,14 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
     }
 
 
-def _stage(*, steps: int, trainable: tuple[str, ...], init_from: str) -> dict:
-    """What both stages have in common."""
+def training_stage(*, steps: int, trainable: tuple[str, ...], init_from: str) -> dict:
+    """What all stages have in common, of whatever network.
+
+    Args:
+        steps: Of the optimiser.
+        trainable: Parts of the network.
+        init_from: Where the others start from; empty for random parameters.
+    """
     return {
         "trainable": trainable,
         "init_from": init_from,
