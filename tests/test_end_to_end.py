@@ -135,7 +135,9 @@ def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
         config = write_config(tmp_path / f"{stage}.py", 4, base=stage)
         arguments = ("--workdir", tmp_path / stage, "--config", config)
         if stage == "blended":
-            arguments += (f"--config.stages.blended.init_from={tmp_path / 'isolated'}",)
+            arguments += (
+                f"--config.stages.blended.init_from={tmp_path / 'isolated' / 'isolated'}",
+            )
         for script, extra in (("train.py", arguments[2:]), ("eval.py", ())):
             done = run(script, "--workdir", tmp_path / stage, *extra)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -1,7 +1,7 @@
 """The talk's second stage at full size: VAE II on blends, against VAE I's frozen decoder.
 
 python train.py --workdir runs/blended --config vaedeblend/configs/blended.py \
-    --config.stages.blended.init_from=runs/isolated
+    --config.stages.blended.init_from=runs/isolated/isolated
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +10,7 @@ from vaedeblend.configs import isolated, quick
 
 
 def get_config() -> ConfigDict:
-    """VAE II: the model of `isolated`, whose workdir `init_from` names."""
+    """VAE II: the model of `isolated`, which `init_from` names."""
     config = isolated.get_config()
     config.sizes = {
         "galaxies": {"train": 60000},
@@ -19,6 +19,6 @@ def get_config() -> ConfigDict:
         "blended": {"train": 2000, "validation": 2000, "test": 15000},
     }
     config.stages = {
-        "blended": quick.blended_stage(steps=100000, init_from="runs/isolated"),
+        "blended": quick.blended_stage(steps=100000, init_from="runs/isolated/isolated"),
     }
     return config

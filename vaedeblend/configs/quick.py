@@ -71,13 +71,14 @@ def get_config() -> ConfigDict:
     )
 
 
-def isolated_stage(*, steps: int) -> dict:
+def isolated_stage(*, steps: int, init_from: str = "") -> dict:
     """Stage I: encoder and decoder, on galaxies alone.
 
     Args:
         steps: Of the optimiser.
+        init_from: Where it starts from: see `training_stage`.
     """
-    return training_stage(steps=steps, trainable=("encoder", "decoder"), init_from="") | {
+    return training_stage(steps=steps, trainable=("encoder", "decoder"), init_from=init_from) | {
         "scenes": {"max_companions": 0, "candidates": 1, "field_share": 0.0},
         "objective": "evidence",
         "loss": {
@@ -94,14 +95,16 @@ def isolated_stage(*, steps: int) -> dict:
     }
 
 
-def blended_stage(*, steps: int, init_from: str) -> dict:
+def blended_stage(*, steps: int, init_from: str, teacher: str = "") -> dict:
     """Stage II: an encoder of blends and the latent's prior, against stage I's decoder.
 
     Args:
         steps: Of the optimiser.
-        init_from: Stage of this workdir, or another workdir whose isolated stage it starts from.
+        init_from: Where it starts from: see `training_stage`.
+        teacher: Stage I, whose decoder it keeps; empty where it starts from that.
     """
     return training_stage(steps=steps, trainable=("encoder", "flow"), init_from=init_from) | {
+        "teacher": teacher,
         "scenes": {
             "max_companions": 3,
             "candidates": 8,  # drawn for each example, the first true blend of which is taken
@@ -126,7 +129,8 @@ def training_stage(*, steps: int, trainable: tuple[str, ...], init_from: str) ->
     Args:
         steps: Of the optimiser.
         trainable: Parts of the network.
-        init_from: Where the others start from; empty for random parameters.
+        init_from: Trained stage that all start from, of this training or of another one
+            (WORKDIR/STAGE, or shipped: NAME/STAGE); empty for random parameters.
     """
     return {
         "trainable": trainable,

@@ -11,6 +11,7 @@ import jax
 
 from vaedeblend import checkpoint
 from vaedeblend.objective import Objective
+from vaedeblend.workdir import find_workdir
 
 
 class Task(NamedTuple):
@@ -29,23 +30,24 @@ class Task(NamedTuple):
     """Called with the trained parameters, on the host."""
 
 
-def initial_params(fresh: Callable[[], dict], config, name: str, workdir: Path, first: str) -> dict:
-    """Random parameters, or those of the stage or workdir that a stage's `init_from` names.
+def initial_params(fresh: Callable[[], dict], source: str, config, workdir: Path) -> dict:
+    """Random parameters, or those that a stage has been trained to.
 
     Args:
         fresh: Makes random parameters.
+        source: A stage of this training, or of another (WORKDIR/STAGE, or shipped: NAME/STAGE);
+            empty for random parameters.
         config: As train.py takes it.
-        name: Of the stage.
         workdir: Of this training.
-        first: Stage whose parameters are taken of another workdir.
 
     Raises:
         CheckpointError: There are none, or not of this model.
     """
-    source = config.stages[name].init_from
     if not source:
         return fresh()
-    directory = workdir / source if source in config.stages else Path(source) / first
+    other = Path(source)
+    inside = source in config.stages
+    directory = workdir / source if inside else find_workdir(other.parent) / other.name
     params = checkpoint.load_params(directory / "checkpoints")
     found, wanted = (
         jax.tree.map(lambda p: p.shape, tree) for tree in (params, jax.eval_shape(fresh))

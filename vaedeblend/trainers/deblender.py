@@ -28,11 +28,13 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
     model = VAE(**config.model, bands=len(survey.bands))
     fresh = functools.partial(training.init_params, model, jax.random.key(config.seed))
-    params = initial_params(fresh, config, name, workdir, STAGES[0])
+    params = initial_params(fresh, stage.init_from, config, workdir)
+    teacher = initial_params(fresh, stage.teacher or stage.init_from, config, workdir)
+    params |= {part: teacher[part] for part in set(teacher) - set(stage.trainable)}
     gallery, n_central = _gallery(directories, config.data.n_psfs, mesh)
     return Task(
         params,
-        _objective(stage, model, params),
+        _objective(stage, model, teacher),
         gallery,
         _make_batch(config, stage, survey, n_central),
         _validation_batches(directories[name], survey, config),
@@ -54,12 +56,12 @@ def _calibrate(config, name: str, workdir: Path, directories, model, params) -> 
     calibration.write_calibrations(calibrations, workdir / name / "calibration.json")
 
 
-def _objective(stage, model, params):
+def _objective(stage, model, teacher):
     """The stage's loss, of the name and the weights that its configuration gives."""
     makers = {
         "evidence": functools.partial(objective.evidence, model),
         "posterior": functools.partial(
-            objective.posterior, model, jax.tree.map(jnp.array, params["encoder"])
+            objective.posterior, model, jax.tree.map(jnp.array, teacher["encoder"])
         ),
     }
     if stage.objective not in makers:
