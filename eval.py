@@ -72,11 +72,10 @@ def evaluate(
     from vaedeblend.workdir import read_config
 
     start, config = time.monotonic(), ConfigDict(read_config(weights))
-    if style:
-        config.data.style = style
+    config.data.style = style or config.data.get("style", "analytic")
     compared = report.read_compared(compare) if compare else None
     networks, notes = _networks(weights, config)
-    if config.data.get("style", "analytic") != "analytic":
+    if config.data.style != "analytic":
         notes.append(_NOT_ANALYTIC.format(config.data.style))
     directories = build_datasets(config, workdir, console, split="test")
     test, training, damage = _scenes(directories)

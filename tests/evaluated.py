@@ -154,7 +154,7 @@ def setting(**changes):
         "title": "quick",
         "histories": {"isolated": RECORDS, "blended": RECORDS},
         "catalog": catalog(),
-        "data": {"selection": CUTS, "max_purity": 0.95, "max_companions": 3},
+        "data": {"selection": CUTS, "max_purity": 0.95, "max_companions": 3, "style": "analytic"},
         "psf": gaussian_psf(),
         "scale": 0.1,
         "seconds": 9.0,

@@ -157,7 +157,8 @@ def _add_simulate(add) -> None:
         "--style",
         default="analytic",
         help="of galaxies: analytic, sersic, structured, cosmos:PATH (real ones of a catalogue for "
-        "GalSim), generator:WORKDIR; emc: five fields in the Euclid Morphology Challenge's layout",
+        "GalSim), generator:WORKDIR, or several joined by +; emc: five fields in the Euclid "
+        "Morphology Challenge's layout",
     )
     add.add_argument("--processes", type=int, default=os.cpu_count(), help="that render")
 

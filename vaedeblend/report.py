@@ -36,7 +36,7 @@ class Setting(NamedTuple):
     catalog: QTable | None
     """Of which the galaxies were selected."""
     data: Mapping
-    """Options of the data: selection, max_purity, max_companions."""
+    """Options of the data: selection, max_purity, max_companions, style."""
     psf: Psf
     scale: float
     """Of the survey's pixels [arcsec]."""
@@ -206,7 +206,7 @@ def _data_numbers(setting: Setting) -> dict:
     """Of the catalogue, the cuts and the PSF."""
     _, psf = inputs.psf_table(*setting.psf)
     numbers = {"psf": psf, "cuts": dict(setting.data["selection"])}
-    numbers |= {key: setting.data[key] for key in ("max_purity", "max_companions")}
+    numbers |= {key: setting.data[key] for key in ("max_purity", "max_companions", "style")}
     if setting.catalog is None:
         return numbers
     try:

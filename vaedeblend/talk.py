@@ -26,12 +26,14 @@ TALK = (
 )
 _DIFFERENT = (
     "What differs: the talk's first eight rows are of the Euclid Morphology Challenge's realistic "
-    "galaxies (a VAE and a flow trained on COSMOS); all of ours are analytic, a de Vaucouleurs "
-    "bulge and an exponential disk of EGG's catalogue, drawn with GalSim, as the talk's other set "
-    "is. Here a blend has up to {data/max_companions} companions and a central galaxy of a purity "
-    "below {data/max_purity}; the talk does not say where its blends begin. Here SExtractor is "
-    "told background, noise and gain, and has the best settings of a grid on training stamps; the "
-    "talk does not say its settings. Failures set aside are errors above one half."
+    "galaxies (a VAE and a flow trained on COSMOS), and its other set is analytic. All of ours are "
+    "of EGG's catalogue, drawn with GalSim in the style {data/style}: analytic is a de Vaucouleurs "
+    "bulge and an exponential disk, structured has arms, bars and knots made up by chance "
+    "(synthetic). Here a blend has up to {data/max_companions} companions and a central galaxy of "
+    "a purity below {data/max_purity}; the talk does not say where its blends begin. Here "
+    "SExtractor is told background, noise and gain, and has the best settings of a grid on "
+    "training stamps; the talk does not say its settings. Failures set aside are errors above one "
+    "half."
 )
 
 

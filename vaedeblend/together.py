@@ -29,6 +29,10 @@ _SURE = 2.5
 _CORE = 8.0
 """What a binned profile leaves this near to its centre is the galaxy's own core [pixel]."""
 
+_STUDIED, _MISFIT = 500.0, 3.0
+"""Flux of galaxies whose residual tells how wrong their model is [background rms]; and how many
+times their typical error a galaxy's light may be wrong in some pixel."""
+
 _LARGEST = {1: 7.0, 2: 5.0}
 """Half-light radius from which on a galaxy is better seen on pixels twice as large, by binning
 [pixel of the stamp]."""
@@ -188,11 +192,11 @@ def _close(frames: Frames, index, corner):
 def _hidden(frames: Frames, index, corner, binning, found: Deblended):
     """Image and corner of the sources that stand out of the first band's residual."""
     light = light_of(found)
+    model = frames.paste(light, index, corner, binning)
     share = np.where(binning > 1, BINNED_ERROR, MODEL_ERROR).astype(np.float32)
-    model, error = (
-        frames.inner(frames.paste(each, index, corner, binning))
-        for each in (light, light * share[:, None, None, None])
-    )
+    share = np.maximum(share, _misfit(frames, index, corner, binning, light, model))
+    error = frames.paste(light * share[:, None, None, None], index, corner, binning)
+    model, error = frames.inner(model), frames.inner(error)
     image, variance = frames.inner(frames.image), frames.inner(frames.variance)
     gain = np.inf if frames.gain is None else frames.gain[:, None, None]
     doubt = np.sqrt(variance + model.clip(0) / gain + np.square(error))
@@ -202,6 +206,28 @@ def _hidden(frames: Frames, index, corner, binning, found: Deblended):
     own = _apart(index[wide], corner[wide], frames.size)
     near = cKDTree(own).query_ball_point(_apart(at, new, frames.size), _CORE, return_length=True)
     return at[near == 0], new[near == 0]
+
+
+def _misfit(frames: Frames, index, corner, binning, light, model) -> Float[np.ndarray, " source"]:
+    """Error of each galaxy's modelled light as its residual tells, a share of it; 0 of faint ones.
+
+    It is the first band's, typical of the pixels where the light exceeds its noise: a companion
+    hidden somewhere hardly moves a median, arms and knots everywhere do.
+    """
+    rms = np.sqrt(np.min(frames.variance))
+    rows = np.flatnonzero(light.sum(axis=(1, 2))[:, 0] > _STUDIED * rms)
+    at = index[rows], corner[rows], binning[rows]
+    residual, variance = frames.cut(frames.image - model, *at), frames.noise(*at)
+    gain = np.inf if frames.gain is None else frames.gain[index[rows], 0][:, None, None]
+    misfit = np.zeros(len(index), np.float32)
+    own, wrong = light[rows][..., 0], np.square(residual[..., 0])
+    noise = variance[..., 0] + frames.cut(model, *at)[..., 0].clip(0) / gain
+    for i, its, square, expected in zip(rows, own, wrong, noise, strict=True):
+        seen = its > np.sqrt(expected)
+        if seen.any():
+            ratio = (square[seen] - 0.455 * expected[seen]) / np.square(its[seen])
+            misfit[i] = _MISFIT * np.sqrt(max(np.median(ratio), 0) / 0.455)
+    return misfit
 
 
 def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **others) -> Deblend:

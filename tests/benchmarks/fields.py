@@ -1,6 +1,6 @@
 """Whole fields: what `vaedeblend deblend` finds, and source-extractor beside it.
 
-    python tests/benchmarks/fields.py --workdir runs/fields [--fields 10] [--dense 4] [--size 4096]
+    python tests/benchmarks/fields.py --workdir runs/fields [--fields 10] [--dense 4] [--style S]
 
 Simulates fields at the sky's own density and at three times that, deblends each from its files,
 and compares with the truth. Matches are one to one within 3 pixels, bright galaxies first; flagged
@@ -8,6 +8,8 @@ sources are kept in. Errors are the bootstrap's over fields. What is done is not
 """
 
 import argparse
+import os
+import re
 import time
 from pathlib import Path
 
@@ -31,12 +33,13 @@ BINS = [(20, 23, 2), (23, 25, 2), (23, 25, 0.95), (23, 25, 0.8), (25, 26, 2)]
 """Magnitudes, and the purity below which galaxies are counted."""
 
 
-def make(folder, size, density, seed, weights, looks, console):
+def make(folder, style, size, density, seed, weights, looks, console):
     """Simulates and deblends a field; its truth and both programs' catalogues."""
     survey = Survey()
     if not (folder / "truth.fits").exists():
         with console.status(f"{folder}: simulating"):
-            field = simulate_field(size=size, seed=seed, survey=survey, density=density)
+            options = {"density": density, "style": style, "processes": os.cpu_count() or 1}
+            field = simulate_field(size=size, seed=seed, survey=survey, **options)
             write_field(field, survey, folder)
     out = folder / f"{Path(weights).name}_{looks}"
     if not (out / "index.html").exists():
@@ -134,6 +137,7 @@ def main():
     parser.add_argument("--weights", default="euclid_vis")
     parser.add_argument("--fields", type=int, default=10)
     parser.add_argument("--dense", type=int, default=4)
+    parser.add_argument("--style", default="analytic", help="of the galaxies")
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--looks", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1000, help="of the first field")
@@ -142,8 +146,17 @@ def main():
     results, chi2 = {"vaedeblend": [], "source-extractor": []}, []
     for seed in range(options.fields + options.dense):
         density = 1.0 if seed < options.fields else 3.0
-        folder = options.workdir / f"field_{options.seed + seed}_{density:g}_{options.size}"
-        arguments = options.size, density, options.seed + seed, options.weights, options.looks
+        style = re.sub(r"\W+", "_", options.style)
+        name = f"{style}_{options.seed + seed}_{density:g}_{options.size}"
+        folder = options.workdir / name
+        arguments = (
+            options.style,
+            options.size,
+            density,
+            options.seed + seed,
+            options.weights,
+            options.looks,
+        )
         truth, ours, theirs, found = make(folder, *arguments, console)
         chi2.append(found)
         for name, each in zip(results, (ours, theirs), strict=True):

@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
             "survey": {"pixel_scale": 0.1, "bands": {"euclid-vis": {"psf": ""}}},
             "data": {
                 "seed": 0,  # of the sky and of every scene
-                "style": "analytic",  # of galaxies: analytic, sersic, structured (synthetic)
+                "style": "analytic",  # or sersic, structured (synthetic), or a+b
                 "source": "",  # catalogue file; empty: egg-gencat where installed, else its sampler
                 "area": 2.0,  # deg2 of EGG's sky
                 "selection": {
