@@ -15,6 +15,7 @@ import pytest
 
 from vaedeblend import catalogue, checkpoint, egg
 from vaedeblend.calibration import read_calibrations
+from vaedeblend.configs import euclid_vis, smooth
 from vaedeblend.deblender import load_deblender
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,16 @@ def get_config():
     return config
 """
 
+FROZEN = """
+_free = get_config
+def get_config():
+    config = _free()
+    for stage in config.stages.values():
+        stage.optimizer.update(learning_rate=0.0)
+    return config
+"""
+STAGES = ("isolated", "blended")
+
 
 def command(script, *arguments):
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
@@ -74,7 +85,7 @@ def trained(tmp_path_factory):
 
 
 def parameters(workdir):
-    return {s: checkpoint.load_params(workdir / s / "checkpoints") for s in ("isolated", "blended")}
+    return {s: checkpoint.load_params(workdir / s / "checkpoints") for s in STAGES}
 
 
 def same(a, b):
@@ -110,7 +121,7 @@ def finite(tree):
 def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
     """Several PSFs, populations, fields, standard scenes, and all that ails an image."""
     area = "\n_tiny = get_config\ndef get_config():\n    c = _tiny(); c.data.area = 0.5; return c\n"
-    config = write_config(tmp_path / "shipped.py", 4, area, base="euclid_vis")
+    config = write_config(tmp_path / "shipped.py", 4, area, base="smooth")
     export = ("--config", config, "--export", tmp_path / "weights")
     for script, extra in (("train.py", export), ("eval.py", ())):
         done = run(script, "--workdir", tmp_path / "run", *extra)
@@ -148,6 +159,30 @@ def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
         for stage in ("isolated", "blended")
     )
     assert same(first, second)
+
+
+def test_fine_tuning_starts_from_what_was_trained(trained, tmp_path):
+    """At a learning rate of zero it also ends there."""
+    source, config = trained / "run", write_config(tmp_path / "tiny.py", 4, FROZEN)
+    starts = (f"--config.stages.{s}.init_from={source / 'blended'}" for s in STAGES)
+    changes = "--config.stages.blended.teacher=isolated", "--config.data.style=sersic+structured"
+    arguments = "--workdir", tmp_path / "run", "--config", config, *starts, *changes
+    done = run("train.py", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    start, tuned = parameters(source)["blended"], parameters(tmp_path / "run")
+    assert all(same(start[part], tuned[stage][part]) for stage in STAGES for part in start)
+    lost = f"--config.stages.isolated.init_from={tmp_path / 'nothing' / 'isolated'}"
+    done = run("train.py", *arguments[:4], lost, "--workdir", tmp_path / "other")
+    assert done.returncode == 1 and "nothing/isolated" in done.stdout.replace("\n", "")
+
+
+def test_shipped_recipe_starts_where_the_smooth_one_ends():
+    first, then = smooth.get_config(), euclid_vis.get_config()
+    assert then.model.to_dict() == first.model.to_dict()
+    assert {name: stage.init_from for name, stage in then.stages.items()} == {
+        stage: f"runs/smooth/{stage}" for stage in first.stages
+    }
+    assert then.stages.blended.teacher == "isolated"
 
 
 def test_second_stage_keeps_the_first_ones_decoder(trained):

@@ -299,3 +299,19 @@ def test_dataset_of_structured_galaxies_has_the_labels_of_the_analytic(tmp_path,
     for name in ("flux", "id", "magnitude"):
         np.testing.assert_array_equal(made["analytic"][name], made["structured"][name])
     assert not np.array_equal(made["analytic"]["isolated"], made["structured"]["isolated"])
+
+
+def test_a_mixture_has_each_galaxy_in_one_of_its_styles(sample):
+    """By its seed, in equal shares."""
+    styles_of = [find_style(name) for name in ("sersic", "structured")]
+    mixture, n = find_style("sersic+structured"), 200
+    chosen = []
+    for i in range(n):
+        one = sample.take(i % N)
+        drawn = mixture(one, (3, i))
+        assert drawn == mixture(one, (3, i))
+        chosen.append([drawn == style(one, (3, i)) for style in styles_of])
+    assert all(any(each) for each in chosen)
+    assert abs(np.mean([first for first, _ in chosen]) - 0.5) < 4 * 0.5 / n**0.5 + 0.05
+    with pytest.raises(StyleError, match="nothing"):
+        find_style("analytic+nothing")

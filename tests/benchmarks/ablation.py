@@ -1,6 +1,6 @@
 """What each choice of the recipe is worth, at equal wall time.
 
-    python tests/benchmarks/ablation.py --workdir runs/ablation [--minutes M] [--seeds K]
+    PYTHONPATH=. python tests/benchmarks/ablation.py --workdir runs/ablation [--minutes M]
 
 Each row changes the quick recipe in one respect. Its steps are as many as fit into M minutes, a
 third of them for stage I, by the speed measured at the start of the row on the idle machine; seeds

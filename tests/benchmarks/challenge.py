@@ -1,12 +1,12 @@
 """The challenge's stamps: the network and source-extractor on fields in its layout.
 
-    python tests/benchmarks/challenge.py --folder runs/emc [--weights euclid_vis]
+    PYTHONPATH=. python tests/benchmarks/challenge.py --folder runs/emc [--weights euclid_vis]
 
 Cuts isolated and blended stamps of all fields of each dataset (`vaedeblend simulate --style emc`
 writes such a folder), and compares fluxes with the truth catalogue's. What is isolated or blended
 is decided by the list of true positions; both programs see the noisy stamps alone, the background's
-rms, the PSF and the gain. SExtractor has its default settings. A third of it is true blends, most
-mild: `accounting` says how few have a purity below 0.95.
+rms, the PSF and the gain. SExtractor has its default settings. Most blends are mild: `accounting`
+says how few have a purity below 0.95.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def read(folder, name, missing_truth):
 
 def measure(deblend, stamps):
     """True flux, the network's and its error, and SExtractor's."""
-    rms, gain = stamps["background_rms"][:, None, None], float(SURVEY.gain[0])
+    rms, gain = stamps["background_rms"][..., None], float(SURVEY.gain[0])
     image, psf = stamps["image"], stamps["psf"][0]
     variance = np.where(np.isfinite(stamps["rms"]), rms[..., None] ** 2, np.inf)
     found = in_batches(
