@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
+from vaedeblend import companions
 from vaedeblend.calibration import Calibrations, calibrate
 from vaedeblend.deblender import Deblend, Deblended
-from vaedeblend.detect import BINNED_ERROR, MODEL_ERROR, detect_close, detect_hidden, members
+from vaedeblend.detect import members
 from vaedeblend.frames import Frames
 from vaedeblend.looks import light_of, measure
 from vaedeblend.observe import Batch
@@ -25,13 +26,6 @@ from vaedeblend.survey import stamp_centre
 
 _SURE = 2.5
 """Flux of a source found on the residual that is believed, in units of its error."""
-
-_CORE = 8.0
-"""What a binned profile leaves this near to its centre is the galaxy's own core [pixel]."""
-
-_STUDIED, _MISFIT = 500.0, 3.0
-"""Flux of galaxies whose residual tells how wrong their model is [background rms]; and how many
-times their typical error a galaxy's light may be wrong in some pixel."""
 
 _LARGEST = {1: 7.0, 2: 5.0}
 """Half-light radius from which on a galaxy is better seen on pixels twice as large, by binning
@@ -69,9 +63,10 @@ def find_and_measure(
 ) -> Sources:
     """Measures sources, then those that they hid, until nothing new stands out.
 
-    Close companions that show on the sharpened image alone are measured from the start, others are
-    found on the residual. Those of either that are measured to be hardly there are forgotten, and
-    their neighbours measured again without them.
+    Close companions are found on the sharpened image, others on the residual: both with more doubt
+    where a first look has left much of a galaxy's light in the residual, which then has arms and
+    knots. Those of either that are measured to be hardly there are forgotten, and their neighbours
+    measured again without them.
 
     A galaxy that turns out to be too large for its stamp is measured anew on a binned one. The
     blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
@@ -87,9 +82,6 @@ def find_and_measure(
         **options: Of `measure`.
     """
     n = len(index)
-    if passes:
-        at, new = _close(frames, index, corner)
-        index, corner = np.concatenate([index, at]), np.concatenate([corner, new])
     binning = np.ones(len(index), int)
     look = partial(measure, deblend, frames, **options)
     found = look(index, corner)
@@ -98,12 +90,12 @@ def find_and_measure(
         found = look(index, corner, binning=binning, found=found, stale=large)
     free = np.ones(len(index), bool)
     free[:n] = True if fixed is None else ~fixed
-    for _ in range(passes):
+    for search in (companions.close, *passes * [companions.hidden]) if passes else ():
         shift = _shift(found, binning) * free[:, None]
-        at, new = _hidden(frames, index, corner, binning, found)
+        at, new = search(frames, index, corner, binning, found)
         stale = np.concatenate([shift.any(axis=1), np.ones(len(at), bool)])
         if not stale.any():
-            break
+            continue
         index, corner = np.concatenate([index, at]), np.concatenate([corner + shift, new])
         binning, free = (np.concatenate([a, np.ones(len(at), a.dtype)]) for a in (binning, free))
         found = look(index, corner, binning=binning, found=found, stale=stale)
@@ -111,18 +103,13 @@ def find_and_measure(
     no_error = found.flux_err == 0  # beside pixels far brighter than any trained on
     doubtful = hidden & (no_error | (found.flux < _SURE * found.flux_err)).all(axis=1)
     if doubtful.any():
-        near = cKDTree(_apart(index, corner, frames.size))
+        near = cKDTree(companions.apart(index, corner, frames.size))
         touched = near.query_ball_point(near.data[doubtful], frames.size / 2, p=np.inf)
         stale = np.isin(np.arange(len(index)), np.concatenate(touched))[~doubtful]
         index, corner, binning, hidden = (a[~doubtful] for a in (index, corner, binning, hidden))
         known = jax.tree.map(lambda a: a[~doubtful], found)
         found = look(index, corner, binning=binning, found=known, stale=stale)
     return Sources(index, corner, found, binning, hidden)
-
-
-def _apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
-    """Corners, with images far from each other along a third axis."""
-    return np.concatenate([corner, 2 * size * index[:, None]], axis=1)
 
 
 def _large(frames: Frames, index, corner, binning, found: Deblended) -> Bool[np.ndarray, " source"]:
@@ -150,7 +137,7 @@ def _left(frames: Frames, index, corner, binning, found: Deblended) -> Bool[np.n
     which reaches far enough for others' light.
     """
     rms = np.sqrt(np.min(frames.variance))
-    place, flux = _apart(index, corner, frames.size), np.nan_to_num(found.flux[:, 0])
+    place, flux = companions.apart(index, corner, frames.size), np.nan_to_num(found.flux[:, 0])
     rows = np.flatnonzero((binning == 1) & (flux > _LEFT_FROM * rms))
     near = cKDTree(place).query_ball_point(place[rows], frames.size, p=np.inf)
     rows = rows[[flux[others].max() == flux[i] for i, others in zip(rows, near, strict=True)]]
@@ -178,56 +165,6 @@ def _shift(found: Deblended, binning) -> Int[np.ndarray, "source 2"]:
     light = light_of(found).sum(axis=-1)
     centre = measure_shapes(light, light.sum(axis=(1, 2))).centre
     return (np.nan_to_num(centre).clip(-1, 1) * binning[:, None]).round().astype(int)
-
-
-def _close(frames: Frames, index, corner):
-    """Image and corner of close companions, which show on the first band's sharpened image."""
-    image, variance = frames.inner(frames.image)[..., 0], frames.inner(frames.variance)[..., 0]
-    gain = np.inf if frames.gain is None else frames.gain[:, None, None, 0]
-    doubt = np.sqrt(variance + image.clip(0) / gain)
-    at, position = detect_close(image, doubt, index, corner + stamp_centre(frames.size))
-    return at, np.rint(position - stamp_centre(frames.size)).astype(int)
-
-
-def _hidden(frames: Frames, index, corner, binning, found: Deblended):
-    """Image and corner of the sources that stand out of the first band's residual."""
-    light = light_of(found)
-    model = frames.paste(light, index, corner, binning)
-    share = np.where(binning > 1, BINNED_ERROR, MODEL_ERROR).astype(np.float32)
-    share = np.maximum(share, _misfit(frames, index, corner, binning, light, model))
-    error = frames.paste(light * share[:, None, None, None], index, corner, binning)
-    model, error = frames.inner(model), frames.inner(error)
-    image, variance = frames.inner(frames.image), frames.inner(frames.variance)
-    gain = np.inf if frames.gain is None else frames.gain[:, None, None]
-    doubt = np.sqrt(variance + model.clip(0) / gain + np.square(error))
-    at, position = detect_hidden((image - model)[..., 0], doubt[..., 0])
-    new = np.rint(position - stamp_centre(frames.size)).astype(int)
-    wide = binning > 1
-    own = _apart(index[wide], corner[wide], frames.size)
-    near = cKDTree(own).query_ball_point(_apart(at, new, frames.size), _CORE, return_length=True)
-    return at[near == 0], new[near == 0]
-
-
-def _misfit(frames: Frames, index, corner, binning, light, model) -> Float[np.ndarray, " source"]:
-    """Error of each galaxy's modelled light as its residual tells, a share of it; 0 of faint ones.
-
-    It is the first band's, typical of the pixels where the light exceeds its noise: a companion
-    hidden somewhere hardly moves a median, arms and knots everywhere do.
-    """
-    rms = np.sqrt(np.min(frames.variance))
-    rows = np.flatnonzero(light.sum(axis=(1, 2))[:, 0] > _STUDIED * rms)
-    at = index[rows], corner[rows], binning[rows]
-    residual, variance = frames.cut(frames.image - model, *at), frames.noise(*at)
-    gain = np.inf if frames.gain is None else frames.gain[index[rows], 0][:, None, None]
-    misfit = np.zeros(len(index), np.float32)
-    own, wrong = light[rows][..., 0], np.square(residual[..., 0])
-    noise = variance[..., 0] + frames.cut(model, *at)[..., 0].clip(0) / gain
-    for i, its, square, expected in zip(rows, own, wrong, noise, strict=True):
-        seen = its > np.sqrt(expected)
-        if seen.any():
-            ratio = (square[seen] - 0.455 * expected[seen]) / np.square(its[seen])
-            misfit[i] = _MISFIT * np.sqrt(max(np.median(ratio), 0) / 0.455)
-    return misfit
 
 
 def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **others) -> Deblend:
