@@ -173,7 +173,7 @@ def draw_figure(names, sets, numbers, path):
             axis.set(xlabel=LABELS[name], ylabel="density")
             axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.set_title(f"KS distance {numbers[name]['distance']:.2f}")
-        axes[0].legend()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         for each, colour in zip(sets, COLOURS, strict=True):
             low, middle, high = np.quantile(each["power"], [0.16, 0.5, 0.84], axis=0)
             axes[-1].fill_between(each["frequency"], low, high, color=colour, alpha=0.2, lw=0)
