@@ -3,6 +3,8 @@
 import contextlib
 import io
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -15,6 +17,26 @@ shuffle.MAX_MEM_BUFFER_SIZE = 1 << 40
 def tensor(*shape: int, dtype=np.float32) -> tfds.features.Tensor:
     """The feature of an array, or of a number without a shape."""
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes" if shape else "none")
+
+
+def seen(options: Mapping, *others: str | None) -> list[tuple[int, int]]:
+    """Size and time of change of the files that data depend on, so that a digest may hold them.
+
+    They are the catalogue, what lies at the paths of styles (of a folder its FITS files, and the
+    checkpoints of the training that it holds), and others; those that there are.
+
+    Args:
+        options: Of the data: source and style, where they have them.
+        others: Further files.
+    """
+    styles = (each.partition(":")[2] for each in options.get("style", "").split("+"))
+    paths = [Path(each) for each in (options.get("source"), *styles, *others) if each]
+    folders = [path for path in paths if path.is_dir()]
+    inside = [f.glob(each) for f in folders for each in ("*.fits*", "*/checkpoints/*")]
+    files = [path for path in paths if path.is_file()] + [
+        f for each in inside for f in sorted(each)
+    ]
+    return [(f.stat().st_size, f.stat().st_mtime_ns) for f in files]
 
 
 @contextlib.contextmanager

@@ -5,18 +5,14 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.records import quiet, tensor
+from data_builders.records import quiet, seen, tensor
 from vaedeblend import specimens
 from vaedeblend.canonical import CONDITIONS, SIDE
 from vaedeblend.survey import Survey
-
-_FILES = MappingProxyType({"source": 0, "style": 2})
-"""Options that name a file, and which part of them it is, where a colon parts them."""
 
 
 @dataclasses.dataclass
@@ -88,9 +84,7 @@ def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **o
         options: Of `specimens.examples`.
     """
     processes = options.pop("processes", os.cpu_count() or 1)
-    files = [Path(options.get(name, "").partition(":")[part]) for name, part in _FILES.items()]
-    seen = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.name and f.exists()]
-    content = (sorted(sizes.items()), survey.band_names, sorted(options.items()), seen)
+    content = (sorted(sizes.items()), survey.band_names, sorted(options.items()), seen(options))
     name = f"canonical-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     config = CanonicalConfig(name, sizes=sizes, survey=survey, options=options)
     config.processes = processes

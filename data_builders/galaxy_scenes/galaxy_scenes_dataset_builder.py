@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.records import quiet, tensor
+from data_builders.records import quiet, seen, tensor
 from vaedeblend import simulation
 from vaedeblend.galaxies import Galaxies
 from vaedeblend.render import PSF_SIZE
@@ -104,9 +104,8 @@ def build(
         data_dir: That holds all datasets.
         options: Of `simulation.examples`.
     """
-    files = [options.get("source"), *(band.psf for band in survey.bands)]
-    stamps = [(Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in files if _exists(f)]
-    content = (kind, sorted(sizes.items()), survey, sorted(options.items()), stamps)
+    files = seen(options, *(band.psf for band in survey.bands))
+    content = (kind, sorted(sizes.items()), survey, sorted(options.items()), files)
     name = f"{kind}-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     processes = options.pop("processes", os.cpu_count() or 1)
     config = SceneConfig(name, kind=kind, sizes=sizes, survey=survey, options=options)
@@ -115,10 +114,6 @@ def build(
         builder = Builder(config=config, data_dir=data_dir)
         builder.download_and_prepare()
     return Path(builder.data_dir)
-
-
-def _exists(file: str | None) -> bool:
-    return bool(file) and Path(file).exists()
 
 
 def _parameters(bands: int, *lead: int) -> dict:

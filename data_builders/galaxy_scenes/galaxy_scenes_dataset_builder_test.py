@@ -6,6 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
+from data_builders.records import seen
 from vaedeblend import dataset, simulation
 from vaedeblend.survey import Survey
 
@@ -63,6 +64,26 @@ def test_what_is_built_is_named_by_all_that_changes_it(tmp_path):
     assert make(sizes=sizes, **options) == first and first.stat().st_mtime_ns == written
     assert make(sizes={"train": 3}, **options) != first
     assert make(sizes=sizes, **(options | {"seed": 4})) != first
+
+
+def test_files_at_a_style_s_path_are_seen_to_change(tmp_path):
+    """Of a generator its checkpoints, of real galaxies their FITS files; not what lies beside."""
+    step = tmp_path / "made" / "flow" / "checkpoints" / "40"
+    step.mkdir(parents=True)
+    galaxies = tmp_path / "real" / "catalogue.fits"
+    galaxies.parent.mkdir()
+    galaxies.write_bytes(b"1")
+    style = f"analytic+generator:{tmp_path / 'made'}+cosmos:{galaxies.parent}"
+    first = seen({"style": style})
+    assert len(first) == 2
+    (tmp_path / "made" / "report.html").write_text("beside")
+    assert seen({"style": style}) == first
+    galaxies.write_bytes(b"12")
+    changed = seen({"style": style})
+    assert changed != first
+    step.with_name("80").mkdir()
+    assert seen({"style": style}) != changed
+    assert seen({"style": "analytic", "source": ""}) == []
 
 
 def test_a_build_cut_off_leaves_nothing_under_its_name(tmp_path, monkeypatch):
