@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -170,7 +171,8 @@ def test_fine_tuning_starts_from_what_was_trained(trained, tmp_path):
     done = run("train.py", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     start, tuned = parameters(source)["blended"], parameters(tmp_path / "run")
-    assert all(same(start[part], tuned[stage][part]) for stage in STAGES for part in start)
+    for stage in STAGES:  # but for the rounding of the average
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), tuned[stage], start)
     lost = f"--config.stages.isolated.init_from={tmp_path / 'nothing' / 'isolated'}"
     done = run("train.py", *arguments[:4], lost, "--workdir", tmp_path / "other")
     assert done.returncode == 1 and "nothing/isolated" in done.stdout.replace("\n", "")
