@@ -181,7 +181,7 @@ def test_background_and_rms_are_estimated_where_they_are_not_given(folder):
 
 def test_priors_for_tphot_add_up_to_the_model(folder):
     """Some of the galaxies are cut by the image's edges."""
-    light = sum(500 * gaussian(*at, SHAPE) for at in ([4, 60], [120, 256], [196, 150]))
+    light = sum(500 * gaussian(*at, SHAPE) for at in ([1, 60], [120, 258], [198, 150]))
     with fits.open(folder / "image.fits", mode="update") as hdus:
         hdus[0].data += light.astype(np.float32)
     table, out = run(folder, tphot=True), folder / "out"
