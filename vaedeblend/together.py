@@ -95,6 +95,8 @@ def find_and_measure(
         at, new = search(frames, index, corner, binning, found)
         stale = np.concatenate([shift.any(axis=1), np.ones(len(at), bool)])
         if not stale.any():
+            if search is companions.hidden:
+                break  # another search would find nothing, either
             continue
         index, corner = np.concatenate([index, at]), np.concatenate([corner + shift, new])
         binning, free = (np.concatenate([a, np.ones(len(at), a.dtype)]) for a in (binning, free))

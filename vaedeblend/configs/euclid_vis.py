@@ -6,7 +6,7 @@ python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import quick, smooth
+from vaedeblend.configs import smooth
 
 
 def get_config() -> ConfigDict:
@@ -17,17 +17,11 @@ def get_config() -> ConfigDict:
     """
     config = smooth.get_config()
     config.data.style = "analytic+structured"
-    config.stages = {
-        "isolated": quick.isolated_stage(steps=5000, init_from="runs/smooth/isolated"),
-        "blended": quick.blended_stage(
-            steps=16000, init_from="runs/smooth/blended", teacher="isolated"
-        ),
-    }
-    for stage in config.stages.values():
-        stage.update(log_every=1000, checkpoint_every=1000)
+    isolated, blended = config.stages.isolated, config.stages.blended
+    isolated.update(steps=5000, init_from="runs/smooth/isolated")
+    isolated.loss.kl_warmup_steps = 0
+    blended.update(steps=16000, init_from="runs/smooth/blended", teacher="isolated")
+    blended.loss.cleaned_from = 0
+    for stage in (isolated, blended):
         stage.optimizer.learning_rate = 1e-3
-    config.stages.isolated.loss.kl_warmup_steps = 0
-    config.stages.isolated.scenes.update(field_share=0.0)
-    config.stages.blended.loss.cleaned_from = 0
-    config.stages.blended.scenes.update(isolated_share=0.12, unselected_share=0.2, field_share=0.4)
     return config

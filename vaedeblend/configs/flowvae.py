@@ -5,8 +5,8 @@ python train.py --workdir runs/flowvae --config vaedeblend/configs/flowvae.py
 After that, `--config.data.style=generator:runs/flowvae`, or `vaedeblend simulate --style` of that
 name, draws such galaxies. With COSMOS at hand, learn from `--config.data.style=cosmos:PATH`.
 
-On two free CPU cores some 35 minutes, as extrapolated from a short run: 4 for the stamps (20 ms
-each of one core), 28 for the VAE (4 ms a stamp), 2 for the flow.
+On one CPU core some 50 minutes: 4 for the stamps, 43 for the VAE (300 stamps a second), 1 for the
+flow.
 """
 
 from ml_collections import ConfigDict

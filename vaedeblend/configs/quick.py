@@ -71,14 +71,13 @@ def get_config() -> ConfigDict:
     )
 
 
-def isolated_stage(*, steps: int, init_from: str = "") -> dict:
+def isolated_stage(*, steps: int) -> dict:
     """Stage I: encoder and decoder, on galaxies alone.
 
     Args:
         steps: Of the optimiser.
-        init_from: Where it starts from: see `training_stage`.
     """
-    return training_stage(steps=steps, trainable=("encoder", "decoder"), init_from=init_from) | {
+    return training_stage(steps=steps, trainable=("encoder", "decoder"), init_from="") | {
         "scenes": {"max_companions": 0, "candidates": 1, "field_share": 0.0},
         "objective": "evidence",
         "loss": {
@@ -95,16 +94,15 @@ def isolated_stage(*, steps: int, init_from: str = "") -> dict:
     }
 
 
-def blended_stage(*, steps: int, init_from: str, teacher: str = "") -> dict:
+def blended_stage(*, steps: int, init_from: str) -> dict:
     """Stage II: an encoder of blends and the latent's prior, against stage I's decoder.
 
     Args:
         steps: Of the optimiser.
         init_from: Where it starts from: see `training_stage`.
-        teacher: Stage I, whose decoder it keeps; empty where it starts from that.
     """
     return training_stage(steps=steps, trainable=("encoder", "flow"), init_from=init_from) | {
-        "teacher": teacher,
+        "teacher": "",  # stage I, whose decoder is kept; empty where it starts from that
         "scenes": {
             "max_companions": 3,
             "candidates": 8,  # drawn for each example, the first true blend of which is taken

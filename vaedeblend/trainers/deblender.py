@@ -29,8 +29,9 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     model = VAE(**config.model, bands=len(survey.bands))
     fresh = functools.partial(training.init_params, model, jax.random.key(config.seed))
     params = initial_params(fresh, stage.init_from, config, workdir)
-    teacher = initial_params(fresh, stage.get("teacher") or stage.init_from, config, workdir)
-    params |= {part: teacher[part] for part in set(teacher) - set(stage.trainable)}
+    source = stage.get("teacher")
+    teacher = initial_params(fresh, source, config, workdir) if source else params
+    params = params | {part: teacher[part] for part in set(teacher) - set(stage.trainable)}
     gallery, n_central = _gallery(directories, config.data.n_psfs, mesh)
     return Task(
         params,
