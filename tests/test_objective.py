@@ -7,7 +7,7 @@ from vaedeblend import losses, objective
 from vaedeblend.model import VAE, Observation, reparameterize
 from vaedeblend.observe import Batch
 from vaedeblend.training import init_params
-from vaedeblend.windows import stamps_of
+from vaedeblend.windows import frames_of, stamps_of
 
 SIZE, N = 16, 4
 LOSS = {
@@ -27,6 +27,7 @@ WEIGHTS = {
     "purity_weight": 3.0,
     "cleaned_share": 0.0,
     "cleaned_from": 10,
+    "cleaned_looks": 1,
 }
 LATE = jnp.int32(1000)
 
@@ -246,7 +247,7 @@ def test_share_of_late_stamps_is_cleaned(model, params, batch):
 
 def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, params, batch):
     seen = batch.observation
-    after = objective._cleaned(model, params, batch, 2).observation
+    after = objective._cleaned(model, params, batch, 2, 1).observation
     np.testing.assert_allclose(after.image + after.neighbours, seen.image, atol=1e-4)
     subtracted = after.neighbours[::2]
     assert (subtracted.sum(axis=(1, 2, 3)) > 0).all() and not after.neighbours[1::2].any()
@@ -264,17 +265,41 @@ def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, pa
     np.testing.assert_allclose(subtracted[:, :, 4:], light[:, :, :-4], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("i", [2, 3])
+def test_second_looks_are_at_galaxies_less_the_light_of_the_others(model, params, batch, i):
+    """Half of the stamps as after one look; the others as by one galaxy after the other."""
+    seen = batch.observation
+    once, twice = (objective._cleaned(model, params, batch, N, n).observation for n in (1, 2))
+    np.testing.assert_array_equal(once.image[:2], twice.image[:2])
+
+    def look(corner, others):
+        first, corner = jnp.array([0]), corner[None]
+        variance = stamps_of(seen.variance[i][None], first, corner, outside=jnp.inf)
+        neighbours = stamps_of(others[None], first, corner, outside=0.0)
+        neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0)
+        image = stamps_of(seen.image[i][None], first, corner, outside=0.0) - neighbours
+        each = Observation(image, variance, seen.gain[i][None], seen.psf[i][None], neighbours)
+        found = model.apply({"params": params}, each, method="encode")
+        profile = model.apply({"params": params}, found.mean, each.psf, method="decode")
+        return frames_of(jnp.exp(found.log_flux.median) * profile, first, corner, 1)[0]
+
+    central = look(jnp.zeros(2, int), jnp.zeros_like(seen.image[i]))
+    companion = look(batch.corner[i, 0], central)
+    np.testing.assert_allclose(twice.neighbours[i], companion, rtol=1e-3, atol=1e-4)
+    assert np.abs(twice.neighbours[i] - once.neighbours[i]).max() > 1e-2
+
+
 def test_no_light_is_subtracted_from_masked_pixels(model, params, batch):
     seen = batch.observation
     masked = seen._replace(
         variance=seen.variance.at[:, 5:9].set(jnp.inf), image=seen.image.at[:, 5:9].set(0.0)
     )
-    after = objective._cleaned(model, params, batch._replace(observation=masked), N).observation
+    after = objective._cleaned(model, params, batch._replace(observation=masked), N, 2).observation
     assert not after.image[:, 5:9].any() and not after.neighbours[:, 5:9].any()
 
 
 def test_first_looks_have_no_gradient(model, params, batch):
     def subtracted(params):
-        return objective._cleaned(model, params, batch, N).observation.neighbours.sum()
+        return objective._cleaned(model, params, batch, N, 2).observation.neighbours.sum()
 
     assert size_of(jax.grad(subtracted)(params)) == 0

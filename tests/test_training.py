@@ -32,6 +32,7 @@ WEIGHTS = {
     "purity_weight": 1.0,
     "cleaned_share": 0.5,
     "cleaned_from": 0,
+    "cleaned_looks": 2,
 }
 
 

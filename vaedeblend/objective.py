@@ -103,6 +103,7 @@ def posterior(
     purity_weight: float,
     cleaned_share: float,
     cleaned_from: int,
+    cleaned_looks: int,
 ) -> Objective:
     """The negative log posterior density of what is true of the central galaxy.
 
@@ -119,10 +120,11 @@ def posterior(
         cleaned_share: Of stamps from which the companions that a detection would find have been
             subtracted, as the network itself sees them at present.
         cleaned_from: Step from which on they are: early networks see nothing worth subtracting.
+        cleaned_looks: At a stamp's galaxies, at most, before the companions are subtracted.
     """
 
     def cleaned(params, batch: Batch):
-        return _cleaned(model, params, batch, round(cleaned_share * len(batch.flux)))
+        return _cleaned(model, params, batch, round(cleaned_share * len(batch.flux)), cleaned_looks)
 
     def loss(params, batch: Batch, key, step) -> Parts:
         if cleaned_share and batch.corner.shape[1]:
@@ -190,32 +192,50 @@ def density(model: Generator) -> Objective:
     return loss
 
 
-def _cleaned(model: VAE, params: dict, batch: Batch, n: int) -> Batch:
+def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batch:
     """The batch, n of its stamps without what the network finds their companions to be.
 
-    They are taken at even steps, since the first of a batch may share a kind of noise.
+    They are taken at even steps, since the first of a batch may share a kind of noise. The first
+    n / looks of them are cleaned of what one look finds, the next of what a second one does, ...
     """
-    whole, members = batch.observation, batch.corner.shape[1]
+    whole, params = batch.observation, jax.lax.stop_gradient(params)
     chosen = jnp.arange(n) * len(whole.image) // n
     seen, corner, found = jax.tree.map(lambda a: a[chosen], (whole, batch.corner, batch.found))
-    index, corner = jnp.repeat(jnp.arange(n), members), corner.reshape(-1, 2)
-    stamps = Observation(
-        stamps_of(seen.image, index, corner, outside=0.0),
-        stamps_of(seen.variance, index, corner, outside=jnp.inf),
-        seen.gain[index],
-        seen.psf[index],
-        jnp.zeros((len(index), *seen.image.shape[1:])),
-    )
-    params = jax.lax.stop_gradient(params)
-    seen_as = model.apply({"params": params}, stamps, method="encode")
-    profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
-    light = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
-    kept = found.reshape(-1, 1, 1, 1) & jnp.isfinite(light)
-    neighbours = frames_of(jnp.where(kept, light, 0), index, corner, n)
+    corner = jnp.pad(corner, [(0, 0), (1, 0), (0, 0)])  # the central galaxy's is (0, 0)
+    present = jnp.pad(found, [(0, 0), (1, 0)], constant_values=True)
+    light = jnp.zeros((*present.shape, *seen.image.shape[1:]))
+    for look in range(looks):
+        rest = slice(look * n // looks, None)
+        at = jax.tree.map(lambda a: a[rest], (seen, corner, present, light))  # noqa: B023
+        light = light.at[rest].set(_looked_at(model, params, *at))
+    neighbours = _frames(light[:, 1:], corner[:, 1:])
     neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)
     cleaned = seen._replace(image=seen.image - neighbours, neighbours=neighbours)
     joined = jax.tree.map(lambda a, b: a.at[chosen].set(b), whole, cleaned)
     return batch._replace(observation=joined)
+
+
+def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, light):
+    """Light of all galaxies (frame, galaxy, ...), each less what the others' is thought to be."""
+    (n, members), shape = present.shape, seen.image.shape[1:]
+    index, at = jnp.repeat(jnp.arange(n), members), corner.reshape(-1, 2)
+    variance = stamps_of(seen.variance, index, at, outside=jnp.inf)
+    others = stamps_of(_frames(light, corner), index, at, outside=0.0) - light.reshape(-1, *shape)
+    others = jnp.where(jnp.isfinite(variance), others, 0)
+    image = stamps_of(seen.image, index, at, outside=0.0) - others
+    stamps = Observation(image, variance, seen.gain[index], seen.psf[index], others)
+    seen_as = model.apply({"params": params}, stamps, method="encode")
+    profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
+    light = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
+    kept = present.reshape(-1, 1, 1, 1) & jnp.isfinite(light)
+    return jnp.where(kept, light, 0).reshape(n, members, *shape)
+
+
+def _frames(light, corner):
+    """The galaxies' light added up, each frame's."""
+    n, members = light.shape[:2]
+    index = jnp.repeat(jnp.arange(n), members)
+    return frames_of(light.reshape(-1, *light.shape[2:]), index, corner.reshape(-1, 2), n)
 
 
 def _warmth(step, warmup_steps: int, cycles: int):

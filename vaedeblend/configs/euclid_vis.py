@@ -1,6 +1,5 @@
-"""The weights that are shipped: what `smooth` has learned, and structured galaxies beside those.
+"""The weights that are shipped: smooth galaxies and structured ones, of all sorts, in any trouble.
 
-python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
 python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
 """
 
@@ -10,18 +9,13 @@ from vaedeblend.configs import smooth
 
 
 def get_config() -> ConfigDict:
-    """The recipe of `smooth` on a mixture of styles, shorter, from where it ended.
+    """The recipe of `smooth` on a mixture of styles, which takes a larger latent and decoder.
 
     To fine-tune the shipped weights on galaxies of any other style, set `data.style`, and both
     stages' `init_from` to euclid_vis/blended.
     """
     config = smooth.get_config()
     config.data.style = "analytic+structured"
-    isolated, blended = config.stages.isolated, config.stages.blended
-    isolated.update(steps=5000, init_from="runs/smooth/isolated")
-    isolated.loss.kl_warmup_steps = 0
-    blended.update(steps=16000, init_from="runs/smooth/blended", teacher="isolated")
-    blended.loss.cleaned_from = 0
-    for stage in (isolated, blended):
-        stage.optimizer.learning_rate = 1e-3
+    config.model.update(latent_dim=32, decoder_hidden=(384, 768))
+    config.stages.blended.loss.cleaned_looks = 2
     return config

@@ -117,6 +117,7 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
             "purity_weight": 1.0,
             "cleaned_share": 0.5,
             "cleaned_from": 2 * steps // 5,
+            "cleaned_looks": 1,
         },
     }
 
