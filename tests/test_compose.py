@@ -21,6 +21,8 @@ SETTINGS = {
     "candidates": 8,
     "isolated_share": 0.0,
     "unselected_share": 0.0,
+    "hard_share": 0.0,
+    "hard_purity": 0.5,
     "field_share": 0.0,
 }
 
@@ -90,7 +92,7 @@ def gallery():
 
 @pytest.fixture(scope="module")
 def place(gallery):
-    arguments = (gallery, N_CENTRAL, 2, (2.0, 5.0), 0.9, 8, (0.0, 0.0))
+    arguments = (gallery, N_CENTRAL, 2, (2.0, 5.0), (0.5, 0.9), 8, (0.0, 0.0, 0.0))
     return jax.jit(lambda key: compose._place(key, *arguments))
 
 
@@ -279,6 +281,21 @@ def test_the_three_kinds_of_scenes_share_the_batch(gallery, key):
     ]
     expected = 0.25 + 0.25 * pure[0] + 0.5 * pure[1]
     assert np.mean(scenes.purity[:, 0] >= 0.9) == pytest.approx(float(expected), abs=0.05)
+
+
+def test_hard_scenes_are_those_of_a_lower_purity(gallery, key):
+    hard = draw(key, gallery, hard_share=1.0)
+    jax.tree.map(np.testing.assert_array_equal, hard, draw(key, gallery, max_purity=0.5))
+    low = [
+        np.mean(draw(key, gallery, **changes).purity[:, 0] < 0.5)
+        for changes in ({}, {"unselected_share": 1.0}, {"hard_share": 1.0}, {"hard_share": 0.4})
+    ]
+    assert low[2] > 2 * low[0]
+    assert low[3] == pytest.approx(float(0.6 * low[0] + 0.4 * low[2]), abs=0.05)
+    every = draw(key, gallery, isolated_share=0.2, unselected_share=0.3, hard_share=0.5)
+    assert np.mean(every.purity[:, 0] < 0.5) == pytest.approx(
+        float(0.3 * low[1] + 0.5 * low[2]), abs=0.05
+    )
 
 
 def test_purity_is_that_of_blending(gallery, key):

@@ -113,6 +113,8 @@ def random_scenes(
     candidates: int,
     isolated_share: float = 0.0,
     unselected_share: float = 0.0,
+    hard_share: float = 0.0,
+    hard_purity: float = 0.6,
     field_share: float = 0.0,
 ) -> Scenes:
     """Composes a batch of scenes without noise.
@@ -131,6 +133,8 @@ def random_scenes(
         candidates: Candidates per scene.
         isolated_share: Of scenes that have no companion all the same.
         unselected_share: Of scenes whose first candidate is taken, whatever its purity.
+        hard_share: Of scenes for which `hard_purity` stands for `max_purity`.
+        hard_purity: See there.
         field_share: Of scenes that have a window of the gallery's sheets behind them.
 
     Raises:
@@ -151,9 +155,9 @@ def random_scenes(
         n_central=n_central,
         max_companions=max_companions,
         separation=separation,
-        max_purity=max_purity,
+        purities=(hard_purity, max_purity),
         candidates=candidates,
-        shares=(isolated_share, unselected_share),
+        shares=(isolated_share, unselected_share, hard_share),
     )
 
     def one(key):
@@ -189,7 +193,7 @@ def turned_features(
 
 
 def _place(
-    key, gallery, n_central, max_companions, separation, max_purity, candidates, shares
+    key, gallery, n_central, max_companions, separation, purities, candidates, shares
 ) -> Placement:
     n_psf = len(gallery.psf)
     psf_key, central_key, jitter_key, kind_key, key = jax.random.split(key, 5)
@@ -209,8 +213,10 @@ def _place(
 
     members, shifts, present = jax.vmap(candidate)(jax.random.split(key, candidates))
     estimate = _estimated_purity(gallery, central[0], shift[0], members, shifts, present)
-    kind, (isolated, unselected) = jax.random.uniform(kind_key), shares
-    limit = jnp.where(kind < isolated + unselected, jnp.inf, max_purity)
+    kind, (isolated, unselected, hard) = jax.random.uniform(kind_key), shares
+    any_purity = isolated + unselected
+    kinds = kind < any_purity, kind < any_purity + hard
+    limit = jnp.select(kinds, (jnp.inf, purities[0]), purities[1])
     chosen = jnp.argmax((estimate < limit).at[-1].set(True))
     return Placement(
         jnp.concatenate([central, members[chosen]]),

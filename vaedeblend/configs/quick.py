@@ -108,6 +108,8 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
             "candidates": 8,  # drawn for each example, the first true blend of which is taken
             "isolated_share": 0.2,
             "unselected_share": 0.2,
+            "hard_share": 0.0,  # of scenes whose central purity is at most this
+            "hard_purity": 0.6,
             "field_share": 0.0,
         },
         "objective": "posterior",
