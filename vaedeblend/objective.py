@@ -8,6 +8,7 @@ width of its optimal posterior follows from pixel noise, not from how ambiguous 
 A generator has stages of its own: an evidence bound on noise-free light, and its latent's density.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -24,6 +25,10 @@ from vaedeblend.windows import frames_of, stamps_of
 Parts = dict[str, Float[Array, " batch"]]
 Objective = Callable[..., Parts]
 """`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised."""
+
+_PRESENT = 0.7
+"""Share of a stamp's galaxies that are present and found, at most, over a batch: others would cost
+as much to look at."""
 
 _MOST_ELECTRONS = 1e3
 """Background rms above which a Poisson likelihood is not worth its rounding errors [electron]."""
@@ -217,18 +222,21 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batc
 
 def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, light):
     """Light of all galaxies (frame, galaxy, ...), each less what the others' is thought to be."""
-    (n, members), shape = present.shape, seen.image.shape[1:]
-    index, at = jnp.repeat(jnp.arange(n), members), corner.reshape(-1, 2)
+    members, shape = present.shape[1], seen.image.shape[1:]
+    most = math.ceil(_PRESENT * present.size)
+    rows = jnp.argsort(~present.ravel(), stable=True)[:most]
+    index, at = rows // members, corner.reshape(-1, 2)[rows]
     variance = stamps_of(seen.variance, index, at, outside=jnp.inf)
-    others = stamps_of(_frames(light, corner), index, at, outside=0.0) - light.reshape(-1, *shape)
+    own = light.reshape(-1, *shape)
+    others = stamps_of(_frames(light, corner), index, at, outside=0.0) - own[rows]
     others = jnp.where(jnp.isfinite(variance), others, 0)
     image = stamps_of(seen.image, index, at, outside=0.0) - others
     stamps = Observation(image, variance, seen.gain[index], seen.psf[index], others)
     seen_as = model.apply({"params": params}, stamps, method="encode")
     profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
-    light = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
-    kept = present.reshape(-1, 1, 1, 1) & jnp.isfinite(light)
-    return jnp.where(kept, light, 0).reshape(n, members, *shape)
+    found = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
+    kept = present.ravel()[rows][:, None, None, None] & jnp.isfinite(found)
+    return own.at[rows].set(jnp.where(kept, found, 0)).reshape(light.shape)
 
 
 def _frames(light, corner):

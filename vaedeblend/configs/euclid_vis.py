@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config = smooth.get_config()
     config.data.style = "analytic+structured"
     config.model.update(latent_dim=32, decoder_hidden=(384, 768))
-    config.stages.blended.scenes.hard_share = 0.15
-    config.stages.blended.loss.cleaned_looks = 2
+    blended = config.stages.blended
+    blended.update(steps=26000, scenes={"hard_share": 0.15})
+    blended.loss.update(cleaned_from=10000, cleaned_looks=2)
     return config
