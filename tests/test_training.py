@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vaedeblend import checkpoint, compose, objective, observe, training
+from vaedeblend.gallery import make_gallery as gallery_of
 from vaedeblend.model import VAE
 
 SIZE, SIDE = 16, 32
@@ -60,7 +61,7 @@ def make_gallery():
     light = np.exp(-(y[:, :, None] ** 2 + x[:, None] ** 2) / 4) / (4 * np.pi)
     stamps = (light[..., None] * flux[:, None, None]).astype(np.float32)
     psf = light[:1, 8:25, 8:25, None]
-    return compose.make_gallery(stamps, phase, flux, np.arange(24) < 12, psf)
+    return gallery_of(stamps, phase, flux, np.arange(24) < 12, psf)
 
 
 def make_batch(key, gallery):

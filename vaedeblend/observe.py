@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vaedeblend.compose import CENTRE_JITTER, Scenes
+from vaedeblend.compose import Scenes
 from vaedeblend.model import Observation, psf_features
+from vaedeblend.placement import CENTRE_JITTER
 
 DEEP = 0.1
 """Noise of the deep images of single galaxies, in units of the survey's."""
@@ -58,6 +59,7 @@ def observe(
     sky_rms: float = 0.05,
     uneven_share: float = 0.0,
     masked_share: float = 0.0,
+    edge_share: float = 0.0,
 ) -> Batch:
     """Noisy images of scenes.
 
@@ -76,8 +78,9 @@ def observe(
         uneven_share: Of stamps crossed by a line beyond which the depth is another, or the image
             has ended.
         masked_share: Of stamps with a masked streak: a bad column or row, or a cosmic ray.
+        edge_share: Of stamps that reach out of their image, as that of a galaxy near its edge does.
     """
-    keys = iter(jax.random.split(key, 13))
+    keys = iter(jax.random.split(key, 14))
     n, size = scenes.light.shape[:2]
 
     def happens(share):
@@ -99,6 +102,9 @@ def observe(
     if masked_share:
         streak = _streak(next(keys), n, size, masked_share)
         background = jnp.where(streak, jnp.inf, background)
+    if edge_share:
+        outside = _outside(next(keys), n, size, edge_share)
+        background = jnp.where(outside, jnp.inf, background)
     background = jnp.broadcast_to(background, image.shape)
     image = jnp.where(jnp.isfinite(background), image, 0.0)
     return Batch(
@@ -107,7 +113,7 @@ def observe(
         scenes.target,
         scenes.flux,
         scenes.purity,
-        *_detected(next(keys), scenes, jnp.sqrt(variance[0]) * scale[:, 0, 0]),
+        *_detected(next(keys), scenes, background, jnp.sqrt(variance[0]) * scale[:, 0, 0]),
     )
 
 
@@ -142,13 +148,16 @@ def observe_examples(
     return batches
 
 
-def _detected(key, scenes: Scenes, rms):
+def _detected(key, scenes: Scenes, background, rms):
     """Corners of the companions' stamps, their centres as uncertain as the central galaxy's."""
+    size = background.shape[1]
     jitter_key, found_key = jax.random.split(key)
     position = scenes.companions
     jitter = CENTRE_JITTER * jax.random.normal(jitter_key, position.shape)
     distance = jnp.linalg.norm(position, axis=-1)
-    inside = (jnp.abs(position) < scenes.light.shape[1] / 2 - 1).all(axis=-1)
+    inside = (jnp.abs(position) < size / 2 - 1).all(axis=-1)
+    y, x = jnp.moveaxis(jnp.rint(position + (size - 1) / 2).astype(int).clip(0, size - 1), -1, 0)
+    inside &= jnp.isfinite(background[jnp.arange(len(y))[:, None], y, x, 0])
     bright = scenes.brightness > _FAINTEST * rms
     lucky = jax.random.bernoulli(found_key, _FOUND, distance.shape)
     found = lucky & bright & inside & (distance > _NEAREST)
@@ -210,6 +219,18 @@ def _streak(key, n, size, share):
     place = _STREAK_SIGMA * jax.random.normal(keys[5], (2, n, 1, 1, 1))
     long = jnp.where(column, jnp.inf, 1 + 7 * length)
     return here & (abs(along - place[0]) < long) & (abs(across - place[1]) < 0.5 + breadth)
+
+
+def _outside(key, n, size, share):
+    """Where a stamp lies outside of an image of its own size, on which its galaxy is anywhere."""
+    keys = jax.random.split(key, 3)
+    here = jax.random.bernoulli(keys[0], share, (n, 1, 1, 1))
+    distance = jax.random.uniform(keys[1], (n, 1, 1, 1), maxval=size / 2)
+    angle = jax.random.uniform(keys[2], (n, 1, 1, 1), maxval=2 * jnp.pi)
+    offset = jnp.arange(size) - (size - 1) / 2
+    y, x = offset[:, None, None], offset[:, None]
+    off = jnp.abs(y + distance * jnp.sin(angle)), jnp.abs(x + distance * jnp.cos(angle))
+    return here & (jnp.maximum(*off) > size / 2)
 
 
 def _turned(size, angle):

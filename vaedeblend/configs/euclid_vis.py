@@ -1,23 +1,29 @@
-"""The weights that are shipped: smooth galaxies and structured ones, of all sorts, in any trouble.
+"""The weights that are shipped: what `smooth` and `mixture` have learned, and harder stamps.
 
-python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
+python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
+python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
+python train.py --workdir runs/final --config vaedeblend/configs/euclid_vis.py
 """
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import smooth
+from vaedeblend.configs import mixture
 
 
 def get_config() -> ConfigDict:
-    """The recipe of `smooth` on a mixture of styles, which takes a larger latent and decoder.
+    """The second stage of `mixture` once more, a little shorter, from where that ended.
 
-    To fine-tune the shipped weights on galaxies of any other style, set `data.style`, and both
-    stages' `init_from` to euclid_vis/blended.
+    More of the blends are hard, more of the stamps reach out of their image, and half of those
+    that have been cleaned are cleaned of what a second look finds.
+
+    To fine-tune the shipped weights on galaxies of any other style, set `data.style`, and
+    `stages.blended.init_from` to euclid_vis/blended.
     """
-    config = smooth.get_config()
-    config.data.style = "analytic+structured"
-    config.model.update(latent_dim=32, decoder_hidden=(384, 768))
+    config = mixture.get_config()
+    config.observation.edge_share = 0.2
+    del config.stages["isolated"]
     blended = config.stages.blended
-    blended.update(steps=26000, scenes={"hard_share": 0.15})
-    blended.loss.update(cleaned_from=10000, cleaned_looks=2)
+    blended.update(steps=14000, init_from="runs/mixture/blended", teacher="")
+    blended.scenes.hard_share = 0.15
+    blended.loss.cleaned_looks = 2
     return config

@@ -44,6 +44,7 @@ def get_config() -> ConfigDict:
                 "sky_rms": 0.05,
                 "uneven_share": 0.0,
                 "masked_share": 0.0,
+                "edge_share": 0.0,
             },
             "sizes": {
                 "galaxies": {"train": 14000},

@@ -9,9 +9,10 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vaedeblend import calibration, dataset, objective, training
-from vaedeblend.compose import make_gallery, random_scenes
+from vaedeblend.compose import random_scenes
 from vaedeblend.deblender import STAGES, default_psf, make_deblend
 from vaedeblend.field import calibrate_field
+from vaedeblend.gallery import make_gallery
 from vaedeblend.model import VAE
 from vaedeblend.observe import observe, observe_examples
 from vaedeblend.simulation import SPLITS
