@@ -26,6 +26,9 @@ the central galaxy [pixel]."""
 _STREAK_SIGMA = 6.0
 """Of masked streaks' distances from the central galaxy [pixel]."""
 
+_WITHIN = 2.0
+"""Least distance of a galaxy's centre from the edge of its image [pixel]."""
+
 
 class Batch(NamedTuple):
     """What a network is shown, and what its loss may know besides."""
@@ -225,7 +228,7 @@ def _outside(key, n, size, share):
     """Where a stamp lies outside of an image of its own size, on which its galaxy is anywhere."""
     keys = jax.random.split(key, 3)
     here = jax.random.bernoulli(keys[0], share, (n, 1, 1, 1))
-    distance = jax.random.uniform(keys[1], (n, 1, 1, 1), maxval=size / 2)
+    distance = jax.random.uniform(keys[1], (n, 1, 1, 1), maxval=size / 2 - _WITHIN)
     angle = jax.random.uniform(keys[2], (n, 1, 1, 1), maxval=2 * jnp.pi)
     offset = jnp.arange(size) - (size - 1) / 2
     y, x = offset[:, None, None], offset[:, None]
