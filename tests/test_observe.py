@@ -11,7 +11,7 @@ from vaedeblend.observe import observe, observe_examples
 N, SIZE = 2000, 15
 VARIANCE, GAIN = np.array([1.0, 4.0], np.float32), np.array([0.5, 2.0], np.float32)
 CHOICES = ("depth", "depth_share", "gainless_share", "correlated_share", "sky_share", "sky_rms")
-CHOICES += ("uneven_share", "masked_share")
+CHOICES += ("uneven_share", "masked_share", "edge_share")
 
 
 def blobs(n=N, size=SIZE):
@@ -261,6 +261,32 @@ def test_share_of_masked_stamps_is_as_asked(key):
 
 
 @pytest.fixture(scope="module")
+def cut():
+    return np.asarray(module._outside(jax.random.key(4), 1000, 30, 1.0))[..., 0]
+
+
+def test_stamps_are_cut_by_the_edges_of_a_square_image(cut):
+    """What is inside is a rectangle at one of the stamp's corners, and holds the centre."""
+    for outside in cut:
+        rows, columns = (~outside.all(axis=axis) for axis in (1, 0))
+        np.testing.assert_array_equal(~outside, rows[:, None] & columns)
+        for line in (rows, columns):
+            assert line[13:17].all() and (line[0] or line[-1]) and np.abs(np.diff(line)).sum() <= 1
+
+
+def test_galaxies_lie_at_any_distance_from_the_middle_of_their_image(cut):
+    shift = np.stack([cut.all(axis=axis).sum(axis=1) for axis in (2, 1)])
+    assert np.hypot(*shift).max() == pytest.approx(13, abs=1)
+    assert np.hypot(*shift).mean() == pytest.approx(6.5, abs=0.5)
+    np.testing.assert_allclose(shift.mean(axis=1), 6.5 * 2 / np.pi, atol=0.5)
+
+
+def test_share_of_cut_stamps_is_as_asked(key):
+    found = module._outside(key, N, 31, 0.2).any(axis=(1, 2, 3))
+    assert np.mean(found) == pytest.approx(0.2, abs=0.04)
+
+
+@pytest.fixture(scope="module")
 def troubled(scenes):
     """Everything at once, and what is masked of it."""
     shares = dict.fromkeys([c for c in CHOICES if c.endswith("share")], 0.5)
@@ -283,7 +309,7 @@ def test_everything_at_once_is_finite_and_not_all_masked(troubled):
 
 
 def test_valid_pixels_of_uneven_masked_stamps_have_the_maps_noise(scenes, key):
-    seen = look(key, scenes, uneven_share=1.0, masked_share=1.0).observation
+    seen = look(key, scenes, uneven_share=1.0, masked_share=1.0, edge_share=0.5).observation
     noise = residual(seen, scenes.light)[np.isfinite(seen.variance)]
     np.testing.assert_allclose(noise.var(), 1, atol=0.01)
 
@@ -355,6 +381,11 @@ def test_companions_are_found_where_they_are_bright_inside_and_apart(key):
     found = np.asarray(look(key, scenes).found)
     assert found[:, 0].mean() == pytest.approx(module._FOUND, abs=0.03)
     assert not found[:, 1:].any()
+    batch = look(key, scenes, masked_share=1.0)
+    y, x = (jnp.rint(where[0] + (SIZE - 1) / 2)).astype(int)
+    masked = np.isinf(batch.observation.variance[:, y, x, 0])
+    assert masked.any() and not batch.found[masked].any()
+    assert batch.found[~masked][:, 0].mean() == pytest.approx(module._FOUND, abs=0.04)
     deep = look(key, scenes, depth=(0.5, 0.5), depth_share=1.0).found
     assert deep[:, 4].mean() == pytest.approx(module._FOUND, abs=0.03)
 

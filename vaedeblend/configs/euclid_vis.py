@@ -11,7 +11,7 @@ from vaedeblend.configs import mixture
 
 
 def get_config() -> ConfigDict:
-    """The second stage of `mixture` once more, a little shorter, from where that ended.
+    """The second stage of `mixture` once more, shorter and more gently, from where that ended.
 
     More of the blends are hard, more of the stamps reach out of their image, and half of those
     that have been cleaned are cleaned of what a second look finds.
@@ -23,7 +23,8 @@ def get_config() -> ConfigDict:
     config.observation.edge_share = 0.2
     del config.stages["isolated"]
     blended = config.stages.blended
-    blended.update(steps=14000, init_from="runs/mixture/blended", teacher="")
+    blended.update(steps=7000, init_from="runs/mixture/blended", teacher="")
+    blended.optimizer.learning_rate = 3e-4
     blended.scenes.hard_share = 0.15
     blended.loss.cleaned_looks = 2
     return config
