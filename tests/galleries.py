@@ -21,6 +21,7 @@ SETTINGS = {
     "unselected_share": 0.0,
     "hard_share": 0.0,
     "hard_purity": 0.5,
+    "central_share": 0.0,
     "field_share": 0.0,
 }
 

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from galleries import (
@@ -78,6 +79,17 @@ def test_central_offset_is_a_uniform_pixel_and_gaussian_jitter(gallery, key):
     np.testing.assert_allclose(offset.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(offset.var(axis=0), 1 / 12 + 0.3**2, atol=0.012)
     assert abs(np.corrcoef(offset.T)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_share_of_companions_from_the_central_galaxies_is_as_asked(gallery, key, share):
+    keys = jax.random.split(key, 1000)
+    drawn = [placement._members(k, gallery, N_CENTRAL, 0, 2, share) for k in keys]
+    members = np.asarray(jnp.stack(drawn))
+    assert np.mean(members < N_CENTRAL) == pytest.approx(share, abs=0.04)
+    assert members.min() >= 0 and members.max() < len(gallery.phase)
+    for half in (members[members < N_CENTRAL], members[members >= N_CENTRAL] - N_CENTRAL):
+        assert not len(half) or half.max() - half.min() > 0.9 * N_CENTRAL
 
 
 @pytest.fixture(scope="module")

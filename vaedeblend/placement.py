@@ -34,6 +34,7 @@ def place(
     unselected_share: float = 0.0,
     hard_share: float = 0.0,
     hard_purity: float = 0.6,
+    central_share: float = 0.0,
 ) -> Placement:
     """Draws a scene.
 
@@ -51,6 +52,8 @@ def place(
         unselected_share: Of scenes whose first candidate is taken, whatever its purity.
         hard_share: Of scenes for which `hard_purity` stands for `max_purity`.
         hard_purity: See there.
+        central_share: Of companions that are drawn from the central galaxies: there are more of
+            them, the more so of bright ones.
     """
     n_psf = len(gallery.psf)
     psf_key, central_key, jitter_key, kind_key, key = jax.random.split(key, 5)
@@ -64,9 +67,9 @@ def place(
         return Placement(central, shift, jnp.ones(1, bool), psf)
 
     def candidate(key):
-        return _companions(
-            key, gallery, n_central, psf, shift[0] + phase, max_companions, separation
-        )
+        members_key, place_key = jax.random.split(key)
+        members = _members(members_key, gallery, n_central, psf, max_companions, central_share)
+        return members, *_places(place_key, gallery, members, shift[0] + phase, separation)
 
     members, shifts, present = jax.vmap(candidate)(jax.random.split(key, candidates))
     estimate = _estimated_purity(gallery, central[0], shift[0], members, shifts, present)
@@ -82,18 +85,25 @@ def place(
     )
 
 
-def _companions(key, gallery, n_central, psf, centre, n, separation):
-    """One candidate's companions: entries, whole-pixel shifts, and which of the n are there."""
-    member_key, count_key, radius_key, angle_key = jax.random.split(key, 4)
-    n_psf, n_other = len(gallery.psf), len(gallery.phase) - n_central
-    drawn = jax.random.randint(member_key, (n,), 0, n_other // n_psf)
-    members = n_central + psf + n_psf * drawn
+def _members(key, gallery, n_central, psf, n, central_share):
+    """Entries of one candidate's companions: companions of the gallery, or central galaxies."""
+    kind_key, central_key, other_key = jax.random.split(key, 3)
+    n_psf = len(gallery.psf)
+    central = jax.random.randint(central_key, (n,), 0, n_central // n_psf)
+    other = jax.random.randint(other_key, (n,), 0, (len(gallery.phase) - n_central) // n_psf)
+    is_central = jax.random.bernoulli(kind_key, central_share, (n,))
+    return psf + jnp.where(is_central, n_psf * central, n_central + n_psf * other)
+
+
+def _places(key, gallery, members, centre, separation):
+    """One candidate's companions: whole-pixel shifts, and which of them are there."""
+    count_key, radius_key, angle_key = jax.random.split(key, 3)
+    n, (low, high) = len(members), separation
     present = jnp.arange(n) < jax.random.randint(count_key, (), 1, n + 1)
-    low, high = separation
     radius = jnp.sqrt(jax.random.uniform(radius_key, (n, 1), minval=low**2, maxval=high**2))
     angle = jax.random.uniform(angle_key, (n,), maxval=2 * jnp.pi)
     step = radius * jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-    return members, jnp.rint(centre + step - gallery.phase[members]).astype(int), present
+    return jnp.rint(centre + step - gallery.phase[members]).astype(int), present
 
 
 def _estimated_purity(gallery, central, central_shift, members, shifts, present):

@@ -13,8 +13,9 @@ from vaedeblend.configs import mixture
 def get_config() -> ConfigDict:
     """The second stage of `mixture` once more, shorter and more gently, from where that ended.
 
-    More of the blends are hard, more of the stamps reach out of their image, and half of those
-    that have been cleaned are cleaned of what a second look finds.
+    More of the blends are hard, companions are also drawn from the central galaxies (a network
+    remembers a thousand bright ones), more of the stamps reach out of their image, and half of
+    those that have been cleaned are cleaned of what a second look finds.
 
     To fine-tune the shipped weights on galaxies of any other style, set `data.style`, and
     `stages.blended.init_from` to euclid_vis/blended.
@@ -23,8 +24,8 @@ def get_config() -> ConfigDict:
     config.observation.edge_share = 0.2
     del config.stages["isolated"]
     blended = config.stages.blended
-    blended.update(steps=7000, init_from="runs/mixture/blended", teacher="")
-    blended.optimizer.learning_rate = 3e-4
-    blended.scenes.hard_share = 0.15
+    blended.update(steps=6000, init_from="runs/mixture/blended", teacher="")
+    blended.optimizer.learning_rate = 5e-4
+    blended.scenes.update(hard_share=0.15, central_share=0.5)
     blended.loss.cleaned_looks = 2
     return config

@@ -111,6 +111,7 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
             "unselected_share": 0.2,
             "hard_share": 0.0,  # of scenes whose central purity is at most this
             "hard_purity": 0.6,
+            "central_share": 0.0,  # of companions that are drawn from the central galaxies
             "field_share": 0.0,
         },
         "objective": "posterior",
