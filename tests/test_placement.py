@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from galleries import (
+    N_CENTRAL,
     SETTINGS,
     are_isolated,
     centroid,
