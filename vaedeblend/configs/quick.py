@@ -35,17 +35,7 @@ def get_config() -> ConfigDict:
                 "psf_fwhm": (0.15, 0.25),  # of the family [arcsec]
                 "psf_default_share": 0.25,  # of the family that is the survey's own PSF
             },
-            "observation": {
-                "depth": (0.1, 2.0),  # background rms in units of the survey's
-                "depth_share": 0.0,  # of stamps at another depth than the survey's, and so on
-                "gainless_share": 0.0,
-                "correlated_share": 0.0,
-                "sky_share": 0.0,
-                "sky_rms": 0.05,
-                "uneven_share": 0.0,
-                "masked_share": 0.0,
-                "edge_share": 0.0,
-            },
+            "observation": plain_observation(),
             "sizes": {
                 "galaxies": {"train": 14000},
                 "companions": 10000,
@@ -70,6 +60,21 @@ def get_config() -> ConfigDict:
             },
         }
     )
+
+
+def plain_observation() -> dict:
+    """What ails an image, of which here nothing happens: shares of stamps."""
+    return {
+        "depth": (0.1, 2.0),  # background rms in units of the survey's
+        "depth_share": 0.0,  # of stamps at another depth than the survey's, and so on
+        "gainless_share": 0.0,
+        "correlated_share": 0.0,
+        "sky_share": 0.0,
+        "sky_rms": 0.05,
+        "uneven_share": 0.0,
+        "masked_share": 0.0,
+        "edge_share": 0.0,
+    }
 
 
 def isolated_stage(*, steps: int) -> dict:
