@@ -137,7 +137,8 @@ def _half_light(profile, total, offset, centre):
         inner = square < _CORE**2
         if stamp[inner].sum() < 0.6 * flux:
             inner = np.full(stamp.shape, True)
-        order = np.argsort(square[inner])
+        # Pixels at one distance stay in one order, whatever the centre's last digits.
+        order = np.argsort(square[inner].round(4), kind="stable")
         within = np.cumsum(stamp[inner][order], dtype=np.float64) / flux
         at = np.searchsorted(within, 0.5)
         if at < len(within):  # a circle holds as many pixels as it has area: smoother than r
