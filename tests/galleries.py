@@ -7,12 +7,11 @@ import numpy as np
 
 from vaedeblend.compose import random_scenes
 from vaedeblend.gallery import make_gallery
+from vaedeblend.placement import place
 
 N_CENTRAL = 256
-SETTINGS = {
+PLACING = {
     "n_central": N_CENTRAL,
-    "batch_size": 2048,
-    "size": 16,
     "max_companions": 2,
     "separation": (2.0, 5.0),
     "max_purity": 0.9,
@@ -22,8 +21,8 @@ SETTINGS = {
     "hard_share": 0.0,
     "hard_purity": 0.5,
     "central_share": 0.0,
-    "field_share": 0.0,
 }
+SETTINGS = PLACING | {"batch_size": 2048, "size": 16, "field_share": 0.0}
 
 
 def gaussian(side, centre, sigma):
@@ -73,6 +72,10 @@ def jitted(key, gallery, **settings):
 
 def draw(key, gallery, **changes):
     return jitted(key, gallery, **SETTINGS | changes)
+
+
+def make_place(gallery):
+    return jax.jit(partial(place, gallery=gallery, **PLACING))
 
 
 def are_isolated(scenes):

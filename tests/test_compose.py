@@ -10,11 +10,12 @@ from galleries import (
     centroid,
     draw,
     gaussians,
+    make_place,
     marked_gallery,
     windows,
 )
 
-from vaedeblend import blending, compose, placement
+from vaedeblend import blending, compose
 from vaedeblend.compose import apply_symmetry, random_scenes
 from vaedeblend.gallery import make_gallery
 from vaedeblend.model import psf_features
@@ -32,9 +33,7 @@ def gallery():
 
 @pytest.fixture(scope="module")
 def place(gallery):
-    unwanted = ("batch_size", "size", "field_share")
-    options = {name: value for name, value in SETTINGS.items() if name not in unwanted}
-    return jax.jit(lambda key: placement.place(key, gallery, **options))
+    return make_place(gallery)
 
 
 def draw_marked(key, marked, **changes):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from galleries import (
     N_CENTRAL,
-    SETTINGS,
     are_isolated,
     centroid,
     draw,
     gaussians,
+    make_place,
     windows,
 )
 from scipy import stats
@@ -23,9 +23,7 @@ def gallery():
 
 @pytest.fixture(scope="module")
 def place(gallery):
-    unwanted = ("batch_size", "size", "field_share")
-    options = {name: value for name, value in SETTINGS.items() if name not in unwanted}
-    return jax.jit(lambda key: placement.place(key, gallery, **options))
+    return make_place(gallery)
 
 
 def test_one_to_all_companions_are_present(place, key):

@@ -230,15 +230,19 @@ def _outside(key, n, size, share):
     here = jax.random.bernoulli(keys[0], share, (n, 1, 1, 1))
     distance = jax.random.uniform(keys[1], (n, 1, 1, 1), maxval=size / 2 - _WITHIN)
     angle = jax.random.uniform(keys[2], (n, 1, 1, 1), maxval=2 * jnp.pi)
-    offset = jnp.arange(size) - (size - 1) / 2
-    y, x = offset[:, None, None], offset[:, None]
+    y, x = _offsets(size)
     off = jnp.abs(y + distance * jnp.sin(angle)), jnp.abs(x + distance * jnp.cos(angle))
     return here & (jnp.maximum(*off) > size / 2)
 
 
 def _turned(size, angle):
     """Coordinates of the pixels along and across a direction [pixel from the centre]."""
-    offset = jnp.arange(size) - (size - 1) / 2
-    y, x = offset[:, None, None], offset[:, None]
+    y, x = _offsets(size)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return x * cos + y * sin, y * cos - x * sin
+
+
+def _offsets(size):
+    """Y and x of the pixels, from the centre [pixel]."""
+    offset = jnp.arange(size) - (size - 1) / 2
+    return offset[:, None, None], offset[:, None]

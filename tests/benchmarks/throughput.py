@@ -30,7 +30,7 @@ from vaedeblend import (
     training,
 )
 from vaedeblend.configs import quick
-from vaedeblend.gallery import make_gallery as gallery_of
+from vaedeblend.gallery import make_gallery
 from vaedeblend.model import VAE
 from vaedeblend.objective import evidence, posterior
 from vaedeblend.observe import observe
@@ -127,7 +127,7 @@ def training_rates(survey, config, n_galaxies, n_steps):
     columns = (np.stack([e[name] for e in arrays]) for name in ("stamp", "phase"))
     flux = np.stack([e["flux_bulge"] + e["flux_disk"] for e in arrays])
     central = np.array([e["central"] for e in arrays])
-    gallery, n_central = gallery_of(*columns, flux, central, arrays[0]["psf"][None])
+    gallery, n_central = make_gallery(*columns, flux, central, arrays[0]["psf"][None])
     model = VAE(**config.model, bands=1)
     mesh = training.data_mesh()
     params = training.init_params(model, jax.random.key(0))
