@@ -16,7 +16,7 @@ import pytest
 
 from vaedeblend import catalogue, checkpoint, egg
 from vaedeblend.calibration import read_calibrations
-from vaedeblend.configs import euclid_vis, harder, smooth
+from vaedeblend.configs import euclid_vis, mixture, smooth
 from vaedeblend.deblender import load_deblender
 
 ROOT = Path(__file__).parents[1]
@@ -179,14 +179,14 @@ def test_fine_tuning_starts_from_what_was_trained(trained, tmp_path):
 
 
 def test_recipes_start_where_the_one_before_ends():
-    first, then, last = (each.get_config() for each in (smooth, euclid_vis, harder))
+    first, then, last = (each.get_config() for each in (smooth, mixture, euclid_vis))
     assert first.model.to_dict() == then.model.to_dict() == last.model.to_dict()
     assert {name: stage.init_from for name, stage in then.stages.items()} == {
         stage: f"runs/smooth/{stage}" for stage in first.stages
     }
     assert then.stages.blended.teacher == "isolated"
     assert list(last.stages) == ["blended"] and not last.stages.blended.teacher
-    assert last.stages.blended.init_from == "euclid_vis/blended"
+    assert last.stages.blended.init_from == "runs/mixture/blended"
 
 
 def test_second_stage_keeps_the_first_ones_decoder(trained):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from vaedeblend import library as library_module
 from vaedeblend.galaxies import Galaxies
 from vaedeblend.library import render_library
 from vaedeblend.psf import make_psf
@@ -43,6 +45,17 @@ def assert_same(a, b):
 
 def test_number_of_processes_changes_nothing(library):
     assert_same(library, render(70, processes=2))
+
+
+def test_processes_keep_to_a_core_each(monkeypatch):
+    """On a machine of many cores BLAS's threads, times the processes, would stand in line."""
+    before = threadpool_info()
+    monkeypatch.setattr(library_module, "_draws", None, raising=False)
+    with threadpool_limits(2):
+        library_module._start_worker(
+            {"psfs": [gaussian_psf(0.1)], "size": SIDE, "pixel_scale": 0.1, "style": "analytic"}
+        )
+        assert before and {pool["num_threads"] for pool in threadpool_info()} == {1}
 
 
 def test_entries_that_follow_change_nothing(library):

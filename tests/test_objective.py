@@ -281,12 +281,25 @@ def test_second_looks_are_at_galaxies_less_the_light_of_the_others(model, params
         each = Observation(image, variance, seen.gain[i][None], seen.psf[i][None], neighbours)
         found = model.apply({"params": params}, each, method="encode")
         profile = model.apply({"params": params}, found.mean, each.psf, method="decode")
-        return frames_of(jnp.exp(found.log_flux.median) * profile, first, corner, 1)[0]
+        light = jnp.exp(found.log_flux.median) * profile
+        return frames_of(light[None], corner[None])[0]
 
     central = look(jnp.zeros(2, int), jnp.zeros_like(seen.image[i]))
     companion = look(batch.corner[i, 0], central)
     np.testing.assert_allclose(twice.neighbours[i], companion, rtol=1e-3, atol=1e-4)
     assert np.abs(twice.neighbours[i] - once.neighbours[i]).max() > 1e-2
+
+
+def test_whims_of_a_network_are_not_subtracted(model, params, batch):
+    """Its flux is what the head says in units of the background rms."""
+    heads = [name for name in params["encoder"] if name.startswith("Dense_")]
+    flux = max(heads, key=lambda name: int(name.split("_")[1]))
+    bias = params["encoder"][flux]["bias"]
+    for log_ratio, subtracted in ((0.0, True), (60.0, False), (jnp.nan, False)):
+        head = params["encoder"][flux] | {"bias": bias.at[0].set(log_ratio)}
+        changed = params | {"encoder": params["encoder"] | {flux: head}}
+        after = objective._cleaned(model, changed, batch, 2, 1).observation
+        assert bool(after.neighbours.any()) == subtracted and jnp.isfinite(after.image).all()
 
 
 def test_no_light_is_subtracted_from_masked_pixels(model, params, batch):

@@ -125,6 +125,18 @@ def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, gallery, 
             assert same(before[part], found[part]) == (part not in trainable)
 
 
+def test_a_freak_batch_costs_a_step_and_not_the_training(model, gallery):
+    state, step, _ = make_run(model, steps=8)
+    freak = gallery[0]._replace(stamps=jnp.full_like(gallery[0].stamps, jnp.nan))
+    for each in (gallery[0], freak, gallery[0]):
+        before = jax.device_get(state.params)
+        state, metrics = step(state, each)
+        assert np.isfinite(metrics["loss"]) == (each is not freak)
+        for tree in (state.params, state.average, state.optimizer):
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+    assert not same(before["encoder"], state.params["encoder"])
+
+
 @pytest.fixture(scope="module")
 def followed(model, gallery):
     """Parameters and their average after each of eight steps."""

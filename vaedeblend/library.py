@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import gammaincc
+from threadpoolctl import threadpool_limits
 
 from vaedeblend.galaxies import Galaxies
 from vaedeblend.psf import Psf
@@ -196,6 +197,7 @@ def _render(task: _Task, draws) -> Float[np.ndarray, "n side side band"]:
 
 def _start_worker(drawing):
     global _draws
+    threadpool_limits(1)  # the processes are the threads: BLAS's own would fight them for cores
     _draws = _make_draws(**drawing)
 
 

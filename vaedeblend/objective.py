@@ -30,6 +30,9 @@ _PRESENT = 0.7
 """Share of a stamp's galaxies that are present and found, at most, over a batch: others would cost
 as much to look at."""
 
+_MOST_LIGHT = 1e6
+"""Of a companion, in units of the background rms: what is beyond it is a network's whim."""
+
 _MOST_ELECTRONS = 1e3
 """Background rms above which a Poisson likelihood is not worth its rounding errors [electron]."""
 
@@ -213,7 +216,7 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batc
         rest = slice(look * n // looks, None)
         at = jax.tree.map(lambda a: a[rest], (seen, corner, present, light))  # noqa: B023
         light = light.at[rest].set(_looked_at(model, params, *at))
-    neighbours = _frames(light[:, 1:], corner[:, 1:])
+    neighbours = frames_of(light[:, 1:], corner[:, 1:])
     neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)
     cleaned = seen._replace(image=seen.image - neighbours, neighbours=neighbours)
     joined = jax.tree.map(lambda a, b: a.at[chosen].set(b), whole, cleaned)
@@ -228,22 +231,16 @@ def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, lig
     index, at = rows // members, corner.reshape(-1, 2)[rows]
     variance = stamps_of(seen.variance, index, at, outside=jnp.inf)
     own = light.reshape(-1, *shape)
-    others = stamps_of(_frames(light, corner), index, at, outside=0.0) - own[rows]
+    others = stamps_of(frames_of(light, corner), index, at, outside=0.0) - own[rows]
     others = jnp.where(jnp.isfinite(variance), others, 0)
     image = stamps_of(seen.image, index, at, outside=0.0) - others
     stamps = Observation(image, variance, seen.gain[index], seen.psf[index], others)
     seen_as = model.apply({"params": params}, stamps, method="encode")
     profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
     found = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
-    kept = present.ravel()[rows][:, None, None, None] & jnp.isfinite(found)
+    within = jnp.sum(found, axis=(1, 2, 3)) < _MOST_LIGHT * background_rms(variance).max(axis=-1)
+    kept = (present.ravel()[rows] & within)[:, None, None, None]  # not true of NaN
     return own.at[rows].set(jnp.where(kept, found, 0)).reshape(light.shape)
-
-
-def _frames(light, corner):
-    """The galaxies' light added up, each frame's."""
-    n, members = light.shape[:2]
-    index = jnp.repeat(jnp.arange(n), members)
-    return frames_of(light.reshape(-1, *light.shape[2:]), index, corner.reshape(-1, 2), n)
 
 
 def _warmth(step, warmup_steps: int, cycles: int):

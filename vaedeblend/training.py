@@ -89,6 +89,9 @@ def make_step(
 
         params = {part: state.params[part] for part in trainable}
         gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
+        # One freak of a scene in millions is left out, rather than all that has been learned.
+        usable = jnp.isfinite(optax.tree.norm(gradient))
+        gradient = jax.tree.map(lambda g: jnp.where(usable, g, 0), gradient)
         updates, opt_state = optimizer.update(gradient, state.optimizer, params)
         params = optax.apply_updates(params, updates)
         # Young averages forget faster: a beginning at random is not worth remembering.

@@ -31,20 +31,15 @@ def stamps_of(
 
 
 def frames_of(
-    stamps: Float[Array, "stamp size size band"],
-    index: Int[Array, " stamp"],
-    corner: Int[Array, "stamp 2"],
-    n: int,
-) -> Float[Array, "{n} size size band"]:
-    """Frames on which the stamps lie, added up: the transpose of `stamps_of`."""
-    size, bands = stamps.shape[2:]
-    empty = jnp.zeros((n, 3 * size, 3 * size, bands), stamps.dtype)
+    stamps: Float[Array, "frame stamp size size band"], corner: Int[Array, "frame stamp 2"]
+) -> Float[Array, "frame size size band"]:
+    """Frames on which their stamps lie, added up: the transpose of `stamps_of`.
 
-    def add(frames, each):
-        stamp, frame, at = each
-        start, shape = (frame, *(at + size), 0), (1, size, size, bands)
-        before = jax.lax.dynamic_slice(frames, start, shape)
-        return jax.lax.dynamic_update_slice(frames, before + stamp, start), None
-
-    frames, _ = jax.lax.scan(add, empty, (stamps, index, corner))
-    return frames[:, size : 2 * size, size : 2 * size]
+    Each stamp is moved by cutting a frame out of it: an accelerator does all at a time, where
+    laying them down would take them one by one.
+    """
+    n, members = stamps.shape[:2]
+    each = (
+        stamps_of(stamps[:, i], jnp.arange(n), -corner[:, i], outside=0.0) for i in range(members)
+    )
+    return sum(each, jnp.zeros_like(stamps[:, 0]))

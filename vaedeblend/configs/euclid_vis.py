@@ -1,27 +1,28 @@
-"""The weights that are shipped: what `smooth` has learned, and structured galaxies beside those.
+"""The weights that are shipped: `mixture` goes on learning, of harder blends of more companions.
 
 python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
+python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
 python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
 """
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import smooth
+from vaedeblend.configs import mixture
 
 
 def get_config() -> ConfigDict:
-    """The recipe of `smooth` on a mixture of styles, shorter, from where it ended.
+    """The second stage of `mixture` once more, shorter and more gently, from where that ended.
 
-    To fine-tune the shipped weights on galaxies of any other style, set `data.style`, and both
-    stages' `init_from` to euclid_vis/blended.
+    More of the blends are hard, companions are also drawn from the central galaxies (a network
+    remembers a thousand bright ones), more of the stamps reach out of their image, and half of
+    those that have been cleaned are cleaned of what a second look finds.
     """
-    config = smooth.get_config()
-    config.data.style = "analytic+structured"
-    isolated, blended = config.stages.isolated, config.stages.blended
-    isolated.update(steps=5000, init_from="runs/smooth/isolated")
-    isolated.loss.kl_warmup_steps = 0
-    blended.update(steps=16000, init_from="runs/smooth/blended", teacher="isolated")
-    blended.loss.cleaned_from = 0
-    for stage in (isolated, blended):
-        stage.optimizer.learning_rate = 1e-3
+    config = mixture.get_config()
+    config.observation.edge_share = 0.2
+    del config.stages["isolated"]
+    blended = config.stages.blended
+    blended.update(steps=6000, init_from="runs/mixture/blended", teacher="")
+    blended.optimizer.learning_rate = 5e-4
+    blended.scenes.update(hard_share=0.15, central_share=0.5)
+    blended.loss.cleaned_looks = 2
     return config
