@@ -12,6 +12,8 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "allow")
+# Most of a test's time is XLA's, which optimises programs that will run once: a third less so.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

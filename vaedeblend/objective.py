@@ -26,9 +26,9 @@ Parts = dict[str, Float[Array, " batch"]]
 Objective = Callable[..., Parts]
 """`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised."""
 
-_PRESENT = 0.7
-"""Share of a stamp's galaxies that are present and found, at most, over a batch: others would cost
-as much to look at."""
+_FOUND = 0.6
+"""Share of the companions that are there and found, at most, over a batch: the others would cost as
+much to look at."""
 
 _MOST_LIGHT = 1e6
 """Of a companion, in units of the background rms: what is beyond it is a network's whim."""
@@ -213,9 +213,12 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batc
     present = jnp.pad(found, [(0, 0), (1, 0)], constant_values=True)
     light = jnp.zeros((*present.shape, *seen.image.shape[1:]))
     for look in range(looks):
-        rest = slice(look * n // looks, None)
-        at = jax.tree.map(lambda a: a[rest], (seen, corner, present, light))  # noqa: B023
-        light = light.at[rest].set(_looked_at(model, params, *at))
+        first, last = look * n // looks, (look + 1) * n // looks
+        # The central galaxy of a stamp at its last look is of no more use.
+        present = present.at[first:last, 0].set(False)
+        most = n - last + math.ceil(_FOUND * found[first:].size)
+        at = jax.tree.map(lambda a: a[first:], (seen, corner, present, light))  # noqa: B023
+        light = light.at[first:].set(_looked_at(model, params, *at, most))
     neighbours = frames_of(light[:, 1:], corner[:, 1:])
     neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)
     cleaned = seen._replace(image=seen.image - neighbours, neighbours=neighbours)
@@ -223,10 +226,12 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batc
     return batch._replace(observation=joined)
 
 
-def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, light):
-    """Light of all galaxies (frame, galaxy, ...), each less what the others' is thought to be."""
+def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, light, most: int):
+    """Light of galaxies (frame, galaxy, ...), each less what the others' is thought to be.
+
+    Of those that are present so many are looked at; the others' light stays as it is.
+    """
     members, shape = present.shape[1], seen.image.shape[1:]
-    most = math.ceil(_PRESENT * present.size)
     rows = jnp.argsort(~present.ravel(), stable=True)[:most]
     index, at = rows // members, corner.reshape(-1, 2)[rows]
     variance = stamps_of(seen.variance, index, at, outside=jnp.inf)
@@ -239,8 +244,9 @@ def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, lig
     profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
     found = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
     within = jnp.sum(found, axis=(1, 2, 3)) < _MOST_LIGHT * background_rms(variance).max(axis=-1)
-    kept = (present.ravel()[rows] & within)[:, None, None, None]  # not true of NaN
-    return own.at[rows].set(jnp.where(kept, found, 0)).reshape(light.shape)
+    found = jnp.where(within[:, None, None, None], found, 0)  # not within: NaN, too
+    chosen = present.ravel()[rows][:, None, None, None]
+    return own.at[rows].set(jnp.where(chosen, found, own[rows])).reshape(light.shape)
 
 
 def _warmth(step, warmup_steps: int, cycles: int):
