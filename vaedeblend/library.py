@@ -45,6 +45,7 @@ class _Task(NamedTuple):
     galaxies: Galaxies
     phase: np.ndarray
     seeds: Sequence[tuple[int, ...]]
+    dtype: type[np.floating]
 
 
 def render_library(
@@ -58,6 +59,7 @@ def render_library(
     pixel_scale: float,
     style: str = "analytic",
     processes: int = 1,
+    dtype: type[np.floating] = np.float32,
 ) -> Library:
     """Renders each galaxy once; angle, phase and structure depend on `seed` and its index only.
 
@@ -71,6 +73,7 @@ def render_library(
         pixel_scale: [arcsec].
         style: How the galaxies are drawn (`styles`).
         processes: That render side by side.
+        dtype: Of the stamps.
 
     Raises:
         StyleError: There is no such style.
@@ -78,8 +81,8 @@ def render_library(
     turned, phase = random_poses(galaxies, seed)
     seeds = [(*seed, i) for i in range(len(ids))]
     drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
-    stamps = np.empty((len(ids), size, size, len(psfs[0])), np.float32)
-    drawn = render_stamps(turned, phase, seeds=seeds, processes=processes, **drawing)
+    stamps = np.empty((len(ids), size, size, len(psfs[0])), dtype)
+    drawn = render_stamps(turned, phase, seeds=seeds, processes=processes, dtype=dtype, **drawing)
     for i, stamp in enumerate(drawn):
         stamps[i] = stamp
     return Library(stamps, phase, np.asarray(central), np.asarray(ids), turned)
@@ -112,6 +115,7 @@ def render_stamps(
     pixel_scale: float,
     style: str = "analytic",
     processes: int = 1,
+    dtype: type[np.floating] = np.float32,
 ) -> Iterator[Float[np.ndarray, "size size band"]]:
     """Yields the stamp of each galaxy in order, of which only a few are held at a time.
 
@@ -124,6 +128,7 @@ def render_stamps(
         pixel_scale: [arcsec].
         style: How the galaxies are drawn (`styles`).
         processes: That render side by side.
+        dtype: Of the stamps; they change it where they are rendered, half precision being slow.
 
     Raises:
         StyleError: There is no such style.
@@ -131,7 +136,7 @@ def render_stamps(
     find_style(style)  # a worker that cannot start would be started again for ever
     chunk = max(1, min(64, _CHUNK // size**2))
     tasks = [
-        _Task(i, galaxies.take(part := slice(i, i + chunk)), phase[part], seeds[part])
+        _Task(i, galaxies.take(part := slice(i, i + chunk)), phase[part], seeds[part], dtype)
         for i in range(0, len(phase), chunk)
     ]
     drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
@@ -192,7 +197,7 @@ def _render(task: _Task, draws) -> Float[np.ndarray, "n side side band"]:
         draw(task.galaxies.take(i), at, seed)
         for i, (draw, at, seed) in enumerate(zip(turns, task.phase, task.seeds, strict=True))
     ]
-    return np.stack(stamps)
+    return np.stack(stamps).astype(task.dtype, copy=False)
 
 
 def _start_worker(drawing):
