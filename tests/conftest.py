@@ -16,6 +16,14 @@ jax.config.update("jax_numpy_rank_promotion", "allow")
 jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture(scope="module")
+def optimised():
+    """For tests that hang on a program's last digits, or compare two processes'."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(2026)

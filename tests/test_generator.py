@@ -32,6 +32,8 @@ from vaedeblend.styles import find_style
 from vaedeblend.survey import Survey
 from vaedeblend.workdir import WorkdirError
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 with warnings.catch_warnings():  # of how ml_collections imports a configuration
     warnings.simplefilter("ignore", DeprecationWarning)
     import train

@@ -8,6 +8,8 @@ from vaedeblend import refine as module
 from vaedeblend.losses import poisson_nll
 from vaedeblend.refine import make_refine
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 STAMP, FRAME, BANDS = 16, 20, 2
 FAR = 60
 HOME = (FRAME - STAMP) // 2
