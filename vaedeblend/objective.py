@@ -229,7 +229,7 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batc
 def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, light, most: int):
     """Light of galaxies (frame, galaxy, ...), each less what the others' is thought to be.
 
-    Of those that are present so many are looked at; the others' light stays as it is.
+    So many are looked at, those that are present first; of the others among them none is left.
     """
     members, shape = present.shape[1], seen.image.shape[1:]
     rows = jnp.argsort(~present.ravel(), stable=True)[:most]
@@ -244,9 +244,8 @@ def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, lig
     profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
     found = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
     within = jnp.sum(found, axis=(1, 2, 3)) < _MOST_LIGHT * background_rms(variance).max(axis=-1)
-    found = jnp.where(within[:, None, None, None], found, 0)  # not within: NaN, too
-    chosen = present.ravel()[rows][:, None, None, None]
-    return own.at[rows].set(jnp.where(chosen, found, own[rows])).reshape(light.shape)
+    kept = (present.ravel()[rows] & within)[:, None, None, None]  # within: not true of NaN
+    return own.at[rows].set(jnp.where(kept, found, 0)).reshape(light.shape)
 
 
 def _warmth(step, warmup_steps: int, cycles: int):
