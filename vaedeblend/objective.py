@@ -26,7 +26,7 @@ Parts = dict[str, Float[Array, " batch"]]
 Objective = Callable[..., Parts]
 """`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised."""
 
-_FOUND = 0.6
+_MOST_FOUND = 0.6
 """Share of the companions that are there and found, at most, over a batch: the others would cost as
 much to look at."""
 
@@ -216,7 +216,7 @@ def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batc
         first, last = look * n // looks, (look + 1) * n // looks
         # The central galaxy of a stamp at its last look is of no more use.
         present = present.at[first:last, 0].set(False)
-        most = n - last + math.ceil(_FOUND * found[first:].size)
+        most = n - last + math.ceil(_MOST_FOUND * found[first:].size)
         at = jax.tree.map(lambda a: a[first:], (seen, corner, present, light))  # noqa: B023
         light = light.at[first:].set(_looked_at(model, params, *at, most))
     neighbours = frames_of(light[:, 1:], corner[:, 1:])

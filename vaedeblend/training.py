@@ -26,6 +26,9 @@ from vaedeblend import checkpoint
 from vaedeblend.model import VAE, Observation, psf_features
 from vaedeblend.objective import Objective
 
+_FREAKS = 10
+"""Gradients in a row that are not finite and may be passed over."""
+
 
 class TrainState(NamedTuple):
     """All that a step changes."""
@@ -47,10 +50,15 @@ def data_mesh() -> jax.sharding.Mesh:
 def make_optimizer(
     *, steps: int, learning_rate: float, warmup_steps: int, weight_decay: float, clip_norm: float
 ) -> optax.GradientTransformation:
-    """AdamW behind a clipped gradient; the rate warms up and falls to zero along a cosine."""
+    """AdamW behind a clipped gradient; the rate warms up and falls to zero along a cosine.
+
+    A gradient that is not finite is passed over: one freak of a scene in millions must not cost
+    all that has been learned. Many in a row are no freaks, and end the training in NaN.
+    """
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, steps)
     decay = optax.adamw(schedule, weight_decay=weight_decay)
-    return optax.chain(optax.clip_by_global_norm(clip_norm), decay)
+    clipped = optax.chain(optax.clip_by_global_norm(clip_norm), decay)
+    return optax.apply_if_finite(clipped, max_consecutive_errors=_FREAKS)
 
 
 def make_step(
@@ -89,9 +97,6 @@ def make_step(
 
         params = {part: state.params[part] for part in trainable}
         gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
-        # One freak of a scene in millions is left out, rather than all that has been learned.
-        usable = jnp.isfinite(optax.tree.norm(gradient))
-        gradient = jax.tree.map(lambda g: jnp.where(usable, g, 0), gradient)
         updates, opt_state = optimizer.update(gradient, state.optimizer, params)
         params = optax.apply_updates(params, updates)
         # Young averages forget faster: a beginning at random is not worth remembering.

@@ -143,6 +143,7 @@ def training_stage(*, steps: int, trainable: tuple[str, ...], init_from: str) ->
     return {
         "trainable": trainable,
         "init_from": init_from,
+        "renewed": (),  # parts or layers of that which start at random, for another shape
         "steps": steps,
         "batch_size": 128,
         "average_decay": 0.998,

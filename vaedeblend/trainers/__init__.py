@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vaedeblend import checkpoint
 from vaedeblend.objective import Objective
@@ -30,7 +30,9 @@ class Task(NamedTuple):
     """Called with the trained parameters, on the host."""
 
 
-def initial_params(fresh: Callable[[], dict], source: str, config, workdir: Path) -> dict:
+def initial_params(
+    fresh: Callable[[], dict], source: str, config, workdir: Path, renewed: Sequence[str] = ()
+) -> dict:
     """Random parameters, or those that a stage has been trained to.
 
     Args:
@@ -39,21 +41,33 @@ def initial_params(fresh: Callable[[], dict], source: str, config, workdir: Path
             empty for random parameters.
         config: As train.py takes it.
         workdir: Of this training.
+        renewed: Parts, or layers of them (encoder/Dense_9), that start at random nevertheless:
+            those that are to have another shape than they had.
 
     Raises:
         CheckpointError: There are none, or not of this model.
+        ValueError: The model has no such part or layer.
     """
     if not source:
         return fresh()
     other = Path(source)
     inside = source in config.stages
     directory = workdir / source if inside else find_workdir(other.parent) / other.name
-    params = checkpoint.load_params(directory / "checkpoints")
-    found, wanted = (
-        jax.tree.map(lambda p: p.shape, tree) for tree in (params, jax.eval_shape(fresh))
-    )
+    trained = flatten_dict(checkpoint.load_params(directory / "checkpoints"), sep="/")
+    random = flatten_dict(fresh(), sep="/")
+    for name in renewed:
+        if not any(_within(path, (name,)) for path in random):
+            raise ValueError(f"renewed: no {name!r}; wanted parts or layers of {sorted(random)}")
+    kept = {path: p for path, p in trained.items() if not _within(path, renewed)}
+    kept |= {path: p for path, p in random.items() if _within(path, renewed)}
+    found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, random))
     if found != wanted:
         raise checkpoint.CheckpointError(
             f"{directory}: parameters have shapes {found}; wanted this model's, {wanted}"
         )
-    return params
+    return unflatten_dict(kept, sep="/")
+
+
+def _within(path: str, names: Sequence[str]) -> bool:
+    """Whether a parameter is one of those parts or layers."""
+    return any(f"{path}/".startswith(f"{name}/") for name in names)

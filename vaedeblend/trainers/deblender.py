@@ -29,7 +29,7 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
     model = VAE(**config.model, bands=len(survey.bands))
     fresh = functools.partial(training.init_params, model, jax.random.key(config.seed))
-    params = initial_params(fresh, stage.init_from, config, workdir)
+    params = initial_params(fresh, stage.init_from, config, workdir, stage.renewed)
     source = stage.get("teacher")
     teacher = initial_params(fresh, source, config, workdir) if source else params
     params = params | {part: teacher[part] for part in set(teacher) - set(stage.trainable)}

@@ -22,7 +22,7 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     fresh = functools.partial(init_params, model, jax.random.key(config.seed))
     whole = NamedSharding(mesh, PartitionSpec())
     return Task(
-        initial_params(fresh, stage.init_from, config, workdir),
+        initial_params(fresh, stage.init_from, config, workdir, stage.renewed),
         objective,
         jax.device_put(_examples(directories["canonical"], "train"), whole),
         functools.partial(random_examples, batch_size=stage.batch_size),
