@@ -8,7 +8,6 @@ from tiny import run, same, write_config
 
 from vaedeblend import catalogue, checkpoint, egg
 from vaedeblend.calibration import read_calibrations
-from vaedeblend.configs import euclid_vis, mixture, smooth
 from vaedeblend.deblender import load_deblender
 
 
@@ -79,14 +78,3 @@ def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
         for stage in ("isolated", "blended")
     )
     assert same(first, second)
-
-
-def test_recipes_start_where_the_one_before_ends():
-    first, then, last = (each.get_config() for each in (smooth, mixture, euclid_vis))
-    assert first.model.to_dict() == then.model.to_dict() == last.model.to_dict()
-    assert {name: stage.init_from for name, stage in then.stages.items()} == {
-        stage: f"runs/smooth/{stage}" for stage in first.stages
-    }
-    assert then.stages.blended.teacher == "isolated"
-    assert list(last.stages) == ["blended"] and not last.stages.blended.teacher
-    assert last.stages.blended.init_from == "runs/mixture/blended"

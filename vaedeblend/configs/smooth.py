@@ -7,9 +7,6 @@ from ml_collections import ConfigDict
 
 from vaedeblend.configs import quick
 
-_WIDE = {"bulge_half_light_radius": (0.0, 1.6), "disk_half_light_radius": (0.0, 1.6)}
-_LARGE = {"bulge_half_light_radius": (0.0, 1.6), "disk_half_light_radius": (0.6, 1.6)}
-
 
 def get_config() -> ConfigDict:
     """The quick recipe with everything that a survey may hold, and the time to learn it."""
@@ -18,14 +15,7 @@ def get_config() -> ConfigDict:
     config.data.n_psfs = 32
     config.data.psf_default_share = 0.4
     config.data.field_star_fraction = 0.05
-    config.data.populations = (
-        (0.36, config.data.selection.to_dict()),
-        (0.05, {"magnitude": (19.0, 21.5), **_WIDE}),
-        (0.19, {"magnitude": (21.5, 23.5), **_WIDE}),
-        (0.31, {"magnitude": (23.5, 26.0), **_WIDE}),
-        (0.06, {"magnitude": (26.0, 26.7), **_WIDE}),
-        (0.03, {"magnitude": (21.5, 25.5), **_LARGE}),
-    )
+    config.data.populations = populations(config, (0.36, 0.05, 0.19, 0.31, 0.06, 0.03))
     config.observation.update(
         depth_share=0.3,
         gainless_share=0.05,
@@ -50,6 +40,19 @@ def get_config() -> ConfigDict:
     }
     for stage in config.stages.values():
         stage.update(log_every=1000, checkpoint_every=1000)
-    config.stages.isolated.scenes.update(field_share=0.0)
     config.stages.blended.scenes.update(isolated_share=0.12, unselected_share=0.2, field_share=0.4)
     return config
+
+
+def populations(config: ConfigDict, shares: tuple[float, ...]) -> tuple:
+    """Of central galaxies: the talk's, four ranges of magnitude as the sky has them, and the large.
+
+    Args:
+        config: Whose selection is the talk's.
+        shares: Of these six.
+    """
+    wide = {"bulge_half_light_radius": (0.0, 1.6), "disk_half_light_radius": (0.0, 1.6)}
+    ranges = (19.0, 21.5), (21.5, 23.5), (23.5, 26.0), (26.0, 26.7)
+    cuts = [config.data.selection.to_dict(), *({"magnitude": each, **wide} for each in ranges)]
+    large = wide | {"magnitude": (21.5, 25.5), "disk_half_light_radius": (0.6, 1.6)}
+    return tuple(zip(shares, [*cuts, large], strict=True))
