@@ -20,10 +20,7 @@ from astropy.table import Table as Columns
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend.sky import simulate_field
-from vaedeblend.skyfile import write_field
-from vaedeblend.survey import Survey
-
+PROGRAM = Path(sys.executable).parent / "vaedeblend"
 SEXTRACTOR = """CATALOG_TYPE FITS_1.0
 BACK_TYPE MANUAL
 BACK_VALUE 0
@@ -68,11 +65,11 @@ def timed(command, folder, catalogue, cache):
 
 
 def simulate(folder, size, console):
-    """A field, unless it is there."""
+    """A field, unless it is there; in another process, whose memory is not to count for ours."""
     if not (folder / "truth.fits").exists():
         with console.status(f"simulating {size} x {size}"):
-            field = simulate_field(size=size, seed=size, survey=Survey(), density=1.0)
-            write_field(field, Survey(), folder)
+            options = ["--out", folder, "--size", str(size), "--seed", str(size)]
+            subprocess.run([PROGRAM, "simulate", *options], check=True, stdout=subprocess.DEVNULL)
 
 
 def prepare(folder):
@@ -84,7 +81,7 @@ def prepare(folder):
 
 def measure(folders, repeats, console):
     """Of each program: its first run, on the small field, and its fastest runs on both."""
-    ours = [Path(sys.executable).parent / "vaedeblend", "deblend", "image.fits"]
+    ours = [PROGRAM, "deblend", "image.fits"]
     ours += ["--rms", "rms.fits", "--psf", "psf.fits"]
     commands = {
         "source-extractor": (
