@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vaedeblend import checkpoint
@@ -54,13 +55,13 @@ def initial_params(
     inside = source in config.stages
     directory = workdir / source if inside else find_workdir(other.parent) / other.name
     trained = flatten_dict(checkpoint.load_params(directory / "checkpoints"), sep="/")
-    random = flatten_dict(fresh(), sep="/")
+    model = flatten_dict(fresh() if renewed else jax.eval_shape(fresh), sep="/")
     for name in renewed:
-        if not any(_within(path, (name,)) for path in random):
-            raise ValueError(f"renewed: no {name!r}; wanted parts or layers of {sorted(random)}")
+        if not any(_within(path, (name,)) for path in model):
+            raise ValueError(f"renewed: no {name!r}; wanted parts or layers of {sorted(model)}")
     kept = {path: p for path, p in trained.items() if not _within(path, renewed)}
-    kept |= {path: p for path, p in random.items() if _within(path, renewed)}
-    found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, random))
+    kept |= {path: p for path, p in model.items() if _within(path, renewed)}
+    found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, model))
     if found != wanted:
         raise checkpoint.CheckpointError(
             f"{directory}: parameters have shapes {found}; wanted this model's, {wanted}"
