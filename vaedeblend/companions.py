@@ -5,7 +5,7 @@ more of a galaxy's light its model leaves in the residual, the less of it is bel
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from vaedeblend.deblender import Deblended
@@ -39,8 +39,8 @@ def hidden(frames: Frames, index, corner, binning, found: Deblended):
     at, position = detect_hidden((frames.inner(frames.image) - model)[..., 0], doubt)
     new = np.rint(position - stamp_centre(frames.size)).astype(int)
     wide = binning > 1
-    own = apart(index[wide], corner[wide], frames.size)
-    near = cKDTree(own).query_ball_point(apart(at, new, frames.size), _CORE, return_length=True)
+    own = frames.apart(index[wide], corner[wide])
+    near = cKDTree(own).query_ball_point(frames.apart(at, new), _CORE, return_length=True)
     return at[near == 0], new[near == 0]
 
 
@@ -78,8 +78,3 @@ def _misfit(frames: Frames, index, corner, binning, light, model) -> Float[np.nd
             ratio = (square[seen] - _MEDIAN * expected[seen]) / np.square(its[seen])
             misfit[i] = _MISFIT * np.sqrt(max(np.median(ratio), 0) / _MEDIAN)
     return misfit
-
-
-def apart(index, corner, size: int) -> Int[np.ndarray, "source 3"]:
-    """Corners, with images far from each other along a third axis."""
-    return np.concatenate([corner, 2 * size * index[:, None]], axis=1)

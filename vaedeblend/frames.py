@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.spatial import cKDTree
 
 PsfAt = Callable[..., Float[np.ndarray, "source side side band"]]
 """`(index, position) -> psf`: image and (y, x) of sources, to the PSF at each."""
@@ -71,13 +72,31 @@ class Frames:
     ) -> Float[np.ndarray, "frame padded_y padded_x band"]:
         """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
         canvas = np.zeros_like(self.image)
+        self.add(canvas, stamps, index, corner, binning)
+        canvas[self.ignored] = 0
+        return canvas
+
+    def add(self, canvas, stamps, index, corner, binning=1) -> None:
+        """Adds stamps to padded images, in place."""
         each = np.broadcast_to(binning, len(index)).tolist()
         first = self._first(corner, binning).tolist()
         for i, (y, x), stamp, n in zip(index, first, stamps, each, strict=True):
             side = n * self.size
             canvas[i, y : y + side, x : x + side] += spread(stamp, n)
-        canvas[self.ignored] = 0
-        return canvas
+
+    def apart(self, index, corner) -> Int[np.ndarray, "source 3"]:
+        """Corners, with images far from each other along a third axis."""
+        return np.concatenate([corner, 4 * self.margin * index[:, None]], axis=1)
+
+    def beside(self, index, corner, binning, rows) -> Int[np.ndarray, " source"]:
+        """The sources whose stamps overlap those of some of them, these included."""
+        place, near = self.apart(index, corner), []
+        for n in np.unique(binning):
+            some = np.flatnonzero(binning == n)
+            reach = (binning[rows] + n) * self.size / 2
+            found = cKDTree(place[some]).query_ball_point(place[rows], reach, p=np.inf)
+            near.append(some[np.concatenate(found).astype(int)])
+        return np.unique(np.concatenate(near))
 
     def inner(self, padded) -> Float[np.ndarray, "frame height width band"]:
         """Padded images without their padding."""

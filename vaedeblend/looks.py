@@ -35,7 +35,7 @@ def measure(
     *,
     binning: Int[np.ndarray, " source"] | int = 1,
     looks: int = 4,
-    batch_size: int = 100,
+    batch_size: int = 50,
     found: Deblended | None = None,
     stale: Bool[np.ndarray, " source"] | None = None,
 ) -> Deblended:
@@ -61,20 +61,26 @@ def measure(
         found = _lengthened(found, len(index))
         light[:] = light_of(found)
         light[rows] = 0
+    model = frames.paste(light, *at)
+    if found is not None:
         seen = rows if looks == 1 else slice(None)  # of the others only changes matter
-        shown[seen], _ = _others(frames, light, at, seen)
+        shown[seen], _ = _others(frames, model, light, at, seen)
     for left in reversed(range(looks if len(rows) else 0)):
         latest = _look(deblend, frames, at, shown, rows, batch_size)
         found = latest if found is None else _replaced(found, rows, latest)
         if not left:
             break
-        light[rows] += share * (light_of(latest) - light[rows])
-        share, (neighbours, lowest) = _TAKEN, _others(frames, light, at, slice(None))
-        change = np.abs(neighbours - shown).max(axis=(1, 2, 3))
-        rows = np.flatnonzero(change > _NOTICED * np.sqrt(lowest))
+        change = share * (light_of(latest) - light[rows])
+        light[rows] += change
+        frames.add(model, change, *(a[rows] for a in at))
+        near = frames.beside(*at, rows)
+        share, (neighbours, lowest) = _TAKEN, _others(frames, model, light, at, near)
+        change = np.abs(neighbours - shown[near]).max(axis=(1, 2, 3))
+        again = change > _NOTICED * np.sqrt(lowest)
+        rows = near[again]
         if not len(rows):
             break
-        shown[rows] = neighbours[rows]
+        shown[rows] = neighbours[again]
     return found
 
 
@@ -84,9 +90,9 @@ def light_of(found: Deblended) -> Float[np.ndarray, "source size size band"]:
     return np.where(dark[:, None, None, None], 0, found.image) if dark.any() else found.image
 
 
-def _others(frames: Frames, light, at, rows):
+def _others(frames: Frames, model, light, at, rows):
     """The light of others on the stamps of some sources, and the least variance of each stamp."""
-    model, at = frames.paste(light, *at), tuple(a[rows] for a in at)
+    at = tuple(a[rows] for a in at)
     variance = frames.noise(*at)
     others = np.where(np.isfinite(variance), frames.cut(model, *at) - light[rows], 0)
     return others, variance.min(axis=(1, 2, 3))

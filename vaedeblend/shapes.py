@@ -17,6 +17,8 @@ _CORE = 10.0
 """Radius that holds half of most galaxies' light [pixel]."""
 _NARROWEST, _WIDEST = 1.0, 12.0
 """Sigma of the weight [pixel]."""
+_LEAST = 1e-12
+"""Of a weight that counts: products with smaller ones would be subnormal numbers, and slow."""
 
 
 class Shapes(NamedTuple):
@@ -59,7 +61,7 @@ def _measured(profile, total) -> Shapes:
     with np.errstate(invalid="ignore", divide="ignore"):
         for _ in range(_ROUNDS):
             dy, dx = offset - y[:, None], offset - x[:, None]
-            weight_y, weight_x = (np.exp(-(d**2) / (2 * sigma2[:, None])) for d in (dy, dx))
+            weight_y, weight_x = (_weight(d, sigma2[:, None]) for d in (dy, dx))
             moments = _moments(profile, weight_y, weight_x, dy, dx)
             sums, first_y, first_x, yy, xx, xy = moments
             y, x = y + 2 * first_y / sums, x + 2 * first_x / sums
@@ -101,6 +103,11 @@ def turned(
 ) -> Float[np.ndarray, " n"]:
     """By how much an axis is turned against another [deg], in [-90, 90)."""
     return (angle - reference + 90) % 180 - 90
+
+
+def _weight(offset, sigma2):
+    weight = np.exp(-(offset**2) / (2 * sigma2))
+    return np.where(weight < _LEAST, 0, weight)
 
 
 def _moments(profile, weight_y, weight_x, dy, dx):

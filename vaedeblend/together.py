@@ -105,7 +105,7 @@ def find_and_measure(
     no_error = found.flux_err == 0  # beside pixels far brighter than any trained on
     doubtful = hidden & (no_error | (found.flux < _SURE * found.flux_err)).all(axis=1)
     if doubtful.any():
-        near = cKDTree(companions.apart(index, corner, frames.size))
+        near = cKDTree(frames.apart(index, corner))
         touched = near.query_ball_point(near.data[doubtful], frames.size / 2, p=np.inf)
         stale = np.isin(np.arange(len(index)), np.concatenate(touched))[~doubtful]
         index, corner, binning, hidden = (a[~doubtful] for a in (index, corner, binning, hidden))
@@ -139,7 +139,7 @@ def _left(frames: Frames, index, corner, binning, found: Deblended) -> Bool[np.n
     which reaches far enough for others' light.
     """
     rms = np.sqrt(np.min(frames.variance))
-    place, flux = companions.apart(index, corner, frames.size), np.nan_to_num(found.flux[:, 0])
+    place, flux = frames.apart(index, corner), np.nan_to_num(found.flux[:, 0])
     rows = np.flatnonzero((binning == 1) & (flux > _LEFT_FROM * rms))
     near = cKDTree(place).query_ball_point(place[rows], frames.size, p=np.inf)
     rows = rows[[flux[others].max() == flux[i] for i, others in zip(rows, near, strict=True)]]
