@@ -59,6 +59,22 @@ def wide(rng):
     return Frames(rng.random((1, 60, 60, 1)), 1.0, size=SIZE, most=4)
 
 
+def test_stamps_beside_others_are_those_that_overlap_or_touch_them(rng):
+    frames = Frames(np.zeros((2, 60, 60, 1)), 1.0, size=SIZE, most=4)
+    index, corner = rng.integers(0, 2, 60), rng.integers(-4, 56, (60, 2))
+    binning, rows = rng.choice([1, 1, 1, 2, 4], 60), np.array([3, 30])
+    first, side = whole_corner(corner, binning, SIZE), (binning * SIZE)[:, None]
+    near = [
+        ((first <= first[i] + side[i]) & (first[i] <= first + side)).all(axis=1)
+        & (index == index[i])
+        for i in rows
+    ]
+    expected = np.flatnonzero(np.any(near, axis=0))
+    np.testing.assert_array_equal(frames.beside(index, corner, binning, rows), expected)
+    assert 2 < len(expected) < 60
+    assert not len(frames.beside(index, corner, binning, rows[:0]))
+
+
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_binned_stamps_are_sums_of_the_pixels_about_the_same_centre(wide, n):
     corner, where = np.array([[20, 24]]), np.zeros(1, int)

@@ -71,7 +71,7 @@ class Frames:
         self, stamps, index, corner, binning=1
     ) -> Float[np.ndarray, "frame padded_y padded_x band"]:
         """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
-        canvas = np.zeros_like(self.image)
+        canvas = np.zeros(self.image.shape, np.float32)
         self.add(canvas, stamps, index, corner, binning)
         canvas[self.ignored] = 0
         return canvas
@@ -89,14 +89,14 @@ class Frames:
         return np.concatenate([corner, 4 * self.margin * index[:, None]], axis=1)
 
     def beside(self, index, corner, binning, rows) -> Int[np.ndarray, " source"]:
-        """The sources whose stamps overlap those of some of them, these included."""
-        place, near = self.apart(index, corner), []
+        """The sources whose stamps overlap or touch those of some of them, these included."""
+        place, near = self.apart(index, corner), [[]]
         for n in np.unique(binning):
             some = np.flatnonzero(binning == n)
             reach = (binning[rows] + n) * self.size / 2
             found = cKDTree(place[some]).query_ball_point(place[rows], reach, p=np.inf)
-            near.append(some[np.concatenate(found).astype(int)])
-        return np.unique(np.concatenate(near))
+            near += [some[each] for each in found]
+        return np.unique(np.concatenate(near)).astype(int)
 
     def inner(self, padded) -> Float[np.ndarray, "frame height width band"]:
         """Padded images without their padding."""

@@ -56,16 +56,18 @@ def measure(
     at = index, corner, np.broadcast_to(binning, len(index))
     rows = np.arange(len(index)) if found is None else np.flatnonzero(stale)
     light = np.zeros((len(index), frames.size, frames.size, frames.image.shape[-1]), np.float32)
-    shown, share = np.zeros_like(light), 1.0
+    shown, share = np.zeros(light.shape, np.float32), 1.0
+    told = np.full(len(index), found is None)  # of the neighbours' light: at first, of none
     if found is not None:
         found = _lengthened(found, len(index))
         light[:] = light_of(found)
         light[rows] = 0
     model = frames.paste(light, *at)
-    if found is not None:
-        seen = rows if looks == 1 else slice(None)  # of the others only changes matter
-        shown[seen], _ = _others(frames, model, light, at, seen)
     for left in reversed(range(looks if len(rows) else 0)):
+        near = frames.beside(*at, rows)
+        untold = near[~told[near]]
+        shown[untold], _ = _others(frames, model, light, at, untold)
+        told[untold] = True
         latest = _look(deblend, frames, at, shown, rows, batch_size)
         found = latest if found is None else _replaced(found, rows, latest)
         if not left:
@@ -73,7 +75,6 @@ def measure(
         change = share * (light_of(latest) - light[rows])
         light[rows] += change
         frames.add(model, change, *(a[rows] for a in at))
-        near = frames.beside(*at, rows)
         share, (neighbours, lowest) = _TAKEN, _others(frames, model, light, at, near)
         change = np.abs(neighbours - shown[near]).max(axis=(1, 2, 3))
         again = change > _NOTICED * np.sqrt(lowest)
