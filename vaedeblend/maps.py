@@ -174,7 +174,7 @@ def dimensions(spaces: Mapping[str, Mapping]) -> Figure:
     Args:
         spaces: Numbers of `latents.usage` by name of the network.
     """
-    figure, axes = canvas(1, len(spaces), (4.6 * len(spaces), 3.1), sharey=True)
+    figure, axes = canvas(1, len(spaces), (4.6 * len(spaces), 3.6), sharey=True)
     for axis, (name, numbers) in zip(axes[0], spaces.items(), strict=True):
         order = np.argsort(numbers["variance"])[::-1]
         rank = np.arange(1, len(order) + 1)
@@ -187,9 +187,9 @@ def dimensions(spaces: Mapping[str, Mapping]) -> Figure:
         active = f"{numbers['n_active']} of {numbers['n_dimensions']} active"
         axis.set(yscale="log", title=f"{name}: {active}", xlabel="dimension, the most used first")
         if len(order) <= 24:
-            axis.set_xticks(rank, [f"z{k}" for k in order], size=7)
+            axis.set_xticks(rank, [f"z{k}" for k in order], size=7, rotation=90)
     axes[0, 0].set_ylabel("variance")
-    axes[0, 0].legend(fontsize=7.5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
