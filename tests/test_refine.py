@@ -2,6 +2,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from blobs import (
+    BANDS,
+    FRAME,
+    GAIN,
+    HOME,
+    RMS,
+    blobs,
+    call,
+    group_of,
+    model_image,
+    noisy,
+    refine_blobs,
+    refined_pairs,
+    shaken,
+    truth,
+)
 from scipy import optimize
 
 from vaedeblend import refine as module
@@ -10,58 +26,10 @@ from vaedeblend.refine import make_refine
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-STAMP, FRAME, BANDS = 16, 20, 2
-FAR = 60
-HOME = (FRAME - STAMP) // 2
-RMS, GAIN = 1.0, 30.0
-
-
-def blobs(latent, condition, xp=jnp):
-    """Round Gaussians; latent: y, x [pixel], ln(width) / 0.2; condition: width [pixel]."""
-    grid = xp.arange(STAMP) - (STAMP - 1) / 2
-    square = (grid[:, None] - latent[:, 0, None, None]) ** 2
-    square = square + (grid - latent[:, 1, None, None]) ** 2
-    width = condition[:, :1] * xp.exp(0.2 * latent[:, 2:3]) * xp.array([1.0, 1.3])
-    variance = width[:, None, None] ** 2
-    return xp.exp(-square[..., None] / (2 * variance)) / (2 * np.pi * variance)
-
-
-refine_blobs = make_refine(blobs)
 refine_once = make_refine(blobs, steps=1)
 refine_to_the_end = make_refine(blobs, steps=12)
 refine_known = make_refine(lambda latent, condition: blobs(0 * latent, condition))
 """The last of shapes that are known: its latent changes nothing."""
-
-
-def truth(rng, groups, members, flux=(100, 1000)):
-    """Arguments of a refinement with its start at the truth, and its image without noise."""
-    latent = rng.normal(size=(groups, members, 3))
-    flux = np.exp(rng.uniform(*np.log(flux), size=(groups, members, BANDS)))
-    corner = HOME + rng.integers(-4, 5, size=(groups, members, 2))
-    corner[:, 0] = HOME
-    shape = (groups, FRAME, FRAME, BANDS)
-    scene = {
-        "variance": np.full(shape, RMS**2),
-        "gain": np.full((groups, BANDS), GAIN),
-        "condition": np.full((groups, 1), 1.6),
-        "latent": latent,
-        "flux": flux,
-        "corner": corner,
-        "present": np.ones((groups, members), bool),
-    }
-    images = [model_image({k: v[i] for k, v in scene.items()}) for i in range(groups)]
-    return {"image": np.array(images).reshape(shape), **scene}
-
-
-def model_image(group, flux=None, latent=None):
-    """The model of one group in NumPy's doubles, cut out of a sky that all stamps are within."""
-    flux = group["flux"] if flux is None else flux
-    latent = group["latent"] if latent is None else latent
-    profiles = blobs(latent, np.broadcast_to(group["condition"], (len(latent), 1)), np)
-    sky = np.zeros((FRAME + 2 * FAR, FRAME + 2 * FAR, BANDS))
-    for profile, each, (y, x) in zip(profiles, flux, group["corner"] + FAR, strict=True):
-        sky[y : y + STAMP, x : x + STAMP] += each * profile
-    return sky[FAR:-FAR, FAR:-FAR]
 
 
 def objective(group, flux, latent):
@@ -79,41 +47,9 @@ def objective(group, flux, latent):
     return deviance.sum() + (latent**2).sum() / 2
 
 
-def noisy(rng, scene):
-    noise = rng.normal(size=scene["image"].shape)
-    sigma = np.sqrt(scene["variance"] + scene["image"] / scene["gain"][:, None, None])
-    return {**scene, "image": scene["image"] + sigma * noise}
-
-
-def shaken(rng, scene, latent=0.3, log_flux=0.1):
-    """The same with a start away from the truth."""
-    moved = scene["latent"] + latent * rng.normal(size=scene["latent"].shape)
-    factor = np.exp(log_flux * rng.normal(size=scene["flux"].shape))
-    return {**scene, "latent": moved, "flux": scene["flux"] * factor}
-
-
-def group_of(scene, i):
-    return {name: value[i] for name, value in scene.items()}
-
-
-def call(refine, scene):
-    types = {"corner": jnp.int32, "present": bool}
-    arrays = {name: jnp.asarray(v, types.get(name, jnp.float32)) for name, v in scene.items()}
-    return jax.tree.map(np.asarray, refine(*arrays.values()))
-
-
-def assert_same(a, b, **tolerance):
-    for name, one, other in zip(a._fields, a, b, strict=True):
-        np.testing.assert_allclose(one, other, err_msg=name, **tolerance)
-
-
 @pytest.fixture(scope="module")
 def blends():
-    """48 noisy pairs, as a network would leave them, and their refinement."""
-    rng = np.random.default_rng(7)
-    true = truth(rng, 48, 2)
-    start = shaken(rng, noisy(rng, true))
-    return start, call(refine_blobs, start)
+    return refined_pairs()
 
 
 def test_recovers_the_truth_without_noise(rng):
@@ -171,6 +107,18 @@ def test_light_has_noise_of_its_own(rng):
     information = (profile**2 / (RMS**2 + light / GAIN)).sum(axis=(1, 2))
     assert (information < 0.6 * (profile**2).sum(axis=(0, 1)) / RMS**2).all()
     np.testing.assert_allclose(refined.flux_covariance[:, 0, 0], 1 / information, rtol=1e-3)
+
+
+def test_twins_on_the_same_place_have_large_errors(rng):
+    """Nothing tells their fluxes apart; their sum is known all the same."""
+    scene = truth(rng, 16, 2)
+    scene["corner"][:] = HOME
+    scene["latent"][:] = 0
+    scene["image"] = np.array([model_image(group_of(scene, i)) for i in range(16)])
+    refined = call(refine_known, {**scene, "flux": scene["flux"] * 1.2})
+    np.testing.assert_allclose(refined.image.sum(axis=1), scene["image"], atol=0.3)
+    variance = np.einsum("gkkb->gkb", refined.flux_covariance)
+    assert (np.sqrt(variance) > 100).all()
 
 
 def test_agrees_with_another_minimiser(blends):
@@ -239,116 +187,3 @@ def test_objective_has_the_gradient_of_its_docstring(gain, rng):
     gradient = jax.grad(lambda model: module._objective(pixels, model))(model)
     variance = 0.7 + np.maximum(model, 0) / gain
     np.testing.assert_allclose(gradient, (model - image) / variance, rtol=1e-4, atol=1e-3)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6, -1e6])
-def test_masked_pixels_have_no_influence(value, blends):
-    start, _ = blends
-    masked = {**start, "variance": start["variance"].copy(), "image": start["image"].copy()}
-    masked["variance"][:, 7:10, 5:9] = np.inf
-    before = call(refine_blobs, masked)
-    masked["image"][:, 7:10, 5:9] = value
-    assert_same(call(refine_blobs, masked), before)
-    assert np.isfinite(before.flux_covariance).all()
-
-
-def test_absent_members_change_nothing(blends):
-    start, refined = blends
-    padded = dict(start)
-    for name in ("latent", "flux", "corner", "present"):
-        fill = np.full_like(start[name][:, :1], {"corner": 3, "present": 0}.get(name, np.nan))
-        padded[name] = np.concatenate([start[name], fill], axis=1)
-    padded = call(refine_blobs, padded)
-    for name in ("flux", "latent", "image"):
-        assert (getattr(padded, name)[:, 2:] == 0).all()
-    assert (padded.flux_covariance[:, 2:] == 0).all()
-    assert (padded.flux_covariance[:, :, 2:] == 0).all()
-    cut = padded._replace(
-        flux=padded.flux[:, :2],
-        flux_covariance=padded.flux_covariance[:, :2, :2],
-        latent=padded.latent[:, :2],
-        image=padded.image[:, :2],
-    )
-    assert_same(cut, refined, rtol=1e-2, atol=1e-2)
-
-
-def test_groups_do_not_depend_on_their_neighbours(blends):
-    start, refined = blends
-    order = np.random.default_rng(0).permutation(48)
-    turned = call(refine_blobs, {name: value[order] for name, value in start.items()})
-    assert_same(turned, jax.tree.map(lambda x: x[order], refined), rtol=1e-4, atol=1e-4)
-
-
-def spoilt_start(scene):
-    scene["latent"][5, 1] = np.nan
-
-
-def spoilt_flux(scene):
-    scene["flux"][5] = np.inf
-
-
-def spoilt_mask(scene):
-    scene["variance"][5] = np.inf
-
-
-@pytest.mark.parametrize("spoil", [spoilt_start, spoilt_flux, spoilt_mask])
-def test_a_bad_group_leaves_the_others_alone(spoil, blends):
-    start, refined = blends
-    bad = {name: value.copy() for name, value in start.items()}
-    spoil(bad)
-    spoilt = call(refine_blobs, bad)
-    others = np.arange(48) != 5
-    assert_same(*(jax.tree.map(lambda x: x[others], r) for r in (spoilt, refined)))
-    np.testing.assert_array_equal(spoilt.flux[5], np.float32(bad["flux"][5]))
-    np.testing.assert_array_equal(spoilt.latent[5], np.float32(bad["latent"][5]))
-    assert np.isinf(np.einsum("kkb->kb", spoilt.flux_covariance[5])).all()
-
-
-def test_members_partly_and_wholly_outside(rng):
-    scene = truth(rng, 48, 3)
-    scene["corner"][:, 1] = rng.integers(-8, 12, size=(48, 2))
-    beyond = [(2 * FRAME + 9, 0), (-3 * FRAME, 2), (0, -STAMP), (3, FRAME)]
-    scene["corner"][:, 2] = beyond * 12
-    groups = [group_of(scene, i) for i in range(48)]
-    scene["image"] = np.array([model_image(group) for group in groups])
-    refined = call(refine_blobs, scene)
-    np.testing.assert_allclose(refined.image.sum(axis=1), scene["image"], atol=1)
-    assert (refined.image[:, 2] == 0).all()
-    np.testing.assert_array_equal(refined.flux[:, 2], np.float32(scene["flux"][:, 2]))
-    np.testing.assert_array_equal(refined.latent[:, 2], np.float32(scene["latent"][:, 2]))
-    assert np.isinf(np.einsum("gkkb->gkb", refined.flux_covariance)[:, 2]).all()
-    assert np.isfinite(refined.flux_covariance[:, :2, :2]).all()
-
-
-def test_a_band_without_pixels_keeps_its_flux(blends):
-    start, refined = blends
-    variance = start["variance"].copy()
-    variance[..., 1] = np.inf
-    one = call(refine_blobs, {**start, "variance": variance})
-    np.testing.assert_array_equal(one.flux[..., 1], np.float32(start["flux"][..., 1]))
-    assert np.isinf(np.einsum("gkkb->gkb", one.flux_covariance)[..., 1]).all()
-    assert np.median(np.abs(one.flux[..., 0] / refined.flux[..., 0] - 1)) < 0.03
-    wider = np.einsum("gkkb->gkb", one.flux_covariance / refined.flux_covariance)[..., 0]
-    assert np.median(wider) > 1
-
-
-def test_twins_on_the_same_place_have_large_errors(rng):
-    """Nothing tells their fluxes apart; their sum is known all the same."""
-    scene = truth(rng, 16, 2)
-    scene["corner"][:] = HOME
-    scene["latent"][:] = 0
-    scene["image"] = np.array([model_image(group_of(scene, i)) for i in range(16)])
-    refined = call(refine_known, {**scene, "flux": scene["flux"] * 1.2})
-    np.testing.assert_allclose(refined.image.sum(axis=1), scene["image"], atol=0.3)
-    variance = np.einsum("gkkb->gkb", refined.flux_covariance)
-    assert (np.sqrt(variance) > 100).all()
-
-
-def test_scale_of_the_image_is_of_no_account(blends):
-    start, refined = blends
-    scaled = dict(start)
-    for name, power in (("image", 1), ("flux", 1), ("variance", 2), ("gain", -1)):
-        scaled[name] = start[name] * 1e-3**power
-    scaled = call(refine_blobs, scaled)
-    np.testing.assert_allclose(scaled.flux * 1e3, refined.flux, rtol=1e-3)
-    np.testing.assert_allclose(scaled.flux_covariance * 1e6, refined.flux_covariance, rtol=1e-2)

@@ -1,47 +1,13 @@
-import errno
-from pathlib import Path
-
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS, Sip
+from priors import CORNERS, SHAPE, SIDE, inside, names, sources
 
-from vaedeblend.tphot import TphotError, write_priors
+from vaedeblend.tphot import write_priors
 
-SHAPE = (60, 90)
-SIDE = 21
-CORNERS = np.array([[12, 30], [18, 36], [-9, 5], [47, 77], [20, -12], [70, 10], [5, -21]])
-"""Two inside, overlapping; three over edges and a corner; two beyond the image."""
-IDS = np.array([11, 7, 300, 4, 5, 6, 8])
-INSIDE, ON_IMAGE = slice(0, 2), slice(0, 5)
-
-
-def stamp(centre, sigma=2.0, flux=1.0):
-    """A Gaussian on SIDE x SIDE pixels, cut where it still has light."""
-    y, x = np.mgrid[:SIDE, :SIDE]
-    light = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / (2 * sigma**2))
-    return (flux * light / (2 * np.pi * sigma**2)).astype(np.float32)
-
-
-def sources(rng, sigma=2.0):
-    """Keyword arguments of `write_priors`: one source on each of CORNERS, of 1 to 1e4 in flux."""
-    centre = (SIDE - 1) / 2 + rng.uniform(-1, 1, CORNERS.shape)
-    flux = 10 ** rng.uniform(0, 4, len(IDS))
-    return {
-        "ids": IDS,
-        "positions": CORNERS + centre,
-        "flux": flux,
-        "stamps": np.array([stamp(c, sigma, f) for c, f in zip(centre, flux, strict=True)]),
-        "corners": CORNERS,
-        "shape": SHAPE,
-    }
-
-
-def inside(rng):
-    """As `sources`, those whose stamps lie within the image."""
-    given = sources(rng)
-    return {k: v if k == "shape" else v[INSIDE] for k, v in given.items()}
+ON_IMAGE = slice(0, 5)
 
 
 def model(stamps, corners, shape):
@@ -60,10 +26,6 @@ def read(folder, template="mod-{}.fits"):
             hdus.verify("exception")
             stamps.append((hdus[0].data, hdus[0].header))
     return table, stamps
-
-
-def names(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def turned(angle=30.0, scale=0.1):
@@ -238,108 +200,3 @@ def test_no_sources_give_empty_catalogues(tmp_path, rng):
     assert write_priors(tmp_path / "priors", **off) == [6]
     assert names(tmp_path / "priors") == {"priors.cat", "priors.fits"}
     assert len((tmp_path / "priors" / "priors.cat").read_text().splitlines()) == 1
-
-
-def test_second_run_replaces_the_first(tmp_path, rng):
-    folder = tmp_path / "made" / "priors"
-    write_priors(folder, segmentation=np.zeros(SHAPE, int), **sources(rng))
-    write_priors(folder, **inside(rng))
-    assert names(folder) == {
-        *("priors.cat", "priors.fits", "stamps/mod-11.fits", "stamps/mod-7.fits")
-    }
-    assert [path.name for path in folder.parent.iterdir()] == ["priors"]
-
-
-def fail_at(monkeypatch, wanted):
-    """Every write to a file called `wanted` meets a full disk."""
-    write_bytes = Path.write_bytes
-
-    def failing(path, data):
-        if path.name == wanted:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return write_bytes(path, data)
-
-    monkeypatch.setattr(Path, "write_bytes", failing)
-
-
-def test_full_disk_leaves_nothing(tmp_path, rng, monkeypatch):
-    fail_at(monkeypatch, "mod-7.fits")
-    with pytest.raises(TphotError, match=r"priors: .* not be written .*No space left on device"):
-        write_priors(tmp_path / "priors", **inside(rng))
-    assert not list(tmp_path.iterdir())
-
-
-def test_full_disk_leaves_earlier_priors_alone(tmp_path, rng, monkeypatch):
-    write_priors(tmp_path / "priors", **sources(rng))
-    before = names(tmp_path / "priors")
-    fail_at(monkeypatch, "mod-7.fits")
-    with pytest.raises(TphotError, match="No space left"):
-        write_priors(tmp_path / "priors", **inside(rng))
-    assert names(tmp_path / "priors") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["priors"]
-
-
-def test_leftovers_of_a_killed_run_do_no_harm(tmp_path, rng):
-    (tmp_path / "priors.partial" / "stamps").mkdir(parents=True)
-    (tmp_path / "priors.partial" / "stamps" / "mod-99.fits").write_text("half")
-    (tmp_path / "priors.old").mkdir()
-    write_priors(tmp_path / "priors", **inside(rng))
-    assert [path.name for path in tmp_path.iterdir()] == ["priors"]
-    assert "stamps/mod-99.fits" not in names(tmp_path / "priors")
-
-
-def test_folder_that_holds_something_else_is_not_replaced(tmp_path, rng):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(TphotError, match=r"holds thesis.tex; wanted a new folder"):
-        write_priors(tmp_path, **inside(rng))
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
-
-
-def test_folder_below_a_file_is_an_error_with_path_and_reason(tmp_path, rng):
-    (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "file", tmp_path / "file" / "priors"):
-        with pytest.raises(TphotError, match=rf"{folder}: .* \(.*(Not a directory|File exists)"):
-            write_priors(folder, **inside(rng))
-    assert (tmp_path / "file").is_file()
-
-
-def _with(index, value, dtype=float):
-    def change(array):
-        array = array.astype(dtype)
-        array[index] = value
-        return array
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("flux", lambda flux: flux[:1], "1 flux; wanted one for each of 2 ids"),
-        ("positions", lambda p: np.vstack([p, p]), "4 positions; wanted one for each of 2 ids"),
-        ("stamps", lambda stamps: list(stamps)[:1], "1 stamps; wanted one for each of 2"),
-        ("corners", lambda corners: corners[:1], "1 corners; wanted one for each of 2"),
-        ("captured", lambda _: np.ones(3), "3 captured; wanted one for each of 2"),
-        ("ids", lambda _: np.array([7, 7]), "id 7 occurs 2 times; wanted unique ids"),
-        ("flux", _with(1, np.nan), "id 7: flux is nan; wanted a finite number"),
-        ("positions", _with((0, 1), np.inf), r"id 11: position is .*inf.*; wanted finite \(y, x\)"),
-        ("stamps", _with((1, 3, slice(2)), np.nan), "id 7: stamp has 2 NaN or inf pixels; wanted"),
-        ("segmentation", lambda _: np.ones((90, 60), int), r"shape \(90, 60\); .* \(60, 90\)"),
-        ("wcs", lambda _: WCS(naxis=3), "WCS has 3 axes; wanted the image's 2"),
-        ("template", lambda _: "mod.fits", r"'mod.fits'; wanted a file name that holds \{id\}"),
-        ("template", lambda _: "../{id}.fits", "wanted a file name"),
-    ],
-)
-def test_bad_input_is_refused_with_what_was_found_and_wanted(tmp_path, rng, name, change, message):
-    given = inside(rng)
-    given[name] = change(given.get(name))
-    with pytest.raises(TphotError, match=message):
-        write_priors(tmp_path / "priors", **given)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_source_cannot_have_the_id_of_the_sky(tmp_path, rng):
-    given = inside(rng) | {"ids": np.array([0, 1])}
-    write_priors(tmp_path / "priors", **given)
-    with pytest.raises(TphotError, match="id 0 is the sky"):
-        write_priors(tmp_path / "other", segmentation=np.zeros(SHAPE, int), **given)
