@@ -2,7 +2,6 @@ import base64
 import html
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib.image
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from browser import look, needs_chromium
+from parsed import Parsed
 
 from vaedeblend import page
 from vaedeblend.page import Overview, PageError, Panel, write_page
@@ -17,7 +17,6 @@ from vaedeblend.page import Overview, PageError, Panel, write_page
 FLAGS = {1: ("edge", "light beyond the image"), 2: ("masked", "light on ignored pixels")}
 STATISTICS = {"chi2 per pixel, source pixels": 1.0234, "groups": 123456, "noise": "rms map"}
 SIDE, BINNING = 60, 2
-VOID = {"img", "input", "link", "meta", "use"}
 WRAPPER = """<body><iframe src="index.html" width="{width}" height="900"
 style="border:0"></iframe><pre></pre><script>onload = () => {{
   const {{document: page}} = frames[0], root = page.documentElement;
@@ -31,32 +30,7 @@ style="border:0"></iframe><pre></pre><script>onload = () => {{
 }};</script></body>"""
 
 
-class Parsed(HTMLParser):
-    """Elements in the order of their start tags: tag, attributes and all text within."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.elements, self.open = [], []
-        self.source = Path(path).read_text(encoding="utf-8")
-        self.feed(self.source)
-        assert not self.open, "elements left open"
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append({"tag": tag, "text": "", **dict(attrs)})
-        if tag not in VOID:
-            self.open.append(self.elements[-1])
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop()["tag"] == tag
-
-    def handle_data(self, data):
-        for element in self.open:
-            element["text"] += data
-
-    def all(self, tag):
-        return [each for each in self.elements if each["tag"] == tag]
-
+class Page(Parsed):
     def words(self):
         return " ".join(self.all("body")[0]["text"].split())
 
@@ -113,7 +87,7 @@ def written(path, **options):
     given |= {"panels": [panel()], "flags": FLAGS, "statistics": STATISTICS}
     write_page(path / "index.html", **(given | options))
     assert [each.name for each in path.iterdir()] == ["index.html"]
-    return Parsed(path / "index.html")
+    return Page((path / "index.html").read_text(encoding="utf-8"))
 
 
 def test_key_numbers_are_those_of_the_table(tmp_path):
