@@ -72,9 +72,9 @@ def measure(
         found = latest if found is None else _replaced(found, rows, latest)
         if not left:
             break
-        change = share * (light_of(latest) - light[rows])
-        light[rows] += change
-        frames.add(model, change, *(a[rows] for a in at))
+        correction = share * (light_of(latest) - light[rows])
+        light[rows] += correction
+        frames.add(model, correction, *(a[rows] for a in at))
         share, (neighbours, lowest) = _TAKEN, _others(frames, model, light, at, near)
         change = np.abs(neighbours - shown[near]).max(axis=(1, 2, 3))
         again = change > _NOTICED * np.sqrt(lowest)
