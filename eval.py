@@ -36,7 +36,7 @@ def main(argv):
     """Command line; errors of the user's input end the program with one line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
-    from vaedeblend.workdir import find_workdir
+    from vaedeblend.io.workdir import find_workdir
 
     logging.set_verbosity(logging.WARNING)
     workdir = Path(_WORKDIR.value)
@@ -68,8 +68,9 @@ def evaluate(
         DatasetError: No dataset can be read.
     """
     from data_builders import build_datasets, survey_of
-    from vaedeblend import evaluation, report, results
-    from vaedeblend.workdir import read_config
+    from vaedeblend.evaluate import evaluation, results
+    from vaedeblend.io.workdir import read_config
+    from vaedeblend.report import report
 
     start, config = time.monotonic(), ConfigDict(read_config(weights))
     config.data.style = style or config.data.get("style", "analytic")
@@ -102,10 +103,10 @@ def evaluate(
 
 def _networks(weights: Path, config) -> tuple[dict, list[str]]:
     """Arguments of `evaluation.evaluate` that come from the trained stages, and what is missing."""
-    from vaedeblend.checkpoint import CheckpointError
-    from vaedeblend.deblender import STAGES, load_network, make_deblend, make_sample
-    from vaedeblend.latents import make_decode
-    from vaedeblend.together import make_deblend_stamps
+    from vaedeblend.deblend.network import STAGES, load_network, make_deblend, make_sample
+    from vaedeblend.deblend.together import make_deblend_stamps
+    from vaedeblend.evaluate.latents import make_decode
+    from vaedeblend.io.checkpoint import CheckpointError
 
     loaded, notes, failure = {}, [], None
     for stage in (name for name in STAGES if name in config.stages):
@@ -135,7 +136,7 @@ def _networks(weights: Path, config) -> tuple[dict, list[str]]:
 
 def _scenes(directories: dict[str, Path]) -> tuple[dict, dict, list[str]]:
     """Test and training scenes of the sets that can be read, and what is wrong with the others."""
-    from vaedeblend import dataset
+    from vaedeblend.io import dataset
 
     test, training, damage, failure = {}, {}, [], None
     for kind, directory in directories.items():
@@ -159,11 +160,12 @@ def _scenes(directories: dict[str, Path]) -> tuple[dict, dict, list[str]]:
 def _setting(config, weights: Path, workdir: Path, notes: list[str], seconds: float):
     """What the report says of where its numbers come from."""
     from data_builders import survey_of
-    from vaedeblend import report, training
-    from vaedeblend.deblender import STAGES
-    from vaedeblend.layouts import CatalogueError
-    from vaedeblend.render import survey_psfs
-    from vaedeblend.sampling import population
+    from vaedeblend.catalogues.readers import CatalogueError
+    from vaedeblend.catalogues.sampling import population
+    from vaedeblend.deblend.network import STAGES
+    from vaedeblend.report import report
+    from vaedeblend.simulate.render import survey_psfs
+    from vaedeblend.training import loop
 
     survey, data = survey_of(config), config.data
     try:
@@ -172,7 +174,7 @@ def _setting(config, weights: Path, workdir: Path, notes: list[str], seconds: fl
         catalog, notes = None, [*notes, f"The catalogue cannot be read: {error}"]
     return report.Setting(
         title=weights.name if weights != workdir else workdir.resolve().name,
-        histories={s: training.read_records(weights / s / "metrics.jsonl") for s in STAGES},
+        histories={s: loop.read_records(weights / s / "metrics.jsonl") for s in STAGES},
         catalog=catalog,
         data=data.to_dict(),
         psf=survey_psfs(survey, data.stamp_size)[0],

@@ -35,7 +35,7 @@ def main(argv):
     try:
         train(_CONFIG.value, Path(_WORKDIR.value))
         if _EXPORT.value:
-            from vaedeblend.deblender import export
+            from vaedeblend.deblend.network import export
 
             export(_WORKDIR.value, _EXPORT.value)
     except ValueError as error:  # every error of this package that the user can mend is one
@@ -63,7 +63,7 @@ def train(config, workdir: Path) -> None:
 
 def _claim(workdir: Path, config) -> None:
     """Writes config.json, or compares with the one that is there."""
-    from vaedeblend.workdir import WorkdirError, read_config
+    from vaedeblend.io.workdir import WorkdirError, read_config
 
     path, wanted = workdir / "config.json", json.loads(config.to_json_best_effort())
     if path.exists():
@@ -88,7 +88,7 @@ def _leaves(tree: dict, prefix: str = "") -> dict:
 
 def _trainer(config):
     """The module of `vaedeblend.trainers` whose stages the configuration has."""
-    from vaedeblend.trainers import deblender, generator
+    from vaedeblend.training import deblender, generator
 
     for trainer in (deblender, generator):
         if set(config.stages) <= set(trainer.STAGES):
@@ -102,19 +102,19 @@ def _trainer(config):
 def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directories) -> None:
     import jax
 
-    from vaedeblend import training
+    from vaedeblend.training import loop
 
-    stage, mesh = config.stages[name], training.data_mesh()
+    stage, mesh = config.stages[name], loop.data_mesh()
     if stage.batch_size % mesh.size:
         raise ValueError(
             f"stages.{name}.batch_size is {stage.batch_size}; "
             f"wanted a multiple of the {mesh.size} devices"
         )
-    optimizer = training.make_optimizer(steps=stage.steps, **stage.optimizer)
+    optimizer = loop.make_optimizer(steps=stage.steps, **stage.optimizer)
     with console.status(f"{name}: reading galaxies"):
         task = trainer.prepare(config, name, workdir, directories, mesh)
-    state = training.create_state(task.params, optimizer, trainable=stage.trainable, mesh=mesh)
-    step = training.make_step(
+    state = loop.create_state(task.params, optimizer, trainable=stage.trainable, mesh=mesh)
+    step = loop.make_step(
         task.objective,
         optimizer,
         task.make_batch,
@@ -124,7 +124,7 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
         mesh=mesh,
     )
     with _progress(name, stage.steps, stage.batch_size) as report:
-        state = training.fit(
+        state = loop.fit(
             state,
             step,
             task.gallery,
@@ -132,7 +132,7 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
             steps=stage.steps,
             log_every=stage.log_every,
             checkpoint_every=stage.checkpoint_every,
-            validate=training.make_validation(task.objective, task.validation, seed=seed),
+            validate=loop.make_validation(task.objective, task.validation, seed=seed),
             report=report,
         )
     with console.status(f"{name}: finishing"):

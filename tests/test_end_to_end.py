@@ -6,9 +6,10 @@ import jax
 import numpy as np
 from tiny import run, same, write_config
 
-from vaedeblend import catalogue, checkpoint, egg
-from vaedeblend.calibration import read_calibrations
-from vaedeblend.deblender import load_deblender
+from vaedeblend.catalogues import catalogue, egg
+from vaedeblend.deblend.calibration import read_calibrations
+from vaedeblend.deblend.network import load_deblender
+from vaedeblend.io import checkpoint
 
 
 def test_two_bands_take_the_whole_path(tmp_path):

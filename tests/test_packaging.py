@@ -7,10 +7,10 @@ ROOT = Path(__file__).parents[1]
 USE = """
 from pathlib import Path
 import vaedeblend
-from vaedeblend import simulation
+from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 assert Path(vaedeblend.__file__).is_relative_to({target!r}), vaedeblend.__file__
-scenes = list(simulation.examples("blended", "test", 2, survey=Survey(), seed=0, area=0.1))
+scenes = list(examples.examples("blended", "test", 2, survey=Survey(), seed=0, area=0.1))
 deblend = vaedeblend.load_deblender("euclid_vis")
 image = scenes[0]["blend"][None]
 print(deblend(image, image * 0 + 1e-6).flux.shape)

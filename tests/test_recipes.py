@@ -6,8 +6,8 @@ import jax
 from flax.traverse_util import flatten_dict
 
 from vaedeblend.configs import euclid_vis, harder, mixture, smooth
-from vaedeblend.model import VAE
-from vaedeblend.training import init_params
+from vaedeblend.models.vae import VAE
+from vaedeblend.training.loop import init_params
 
 
 def test_recipes_start_where_the_one_before_ends():

@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def deblend(**options) -> None:
-    """`vaedeblend deblend`: see `image.deblend_image`."""
+    """`vaedeblend deblend`: see `pipeline.deblend_image`."""
     _keep_compiled()
-    from vaedeblend.image import deblend_image
+    from vaedeblend.image.pipeline import deblend_image
 
     with _progress() as report:
         catalog = deblend_image(**options, report=report)
@@ -46,9 +46,9 @@ def deblend(**options) -> None:
 
 
 def inject(*, magnitude: list[float], **options) -> None:
-    """`vaedeblend inject`: see `inject.inject`."""
+    """`vaedeblend inject`: see `injection.inject`."""
     _keep_compiled()
-    from vaedeblend import inject as test
+    from vaedeblend.evaluate import injection as test
 
     with _progress() as report:
         table = test.inject(magnitude=tuple(magnitude), report=report, **options)
@@ -61,15 +61,15 @@ def inject(*, magnitude: list[float], **options) -> None:
 
 
 def simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
-    """`vaedeblend simulate`: see `sky.simulate_field` and `skyfile.write_field`.
+    """`vaedeblend simulate`: see `fields.simulate_field` and `skyfile.write_field`.
 
-    Of style emc: see `emcfile.write_fields`.
+    Of style emc: see `simulate.write_fields`.
     """
     if style == "emc":
         _simulate_challenge(out, 0.05 if star_fraction is None else star_fraction, **options)
         return
-    from vaedeblend.sky import simulate_field
-    from vaedeblend.skyfile import write_field
+    from vaedeblend.simulate.fields import simulate_field
+    from vaedeblend.simulate.skyfile import write_field
     from vaedeblend.survey import Survey
 
     survey = Survey()
@@ -82,7 +82,7 @@ def simulate(*, out: str, style: str, star_fraction: float | None, **options) ->
 
 
 def _simulate_challenge(out: str, star_fraction: float, *, source, area, **options) -> None:
-    from vaedeblend.emcfile import write_fields
+    from vaedeblend.emc.simulate import write_fields
 
     if source or area is not None:
         raise ValueError("--source and --area: fields of --style emc hold EGG's own galaxies")

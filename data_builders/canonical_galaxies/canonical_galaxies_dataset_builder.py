@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.records import quiet, seen, tensor
-from vaedeblend import specimens
-from vaedeblend.canonical import CONDITIONS, SIDE
+from vaedeblend.simulate import specimens
+from vaedeblend.simulate.canonical import CONDITIONS, SIDE
 from vaedeblend.survey import Survey
 
 

@@ -12,10 +12,10 @@ import tensorflow_datasets as tfds
 from astropy.table import Table
 
 from data_builders.records import quiet, tensor
-from vaedeblend import accounting, emc
-from vaedeblend.blending import purity
-from vaedeblend.emctruth import DATASETS, EmcError
-from vaedeblend.render import PSF_SIZE, native_psfs
+from vaedeblend.emc import census, layout
+from vaedeblend.emc.emctruth import DATASETS, EmcError
+from vaedeblend.pixels.blending import purity
+from vaedeblend.simulate.render import PSF_SIZE, native_psfs
 from vaedeblend.survey import magnitude_to_flux
 
 SPLITS: Mapping[str, Sequence[int]] = MappingProxyType(
@@ -42,9 +42,9 @@ class StampConfig(tfds.core.BuilderConfig):
     folder: str = ""
     splits: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=lambda: SPLITS)
     selection: Mapping[str, tuple[float, float]] = dataclasses.field(
-        default_factory=lambda: accounting.SELECTION
+        default_factory=lambda: census.SELECTION
     )
-    reach: accounting.Reach = accounting.Reach()
+    reach: census.Reach = census.Reach()
     missing_truth: bool = False
     noise_free: bool = False
 
@@ -62,7 +62,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        stamp = tensor(accounting.STAMP_SIZE, accounting.STAMP_SIZE, 1)
+        stamp = tensor(census.STAMP_SIZE, census.STAMP_SIZE, 1)
         noise_free = {"light": stamp, "alone": stamp, "purity": tensor(1)}
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
@@ -89,20 +89,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         del dl_manager  # Nothing is downloaded.
         config = self.builder_config
-        psf = native_psfs((emc.read_field_psf(config.folder),), emc.PIXEL_SCALE)
+        psf = native_psfs((layout.read_field_psf(config.folder),), layout.PIXEL_SCALE)
         fields = {
             number: _read(config, number)
             for number in sorted(number for each in config.splits.values() for number in each)
         }
         accounts = {
-            number: accounting.account(field, selection=config.selection, reach=config.reach)
+            number: census.account(field, selection=config.selection, reach=config.reach)
             for number, field in fields.items()
         }
         for split, numbers in config.splits.items():
-            if not sum(len(accounting.used(accounts[number])) for number in numbers):
+            if not sum(len(census.used(accounts[number])) for number in numbers):
                 found = f"{config.folder}: no galaxy of fields {tuple(numbers)} is selected"
                 raise EmcError(f"{found}; split {split!r} wanted at least one")
-        table = accounting.tabulate(accounts)
+        table = census.tabulate(accounts)
         self.info.metadata["accounting"] = {name: table[name].tolist() for name in table.colnames}
         return {
             split: _examples([(fields[n], accounts[n]) for n in numbers], psf, config.noise_free)
@@ -119,8 +119,8 @@ def build(
     *,
     data_dir: str | Path,
     splits: Mapping[str, Sequence[int]] = SPLITS,
-    selection: Mapping[str, tuple[float, float]] = accounting.SELECTION,
-    reach: accounting.Reach = accounting.Reach(),  # noqa: B008
+    selection: Mapping[str, tuple[float, float]] = census.SELECTION,
+    reach: census.Reach = census.Reach(),  # noqa: B008
     missing_truth: bool = False,
 ) -> Path:
     """Directory of the stamps of a folder; they are cut first where they are missing.
@@ -133,7 +133,7 @@ def build(
         dataset: ssersic, dsersic or realm.
         data_dir: That holds all datasets.
         splits: Numbers of the fields of each.
-        selection: Ranges of true parameters; see `accounting.account`, as for `reach`.
+        selection: Ranges of true parameters; see `census.account`, as for `reach`.
         reach: Of light, which makes galaxies blended.
         missing_truth: Whether galaxies may lack a row of the truth catalogue.
 
@@ -161,7 +161,7 @@ def build(
 
 
 def read_accounting(directory: str | Path) -> Table:
-    """What became of every source of the fields of a built dataset; see `accounting.tabulate`."""
+    """What became of every source of the fields of a built dataset; see `census.tabulate`."""
     metadata = json.loads((Path(directory) / "metadata.json").read_text())
     return Table(metadata["accounting"])
 
@@ -170,8 +170,10 @@ def _files(folder) -> Iterator[Path]:
     return (p for p in Path(folder).rglob("*") if p.suffix in (".fits", ".list"))
 
 
-def _read(config: StampConfig, number: int) -> emc.EmcField:
-    return emc.read_field(config.folder, config.dataset, number, missing_truth=config.missing_truth)
+def _read(config: StampConfig, number: int) -> layout.EmcField:
+    return layout.read_field(
+        config.folder, config.dataset, number, missing_truth=config.missing_truth
+    )
 
 
 def _noise_free(config: StampConfig) -> bool:
@@ -186,8 +188,8 @@ def _noise_free(config: StampConfig) -> bool:
 def _examples(fields, psf, noise_free: bool) -> Iterator[tuple[int, dict]]:
     key = 0
     for field, account in fields:
-        phase, alone = accounting.phases(field), emc.read_alone(field)
-        for stamp in accounting.cut_stamps(field, accounting.used(account)):
+        phase, alone = census.phases(field), layout.read_alone(field)
+        for stamp in census.cut_stamps(field, census.used(account)):
             example = _example(field, account, stamp, phase[stamp.row]) | {"psf": psf}
             if noise_free:
                 example |= _labels(stamp, alone.get(int(field.id[stamp.row])))
@@ -195,7 +197,7 @@ def _examples(fields, psf, noise_free: bool) -> Iterator[tuple[int, dict]]:
             key += 1
 
 
-def _example(field: emc.EmcField, account, stamp: accounting.Stamp, phase) -> dict:
+def _example(field: layout.EmcField, account, stamp: census.Stamp, phase) -> dict:
     row = stamp.row
     return {
         "image": stamp.image[..., None],
@@ -205,14 +207,14 @@ def _example(field: emc.EmcField, account, stamp: accounting.Stamp, phase) -> di
         "position": field.position[row],
         "flux": magnitude_to_flux(field.truth["mag"][[row]]).astype(np.float32),
         "truth": {name: np.float32(values[row]) for name, values in field.truth.items()},
-        "blended": accounting.STATUSES[account.status[row]] == "blended",
+        "blended": census.STATUSES[account.status[row]] == "blended",
         "n_neighbours": account.n_neighbours[row],
         "id": field.id[row],
         "field": field.number,
     }
 
 
-def _labels(stamp: accounting.Stamp, alone) -> dict:
+def _labels(stamp: census.Stamp, alone) -> dict:
     """Of the noise-free light; NaN for a galaxy whose light alone is not there."""
     own = np.full(stamp.image.shape, np.nan, np.float32) if alone is None else alone
     members = np.stack([own, stamp.light - own])[..., None]

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.records import quiet, seen, tensor
-from vaedeblend import simulation
-from vaedeblend.galaxies import Galaxies
-from vaedeblend.render import PSF_SIZE
+from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.simulate import examples as simulation
+from vaedeblend.simulate.render import PSF_SIZE
 from vaedeblend.survey import Survey
 
 _SIZES = MappingProxyType(
@@ -33,10 +33,10 @@ class SceneConfig(tfds.core.BuilderConfig):
     """What changes the bytes on disk.
 
     Attributes:
-        kind: Of example; see `simulation.examples`, as for `options`.
+        kind: Of example; see `examples.examples`, as for `options`.
         sizes: Examples a split; of kind galaxies, central galaxies a split.
         survey: Bands, depth and PSF.
-        options: Further keyword arguments of `simulation.examples`.
+        options: Further keyword arguments of `examples.examples`.
         processes: That render side by side; changes no byte.
     """
 
@@ -102,7 +102,7 @@ def build(
         sizes: Examples a split.
         survey: Bands, depth and PSF.
         data_dir: That holds all datasets.
-        options: Of `simulation.examples`.
+        options: Of `examples.examples`.
     """
     files = seen(options, *(band.psf for band in survey.bands))
     content = (kind, sorted(sizes.items()), survey, sorted(options.items()), files)

@@ -7,7 +7,8 @@ import tensorflow_datasets as tfds
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
 from data_builders.records import seen
-from vaedeblend import dataset, simulation
+from vaedeblend.io import dataset
+from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 
 
@@ -21,7 +22,7 @@ def _config(kind, source=""):
     )
 
 
-@pytest.mark.parametrize("kind", simulation.KINDS)
+@pytest.mark.parametrize("kind", examples.KINDS)
 def test_builds_and_reads_back_without_tensorflow(tmp_path, kind):
     built = builder.Builder(config=_config(kind), data_dir=tmp_path)
     built.download_and_prepare()

@@ -21,10 +21,12 @@ from rich.table import Table
 
 import train
 from data_builders import build_datasets, survey_of
-from vaedeblend import dataset, metrics, simulation
 from vaedeblend.configs import quick
-from vaedeblend.deblender import load_deblender
-from vaedeblend.together import make_deblend_stamps
+from vaedeblend.deblend.network import load_deblender
+from vaedeblend.deblend.together import make_deblend_stamps
+from vaedeblend.evaluate import metrics
+from vaedeblend.io import dataset
+from vaedeblend.simulate import examples
 
 SHARES = {"isolated": 1 / 3, "blended": 2 / 3}
 """Of the wall time, by stage."""
@@ -72,7 +74,7 @@ def configuration(changes, seed, options):
 
 def errors(deblend, scenes, survey):
     """Relative flux errors, coverage and profiles of validation scenes."""
-    image = simulation.noisy(scenes["blend"], survey, (0, 77))
+    image = examples.noisy(scenes["blend"], survey, (0, 77))
     parts = [
         deblend(
             image[i : i + 250],

@@ -17,15 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from data_builders.emc_stamps.emc_stamps_dataset_builder import build
-from vaedeblend import dataset, sextractor
-from vaedeblend.deblender import load_deblender
-from vaedeblend.emc import field_numbers
-from vaedeblend.emcfile import SURVEY
-from vaedeblend.emctruth import DATASETS
-from vaedeblend.looks import in_batches
-from vaedeblend.metrics import nmad
+from vaedeblend.deblend.iterative import in_batches
+from vaedeblend.deblend.network import load_deblender
+from vaedeblend.deblend.together import make_deblend_stamps
+from vaedeblend.emc.emctruth import DATASETS
+from vaedeblend.emc.layout import field_numbers
+from vaedeblend.emc.simulate import SURVEY
+from vaedeblend.evaluate import sextractor
+from vaedeblend.evaluate.metrics import nmad
+from vaedeblend.io import dataset
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT
-from vaedeblend.together import make_deblend_stamps
 
 COLUMNS = ("bias", "sigma", "NMAD", "outliers", "SExtractor's sigma", "NMAD", "outliers")
 COLUMNS += ("network closer", "coverage")

@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from data_builders import build_datasets, survey_of
-from vaedeblend import dataset, metrics, workdir
-from vaedeblend.deblender import load_deblender
-from vaedeblend.simulation import KINDS, SPLITS
-from vaedeblend.stamps import Stamps
-from vaedeblend.together import make_deblend_stamps
+from vaedeblend.deblend.network import load_deblender
+from vaedeblend.deblend.together import make_deblend_stamps
+from vaedeblend.evaluate import metrics
+from vaedeblend.evaluate.stamps import Stamps
+from vaedeblend.io import dataset, workdir
+from vaedeblend.simulate.examples import KINDS, SPLITS
 
 SETS = "isolated", "blended"
 COLUMNS = "bias", "sigma", "nmad", "outliers"

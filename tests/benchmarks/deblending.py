@@ -38,7 +38,7 @@ def network_rate(deblend, image, variance, gain, batch_size):
 
 def sextractor_rate(image, survey, settings):
     """Stamps per second of the program's own process."""
-    from vaedeblend import sextractor
+    from vaedeblend.evaluate import sextractor
     from vaedeblend.survey import MICROJANSKY_ZERO_POINT
 
     seconds = []
@@ -68,15 +68,16 @@ def main():
     # Before JAX starts its threads, which stay on the cores that they find.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
 
-    from vaedeblend import sextractor, simulation
-    from vaedeblend.deblender import load_deblender
+    from vaedeblend.deblend.network import load_deblender
+    from vaedeblend.evaluate import sextractor
+    from vaedeblend.simulate import examples
     from vaedeblend.survey import Survey
 
     survey, deblend = Survey(), load_deblender(options.weights)
-    made = simulation.examples(
+    made = examples.examples(
         "standard", "test", options.n, survey=survey, seed=options.seed, area=2.0
     )
-    image = simulation.noisy(np.stack([m["blend"] for m in made]), survey, (options.seed, 9))
+    image = examples.noisy(np.stack([m["blend"] for m in made]), survey, (options.seed, 9))
     table = Table("what", "stamps/s", "ratio", title=f"{options.cores} core(s)")
     theirs = sextractor_rate(image, survey, sextractor.DEFAULT)
     table.add_row("source-extractor, its defaults", f"{theirs:.0f}", "1")

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.spatial import cKDTree
 
-from vaedeblend import sextractor
-from vaedeblend.image import deblend_image
-from vaedeblend.matching import match
-from vaedeblend.sky import simulate_field
-from vaedeblend.skyfile import write_field
+from vaedeblend.evaluate import sextractor
+from vaedeblend.image.pipeline import deblend_image
+from vaedeblend.pixels.matching import match
+from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.simulate.skyfile import write_field
 from vaedeblend.survey import Survey
 
 NEAR, EDGE = 3.0, 32

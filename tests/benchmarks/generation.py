@@ -14,10 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend import canonical, egg
-from vaedeblend.profiles import dominant_shape, half_light_radius
-from vaedeblend.sampling import make_galaxies
-from vaedeblend.styles import find_style
+from vaedeblend.catalogues import egg
+from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.simulate import canonical
+from vaedeblend.simulate.profiles import dominant_shape, half_light_radius
+from vaedeblend.simulate.styles import find_style
 
 _FINE = 20
 """Pixels in a half-light radius of the images that are measured."""

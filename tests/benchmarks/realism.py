@@ -25,12 +25,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from vaedeblend import charts, egg, morphology
-from vaedeblend.comparison import difference, nearness, separability
-from vaedeblend.profiles import half_light_radius
-from vaedeblend.psf import make_psf
-from vaedeblend.render import make_draw
-from vaedeblend.sampling import make_galaxies
+from vaedeblend.catalogues import egg
+from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.evaluate import morphology
+from vaedeblend.evaluate.comparison import difference, nearness, separability
+from vaedeblend.pixels.psf import make_psf
+from vaedeblend.report.figures import style as charts
+from vaedeblend.simulate.profiles import half_light_radius
+from vaedeblend.simulate.render import make_draw
 
 SCALE, SIDE, FWHM, NOISE = 0.04, 128, 0.1, 0.02
 MAGNITUDE, RADIUS = (21.0, 24.5), (0.2, 0.8)

@@ -3,7 +3,7 @@
     python tests/benchmarks/refinement.py [--weights NAME_OR_WORKDIR] [--n N] [--seed SEED]
 
 The companions of n isolated and n blended test stamps are found with sep, the network is asked for
-every one of them, and again less its neighbours' light (`looks.measure`). From there all
+every one of them, and again less its neighbours' light (`iterative.measure`). From there all
 members of a stamp are refined together (`refine.make_refine`), under the unit Gaussian and under
 the learned flow as the latent's prior. Prints errors of the central galaxy's flux and galaxies per
 second; also where a refined flux counts only if it lies within two of the network's errors, since a
@@ -21,13 +21,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend import metrics, simulation
-from vaedeblend.deblender import load_network, make_deblend
-from vaedeblend.detect import members
-from vaedeblend.frames import Frames
-from vaedeblend.looks import measure as measure_again
-from vaedeblend.model import psf_features
-from vaedeblend.refine import make_refine
+from vaedeblend.deblend.detect import members
+from vaedeblend.deblend.iterative import measure as measure_again
+from vaedeblend.deblend.network import load_network, make_deblend
+from vaedeblend.deblend.refine import make_refine
+from vaedeblend.evaluate import metrics
+from vaedeblend.models.vae import psf_features
+from vaedeblend.pixels.stamps import Frames
+from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 
 SIZE, MEMBERS, LOOKS = 64, 4, (1, 2, 4)
@@ -73,10 +74,10 @@ def chosen(start, refined):
 def measure(table, kind, network, n, seed):
     model, params, options = network
     survey = Survey()
-    made = list(simulation.examples(kind, "test", n, survey=survey, seed=seed, area=2.0))
+    made = list(examples.examples(kind, "test", n, survey=survey, seed=seed, area=2.0))
     light, true = (np.stack([m[k] for m in made]) for k in ("blend", "flux"))
     true = true[:, 0].astype(float)
-    image = simulation.noisy(light, survey, (seed, 9))
+    image = examples.noisy(light, survey, (seed, 9))
     even = np.broadcast_to(survey.variance, image.shape).astype(np.float32)
     index, corner = members(image[..., 0], np.sqrt(even[..., 0]))
     deblend = make_deblend(model, params, **options)

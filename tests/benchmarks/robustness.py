@@ -13,8 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend import metrics, simulation
-from vaedeblend.deblender import load_deblender
+from vaedeblend.deblend.network import load_deblender
+from vaedeblend.evaluate import metrics
+from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 
 SIZE = 64
@@ -23,9 +24,7 @@ PSF_EDGES = (0.15, 0.17, 0.19, 0.22, 0.25)
 
 def stamps(kind, n, seed, **options):
     """Examples of the test split, stacked."""
-    made = list(
-        simulation.examples(kind, "test", n, survey=Survey(), seed=seed, area=2.0, **options)
-    )
+    made = list(examples.examples(kind, "test", n, survey=Survey(), seed=seed, area=2.0, **options))
     return {name: np.stack([each[name] for each in made]) for name in made[0] if name != "sources"}
 
 
@@ -106,7 +105,7 @@ def psf_rows(table, deblend, n, seed):
             psf_default_share=0.0,
             n_companions=0,
         )
-        margin = (simulation.LIBRARY_SIZE - SIZE) // 2
+        margin = (examples.LIBRARY_SIZE - SIZE) // 2
         light = made["stamp"][:, margin:-margin, margin:-margin].astype(np.float32)
         image, variance = noisy(light, rng)
         true = (made["flux_bulge"] + made["flux_disk"])[:, 0].astype(float)

@@ -67,12 +67,12 @@ def _inside(positions, image):
 
 
 def _blends(n, seed):
-    from vaedeblend import simulation
+    from vaedeblend.simulate import examples
     from vaedeblend.survey import Survey, stamp_centre
 
     survey = Survey()
-    made = list(simulation.examples("blended", "test", n, survey=survey, seed=seed, area=2.0))
-    image = simulation.noisy(np.stack([m["blend"] for m in made]), survey, (seed, 9))
+    made = list(examples.examples("blended", "test", n, survey=survey, seed=seed, area=2.0))
+    image = examples.noisy(np.stack([m["blend"] for m in made]), survey, (seed, 9))
     positions = stamp_centre(image.shape[1]) + np.stack([m["sources"]["position"] for m in made])
     n_sources = np.array([1 + m["n_companions"] for m in made])
     flux = np.array([m["flux"][0] for m in made], float)
@@ -98,9 +98,9 @@ def compare(options):
     from rich.console import Console
     from rich.table import Table
 
-    from vaedeblend import metrics
-    from vaedeblend.deblender import default_psf, load_deblender
-    from vaedeblend.together import make_deblend_stamps
+    from vaedeblend.deblend.network import default_psf, load_deblender
+    from vaedeblend.deblend.together import make_deblend_stamps
+    from vaedeblend.evaluate import metrics
 
     survey, image, positions, n_sources, true = _blends(options.n, options.seed)
     one_look = load_deblender(options.weights)

@@ -18,24 +18,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend import (
-    blending,
-    catalogue,
-    compose,
-    egg,
-    library,
-    sampling,
-    scene,
-    simulation,
-    training,
-)
+from vaedeblend.catalogues import catalogue, egg, sampling
 from vaedeblend.configs import quick
-from vaedeblend.gallery import make_gallery
-from vaedeblend.model import VAE
-from vaedeblend.objective import evidence, posterior
-from vaedeblend.observe import observe
-from vaedeblend.render import make_draw, survey_psfs
+from vaedeblend.models.vae import VAE
+from vaedeblend.pixels import blending
+from vaedeblend.simulate import examples as simulation
+from vaedeblend.simulate import library
+from vaedeblend.simulate import scenes as scene
+from vaedeblend.simulate.render import make_draw, survey_psfs
 from vaedeblend.survey import Survey
+from vaedeblend.training import loop
+from vaedeblend.training import scenes as compose
+from vaedeblend.training.gallery import make_gallery
+from vaedeblend.training.objectives import evidence, posterior
+from vaedeblend.training.observe import observe
 
 SIZE, SEPARATION = 64, (3.0, 30.0)
 
@@ -129,8 +125,8 @@ def training_rates(survey, config, n_galaxies, n_steps):
     central = np.array([e["central"] for e in arrays])
     gallery, n_central = make_gallery(*columns, flux, central, arrays[0]["psf"][None])
     model = VAE(**config.model, bands=1)
-    mesh = training.data_mesh()
-    params = training.init_params(model, jax.random.key(0))
+    mesh = loop.data_mesh()
+    params = loop.init_params(model, jax.random.key(0))
     teacher = jax.tree.map(jnp.copy, params["encoder"])
     rates = {}
     for name, stage in config.stages.items():
@@ -139,14 +135,14 @@ def training_rates(survey, config, n_galaxies, n_steps):
         makers = {"evidence": evidence, "posterior": functools.partial(posterior, teacher=teacher)}
         late = {"cleaned_from": 0} if "cleaned_from" in stage.loss else {}  # late steps are slower
         loss = makers[stage.objective](model, **stage.loss.to_dict() | late)
-        optimizer = training.make_optimizer(steps=stage.steps, **stage.optimizer)
+        optimizer = loop.make_optimizer(steps=stage.steps, **stage.optimizer)
         # The fixed batch is an argument: as a constant XLA would compute part of the step once.
         variants = (
             (name, make_batch, gallery),
             (f"{name}, fixed batch", lambda key, batch: batch, fixed),
         )
         for label, make, source in variants:
-            step = training.make_step(
+            step = loop.make_step(
                 loss,
                 optimizer,
                 make,
@@ -156,7 +152,7 @@ def training_rates(survey, config, n_galaxies, n_steps):
                 mesh=mesh,
             )
             fresh = jax.tree.map(jnp.copy, params)
-            state = training.create_state(fresh, optimizer, trainable=stage.trainable, mesh=mesh)
+            state = loop.create_state(fresh, optimizer, trainable=stage.trainable, mesh=mesh)
             rates[label] = steps_per_second(step, state, source, n_steps) * stage.batch_size
     return rates
 

@@ -5,13 +5,13 @@ import shutil
 import pytest
 from written import WRITTEN
 
-from vaedeblend import emcfile
+from vaedeblend.emc import simulate
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("emc")
-    emcfile.write_fields(folder, **WRITTEN)
+    simulate.write_fields(folder, **WRITTEN)
     return folder
 
 

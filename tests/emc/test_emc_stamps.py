@@ -6,9 +6,10 @@ from written import GALAXIES, SPLIT, edit
 
 from data_builders.emc_stamps import __main__ as command
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
-from vaedeblend import accounting, dataset, emcfile
-from vaedeblend.accounting import STATUSES, Reach
-from vaedeblend.emctruth import EmcError
+from vaedeblend.emc import census, simulate
+from vaedeblend.emc.census import STATUSES, Reach
+from vaedeblend.emc.emctruth import EmcError
+from vaedeblend.io import dataset
 
 
 def test_stamps_are_built_and_accounted_for(folder, tmp_path):
@@ -24,7 +25,7 @@ def test_stamps_are_built_and_accounted_for(folder, tmp_path):
         assert (stamps["field"] == number).all() and len(set(stamps["id"])) == n
         flux = 10 ** (0.4 * (23.9 - stamps["truth/mag"]))
         np.testing.assert_allclose(stamps["flux"][:, 0], flux, rtol=1e-5)
-        np.testing.assert_allclose(stamps["background_rms"], emcfile.SURVEY.rms[0], rtol=1e-5)
+        np.testing.assert_allclose(stamps["background_rms"], simulate.SURVEY.rms[0], rtol=1e-5)
         assert stamps["psf"].shape == (n, 31, 31, 1)
         np.testing.assert_allclose(stamps["psf"].sum(axis=(1, 2)), 1, rtol=1e-4)
         assert np.isfinite(stamps["purity"]).all() and (stamps["purity"] < 1.01).all()
@@ -50,7 +51,7 @@ def test_galaxies_too_faint_for_light_alone_have_none(folder, tmp_path, monkeypa
 
 
 def test_a_build_cut_off_leaves_nothing_under_its_name(folder, tmp_path, monkeypatch):
-    stamps = accounting.cut_stamps
+    stamps = census.cut_stamps
 
     def dies(field, rows):
         yield from list(stamps(field, rows))[:2]

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from vaedeblend.deblend.detect import MODEL_ERROR, detect, detect_close, detect_hidden, members
+
+SIZE = 64
+
+
+def galaxy(y, x, flux=300.0, sigma=1.8, size=SIZE):
+    rows, columns = np.indices((size, size))
+    square = (rows - y) ** 2 + (columns - x) ** 2
+    return flux * np.exp(-square / (2 * sigma**2)) / (2 * np.pi * sigma**2)
+
+
+@pytest.fixture
+def noise(rng):
+    return rng.normal(size=(SIZE, SIZE))
+
+
+def test_positions_are_those_of_the_galaxies(noise):
+    true = np.array([[20.3, 40.8], [45.0, 12.4]])
+    found = detect(noise + sum(galaxy(*at) for at in true), np.ones_like(noise))
+    assert len(found) == 2
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], true, atol=0.3)
+
+
+def test_pure_noise_has_no_galaxies_to_speak_of(rng):
+    found = [detect(rng.normal(size=(SIZE, SIZE)), np.ones((SIZE, SIZE))) for _ in range(50)]
+    assert np.mean([len(each) for each in found]) < 0.5
+
+
+@pytest.mark.parametrize("ignored", ["nan", "infinite rms"])
+def test_pixels_to_be_ignored_hide_a_galaxy(noise, ignored):
+    image, rms = noise + galaxy(20, 40), np.ones_like(noise)
+    where = np.s_[10:30, 30:50]
+    (image if ignored == "nan" else rms)[where] = np.nan if ignored == "nan" else np.inf
+    assert not len(detect(image, rms))
+
+
+def test_nothing_valid_finds_nothing():
+    assert detect(np.zeros((SIZE, SIZE)), np.full((SIZE, SIZE), np.inf)).shape == (0, 2)
+
+
+def test_members_begin_with_the_central_galaxy_whether_seen_or_not(noise):
+    beside = noise + galaxy(31.5, 31.5) + galaxy(31.2, 44.9)
+    index, corner = members(np.stack([beside, noise * 0, beside]), np.ones((3, SIZE, SIZE)))
+    np.testing.assert_array_equal(index, [0, 0, 1, 2, 2])
+    np.testing.assert_array_equal(corner[[0, 2, 3]], 0)
+    np.testing.assert_array_equal(corner[[1, 4]], [[0, 13]] * 2)
+
+
+def test_hidden_sources_are_told_by_their_image(noise):
+    residual = np.stack([noise, noise + galaxy(20, 40), noise])
+    index, position = detect_hidden(residual, np.ones_like(residual))
+    np.testing.assert_array_equal(index, [1])
+    np.testing.assert_allclose(position, [[20, 40]], atol=0.3)
+
+
+def test_small_errors_of_a_bright_model_are_no_sources(noise):
+    model = galaxy(20, 40, flux=1e4)
+    residual = (noise + 0.05 * model)[None]
+    doubt = np.hypot(1, MODEL_ERROR * model[None])
+    index, position = detect_hidden(residual, doubt)
+    assert index.shape == (0,) and position.shape == (0, 2)
+    assert len(detect_hidden(residual, np.ones_like(residual))[0]) == 1
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_dead_column_does_not_cut_a_galaxy_in_two(noise, width):
+    image, rms = noise + galaxy(31, 30.5, flux=2000.0, sigma=2.5), np.ones_like(noise)
+    rms[:, 30 : 30 + width], image[:, 30 : 30 + width] = np.inf, np.nan
+    found = detect(image, rms)
+    assert len(found) == 1
+    np.testing.assert_allclose(found, [[31, 30.5]], atol=1)
+
+
+def test_close_companions_show_on_the_sharpened_image(noise):
+    pair = noise + galaxy(31, 31, 1500.0, 1.2) + galaxy(31, 36.5, 700.0, 1.2)
+    known = detect(pair, np.ones_like(noise))
+    images, doubt = np.stack([noise, pair]), np.ones((2, SIZE, SIZE))
+    index, position = detect_close(images, doubt, np.ones(1, int), np.array([[31.0, 31.0]]))
+    np.testing.assert_array_equal(index, [1])
+    np.testing.assert_allclose(position, [[31, 36.5]], atol=0.7)
+    both = np.array([[31.0, 31.0], [31.0, 36.5]])
+    assert not len(detect_close(images, doubt, np.ones(2, int), both)[0])
+    assert len(known) in (1, 2)
+
+
+def test_close_companions_are_near_a_known_source(noise):
+    image = (noise + galaxy(20, 20, 1500.0, 1.2))[None]
+    index, position = detect_close(
+        image, np.ones_like(image), np.zeros(1, int), np.array([[50.0, 50.0]])
+    )
+    assert index.shape == (0,) and position.shape == (0, 2)
+    nothing = detect_close(image, np.ones_like(image), np.zeros(0, int), np.zeros((0, 2)))
+    assert not len(nothing[0])
+
+
+def test_noise_has_no_close_companions(rng):
+    """Nor has a bright galaxy, its photon noise told."""
+    light = galaxy(31, 31, 3e4, 3.0)
+    image = (light + np.sqrt(1 + light) * rng.normal(size=light.shape))[None]
+    doubt = np.sqrt(1 + image.clip(0))
+    found = [len(detect_close(image, doubt, np.zeros(1, int), np.array([[31.0, 31.0]]))[0])]
+    assert sum(found) <= 1

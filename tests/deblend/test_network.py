@@ -1,0 +1,281 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from vaedeblend.deblend import network as deblender
+from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
+from vaedeblend.io import checkpoint
+from vaedeblend.models.vae import VAE
+from vaedeblend.survey import Survey
+from vaedeblend.training import loop
+
+FIELDS = {
+    "latent_dim": 4,
+    "encoder_widths": (4,),
+    "encoder_hidden": 8,
+    "encoder_blocks": 1,
+    "decoder_hidden": (8,),
+    "flow_hidden": (8,),
+    "flow_couplings": 4,
+    "stamp_size": 16,
+}
+ONES = np.ones(1, np.float32)
+CORRECTION = Calibration(*(a * ONES for a in (0.0, -0.7, 0.0, 0.5, 0.0, -0.2, 0.1)))
+IDENTITY = Calibration(*7 * [0 * ONES])
+CORRECTIONS = Calibrations(CORRECTION, IDENTITY, IDENTITY)
+
+
+def gaussian_psf(sigma, size=15):
+    y, x = np.indices((size, size)) - size // 2
+    light = np.exp(-(y**2 + x**2) / (2 * sigma**2))
+    return (light / light.sum()).astype(np.float32)[..., None]
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = VAE(**FIELDS, bands=1)
+    params = jax.jit(loop.init_params, static_argnums=0)(model, jax.random.key(0))
+    return model, jax.tree.map(lambda p: p + 0.02, params)
+
+
+@pytest.fixture(scope="module")
+def deblend(network):
+    return deblender.make_deblend(*network, psf=gaussian_psf(1.2))
+
+
+@pytest.fixture
+def image(rng):
+    return rng.normal(1.0, 1.0, (3, 16, 16, 1)).astype(np.float32)
+
+
+@pytest.fixture
+def variance(rng):
+    return rng.uniform(0.5, 2.0, (3, 16, 16, 1)).astype(np.float32)
+
+
+@pytest.fixture
+def mask(rng):
+    return rng.random((3, 16, 16, 1)) < 0.2
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_shapes_and_signs(deblend, image, variance):
+    result = deblend(image, variance)
+    assert result.flux.shape == result.flux_err.shape == result.purity.shape == (3, 1)
+    assert result.image.shape == image.shape
+    assert result.latent_mean.shape == result.latent_std.shape == (3, 4)
+    assert (result.flux > 0).all() and (result.flux_err > 0).all() and (result.image >= 0).all()
+    assert (result.purity > 0).all() and (result.purity < 1).all()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e4])
+def test_units_of_the_image_are_the_callers(scale, deblend, image, variance):
+    one = deblend(image, variance, gain=3.0)
+    many = deblend(scale * image, scale**2 * variance, gain=3.0 / scale)
+    for name in ("flux", "flux_err", "image"):
+        np.testing.assert_allclose(getattr(many, name), scale * getattr(one, name), rtol=1e-3)
+    for name in ("latent_mean", "latent_std", "purity"):
+        np.testing.assert_allclose(getattr(many, name), getattr(one, name), rtol=1e-3, atol=1e-3)
+
+
+def test_image_holds_no_more_than_the_flux(deblend, image, variance):
+    result = deblend(image, variance)
+    assert (result.image.sum(axis=(1, 2)) <= result.flux * (1 + 1e-5)).all()
+
+
+def test_psf_beyond_those_trained_on_is_taken_for_the_nearest(deblend, image, variance):
+    own = deblend(image, variance)
+    for sharper in (gaussian_psf(0.8), gaussian_psf(1.2)[5:-5, 5:-5]):
+        found = deblend(image, variance, psf=sharper / sharper.sum())
+        np.testing.assert_allclose(found.flux, own.flux, rtol=1e-3)
+    wide, wider = (deblend(image, variance, psf=gaussian_psf(s, 31)) for s in (3.0, 4.0))
+    np.testing.assert_allclose(wide.flux, wider.flux, rtol=1e-5)
+    assert np.abs(wide.flux / own.flux - 1).max() > 1e-3
+
+
+@pytest.mark.parametrize("value", [0.0, 1e9, -1e9, np.nan, np.inf])
+def test_what_lies_under_the_mask_changes_nothing(value, deblend, image, variance, mask):
+    other = np.where(mask, value, image).astype(np.float32)
+    assert_same(deblend(image, variance, mask), deblend(other, variance, mask))
+
+
+def test_mask_is_an_infinite_variance(deblend, image, variance, mask):
+    infinite = np.where(mask, np.inf, variance).astype(np.float32)
+    assert_same(deblend(image, variance, mask), deblend(image, infinite))
+    assert np.abs(deblend(image, infinite).flux / deblend(image, variance).flux - 1).max() > 1e-3
+
+
+def test_mask_may_lack_the_band_axis(deblend, image, variance, mask):
+    assert_same(deblend(image, variance, mask), deblend(image, variance, mask[..., 0]))
+
+
+def test_empty_mask_is_none(deblend, image, variance, mask):
+    assert_same(deblend(image, variance), deblend(image, variance, mask & False))
+
+
+def test_stamp_without_a_valid_pixel_is_nan_and_leaves_the_others_alone(deblend, image, variance):
+    mask = np.zeros(image.shape, bool)
+    mask[1] = True
+    found = deblend(image, variance, mask)
+    fields, others = (jax.tree.leaves(each) for each in (found, deblend(image, variance)))
+    for field, whole in zip(fields, others, strict=True):
+        np.testing.assert_array_equal(field[::2], whole[::2])
+    for field in (found.flux, found.flux_err, found.image, found.purity, found.latent_mean):
+        assert np.isnan(field[1]).all()
+
+
+def test_psf_is_by_default_the_one_trained_for(deblend, image, variance):
+    assert_same(deblend(image, variance), deblend(image, variance, psf=gaussian_psf(1.2)))
+    wide = deblend(image, variance, psf=gaussian_psf(2.0))
+    assert np.abs(wide.flux / deblend(image, variance).flux - 1).max() > 1e-3
+
+
+def test_psf_may_have_another_size(deblend, image, variance):
+    small, large = (deblend(image, variance, psf=gaussian_psf(1.2, size)) for size in (15, 31))
+    np.testing.assert_allclose(small.flux, large.flux, rtol=1e-3)
+
+
+def test_gain_is_by_default_infinite(deblend, image, variance):
+    assert_same(deblend(image, variance), deblend(image, variance, gain=np.inf))
+    poisson = deblend(image, variance, gain=0.5)
+    assert np.abs(poisson.flux / deblend(image, variance).flux - 1).max() > 1e-3
+
+
+def test_gain_may_be_a_number_or_have_bands_and_stamps(deblend, image, variance):
+    number = deblend(image, variance, gain=2.0)
+    for gain in (np.full(1, 2.0), np.full((3, 1), 2.0)):
+        assert_same(number, deblend(image, variance, gain=gain))
+    each = deblend(image, variance, gain=np.array([[2.0], [9.0], [np.inf]]))
+    np.testing.assert_allclose(each.flux[0], number.flux[0], rtol=1e-6)
+    np.testing.assert_allclose(each.flux[2], deblend(image, variance).flux[2], rtol=1e-6)
+
+
+def test_variance_may_be_one_number_a_band(deblend, image):
+    assert_same(deblend(image, np.full(1, 2.0)), deblend(image, np.full_like(image, 2.0)))
+
+
+def test_double_precision_is_taken(deblend, image, variance):
+    arrays = (a.astype(float) for a in (image, variance))
+    double = deblend(*arrays, psf=gaussian_psf(1.2).astype(float), gain=np.full((3, 1), 2.0))
+    assert_same(double, deblend(image, variance, gain=2.0))
+
+
+def test_neighbours_are_looked_at_where_they_are_not_masked(deblend, image, variance):
+    light = np.zeros_like(image)
+    assert_same(deblend(image, variance), deblend(image, variance, neighbours=light))
+    light[:, 5:9] = 3.0
+    told = deblend(image, variance, neighbours=light)
+    assert np.abs(told.flux / deblend(image, variance).flux - 1).max() > 1e-4
+    mask = light[..., 0] > 0
+    assert_same(deblend(image, variance, mask), deblend(image, variance, mask, neighbours=light))
+
+
+def test_stamps_do_not_see_each_other(deblend, image, variance):
+    found = deblend(image, variance)
+    turned = deblend(image[::-1], variance[::-1])
+    jax.tree.map(
+        lambda field, back: np.testing.assert_allclose(back[::-1], field, rtol=1e-5, atol=1e-5),
+        found,
+        turned,
+    )
+
+
+def test_calibration_scales_the_error_of_the_flux_alone(network, deblend, image, variance):
+    corrected = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
+    before, after = deblend(image, variance), corrected(image, variance)
+    again = corrected(image, variance, neighbours=np.zeros_like(image))
+    for found, width, tail in ((after, -0.4, 0.1), (again, 0.0, 0.0)):
+        for name, change in (("log_width", width), ("log_tail", tail)):
+            changed = getattr(found.log_flux, name) - getattr(before.log_flux, name)
+            np.testing.assert_allclose(changed, change, atol=1e-5)
+    assert (after.flux_err < before.flux_err).all()
+    for name in ("flux", "image", "latent_mean", "latent_std", "purity"):
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name), rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def workdir(network, tmp_path_factory):
+    """As a training of both stages leaves it, but for the optimizer's state."""
+    folder = tmp_path_factory.mktemp("workdir")
+    config = {"model": FIELDS, "stages": {"isolated": {}, "blended": {}}}
+    config["survey"] = {"pixel_scale": 0.1, "bands": {"euclid-vis": {}}}
+    (folder / "config.json").write_text(json.dumps(config))
+    for i, stage in enumerate(deblender.STAGES):
+        params = jax.tree.map(lambda p, i=i: p + 0.01 * i, network[1])
+        checkpoint.save_params(folder / stage / "checkpoints", 7, params)
+        write_calibrations(CORRECTIONS, folder / stage / "calibration.json")
+    return folder
+
+
+def test_loaded_deblender_is_the_stages_with_its_calibration(workdir, network, image, variance):
+    model, params = network
+    psf = deblender.default_psf(Survey())
+    expected = deblender.make_deblend(model, params, psf=psf, calibrations=CORRECTIONS)
+    found = deblender.load_deblender(workdir, "isolated")(image, variance)
+    assert_same(found, expected(image, variance))
+    other = deblender.load_deblender(workdir)(image, variance)
+    assert not np.array_equal(found.flux, other.flux)
+
+
+def test_exported_weights_deblend_the_same_by_name(workdir, tmp_path, image, variance, monkeypatch):
+    deblender.export(workdir, tmp_path / "mine")
+    assert not (tmp_path / "mine" / "isolated").exists()
+    monkeypatch.setattr("vaedeblend.io.workdir.WEIGHTS", tmp_path)
+    found = deblender.load_deblender("mine")(image, variance)
+    assert_same(found, deblender.load_deblender(workdir)(image, variance))
+
+
+def test_unknown_name_lists_what_is_shipped(tmp_path, monkeypatch):
+    for name in ("euclid_vis", "another"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("vaedeblend.io.workdir.WEIGHTS", tmp_path)
+    with pytest.raises(deblender.WorkdirError, match=r"one of \['another', 'euclid_vis'\]"):
+        deblender.load_deblender("euclid_viz")
+
+
+def test_default_psf_is_centred_of_unit_sum():
+    psf = deblender.default_psf(Survey())
+    assert psf.shape == (deblender.PSF_SIZE, deblender.PSF_SIZE, 1) and psf.dtype == np.float32
+    assert psf.sum() == pytest.approx(1, abs=1e-5)
+    middle = deblender.PSF_SIZE // 2
+    assert psf[..., 0].argmax() == middle * deblender.PSF_SIZE + middle
+
+
+def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
+    with pytest.raises(deblender.WorkdirError, match="wanted the workdir of a training"):
+        deblender.load_deblender(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(deblender.WorkdirError, match="not valid JSON"):
+        deblender.load_deblender(tmp_path)
+    (tmp_path / "config.json").write_text('{"stages": {"isolated": {}}}')
+    with pytest.raises(deblender.WorkdirError, match="no stage 'blended'; wanted one of"):
+        deblender.load_deblender(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def sample(network):
+    return deblender.make_sample(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
+
+
+def test_samples_have_the_fluxes_posterior(network, sample, image, variance):
+    """Its median and width, as the deblender states them; the profile holds less than all of it."""
+    stated = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
+    found = stated(image, variance, gain=50.0)
+    light = np.asarray(sample(jax.random.key(0), 400, image, variance, gain=50.0))
+    assert light.shape == (400, *image.shape)
+    held = np.log(light.sum(axis=(2, 3))) - np.log(np.asarray(found.flux))
+    width = np.exp(np.asarray(found.log_flux.log_width))
+    assert (np.median(held, axis=0) < 3 * width / np.sqrt(400)).all()
+    low, high = np.quantile(held, [0.1587, 0.8413], axis=0)
+    assert (high - low > 2 * 0.85 * width).all()
+
+
+def test_samples_differ_by_key_and_repeat_by_key(sample, image, variance):
+    one, other = (sample(jax.random.key(i), 2, image, variance) for i in range(2))
+    assert_same(one, sample(jax.random.key(0), 2, image, variance))
+    assert not np.array_equal(one, other) and not np.array_equal(one[0], one[1])

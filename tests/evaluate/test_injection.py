@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from test_image import folder, network, run, sky  # noqa: F401 (fixtures)
+
+from vaedeblend.evaluate.injection import inject, summarise
+from vaedeblend.io.mosaic import MosaicError
+
+
+def test_injected_galaxies_are_added_to_the_image_and_nothing_else(folder):  # noqa: F811
+    table = inject(folder / "image.fits", folder / "i", n=20, rms=folder / "rms.fits", seed=3)
+    before, after = (fits.getdata(p / "image.fits") for p in (folder, folder / "i"))
+    added = after - before
+    assert len(table) == 20
+    assert added.min() > -1e-4
+    y, x = (np.rint(table[name].value).astype(int) for name in ("y", "x"))
+    for row in np.flatnonzero(table["flux"] > 1):
+        near = added[max(y[row] - 15, 0) : y[row] + 15, max(x[row] - 15, 0) : x[row] + 15]
+        assert near.sum() > 0.3 * table["flux"][row]
+    whole = (y > 40) & (y < 160) & (x > 40) & (x < 220)
+    assert added.sum() > 0.8 * table["flux"][whole].sum()
+    np.testing.assert_allclose(23.9 - 2.5 * np.log10(table["flux"]), table["mag"].value, atol=1e-6)
+    written = Table.read(folder / "i" / "injected.fits", hdu=1)
+    np.testing.assert_array_equal(written["found"], table["found"])
+
+
+def test_galaxies_far_below_the_noise_are_not_found(folder):  # noqa: F811
+    """The image's rms is 0.3 uJy a pixel: 26 mag are 0.14 uJy."""
+    table = inject(
+        folder / "image.fits", folder / "i", n=30, rms=folder / "rms.fits", magnitude=(25.5, 26.0)
+    )
+    # some fall on galaxies that were there before
+    assert table["found"].mean() < 0.5
+    assert (table["error"][~table["found"]] == -1).all()
+
+
+def test_same_seed_gives_the_same_galaxies(folder):  # noqa: F811
+    options = {"n": 5, "rms": folder / "rms.fits"}
+    one, same, other = (
+        inject(folder / "image.fits", folder / f"i{k}", seed=seed, **options)
+        for k, seed in enumerate((1, 1, 2))
+    )
+    np.testing.assert_array_equal(one["flux"], same["flux"])
+    assert not np.array_equal(one["flux"], other["flux"])
+
+
+def test_an_image_without_a_zero_point_is_refused(folder):  # noqa: F811
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        del hdus[0].header["BUNIT"]
+    with pytest.raises(MosaicError, match="no zero point"):
+        inject(folder / "image.fits", folder / "i", rms=folder / "rms.fits")
+
+
+def test_summary_has_errors_by_magnitude_and_purity():
+    n = 400
+    rng = np.random.default_rng(0)
+    flux = np.ones(n)
+    error = np.where(np.arange(n) % 4, 0.1 * rng.normal(size=n) + 0.02, -1.0)
+    found = error > -1
+    table = Table(
+        {
+            "mag": np.repeat([23.5, 24.5], n // 2) * 1.0,
+            "purity": np.where(found, 0.9, np.nan),
+            "flux": flux,
+            "found": found,
+            "flux_found": flux * (1 + error),
+            "flux_err": 0.1 * flux,
+            "error": error,
+        },
+        units={"mag": "mag"},
+    )
+    summary = summarise(table)
+    rows = {row["bin"]: row for row in summary}
+    assert rows["mag 23-24"]["found"] == 75 and rows["mag 24-25"]["n"] == 200
+    assert rows["purity 0.8-0.95"]["n"] == 300 and rows["purity 0-0.5"]["n"] == 0
+    assert rows["mag 23-24"]["coverage"] == pytest.approx(68, abs=8)
+    assert rows["mag 23-24"]["sigma"] == pytest.approx(10, abs=2)
+    assert np.isnan(rows["purity 0-0.5"]["bias"])

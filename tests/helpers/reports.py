@@ -1,0 +1,23 @@
+"""Reports of a small evaluation, written and parsed."""
+
+import evaluated
+from parsed import Parsed
+
+from vaedeblend.report import report
+
+
+class Report(Parsed):
+    def section(self, number):
+        return next(e for e in self.all("section") if e.get("id") == f"part-{number}")["text"]
+
+
+def written(folder, found=None, **options):
+    compared = options.pop("compared", None)
+    found = found or evaluated.evaluation()
+    numbers = report.write_report(folder, found, evaluated.setting(**options), compared)
+    parsed = Report((folder / "index.html").read_text(encoding="utf-8"))
+    return parsed, numbers
+
+
+def missing(parsed):
+    return [e["text"] for e in parsed.all("p") if e.get("class") == "missing"]

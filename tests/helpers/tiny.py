@@ -1,0 +1,68 @@
+"""Tiny configurations, and train.py and eval.py run on them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from vaedeblend.io import checkpoint
+
+ROOT = Path(__file__).parents[2]
+TINY = """
+from vaedeblend.configs import BASE
+
+def get_config():
+    config = BASE.get_config()
+    config.data.area = 0.1
+    config.sizes.galaxies.train = 40
+    config.sizes.companions = min(40, config.sizes.companions)
+    config.data.n_psfs = min(4, config.data.n_psfs)
+    config.calibration_field.size = min(300, config.calibration_field.size)
+    for kind in config.sizes:
+        tiny = {"train": 12, "validation": 8, "test": 12}
+        if kind in ("isolated", "blended", "standard", "fields"):
+            config.sizes[kind] = {split: tiny[split] for split in config.sizes[kind]}
+    config.model.update(
+        latent_dim=4,
+        encoder_widths=(4, 4),
+        encoder_hidden=8,
+        encoder_blocks=1,
+        decoder_hidden=(8,),
+        flow_hidden=(8,),
+        flow_couplings=4,
+    )
+    for stage in config.stages.values():
+        stage.update(steps=STEPS, batch_size=4, log_every=2, checkpoint_every=2)
+        stage.optimizer.warmup_steps = 2
+    return config
+"""
+
+STAGES = ("isolated", "blended")
+
+
+def command(script, *arguments):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # as in conftest: compiling is most of the time
+    return {"args": [sys.executable, ROOT / script, *map(str, arguments)], "env": env}
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        **command(script, *arguments), capture_output=True, text=True, timeout=300
+    )
+
+
+def write_config(path, steps, more="", base="quick"):
+    path.write_text(TINY.replace("STEPS", str(steps)).replace("BASE", base) + more)
+    return path
+
+
+def parameters(workdir):
+    return {s: checkpoint.load_params(workdir / s / "checkpoints") for s in STAGES}
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))

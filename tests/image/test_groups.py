@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from vaedeblend.image.groups import find_groups
+
+SIZE = 32
+
+
+def gaussian(sigma=2.0):
+    square = (np.arange(SIZE) - (SIZE - 1) / 2) ** 2
+    return np.exp(-(square[:, None] + square) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
+
+
+def groups_of(corner, flux=1.0, variance=1.0):
+    corner = np.array(corner)
+    stamps = np.tile(flux * gaussian(), (len(corner), 1, 1))
+    return find_groups(list(stamps), corner, np.full((130, 130), float(variance)))
+
+
+def test_chains_are_one_group_and_far_galaxies_are_not():
+    found = groups_of([[0, 0], [0, 5], [0, 10], [40, 40], [41, 44], [90, 90]])
+    assert len(set(found.group[:3])) == len(set(found.group[3:5])) == 1
+    assert len(set(found.group)) == 3
+    np.testing.assert_array_equal(found.neighbours, [1, 2, 1, 1, 1, 0])
+
+
+def test_two_templates_have_the_correlation_of_their_cosine():
+    """Of one width, their cosine is exp(-d2 / 4 sigma2), and the errors' correlation minus it."""
+    found = groups_of([[0, 0], [3, 0]])
+    assert found.correlation[0] == pytest.approx(-np.exp(-9 / 16), rel=1e-3)
+
+
+def test_correlations_are_those_of_least_squares(rng):
+    corner = np.array([[4, 4], [6, 8], [10, 3], [9, 9]])
+    variance = rng.uniform(0.5, 2.0, (64, 64))
+    variance[20:23, 18:30] = np.inf
+    images = np.zeros((4, 64, 64))
+    for image, (y, x) in zip(images, corner, strict=True):
+        image[y : y + SIZE, x : x + SIZE] = gaussian()
+    stamps = np.tile(gaussian(), (4, 1, 1))
+    found = find_groups(list(stamps), corner, variance)
+    design = (images / np.sqrt(variance)).reshape(4, -1)
+    covariance = np.linalg.inv(design @ design.T)
+    std = np.sqrt(np.diag(covariance))
+    expected = (covariance / np.outer(std, std))[tuple(found.pair.T)]
+    assert len(expected) == 6
+    np.testing.assert_allclose(found.correlation, expected, atol=1e-3)
+
+
+def test_units_do_not_matter():
+    one, other = groups_of([[0, 0], [3, 2]]), groups_of([[0, 0], [3, 2]], 1e5, 1e-8)
+    np.testing.assert_allclose(one.correlation, other.correlation, rtol=1e-5)
+
+
+def test_twins_at_one_place_do_not_break_it():
+    found = groups_of([[0, 0], [0, 0], [3, 3]])
+    assert np.isfinite(found.correlation).all() and (np.abs(found.correlation) <= 1).all()
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_few_galaxies_have_no_pairs(n):
+    found = groups_of(np.zeros((n, 2), int))
+    assert len(found.group) == n and found.pair.shape == (0, 2)
+
+
+def test_dark_galaxies_are_alone():
+    found = groups_of([[0, 0], [0, 2]], flux=0.0)
+    assert len(set(found.group)) == 2
+
+
+def test_large_stamps_meet_small_ones_far_from_their_centres():
+    large, small = np.zeros((4 * SIZE, 4 * SIZE)), gaussian()
+    large[2 * SIZE, ::4] = 1.0
+    corner = np.array([[0, 0], [2 * SIZE - SIZE // 2, 3 * SIZE], [3 * SIZE, 3 * SIZE]])
+    found = find_groups([large, small, small], corner, np.ones((130, 130)))
+    np.testing.assert_array_equal(found.pair, [[0, 1]])
+    image = np.zeros((160, 160))
+    image[corner[1, 0] : corner[1, 0] + SIZE, corner[1, 1] : corner[1, 1] + SIZE] = small
+    cosine = np.vdot(image[:128, :128], large) / np.linalg.norm(large) / np.linalg.norm(small)
+    assert found.correlation[0] == pytest.approx(-cosine, rel=1e-5)

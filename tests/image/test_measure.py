@@ -1,0 +1,243 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaedeblend.deblend.network import Deblended
+from vaedeblend.image.measure import FLAGS, calibrate_field, footprints, measure_field
+from vaedeblend.models.sinh_arcsinh import Tailed
+
+SIZE = 64
+BIT = {name: bit for bit, (name, _) in FLAGS.items()}
+
+
+def gaussian(y, x, shape=(SIZE, SIZE), sigma=2.0):
+    rows, columns = np.indices(shape)
+    square = (rows - y) ** 2 + (columns - x) ** 2
+    return np.exp(-square / (2 * sigma**2)) / (2 * np.pi * sigma**2)
+
+
+PROFILE = gaussian(31.5, 31.5)[..., None].astype(np.float32)
+
+
+def matched_filter(image, variance, psf=None, gain=None, neighbours=None):
+    """A deblender that knows the profile, but for its place within the central pixel."""
+    weight = 1 / jnp.asarray(variance)
+    norm = (weight * PROFILE**2).sum((1, 2))
+    flux = (image * weight * PROFILE).sum((1, 2)) / norm
+    error = norm**-0.5
+    zeros = jnp.zeros((len(image), 3))
+    log_flux = Tailed(jnp.log(flux), jnp.log(error / flux), 0 * flux, 0 * flux)
+    light = flux[:, None, None] * PROFILE
+    return Deblended(flux, error, light, zeros, zeros, flux / flux, log_flux)
+
+
+PLACES = np.array([[40.5, 50.5], [43.5, 58.5], [90.5, 30.5], [100.5, 100.5]])
+FLUX = np.array([500.0, 200.0, 300.0, 80.0])
+SHAPE = 130, 140
+
+
+@pytest.fixture
+def image(rng):
+    light = sum(f * gaussian(*at, SHAPE) for f, at in zip(FLUX, PLACES, strict=True))
+    return light + 0.3 * rng.normal(size=SHAPE)
+
+
+def measure(image, rms=0.3, **options):
+    rms = np.broadcast_to(rms, image.shape).astype(float)
+    found = measure_field(matched_filter, image, rms, size=SIZE, **options)
+    position = np.asarray(found.table["position"])
+    nearest = [np.argmin(np.hypot(*(position - at).T)) for at in PLACES] if len(position) else []
+    return found, np.array(nearest, int)
+
+
+def test_all_sources_are_found_with_their_flux_and_place(image):
+    found, row = measure(image)
+    assert len(found.table) == len(PLACES) == len(set(row))
+    np.testing.assert_allclose(found.table["position"][row], PLACES, atol=0.6)
+    flux = np.asarray(found.table["flux"])[row]
+    np.testing.assert_allclose(flux, FLUX, rtol=0.1)
+
+
+def test_overlapping_sources_form_a_group_and_know_of_each_other(image):
+    found, row = measure(image)
+    group, neighbours = found.groups.group[row], np.asarray(found.table["n_neighbours"])[row]
+    assert group[0] == group[1] and len(set(group)) == 3
+    np.testing.assert_array_equal(neighbours, [1, 1, 0, 0])
+    purity = np.asarray(found.table["purity"])[row]
+    assert purity[1] < 0.98 and (purity[2:] > 0.99).all()
+    assert (found.groups.correlation < 0).all()
+
+
+def test_good_fits_have_a_chi2_of_one_and_no_flag(image):
+    found, row = measure(image, positions=PLACES)
+    chi2 = np.asarray(found.table["chi2"])[row]
+    np.testing.assert_allclose(chi2, 1, atol=0.5)
+    np.testing.assert_array_equal(np.asarray(found.table["flags"])[row], 0)
+
+
+def test_positions_that_are_given_are_used(image):
+    found, _ = measure(image, positions=PLACES[:2], passes=0)
+    assert len(found.table) == 2 and not found.table["hidden"].any()
+
+
+def test_sources_at_the_edge_are_flagged(image):
+    edge = np.array([[1.5, 80.5]])
+    found, _ = measure(image + 400 * gaussian(*edge[0], SHAPE), positions=edge, passes=0)
+    assert found.table["flags"][0] & BIT["edge"]
+    assert not measure(image, positions=PLACES, passes=0)[0].table["flags"].any()
+
+
+def test_masked_sources_are_flagged_and_the_rest_goes_on(image):
+    rms = np.full(SHAPE, 0.3)
+    rms[85:96, 29:33], image[85:96, 29:33] = np.inf, 1e6
+    found, row = measure(image, rms, positions=PLACES)
+    flags = np.asarray(found.table["flags"])[row]
+    assert flags[2] & BIT["masked"] and not (flags[:2] & BIT["masked"]).any()
+    np.testing.assert_allclose(found.table["flux"][row[2]], FLUX[2], rtol=0.1)
+
+
+def test_a_source_without_a_valid_pixel_is_flagged_and_has_no_flux(image):
+    rms = np.full(SHAPE, 0.3)
+    rms[:, 70:] = np.inf
+    place = np.array([[40.5, 50.5], [60.5, 125.5]])
+    found, _ = measure(image, rms, positions=place, passes=0)
+    np.testing.assert_array_equal(found.table["flags"] & BIT["unmeasured"] > 0, [False, True])
+    np.testing.assert_array_equal(np.isnan(found.table["flux"]), [False, True])
+    np.testing.assert_allclose(found.table["position"][1], place[1], atol=1)
+
+
+def test_bad_fits_are_flagged(image):
+    spoilt = (
+        image
+        + 5 * gaussian(100.5, 100.5, SHAPE, sigma=1.0) * np.sign(np.indices(SHAPE)[1] - 100.5) * 60
+    )
+    found, row = measure(spoilt, positions=PLACES, passes=0)
+    assert found.table["flags"][row[3]] & BIT["poor"]
+
+
+def test_saturated_pixels_flag_whoever_is_near(image):
+    image[88:93, 28:33] = 1e6
+    found, row = measure(image, positions=PLACES, passes=0)
+    flags = np.asarray(found.table["flags"])[row]
+    assert flags[2] & BIT["bright"] and not (flags[[0, 1, 3]] & BIT["bright"]).any()
+
+
+def test_sources_without_an_error_are_flagged_and_found_once(image):
+    """As the network's, whose exponentials vanish beside pixels that it never saw."""
+
+    def dark(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        nothing = 0 * found.flux
+        return found._replace(flux=nothing, flux_err=nothing, image=0 * found.image)
+
+    rms = np.full(SHAPE, 0.3)
+    table = measure_field(dark, image, rms, size=SIZE).table
+    assert len(table) == len(PLACES) and (table["flags"] & BIT["poor"] > 0).all()
+
+
+@pytest.mark.parametrize("positions", [None, np.zeros((0, 2))])
+def test_an_image_without_sources_gives_an_empty_table(rng, positions):
+    found, _ = measure(0.01 * rng.normal(size=SHAPE), positions=positions)
+    assert len(found.table) == 0 and found.stamps.shape == (0, SIZE, SIZE)
+    assert {"flux", "position", "flags", "chi2"} <= set(found.table.colnames)
+
+
+def test_psf_may_vary_from_source_to_source(image):
+    told = []
+
+    def listen(image, variance, psf=None, **options):
+        told.append(np.asarray(psf)[:, 0, 0, 0])
+        return matched_filter(image, variance)
+
+    def psf(index, position):
+        return np.broadcast_to(position[:, :1, None, None], (len(index), 3, 3, 1)).astype(
+            np.float32
+        )
+
+    rms = np.full(SHAPE, 0.3)
+    measure_field(listen, image, rms, size=SIZE, positions=PLACES, passes=0, looks=1, psf=psf)
+    np.testing.assert_allclose(told[0][: len(PLACES)], PLACES[:, 0], atol=0.6)
+
+
+def test_each_pixel_belongs_to_the_brightest_source(image):
+    stamps = [5.0 * PROFILE[..., 0], 50 * PROFILE[..., 0]]
+    corner = np.array([[0, 0], [0, 6]])
+    owner = footprints(stamps, corner, np.full((64, 80), 0.02))
+    assert owner[31, 37] == 2 and owner[31, 28] == 1 and owner[0, 0] == 0
+    outside = footprints(stamps, corner - 200, np.full((64, 80), 0.02))
+    assert not outside.any()
+
+
+def test_a_galaxy_too_large_for_its_stamp_is_seen_from_farther_away(rng):
+    """A deblender that sums what it sees: a stamp of the image's own pixels holds too little."""
+
+    def sums(image, variance, psf=None, gain=None, neighbours=None):
+        light = jnp.maximum(jnp.asarray(image), 0)
+        flux = light.sum((1, 2))
+        zeros = jnp.zeros((len(light), 3))
+        log_flux = Tailed(jnp.log(flux), 0 * flux - 4, 0 * flux, 0 * flux)
+        return Deblended(flux, 0.01 * flux, light, zeros, zeros, flux / flux, log_flux)
+
+    shape, place = (300, 300), np.array([[150.5, 149.5]])
+    image = 1e5 * gaussian(*place[0], shape, sigma=28.0)
+    rms = np.full(shape, 0.3)
+    found = measure_field(sums, image, rms, size=SIZE, positions=place, passes=0)
+    row = found.table[0]
+    assert row["binning"] == 4 and row["flags"] & BIT["large"]
+    assert row["flux"] == pytest.approx(1e5, rel=0.01)
+    assert row["half_light_radius"] == pytest.approx(28.0 * np.sqrt(2 * np.log(2)), rel=0.02)
+    np.testing.assert_allclose(row["position"], place[0], atol=0.1)
+    assert row["flux_err"] > 0.05 * row["flux"]
+
+
+def test_profiles_that_leave_light_about_them_are_seen_from_farther_away(rng):
+    """The matched filter knows one small profile; an even sky is no light of a galaxy's."""
+    place = np.array([[100.5, 100.5], [200.5, 200.5], [214.5, 200.5]])
+    noise = 0.3 * rng.normal(size=(300, 300)) + 0.1
+    small = sum(f * gaussian(*p, noise.shape) for f, p in zip((400, 4000, 200), place, strict=True))
+    rms = np.full(noise.shape, 0.3)
+    options = {"size": SIZE, "positions": place, "passes": 0}
+    found = measure_field(matched_filter, small + noise, rms, **options).table
+    np.testing.assert_array_equal(found["binning"], 1)
+    halo = 4000 * gaussian(*place[1], noise.shape, sigma=12.0)
+    found = measure_field(matched_filter, small + halo + noise, rms, **options).table
+    np.testing.assert_array_equal(found["binning"] > 1, [False, True, False])
+
+
+def test_bright_galaxies_are_retouched_and_stamps_fill_pages(rng):
+    place = np.array([[100.5, 100.5], [200.5, 200.5]])
+    image = 0.3 * rng.normal(size=(300, 300))
+    image += 1e4 * gaussian(*place[0], image.shape, sigma=2.6)  # not the filter's profile
+    image += 60 * gaussian(*place[1], image.shape)
+    image += 2000 * gaussian(*place[0], image.shape, sigma=14.0)
+    found = measure_field(
+        matched_filter, image, np.full(image.shape, 0.3), size=SIZE, positions=place, passes=0
+    )
+    binning = np.asarray(found.table["binning"])
+    assert binning[0] > 1 and binning[1] == 1 and len(found.stamps) == (binning**2).sum()
+    side = binning[0] * SIZE
+    bright = found.stamps[: binning[0] ** 2].reshape(side, side)
+    y, x = found.corner[0]
+    around = np.s_[max(y, 0) : y + side, max(x, 0) : x + side]
+    light = bright[max(-y, 0) :, max(-x, 0) :][: image[around].shape[0], : image[around].shape[1]]
+    near = np.hypot(*(np.indices(image.shape) - 100)) < 20
+    assert np.square((image[around] - light) / 0.3)[near[around]].mean() < 2
+    assert found.table["chi2"][0] > 3 and found.table["flags"][0] & BIT["poor"]
+
+
+def test_errors_are_calibrated_on_what_is_found(rng):
+    """A deblender whose errors are too small by three."""
+
+    def sure(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        return found._replace(flux_err=found.flux_err / 3, purity=0.9 * found.purity)
+
+    places = np.stack(np.meshgrid(*[np.arange(60.5, 1000, 40)] * 2), axis=-1).reshape(-1, 2)
+    flux = rng.uniform(30, 300, len(places))
+    image = 0.3 * rng.normal(size=(1040, 1040))
+    for f, (y, x) in zip(flux, places.astype(int), strict=True):
+        image[y - 31 : y + 33, x - 31 : x + 33] += f * PROFILE[..., 0]
+    rms = np.full(image.shape, 0.3)
+    found = calibrate_field(sure, image, rms, places, flux, size=SIZE, gain=None)
+    total = sum(values.mean() for name, values in found._asdict().items() if "scale" in name)
+    assert total == pytest.approx(np.log(3), abs=0.2)

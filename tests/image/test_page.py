@@ -1,0 +1,260 @@
+import base64
+import html
+import io
+import re
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from astropy.table import Table
+from browser import look, needs_chromium
+from parsed import Parsed
+
+from vaedeblend.image import page
+from vaedeblend.image.page import Overview, PageError, Panel, write_page
+
+FLAGS = {1: ("edge", "light beyond the image"), 2: ("masked", "light on ignored pixels")}
+STATISTICS = {"chi2 per pixel, source pixels": 1.0234, "groups": 123456, "noise": "rms map"}
+SIDE, BINNING = 60, 2
+WRAPPER = """<body><iframe src="index.html" width="{width}" height="900"
+style="border:0"></iframe><pre></pre><script>onload = () => {{
+  const {{document: page}} = frames[0], root = page.documentElement;
+  const box = each => each.getBoundingClientRect(), skies = [...page.querySelectorAll(".sky img")];
+  const image = box(skies[0]), mark = box(page.querySelector("circle"));
+  document.querySelector("pre").textContent = JSON.stringify({{
+    scroll: root.scrollWidth, client: root.clientWidth, lefts: skies.map(each => box(each).left),
+    broken: [...page.images].filter(each => !each.naturalWidth).length,
+    x: (mark.left + mark.width / 2 - image.left) / image.width,
+    y: (mark.top + mark.height / 2 - image.top) / image.height}});
+}};</script></body>"""
+
+
+class Page(Parsed):
+    def words(self):
+        return " ".join(self.all("body")[0]["text"].split())
+
+    def rows(self):
+        """Texts of the cells of each table row."""
+        rows = []
+        for each in self.elements:
+            if each["tag"] in ("tr", "td"):
+                rows.append([]) if each["tag"] == "tr" else rows[-1].append(each["text"])
+        return rows
+
+    def keys(self):
+        first = [each["tag"] for each in self.elements].index("h1") + 2
+        pairs = [self.elements[k : k + 2] for k in range(first, first + 12, 2)]
+        return {div["text"].removeprefix(b["text"]): b["text"] for div, b in pairs}
+
+    def pictures(self, name):
+        urls = [each["src"] for each in self.all("img") if each["alt"].startswith(name)]
+        data = [base64.b64decode(url.removeprefix("data:image/png;base64,")) for url in urls]
+        return [matplotlib.image.imread(io.BytesIO(each))[..., :3] for each in data]
+
+
+def catalogue(n=12, **columns):
+    rng = np.random.default_rng(3)
+    row, flux = np.arange(n), 1000.0 * 0.7 ** (np.arange(n) % 50)
+    table = {
+        "id": row + 1,
+        "x": rng.uniform(0, SIDE - 1, n),
+        "y": rng.uniform(0, SIDE - 1, n),
+        "flux": flux,
+        "flux_err": np.linspace(2.0, 3.0, n),
+        "mag": 25.0 - 2.5 * np.log10(flux),
+        "mag_err": 1.0857 * np.linspace(2.0, 3.0, n) / flux,
+        "purity": rng.uniform(0.2, 1.0, n),
+        "n_neighbours": row % 3,
+        "chi2": rng.normal(1.0, 0.1, n),
+        "flags": (row == 1) + 2 * (row < 3),
+    }
+    return Table(table | columns)
+
+
+def overview(height=SIDE // BINNING, width=SIDE // BINNING):
+    image = np.random.default_rng(4).normal(size=(height, width))
+    return Overview(image, np.zeros_like(image), image.copy(), BINNING)
+
+
+def panel(each=3):
+    image = np.random.default_rng(5).normal(size=(8, 8))
+    return Panel(each, image, 0.5 * image, 0.25 * image)
+
+
+def written(path, **options):
+    given = {"title": "field.fits", "catalog": catalogue(), "overview": overview()}
+    given |= {"panels": [panel()], "flags": FLAGS, "statistics": STATISTICS}
+    write_page(path / "index.html", **(given | options))
+    assert [each.name for each in path.iterdir()] == ["index.html"]
+    return Page((path / "index.html").read_text(encoding="utf-8"))
+
+
+def test_key_numbers_are_those_of_the_table(tmp_path):
+    table = catalogue()
+    keys = written(tmp_path, catalog=table).keys()
+    assert [keys[k] for k in ("sources", "blended: 8", "flagged: 3")] == ["12", "66.7 %", "25 %"]
+    assert float(keys["median χ² per pixel"]) == pytest.approx(np.median(table["chi2"]), rel=1e-3)
+    limit = 25.0 - 2.5 * np.log10(5 * np.median(table["flux_err"]))
+    assert keys["5 σ limit at the median flux error"] == f"{limit:.4g} mag"
+    relative = np.median(table["flux_err"] / table["flux"])
+    assert keys["median relative flux error"] == f"{100 * relative:.3g} %"
+
+
+def test_limit_is_a_flux_without_a_zero_point(tmp_path):
+    table = catalogue(mag=[np.nan] * 12, mag_err=[np.nan] * 12)
+    table["flux"].unit = "uJy"
+    parsed = written(tmp_path, catalog=table)
+    assert parsed.keys()["5 σ limit at the median flux error"] == "12.5 uJy"
+    assert parsed.rows()[1][:2] == ["1 to 1.5", "2"]
+    assert "flux 490 ± 2.2 uJy" in parsed.words()
+
+
+def test_tables_hold_statistics_flags_and_counts(tmp_path):
+    parsed = written(tmp_path, catalog=(table := catalogue()))
+    rows = [row for row in parsed.rows() if row]
+    values = [row[1] for row in rows if row[0] in STATISTICS]
+    assert values == ["1.023", "123456", "rms map"]
+    assert ["edge light beyond the image", "1"] in rows
+    assert ["masked light on ignored pixels", "3"] in rows
+    assert "3 of 12 sources have a flag, most often masked." in parsed.words()
+    relative = np.asarray(100 * table["flux_err"] / table["flux"])
+    for name, n, _, error in (row for row in rows if len(row) == 4):
+        low, high = map(float, name.split(" to "))
+        here = (table["mag"] >= low) & (table["mag"] < high)
+        assert int(n) == np.sum(here)
+        assert error == f"{np.median(relative[here]):.3g} %"
+    assert sum(int(row[1]) for row in rows if len(row) == 4) == len(table)
+
+
+def test_marks_lie_on_the_light_first_row_at_the_bottom(tmp_path):
+    at = {"x": np.array([40.5, 2.0, 50.0]), "y": np.array([8.5, 50.0, 55.0])}
+    light = np.zeros((SIDE // BINNING, SIDE // BINNING + 10))
+    light[4, 20] = 100.0  # image pixels 8, 9 and 40, 41
+    view = Overview(light, light, 0 * light, BINNING)
+    parsed = written(tmp_path, catalog=catalogue(3, **at), overview=view)
+    first, image = parsed.all("circle")[0], parsed.pictures("Image")[0]
+    assert parsed.all("svg")[0]["viewbox"] == f"0 0 {SIDE + 20} {SIDE}"
+    y, x = np.unravel_index(image.sum(-1).argmin(), light.shape)
+    assert float(first["cx"]) == BINNING * (x + 0.5) == 41.0
+    assert float(first["cy"]) == BINNING * (y + 0.5) == 51.0
+    assert [each.get("class") for each in parsed.all("circle")] == ["flagged"] * 3
+
+
+def test_tooltips_and_links_of_marks(tmp_path):
+    parsed = written(tmp_path)
+    titles = [each["text"] for each in parsed.all("title")[1:]]
+    assert len(titles) == 12
+    said = f"purity {catalogue()['purity'][1]:.3g}; flags edge, masked"
+    assert titles[1] == f"id 2; mag 17.89 ± 0.0032; flux 700 ± 2.1; {said}"
+    assert [each["href"] for each in parsed.all("a")] == ["#source-3"]
+    assert [each["id"] for each in parsed.all("article")] == ["source-3"]
+    assert [each["text"] for each in parsed.all("text")] == ["3"]
+    assert "flags edge, bit 64" in written(tmp_path, catalog=catalogue(flags=[65] * 12)).words()
+
+
+def test_only_the_brightest_are_marked(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "MOST_MARKS", 4)
+    flux = np.array([5.0, np.nan, 9.0, 8.0, 1.0, 7.0])
+    parsed = written(tmp_path, catalog=catalogue(6, flux=flux))
+    ids = [int(each["text"].split(";")[0][3:]) for each in parsed.all("title")[1:]]
+    assert ids == [3, 4, 6, 1]
+    assert "4, the brightest, of 6 sources" in parsed.words()
+
+
+def test_residual_is_described_by_its_own_numbers(tmp_path):
+    view = overview(20, 50)
+    view.residual[:], view.residual[0, 0], view.residual[3, 7] = 0.0, np.nan, -8.25
+    said = written(tmp_path, overview=view).words()
+    assert "0.1 % of the residual's pixels lie beyond ±5 rms; the farthest, -8.2, at x 14" in said
+
+
+def test_stretch_is_common_and_missing_data_have_a_colour_of_their_own(tmp_path):
+    light = np.full((4, 4), 7.0)
+    light[0, 0] = np.nan
+    view, stamps = Overview(light, light, light, 1), Panel(1, light, light, light)
+    parsed = written(tmp_path, overview=view, panels=[stamps])
+    pictures = [each for name in ("Image", "Model", "Source") for each in parsed.pictures(name)]
+    assert len(pictures) == 5
+    for picture in pictures:
+        np.testing.assert_array_equal(picture, pictures[0])
+        np.testing.assert_allclose(255 * picture[-1, 0], (0xE8, 0xDF, 0xC8))
+    outer, own = parsed.pictures("Residual")  # +7 is beyond the scale, 7 - 7 amid it
+    assert outer[0, 0, 0] > 2 * outer[0, 0, 2] and np.ptp(own[0, 0]) < 0.02
+
+
+def test_text_is_escaped(tmp_path):
+    bad = "<script>alert('1 & 2')</script>\""
+    given = {"flags": {1: (bad, bad), 2: ("b", bad)}, "statistics": {bad: bad}}
+    parsed = written(tmp_path, title=bad, **given)
+    assert not parsed.all("script") and "<script" not in parsed.source
+    assert parsed.all("h1")[0]["text"] == parsed.all("title")[0]["text"] == bad
+    assert [bad, bad] in parsed.rows() and parsed.source.count(html.escape(bad)) > 5
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path):
+    parsed = written(tmp_path)
+    targets = [each[k] for each in parsed.elements for k in ("src", "href") if k in each]
+    assert targets and all(target.startswith(("data:", "#")) for target in targets)
+    assert not re.search(r"https?:|url\(|@import", parsed.source)
+
+
+def test_empty_catalogue(tmp_path):
+    parsed = written(tmp_path, catalog=catalogue()[:0], panels=[], statistics={}, flags={})
+    assert parsed.keys()["sources"] == "0"
+    assert "No blends were chosen." in parsed.words() and "nan" not in parsed.words()
+    assert not parsed.all("circle")
+
+
+def test_nan_and_masked_values_everywhere(tmp_path):
+    table = catalogue(4)
+    for name in set(table.colnames) - {"id", "x", "y", "n_neighbours", "flags"}:
+        table[name][:] = np.nan
+    table = Table(table, masked=True)
+    table["n_neighbours"].mask[0] = table["flags"].mask[1] = table["mag"].mask[2] = True
+    sky, stamp = np.full((10, 10), np.nan), np.full((4, 4), np.nan)
+    views = {"overview": Overview(sky, sky, sky, 1), "panels": [Panel(1, stamp, stamp, stamp)]}
+    parsed = written(tmp_path, catalog=table, statistics={"chi2": np.nan}, **views)
+    assert "nan" not in parsed.words() and ["chi2", "–"] in parsed.rows()
+    assert "The residual has no data." in parsed.words() and len(parsed.all("circle")) == 4
+
+
+def test_wrong_input_is_refused_by_name(tmp_path):
+    table = catalogue()
+    table.remove_column("purity")
+    with pytest.raises(PageError, match=r"wanted \['purity'\] too"):
+        written(tmp_path, catalog=table)
+    with pytest.raises(PageError, match=r"overview has images of shapes \[\(30, 30\), \(30, 31\)"):
+        written(tmp_path, overview=overview()._replace(model=np.zeros((30, 31))))
+    with pytest.raises(PageError, match=r"panel 3 has images of shapes"):
+        written(tmp_path, panels=[panel()._replace(alone=np.zeros((9, 9)))])
+    with pytest.raises(PageError, match=r"sources \[99\]; wanted ids in the catalogue"):
+        written(tmp_path, panels=[panel(99)])
+
+
+def test_a_failure_leaves_the_earlier_page(tmp_path, monkeypatch):
+    earlier = written(tmp_path).source
+
+    def full_disk(path, text, **_):
+        path.write_bytes(text[:100].encode())
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        written(tmp_path, title="later")
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == earlier
+
+
+def test_ten_thousand_sources_on_the_largest_overview_fit_ten_megabytes(tmp_path):
+    n, view = 10_000, overview(1024, 1024)
+    written(tmp_path, catalog=catalogue(n), overview=view)
+    assert (tmp_path / "index.html").stat().st_size < 1e7
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width):
+    written(tmp_path, title="a_very_long_name_of_an_image" * 4, panels=[panel(i) for i in (3, 4)])
+    found, brightest = look(tmp_path, WRAPPER, width), catalogue()[0]
+    assert found["x"] == pytest.approx((brightest["x"] + 0.5) / SIDE, abs=0.01)
+    assert found["y"] == pytest.approx(1 - (brightest["y"] + 0.5) / SIDE, abs=0.01)

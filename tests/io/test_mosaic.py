@@ -1,0 +1,222 @@
+import tracemalloc
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from vaedeblend.io.mosaic import (
+    MosaicError,
+    image_header,
+    open_mosaic,
+)
+
+SHAPE = 30, 40
+ALL = slice(0, 30), slice(0, 40)
+
+
+def sky_header(sip=False):
+    wcs = WCS(naxis=2)
+    ends = ("-SIP", "-SIP") if sip else ("", "")
+    wcs.wcs.ctype = [f"RA---TAN{ends[0]}", f"DEC--TAN{ends[1]}"]
+    wcs.wcs.crpix, wcs.wcs.crval = (20, 15), (150, 2)
+    wcs.wcs.cdelt = np.array([-1, 1]) * 0.1 / 3600
+    header = wcs.to_header(relax=True)
+    if sip:
+        header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-5, "B_0_2": 2e-5})
+    return header
+
+
+@pytest.fixture
+def image(rng):
+    return rng.normal(size=SHAPE).astype(np.float32)
+
+
+def written(path, data, header=None, **options):
+    fits.writeto(path, data, header, **options)
+    return path
+
+
+def read(path, **options):
+    with open_mosaic(path, **options) as mosaic:
+        return mosaic.read(*ALL)
+
+
+def test_window_is_the_images(tmp_path, image):
+    with open_mosaic(written(tmp_path / "a.fits", image)) as mosaic:
+        assert mosaic.shape == SHAPE and mosaic.path == tmp_path / "a.fits"
+        found = mosaic.read(slice(3, 9), slice(5, 40))
+    np.testing.assert_array_equal(found.image, image[3:9, 5:])
+    assert found.rms is None and not found.bad.any()
+    assert found.image.dtype == np.float32 and found.image.dtype.isnative
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">i2", "u2", "<i4", "u1"])
+def test_every_type_of_pixel_becomes_single_precision(tmp_path, rng, dtype):
+    data = rng.integers(0, 200, SHAPE).astype(dtype)
+    np.testing.assert_array_equal(read(written(tmp_path / "a.fits", data)).image, data)
+
+
+def test_compressed_files_are_read(tmp_path, rng):
+    data = rng.integers(-50, 50, SHAPE).astype(np.int32)
+    written(tmp_path / "a.fits.gz", data)
+    fits.CompImageHDU(data).writeto(tmp_path / "a.fits.fz")
+    for name in ("a.fits.gz", "a.fits.fz"):
+        np.testing.assert_array_equal(read(tmp_path / name).image, data)
+
+
+def test_first_image_of_two_axes_is_taken_unless_another_is_named(tmp_path, image):
+    cube, table = fits.ImageHDU(np.zeros((2, 3, 4))), fits.table_to_hdu(Table({"a": [1]}))
+    hdus = [fits.PrimaryHDU(), cube, table, fits.ImageHDU(image), fits.ImageHDU(2 * image)]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    np.testing.assert_array_equal(read(tmp_path / "a.fits").image, image)
+    np.testing.assert_array_equal(read(tmp_path / "a.fits", hdu=4).image, 2 * image)
+    for number in (1, 2, 7, -1):
+        with pytest.raises(MosaicError, match=f"HDU {number} holds no image.*IMAGE"):
+            read(tmp_path / "a.fits", hdu=number)
+
+
+def test_pixels_that_are_of_no_use_are_told(tmp_path, image):
+    rms, mask = np.full(SHAPE, 2.0), np.zeros(SHAPE, np.int64)
+    image[0, 0], image[0, 1] = np.nan, np.inf
+    rms[1, 0], rms[1, 1], rms[1, 2], rms[1, 3] = 0, -1, np.nan, np.inf
+    mask[2, 0] = 1 << 40
+    paths = {n: written(tmp_path / n, a) for n, a in {"rms": rms, "mask": mask}.items()}
+    found = read(written(tmp_path / "a.fits", image), **paths)
+    expected = np.zeros(SHAPE, bool)
+    expected[0, :2] = expected[1, :4] = expected[2, 0] = True
+    np.testing.assert_array_equal(found.bad, expected)
+    assert (found.image[expected] == 0).all() and np.isposinf(found.rms[expected]).all()
+    assert (found.rms[~expected] == 2).all()
+
+
+def test_bits_of_a_map_of_flags_may_be_chosen(tmp_path, image):
+    flags = np.zeros(SHAPE, np.int32)
+    flags[0, :3] = 1, 1 << 24, (1 << 24) + 2
+    given = {"mask": written(tmp_path / "mask.fits", flags)}
+    path = written(tmp_path / "a.fits", image)
+    for bits, expected in ((None, [1, 1, 1]), ([0, 1], [1, 0, 1]), ([24], [0, 1, 1])):
+        bad = read(path, mask_bits=bits, **given).bad
+        assert bad.sum() == sum(expected) and bad[0, :3].tolist() == expected
+    for bit in (-1, 63):
+        with pytest.raises(MosaicError, match=f"bit {bit} of the mask; wanted"):
+            read(path, mask_bits=[bit], **given)
+
+
+@pytest.mark.parametrize("name", ["rms", "mask"])
+def test_shapes_have_to_agree(tmp_path, image, name):
+    other = written(tmp_path / "other.fits", np.ones((30, 41)))
+    with pytest.raises(MosaicError, match=r"other.fits: \(30, 41\).*\(30, 40\)"):
+        read(written(tmp_path / "a.fits", image), **{name: other})
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no FITS file", "cut"])
+def test_what_is_no_fits_file_is_named(tmp_path, image, content):
+    path = tmp_path / "a.fits"
+    if content == "cut":
+        written(path, np.ones((300, 300)))
+        content = path.read_bytes()[:5000]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MosaicError, match="a.fits"), open_mosaic(path) as mosaic:
+        mosaic.read(slice(290, 300), slice(0, 300))
+
+
+def test_a_file_without_an_image_is_named(tmp_path):
+    fits.table_to_hdu(Table({"a": [1]})).writeto(tmp_path / "a.fits")
+    with pytest.raises(MosaicError, match="a.fits.*no image of two axes.*PRIMARY"):
+        read(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize(
+    ("cards", "expected"),
+    [
+        ({}, None),
+        ({"MAGZERO": 24.5}, 24.5),
+        ({"ZP": 25, "BUNIT": "uJy"}, 25.0),
+        ({"MAGZERO": "unknown", "BUNIT": "nJy / pix"}, 31.4),
+        ({"BUNIT": "microJy"}, 23.9),
+        ({"BUNIT": "Jy"}, 8.9),
+        ({"BUNIT": "adu"}, None),
+    ],
+)
+def test_zero_point_is_the_headers_or_the_units(tmp_path, image, cards, expected):
+    written(tmp_path / "a.fits", image, fits.Header(cards))
+    with open_mosaic(tmp_path / "a.fits") as mosaic:
+        assert mosaic.zero_point == expected
+    with open_mosaic(tmp_path / "a.fits", zero_point=20.0) as mosaic:
+        assert mosaic.zero_point == 20
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ("uJy/pixel", u.uJy),
+        ("adu", u.adu),
+        ("electron", u.electron),
+        ("furlongs", None),
+        ("week", None),
+        ("-1", None),
+        ("0", None),
+        ("", None),
+    ],
+)
+def test_unit_is_the_headers_where_it_is_one(tmp_path, image, unit, expected):
+    written(tmp_path / "a.fits", image, fits.Header({"BUNIT": unit}))
+    with open_mosaic(tmp_path / "a.fits") as mosaic:
+        assert mosaic.unit == expected
+
+
+@pytest.mark.parametrize(
+    ("cards", "expected"), [({}, None), ({"GAIN": 3.5}, 3.5), ({"GAIN": 0.0, "EGAIN": 2}, 2.0)]
+)
+def test_gain_is_the_headers(tmp_path, image, cards, expected):
+    written(tmp_path / "a.fits", image, fits.Header(cards))
+    with open_mosaic(tmp_path / "a.fits") as mosaic:
+        assert mosaic.gain == expected
+    with open_mosaic(tmp_path / "a.fits", gain=9.0) as mosaic:
+        assert mosaic.gain == 9
+
+
+@pytest.mark.parametrize("given", [{"gain": 0.0}, {"gain": np.nan}, {"zero_point": np.inf}])
+def test_numbers_that_cannot_be_are_refused(tmp_path, image, given):
+    with pytest.raises(MosaicError, match=f"is {next(iter(given.values()))}; wanted a finite"):
+        read(written(tmp_path / "a.fits", image), **given)
+
+
+def test_coordinates_and_scale_are_the_headers(tmp_path, image):
+    with open_mosaic(written(tmp_path / "a.fits", image, sky_header())) as mosaic:
+        assert mosaic.pixel_scale == pytest.approx(0.1)
+        np.testing.assert_allclose(mosaic.wcs.all_pix2world(19, 14, 0), (150, 2))
+    with open_mosaic(written(tmp_path / "b.fits", image)) as mosaic:
+        assert mosaic.wcs is None and mosaic.pixel_scale is None
+    broken = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "nonsense", "PIXSCALE": 0.3})
+    with open_mosaic(written(tmp_path / "c.fits", image, broken)) as mosaic:
+        assert mosaic.wcs is None and mosaic.pixel_scale == 0.3
+
+
+def test_header_of_results_keeps_distortions_unit_zero_point_and_gain(tmp_path, image):
+    header = sky_header(sip=True)
+    header.update({"BUNIT": "uJy", "GAIN": 4.0, "OBSERVER": "left behind"})
+    with open_mosaic(written(tmp_path / "a.fits", image, header)) as mosaic:
+        found, expected = image_header(mosaic), mosaic.wcs.all_pix2world(35, 3, 0)
+    np.testing.assert_allclose(WCS(found).all_pix2world(35, 3, 0), expected, rtol=1e-12)
+    assert (found["BUNIT"], found["MAGZERO"], found["GAIN"]) == ("uJy", 23.9, 4.0)
+    assert "OBSERVER" not in found
+
+
+def test_a_window_of_a_large_file_costs_no_more_than_itself(tmp_path):
+    path = tmp_path / "large.fits"
+    header = fits.PrimaryHDU(np.zeros((1, 1), np.float32)).header
+    header["NAXIS1"] = header["NAXIS2"] = 12_000
+    with open(path, "wb") as file:
+        file.write(header.tostring().encode())
+        file.truncate(2880 * (1 + -(-4 * 12_000**2 // 2880)))
+    with open_mosaic(path) as mosaic:
+        tracemalloc.start()
+        mosaic.read(slice(6000, 6100), slice(6000, 6100))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2**22

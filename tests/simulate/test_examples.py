@@ -1,0 +1,244 @@
+import numpy as np
+import pytest
+from simulated import TWO_BANDS, VIS, assert_same, simulate, write_catalogue
+
+from vaedeblend.catalogues import catalogue, sampling
+from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.catalogues.readers import CatalogueError
+from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
+from vaedeblend.simulate import examples as simulation
+from vaedeblend.simulate.render import make_draw, survey_psfs
+from vaedeblend.simulate.scenes import SceneError
+from vaedeblend.survey import make_survey, stamp_centre
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_catalogue(tmp_path_factory.mktemp("catalogue"))
+
+
+@pytest.fixture(scope="module")
+def blends(source):
+    return simulate("blended", 12, source)
+
+
+@pytest.fixture(scope="module")
+def coloured(source):
+    return simulate("blended", 6, source, survey=TWO_BANDS, star_fraction=0.5)
+
+
+def redraw(example, survey):
+    """The stamps of an example's members, from its labels alone."""
+    draw = make_draw(survey_psfs(survey, 64), size=64, pixel_scale=0.1)
+    sources = example["sources"]
+    galaxies = Galaxies(*(sources[name].astype(float) for name in Galaxies._fields))
+    members = range(1 + example["n_companions"])
+    return np.stack([draw(galaxies.take(i), sources["position"][i]) for i in members])
+
+
+@pytest.mark.parametrize(("kind", "stamp"), [("isolated", "isolated"), ("galaxies", "stamp")])
+def test_first_centrals_do_not_depend_on_how_many_follow(source, kind, stamp):
+    short, long = simulate(kind, 5, source), simulate(kind, 10, source)
+    assert (len(short), len(long)) == (5, 10)
+    for one, other in zip(short, long, strict=False):
+        assert one[stamp].any()
+        assert_same(one, other)
+
+
+def test_first_blends_do_not_depend_on_how_many_follow_a_full_library(source, monkeypatch):
+    # Below that size the library, from which every scene draws, grows with n.
+    monkeypatch.setattr(simulation, "_MAX_LIBRARY", 12)
+    for one, other in zip(
+        simulate("blended", 13, source), simulate("blended", 15, source), strict=False
+    ):
+        assert_same(one, other)
+
+
+def test_examples_are_reproducible_over_processes(source, blends):
+    for one, other in zip(blends, simulate("blended", 12, source, processes=2), strict=True):
+        assert_same(one, other)
+
+
+def test_another_seed_gives_other_examples(source):
+    one, other = (simulate("isolated", 1, source, seed=seed)[0] for seed in (5, 6))
+    assert not np.array_equal(one["blend"], other["blend"])
+
+
+@pytest.mark.parametrize("kind", ["isolated", "blended", "galaxies"])
+def test_splits_share_no_galaxy(source, kind):
+    ids = []
+    for split in simulation.SPLITS:
+        options = {"n_companions": 40} if kind == "galaxies" else {}
+        examples = simulate(kind, 40, source, split=split, **options)
+        found = {int(each["id"]) for each in examples}
+        for each in examples:
+            if "sources" in each:
+                found |= set(each["sources"]["id"][: 1 + each["n_companions"]].tolist())
+        ids.append(found)
+    assert min(map(len, ids)) > 10
+    assert sum(map(len, ids)) == len(set.union(*ids))
+
+
+def test_isolated_scene_is_pure(source):
+    for example in simulate("isolated", 3, source):
+        np.testing.assert_array_equal(example["blend"], example["isolated"])
+        assert example["n_companions"] == 0
+        assert (example["purity"], example["bm_1"], example["flux_ratio"]) == (1, 0, np.inf)
+
+
+def test_flux_is_that_of_the_catalogue_and_of_the_stamp(source, blends):
+    table = catalogue.read(source)
+    for example in blends:
+        row = table[table["id"] == example["id"]]
+        wanted = (row["flux_bulge"] + row["flux_disk"])[0].to_value("uJy")
+        np.testing.assert_allclose(example["flux"], wanted, rtol=1e-6)
+        np.testing.assert_allclose(example["magnitude"], catalogue.magnitude(row), rtol=1e-6)
+        np.testing.assert_allclose(example["isolated"].sum(axis=(0, 1)), wanted, rtol=0.01)
+
+
+def test_members_add_up_to_the_blend(blends):
+    for example in blends:
+        members = redraw(example, VIS)
+        atol = 1e-4 * example["blend"].max()
+        np.testing.assert_allclose(example["isolated"], members[0], atol=atol)
+        np.testing.assert_allclose(example["blend"], members.sum(axis=0), atol=atol)
+
+
+def test_labels_are_those_of_the_arrays(blends):
+    for example in blends:
+        members = redraw(example, VIS)
+        footprint = footprints(members, VIS.rms)
+        sources = example["sources"]
+        flux = (sources["flux_bulge"] + sources["flux_disk"])[: len(members)]
+        np.testing.assert_allclose(example["purity"], purity(members), rtol=1e-3)
+        np.testing.assert_allclose(example["bm_1"], blended_area(footprint), atol=0.02)
+        np.testing.assert_allclose(example["flux_ratio"], flux_ratio(flux, footprint), rtol=1e-5)
+        assert example["purity"][0] < 0.95
+        assert example["id"] == sources["id"][0]
+
+
+def test_sources_are_padded_with_zeros(blends):
+    for example in blends:
+        n = 1 + example["n_companions"]
+        for values in example["sources"].values():
+            assert len(values) == 4
+            assert not values[n:].any()
+
+
+def test_positions_are_those_of_the_light(source):
+    for example in simulate("isolated", 4, source):
+        light = example["isolated"][..., 0].astype(float)
+        offset = np.arange(64) - stamp_centre(64)
+        centroid = np.array([light.sum(axis=1) @ offset, light.sum(axis=0) @ offset])
+        np.testing.assert_allclose(
+            centroid / light.sum(), example["sources"]["position"][0], atol=0.02
+        )
+
+
+def test_stratified_pairs_cover_flux_ratios(source):
+    examples = simulate("stratified", 25, source)
+    ratios = np.array([each["flux_ratio"][0] for each in examples])
+    areas = np.array([each["bm_1"][0] for each in examples])
+    assert ((ratios > 0.0999) & (ratios < 10.001)).all()
+    assert ratios.min() < 0.5
+    assert ratios.max() > 2
+    assert ((areas > 0) & (areas <= 1)).all()
+    assert all(each["n_companions"] == 1 for each in examples)
+    for each in examples:
+        sources = each["sources"]
+        flux = sources["flux_bulge"] + sources["flux_disk"]
+        np.testing.assert_allclose(each["flux_ratio"], flux[0] / flux[1], rtol=1e-5)
+
+
+def test_standard_scenes_are_cut_by_no_purity(source):
+    examples = simulate("standard", 200, source)
+    numbers = np.bincount([each["n_companions"] for each in examples])
+    assert len(numbers) == 4
+    assert (numbers > 30).all()
+    purities = np.array([each["purity"][0] for each in examples])
+    assert (purities > 0.95).sum() > numbers[0] + 10
+    assert (purities < 0.95).sum() > 10
+
+
+def test_galaxies_are_centrals_then_companions(source):
+    examples = simulate("galaxies", 3, source, n_companions=4, star_fraction=0.5)
+    assert [bool(each["central"]) for each in examples] == [True] * 3 + [False] * 4
+    assert [each["id"] < 0 for each in examples] == [False] * 5 + [True] * 2
+    assert examples[0]["stamp"].shape == (128, 128, 1)
+
+
+def test_every_galaxy_is_used_before_one_recurs(source):
+    table = catalogue.split(catalogue.read(source), "test", 5)
+    unique = len(catalogue.select(table, catalogue.TALK_SELECTION))
+    ids = [int(each["id"]) for each in simulate("isolated", unique + 10, source)]
+    assert len(set(ids[:unique])) == unique
+    assert ids[unique:] == ids[:10]
+
+
+def test_stars_are_among_the_companions(coloured):
+    assert all(each["id"] >= 0 for each in coloured)
+    ids = np.concatenate([each["sources"]["id"] for each in coloured])
+    assert (ids < 0).any()
+
+
+def test_two_bands_go_through(coloured):
+    for example in coloured:
+        assert example["blend"].shape == (64, 64, 2)
+        for label in ("flux", "magnitude", "purity", "bm_1", "flux_ratio"):
+            assert example[label].shape == (2,)
+        members = redraw(example, TWO_BANDS)
+        atol = 1e-4 * example["blend"].max()
+        np.testing.assert_allclose(example["blend"], members.sum(axis=0), atol=atol)
+
+
+def test_fluxes_follow_the_order_of_the_survey_s_bands(source):
+    bands = {band.name: {} for band in reversed(TWO_BANDS.bands)}
+    (turned,) = simulate("isolated", 1, source, survey=make_survey(bands, 0.1))
+    (plain,) = simulate("isolated", 1, source, survey=TWO_BANDS)
+    row = (table := catalogue.read(source, TWO_BANDS.band_names))[table["id"] == turned["id"]]
+    wanted = (row["flux_bulge"] + row["flux_disk"])[0].to_value("uJy")
+    np.testing.assert_allclose(turned["flux"], wanted[::-1], rtol=1e-6)
+    if turned["id"] == plain["id"]:
+        np.testing.assert_allclose(plain["flux"], wanted, rtol=1e-6)
+
+
+def test_chosen_rows_keep_the_names_of_the_bands(source):
+    table = catalogue.read(source, TWO_BANDS.band_names)
+    chosen, _ = sampling.choose_galaxies(
+        table,
+        4,
+        4,
+        (1, 2, 3),
+        selection=catalogue.TALK_SELECTION,
+        companion_magnitude=(21.0, 26.0),
+        star_fraction=0.5,
+    )
+    assert chosen.meta["bands"] == TWO_BANDS.band_names
+
+
+def test_unknown_band_is_refused(source):
+    with pytest.raises(CatalogueError, match="two_bands.fits.*ultraviolet"):
+        simulate("isolated", 1, source, survey=make_survey({"ultraviolet": {}}, 0.1))
+
+
+def test_selection_that_leaves_nothing_is_refused(source):
+    with pytest.raises(CatalogueError, match="magnitude .*: 0"):
+        simulate("isolated", 1, source, selection={"magnitude": (10.0, 11.0)})
+
+
+def test_stamps_that_the_library_cannot_hold_are_refused(source):
+    with pytest.raises(SceneError, match="96 pixels"):
+        simulate("blended", 20, source, stamp_size=96, separation=(1.7, 3.0))
+
+
+def test_noise_of_a_stamp_depends_on_its_index_alone():
+    clean = np.zeros((3, 8, 8, 1), np.float32)
+    noise = simulation.noisy(clean, VIS, (1, 2))
+    np.testing.assert_array_equal(noise[:2], simulation.noisy(clean[:2], VIS, (1, 2)))
+    assert not np.array_equal(noise[0], noise[1])
+    assert not np.array_equal(noise, simulation.noisy(clean, VIS, (1, 3)))
+
+
+def test_the_catalogue_of_egg_is_the_default():
+    (example,) = simulate("isolated", 1, "", area=0.05)
+    assert 23 < example["magnitude"][0] < 25

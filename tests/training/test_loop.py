@@ -1,0 +1,316 @@
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaedeblend.io import checkpoint
+from vaedeblend.models.vae import VAE
+from vaedeblend.training import loop, objectives, observe
+from vaedeblend.training import scenes as compose
+from vaedeblend.training.gallery import make_gallery as gallery_of
+
+SIZE, SIDE = 16, 32
+OPTIMIZER = {"learning_rate": 1e-2, "warmup_steps": 2, "weight_decay": 1e-4, "clip_norm": 5.0}
+LOSS = {
+    "likelihood": "gaussian",
+    "model_error": 0.03,
+    "kl_weight": 1.0,
+    "kl_warmup_steps": 4,
+    "kl_cycles": 1,
+    "free_bits": 0.0,
+    "flux_weight": 1.0,
+    "centre_boost": 0.0,
+    "centre_sigma": 3.0,
+}
+WEIGHTS = {
+    "latent_weight": 1.0,
+    "flux_weight": 10.0,
+    "purity_weight": 1.0,
+    "cleaned_share": 0.5,
+    "cleaned_from": 0,
+    "cleaned_looks": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+def make_model():
+    return VAE(4, (4, 4), 8, 1, (8,), (8,), 4, SIZE, 1)
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """Round Gaussians of many fluxes; the first half may be central galaxies."""
+    return make_gallery()
+
+
+def make_gallery():
+    rng = np.random.default_rng(0)
+    phase = rng.uniform(-0.5, 0.5, (24, 2)).astype(np.float32)
+    flux = rng.uniform(100.0, 300.0, (24, 1)).astype(np.float32)
+    grid = np.arange(SIDE) - (SIDE - 1) / 2
+    y, x = (grid - phase[:, i, None] for i in (0, 1))
+    light = np.exp(-(y[:, :, None] ** 2 + x[:, None] ** 2) / 4) / (4 * np.pi)
+    stamps = (light[..., None] * flux[:, None, None]).astype(np.float32)
+    psf = light[:1, 8:25, 8:25, None]
+    return gallery_of(stamps, phase, flux, np.arange(24) < 12, psf)
+
+
+def make_batch(key, gallery):
+    """Of eight blends."""
+    scenes = compose.random_scenes(
+        key,
+        gallery,
+        n_central=12,
+        batch_size=8,
+        size=SIZE,
+        max_companions=2,
+        separation=(2.0, 6.0),
+        max_purity=0.95,
+        candidates=2,
+    )
+    return observe.observe(key, scenes, variance=jnp.ones(1), gain=jnp.ones(1))
+
+
+def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, average_decay=0.9):
+    """The state before the first step, the step, and its objective."""
+    mesh = loop.data_mesh()
+    optimizer = loop.make_optimizer(steps=steps, **OPTIMIZER)
+    params = loop.init_params(model, jax.random.key(0))
+    if "flow" in trainable:
+        parts = objectives.posterior(model, jax.tree.map(jnp.array, params["encoder"]), **WEIGHTS)
+    else:
+        parts = objectives.evidence(model, **(LOSS | (loss or {})))
+    state = loop.create_state(params, optimizer, trainable=trainable, mesh=mesh)
+    options = {"trainable": trainable, "average_decay": average_decay, "seed": 1, "mesh": mesh}
+    return state, loop.make_step(parts, optimizer, make_batch, **options), parts
+
+
+def fit(state, step, gallery, directory, steps, validate=lambda params: {"loss": 0.0}):
+    return loop.fit(
+        state,
+        step,
+        gallery[0],
+        directory=directory,
+        steps=steps,
+        log_every=2,
+        checkpoint_every=2,
+        validate=validate,
+        report=lambda at, record: None,
+    )
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+@pytest.mark.parametrize(
+    "trainable", [("encoder", "decoder"), ("encoder", "flow")], ids=["isolated", "blended"]
+)
+def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, gallery, trainable):
+    state, step, _ = make_run(model, steps=4, trainable=trainable)
+    before = jax.device_get(state.params)
+    for _ in range(4):
+        state, _ = step(state, gallery[0])
+    for found in (jax.device_get(state.params), jax.device_get(state.average)):
+        for part in ("encoder", "decoder", "flow"):
+            assert same(before[part], found[part]) == (part not in trainable)
+
+
+def test_a_freak_batch_costs_a_step_and_not_the_training(model, gallery):
+    state, step, _ = make_run(model, steps=8)
+    freak = gallery[0]._replace(stamps=jnp.full_like(gallery[0].stamps, jnp.nan))
+    state, _ = step(state, gallery[0])  # at a learning rate of zero
+    for each in (gallery[0], freak, gallery[0]):
+        before = jax.device_get(state.params)
+        state, metrics = step(state, each)
+        assert np.isfinite(metrics["loss"]) == (each is not freak)
+        assert same(before, state.params) == (each is freak)
+        for tree in (state.params, state.average, state.optimizer):
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="module")
+def followed(model, gallery):
+    """Parameters and their average after each of eight steps."""
+    state, step, _ = make_run(model, steps=8, average_decay=0.7)
+    found = []
+    for _ in range(8):
+        state, _ = step(state, gallery[0])
+        found.append(jax.device_get((state.params, state.average)))
+    return found
+
+
+def test_average_is_the_exponential_one_that_forgets_its_beginning(followed):
+    leaves = [[np.asarray(p, float) for p in jax.tree.leaves(params)] for params, _ in followed]
+    expected = [np.zeros_like(p) for p in leaves[0]]
+    for t, (now, (_, average)) in enumerate(zip(leaves, followed, strict=True), 1):
+        decay = min(0.7, 1 - 1 / t)
+        expected = [decay * e + (1 - decay) * p for e, p in zip(expected, now, strict=True)]
+        for e, found in zip(expected, jax.tree.leaves(average), strict=True):
+            np.testing.assert_allclose(found, e, atol=1e-6)
+
+
+def test_average_of_the_first_three_steps_is_their_mean(followed):
+    three = [jax.tree.leaves(params) for params, _ in followed[:3]]
+    for *each, average in zip(*three, jax.tree.leaves(followed[2][1]), strict=True):
+        np.testing.assert_allclose(average, np.mean(each, axis=0), atol=1e-6)
+
+
+def test_average_without_decay_is_the_latest_parameters(model, gallery):
+    state, step, _ = make_run(model, steps=4, average_decay=0.0)
+    for _ in range(2):
+        state, _ = step(state, gallery[0])
+    jax.tree.map(
+        lambda p, a: np.testing.assert_allclose(a, p, atol=1e-7), state.params, state.average
+    )
+
+
+def test_average_is_what_is_validated_and_kept(model, gallery, tmp_path):
+    seen = []
+
+    def validate(params):
+        seen.append(jax.device_get(params))
+        return {}
+
+    state, step, _ = make_run(model, steps=4)
+    state = fit(state, step, gallery, tmp_path, 4, validate)
+    kept = checkpoint.load_params(tmp_path / "checkpoints")
+    assert same(kept, state.average) and same(kept, seen[-1])
+    assert not same(kept["encoder"], state.params["encoder"])
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+def test_loss_falls(model, gallery, likelihood):
+    state, step, parts = make_run(model, steps=60, loss={"likelihood": likelihood})
+    batch = make_batch(jax.random.key(9), gallery[0])
+    validate = loop.make_validation(parts, [batch], seed=0)
+    before = validate(state.params)["loss"]
+    for _ in range(60):
+        state, _ = step(state, gallery[0])
+    assert validate(state.params)["loss"] < 0.9 * before
+    assert validate(state.average)["loss"] < 0.9 * before
+
+
+def test_loss_of_the_second_stage_falls(model, gallery):
+    state, step, parts = make_run(model, steps=60, trainable=("encoder", "flow"))
+    validate = loop.make_validation(parts, [make_batch(jax.random.key(9), gallery[0])], seed=0)
+    before = validate(state.params)
+    for _ in range(60):
+        state, _ = step(state, gallery[0])
+    after = validate(state.average)
+    assert all(after[part] < before[part] for part in ("loss", "flux", "purity", "prior"))
+
+
+def test_validation_is_the_mean_over_examples_not_batches(model, gallery):
+    state, _, parts = make_run(model, steps=4)
+    batch = make_batch(jax.random.key(9), gallery[0])
+    parts = lambda params, batch, key, step: {"loss": batch.flux[:, 0]}  # noqa: E731
+    few = jax.tree.map(lambda a: a[:2], batch)
+    validate = loop.make_validation(parts, [batch, few], seed=0)
+    flux = np.concatenate([batch.flux[:, 0], few.flux[:, 0]])
+    assert validate(state.params)["loss"] == pytest.approx(flux.mean(), rel=1e-6)
+
+
+def test_step_is_traced_once(model, gallery):
+    state, step, _ = make_run(model, steps=4)
+    for _ in range(3):
+        state, _ = step(state, gallery[0])
+    assert step._cache_size() == 1
+
+
+def test_resumed_run_is_bitwise_the_unbroken_one(model, gallery, tmp_path):
+    state, step, *_ = make_run(model, steps=8)
+    whole = fit(state, step, gallery, tmp_path / "whole", 8)
+    state, step, *_ = make_run(model, steps=8)
+    fit(state, step, gallery, tmp_path / "broken", 4)
+    with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "train_loss": 1.0}\n{"step": 8, "tr')  # as a kill leaves it
+    state, step, *_ = make_run(model, steps=8)
+    resumed = fit(state, step, gallery, tmp_path / "broken", 8)
+    assert same(whole.params, resumed.params) and same(whole.average, resumed.average)
+    records = [loop.read_records(tmp_path / run / "metrics.jsonl") for run in ("whole", "broken")]
+    assert records[0] == records[1]
+    assert [record["step"] for record in records[0]] == [2, 4, 6, 8]
+
+
+def test_checkpoints_fall_on_records(model, gallery, tmp_path):
+    state, step, *_ = make_run(model, steps=4)
+    with pytest.raises(
+        ValueError, match="checkpoint_every is 3; wanted a multiple of log_every, 2"
+    ):
+        loop.fit(
+            state,
+            step,
+            gallery[0],
+            directory=tmp_path,
+            steps=2,
+            log_every=2,
+            checkpoint_every=3,
+            validate=lambda params: {},
+            report=print,
+        )
+
+
+# tensorstore's other readers fail after the event loop of the first one has closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_damaged_checkpoint_is_named(model, gallery, tmp_path):
+    state, step, *_ = make_run(model, steps=4)
+    fit(state, step, gallery, tmp_path, 2)
+    for file in (tmp_path / "checkpoints" / "2" / "default").rglob("*"):
+        if file.is_file() and "metadata" not in file.name.lower():
+            file.write_bytes(b"damage")
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoint of step 2 cannot be restored"):
+        checkpoint.load_params(tmp_path / "checkpoints")
+    state, step, *_ = make_run(model, steps=4)
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoint of step 2 cannot be restored"):
+        fit(state, step, gallery, tmp_path, 4)
+    for _ in range(6):  # reads that were under way end late: while they are still this test's
+        gc.collect()
+        time.sleep(0.5)
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint there"):
+        checkpoint.load_params(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(checkpoint.CheckpointError, match="holds no finished checkpoint"):
+        checkpoint.load_params(tmp_path / "empty")
+
+
+SHARDED = """
+import numpy as np, jax, sys
+sys.path.insert(0, {tests!r})
+import test_training as t
+gallery = t.make_gallery()
+state, step, _ = t.make_run(t.make_model(), steps=3)
+for _ in range(3):
+    state, metrics = step(state, gallery[0])
+print(jax.device_count(), float(metrics["loss"]))
+"""
+
+
+def test_two_devices_train_as_one_does():
+    losses = {}
+    for n in (1, 2):
+        env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={n}"}
+        out = subprocess.run(
+            [sys.executable, "-c", SHARDED.format(tests=str(Path(__file__).parent))],
+            env=env | {"JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        assert int(out[-2]) == n
+        losses[n] = float(out[-1])
+    assert losses[1] == pytest.approx(losses[2], rel=1e-4)

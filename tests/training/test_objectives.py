@@ -1,0 +1,319 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaedeblend.models import losses
+from vaedeblend.models.vae import VAE, Observation, reparameterize
+from vaedeblend.pixels.stamps_jax import frames_of, stamps_of
+from vaedeblend.training import objectives
+from vaedeblend.training.loop import init_params
+from vaedeblend.training.observe import Batch
+
+SIZE, N = 16, 4
+LOSS = {
+    "likelihood": "gaussian",
+    "model_error": 0.0,
+    "kl_weight": 1.0,
+    "kl_warmup_steps": 4,
+    "kl_cycles": 1,
+    "free_bits": 0.0,
+    "flux_weight": 2.0,
+    "centre_boost": 0.0,
+    "centre_sigma": 3.0,
+}
+WEIGHTS = {
+    "latent_weight": 2.0,
+    "flux_weight": 10.0,
+    "purity_weight": 3.0,
+    "cleaned_share": 0.0,
+    "cleaned_from": 10,
+    "cleaned_looks": 1,
+}
+LATE = jnp.int32(1000)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return VAE(3, (4,), 8, 1, (8,), (8,), 4, SIZE, 1)
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    """As though trained: no head is zero."""
+    initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    leaves, tree = jax.tree.flatten(initial)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    moved = [p + 0.1 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Gaussians of several fluxes, each beside the next one."""
+    rng = np.random.default_rng(6)
+    y, x = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
+    flux = np.array([50.0, 100.0, 200.0, 400.0])[:, None]
+    target = flux[:, None, None] * (np.exp(-(y**2 + x**2) / 8) / (8 * np.pi))[..., None]
+    light = target + np.roll(target, 4, axis=2)
+
+    def seen(light, sigma):
+        image = light + sigma * rng.normal(size=light.shape)
+        arrays = image, np.full(light.shape, sigma**2), np.full((N, 1), 2 / sigma**2)
+        arrays = (jnp.asarray(a, jnp.float32) for a in arrays)
+        return Observation(*arrays, jnp.ones((N, 6)), jnp.zeros(light.shape))
+
+    own, all_light = (target**2).sum(axis=(1, 2)), (target * light).sum(axis=(1, 2))
+    truth = (jnp.asarray(a, jnp.float32) for a in (target, flux, own / all_light))
+    corner, found = jnp.tile(jnp.array([[0, 4], [3, 0]]), (N, 1, 1)), jnp.array([[True, False]] * N)
+    return Batch(seen(light, 1.0), seen(target, 0.1), *truth, corner, found)
+
+
+def evidence(model, **changes):
+    return objectives.evidence(model, **LOSS | changes)
+
+
+def posterior_and_light(model, params, batch, key):
+    posterior, profile, _ = model.apply({"params": params}, batch.observation, key)
+    return posterior, batch.flux[:, None, None] * profile
+
+
+def size_of(gradient):
+    return sum(float(jnp.abs(g).sum()) for g in jax.tree.leaves(gradient))
+
+
+def test_every_part_is_one_number_an_example(model, params, batch, key):
+    for function in (evidence(model), objectives.posterior(model, params["encoder"], **WEIGHTS)):
+        parts = function(params, batch, key, LATE)
+        assert {part.shape for part in parts.values()} == {(N,)}
+        assert all(np.isfinite(part).all() for part in parts.values())
+
+
+def test_evidence_is_the_weighted_sum_of_its_parts(model, params, batch, key):
+    parts = evidence(model, kl_weight=0.5)(params, batch, key, LATE)
+    expected = parts["reconstruction"] + 0.5 * parts["kl"] + 2 * parts["flux"]
+    np.testing.assert_allclose(parts["loss"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model_error", [0.0, 0.3])
+def test_reconstruction_is_the_likelihood_of_the_noise_free_light(
+    model, params, batch, key, model_error
+):
+    _, light = posterior_and_light(model, params, batch, key)
+    variance = 1 + batch.target / 2 + (model_error * batch.target) ** 2
+    expected = ((batch.target - light) ** 2 / variance / 2).sum(axis=(1, 2, 3))
+    parts = evidence(model, model_error=model_error)(params, batch, key, LATE)
+    np.testing.assert_allclose(parts["reconstruction"], expected, rtol=1e-4)
+
+
+def test_poisson_reconstruction_is_nearly_gaussian_where_the_model_is_close(batch):
+    close = 1.02 * batch.target
+    gain, one = jnp.full((N, 1, 1, 1), 2.0), jnp.ones((SIZE, SIZE))
+    poisson = losses.poisson_nll(batch.target, close, 400 * gain**0, gain, one)
+    gaussian = losses.gaussian_nll(batch.target, close, 100 + batch.target / 2, one)
+    np.testing.assert_allclose(poisson, gaussian, rtol=0.05)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+@pytest.mark.parametrize("trouble", ["masked", "gainless"])
+def test_troubled_stamps_have_finite_losses_and_gradients(
+    model, params, batch, key, likelihood, trouble
+):
+    seen = batch.observation
+    if trouble == "masked":
+        seen = seen._replace(variance=seen.variance.at[:, 5:9].set(jnp.inf))
+        seen = seen._replace(image=seen.image.at[:, 5:9].set(0.0))
+    else:
+        seen = seen._replace(gain=jnp.full((N, 1), jnp.inf))
+    function = evidence(model, likelihood=likelihood, model_error=0.03)
+
+    def loss(params):
+        return function(params, batch._replace(observation=seen), key, LATE)["loss"].mean()
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+
+
+def test_free_bits_reach_the_loss(model, params, batch, key):
+    posterior, _ = posterior_and_light(model, params, batch, key)
+    parts = evidence(model, free_bits=2.0)(params, batch, key, LATE)
+    np.testing.assert_allclose(parts["kl"], losses.kl_divergence(posterior, 2.0), rtol=1e-5)
+    assert (parts["kl"] >= 6).all()
+
+
+def test_kl_warms_up(model, params, batch, key):
+    function = evidence(model, flux_weight=0.0)
+    for step, warmth in ((0, 0.25), (2, 0.75), (3, 1.0), (100, 1.0)):
+        parts = function(params, batch, key, jnp.int32(step))
+        expected = parts["reconstruction"] + warmth * parts["kl"]
+        np.testing.assert_allclose(parts["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 3])
+def test_kl_rises_once_a_cycle_and_stays(cycles):
+    warmth = np.array([objectives._warmth(jnp.int32(step), 10, cycles) for step in range(60)])
+    assert np.sum(np.diff(warmth) < 0) == cycles - 1
+    last = 10 * (cycles - 1)
+    fast, slow = np.minimum(1, np.arange(0, 10) / 5), np.minimum(1, np.arange(0, 61 - last) / 10)
+    expected = np.concatenate([*[fast] * (cycles - 1), slow])[1:]
+    np.testing.assert_allclose(warmth, expected, atol=1e-6)
+
+
+def test_kl_without_warm_up_counts_at_once():
+    assert objectives._warmth(jnp.int32(0), 0, 1) == 1
+
+
+def test_unknown_likelihood_is_refused(model):
+    with pytest.raises(ValueError, match=r"likelihood is 'cauchy'; wanted one of \['gaussian'"):
+        evidence(model, likelihood="cauchy")
+
+
+def test_misspelt_weight_is_refused(model, params):
+    with pytest.raises(TypeError, match="latent_wieght"):
+        objectives.posterior(model, params["encoder"], **WEIGHTS, latent_wieght=1.0)
+
+
+def test_posterior_is_the_weighted_sum_of_the_densities_of_the_truth(model, params, batch, key):
+    teacher = jax.tree.map(lambda p: 1.1 * p, params["encoder"])
+    parts = objectives.posterior(model, teacher, **WEIGHTS)(params, batch, key, LATE)
+    found = model.apply({"params": params}, batch.observation, method="encode")
+    taught = {"params": params | {"encoder": teacher}}
+    z = reparameterize(key, model.apply(taught, batch.deep, method="encode"))
+    expected = {
+        "latent": losses.latent_nll(found, z),
+        "flux": losses.flux_nll(found, batch.flux),
+        "purity": losses.purity_nll(found, batch.purity),
+        "prior": -model.apply({"params": params}, z, method="log_prior"),
+    }
+    for name, part in expected.items():
+        np.testing.assert_allclose(parts[name], part, rtol=1e-4)
+    total = 2 * parts["latent"] + 10 * parts["flux"] + 3 * parts["purity"] + parts["prior"]
+    np.testing.assert_allclose(parts["loss"], total, rtol=1e-5)
+
+
+def part_gradients(model, params, batch, key, part):
+    """Of one part of stage II's loss, with respect to the parameters and to the teacher."""
+
+    def loss(params, teacher):
+        return objectives.posterior(model, teacher, **WEIGHTS)(params, batch, key, LATE)[part].sum()
+
+    return jax.grad(loss, argnums=(0, 1))(params, params["encoder"])
+
+
+def test_posterior_teaches_encoder_and_flow_and_neither_decoder_nor_teacher(
+    model, params, batch, key
+):
+    gradient, teacher = part_gradients(model, params, batch, key, "loss")
+    assert size_of(gradient["encoder"]) > 0 and size_of(gradient["flow"]) > 0
+    assert size_of(gradient["decoder"]) == 0 and size_of(teacher) == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "taught"),
+    [("latent", "encoder"), ("flux", "encoder"), ("purity", "encoder"), ("prior", "flow")],
+)
+def test_each_part_of_the_posterior_teaches_one_network(model, params, batch, key, part, taught):
+    gradient, _ = part_gradients(model, params, batch, key, part)
+    assert {name for name, g in gradient.items() if size_of(g) > 0} == {taught}
+
+
+def test_posterior_does_not_show_the_encoder_the_deep_image(model, params, batch, key):
+    function = objectives.posterior(model, params["encoder"], **WEIGHTS)
+    other = batch._replace(deep=batch.deep._replace(image=batch.deep.image[::-1]))
+    one, two = (function(params, each, key, LATE) for each in (batch, other))
+    for part in ("flux", "purity"):
+        np.testing.assert_array_equal(one[part], two[part])
+    assert not np.array_equal(one["latent"], two["latent"])
+
+
+def cleaned(model, params, batch, step, share=0.5):
+    """Parts of the loss in whose stamps companions have been subtracted."""
+    options = WEIGHTS | {"cleaned_share": share}
+    function = objectives.posterior(model, params["encoder"], **options)
+    return jax.jit(function)(params, batch, jax.random.key(3), jnp.int32(step))
+
+
+def test_early_steps_see_the_blends_as_they_are(model, params, batch):
+    early = cleaned(model, params, batch, step=9)
+    never = cleaned(model, params, batch, step=9, share=0.0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), early, never)
+
+
+def test_share_of_late_stamps_is_cleaned(model, params, batch):
+    early, late = (cleaned(model, params, batch, step)["flux"] for step in (9, 10))
+    np.testing.assert_allclose(early[1::2], late[1::2], rtol=1e-5)
+    assert (np.abs(early[::2] - late[::2]) > 1e-4).all()
+
+
+def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, params, batch):
+    seen = batch.observation
+    after = objectives._cleaned(model, params, batch, 2, 1).observation
+    np.testing.assert_allclose(after.image + after.neighbours, seen.image, atol=1e-4)
+    subtracted = after.neighbours[::2]
+    assert (subtracted.sum(axis=(1, 2, 3)) > 0).all() and not after.neighbours[1::2].any()
+    index, corner = jnp.arange(0, 4, 2), batch.corner[:4:2, 0]
+    stamps = Observation(
+        stamps_of(seen.image, index, corner, outside=0.0),
+        stamps_of(seen.variance, index, corner, outside=jnp.inf),
+        seen.gain[:2],
+        seen.psf[index],
+        seen.neighbours[:2],
+    )
+    found = model.apply({"params": params}, stamps, method="encode")
+    profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
+    light = jnp.exp(found.log_flux.median)[:, None, None] * profile
+    np.testing.assert_allclose(subtracted[:, :, 4:], light[:, :, :-4], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("i", [2, 3])
+def test_second_looks_are_at_galaxies_less_the_light_of_the_others(model, params, batch, i):
+    """Half of the stamps as after one look; the others as by one galaxy after the other."""
+    seen = batch.observation
+    once, twice = (objectives._cleaned(model, params, batch, N, n).observation for n in (1, 2))
+    np.testing.assert_allclose(once.image[:2], twice.image[:2], rtol=0, atol=2e-6)
+
+    def look(corner, others):
+        first, corner = jnp.array([0]), corner[None]
+        variance = stamps_of(seen.variance[i][None], first, corner, outside=jnp.inf)
+        neighbours = stamps_of(others[None], first, corner, outside=0.0)
+        neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0)
+        image = stamps_of(seen.image[i][None], first, corner, outside=0.0) - neighbours
+        each = Observation(image, variance, seen.gain[i][None], seen.psf[i][None], neighbours)
+        found = model.apply({"params": params}, each, method="encode")
+        profile = model.apply({"params": params}, found.mean, each.psf, method="decode")
+        light = jnp.exp(found.log_flux.median) * profile
+        return frames_of(light[None], corner[None])[0]
+
+    central = look(jnp.zeros(2, int), jnp.zeros_like(seen.image[i]))
+    companion = look(batch.corner[i, 0], central)
+    np.testing.assert_allclose(twice.neighbours[i], companion, rtol=1e-3, atol=1e-4)
+    assert np.abs(twice.neighbours[i] - once.neighbours[i]).max() > 1e-2
+
+
+def test_whims_of_a_network_are_not_subtracted(model, params, batch):
+    """Its flux is what the head says in units of the background rms."""
+    heads = [name for name in params["encoder"] if name.startswith("Dense_")]
+    flux = max(heads, key=lambda name: int(name.split("_")[1]))
+    bias = params["encoder"][flux]["bias"]
+    for log_ratio, subtracted in ((0.0, True), (60.0, False), (jnp.nan, False)):
+        head = params["encoder"][flux] | {"bias": bias.at[0].set(log_ratio)}
+        changed = params | {"encoder": params["encoder"] | {flux: head}}
+        after = objectives._cleaned(model, changed, batch, 2, 1).observation
+        assert bool(after.neighbours.any()) == subtracted and jnp.isfinite(after.image).all()
+
+
+def test_no_light_is_subtracted_from_masked_pixels(model, params, batch):
+    seen = batch.observation
+    masked = seen._replace(
+        variance=seen.variance.at[:, 5:9].set(jnp.inf), image=seen.image.at[:, 5:9].set(0.0)
+    )
+    after = objectives._cleaned(model, params, batch._replace(observation=masked), N, 2).observation
+    assert not after.image[:, 5:9].any() and not after.neighbours[:, 5:9].any()
+
+
+def test_first_looks_have_no_gradient(model, params, batch):
+    def subtracted(params):
+        return objectives._cleaned(model, params, batch, N, 2).observation.neighbours.sum()
+
+    assert size_of(jax.grad(subtracted)(params)) == 0

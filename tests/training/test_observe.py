@@ -1,0 +1,298 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from vaedeblend.training import observe as module
+from vaedeblend.training.observe import observe, observe_examples
+from vaedeblend.training.scenes import Scenes
+
+N, SIZE = 2000, 15
+VARIANCE, GAIN = np.array([1.0, 4.0], np.float32), np.array([0.5, 2.0], np.float32)
+CHOICES = ("depth", "depth_share", "gainless_share", "correlated_share", "sky_share", "sky_rms")
+CHOICES += ("uneven_share", "masked_share", "edge_share")
+
+
+def blobs(n=N, size=SIZE):
+    """A galaxy in the middle, of the same light in every example, and a neighbour."""
+    y, x = np.indices((size, size)) - (size - 1) / 2
+    target = np.exp(-(y**2 + x**2) / 8)[..., None] * [30.0, 60.0]
+    both = target + np.roll(target, 4, axis=1)
+    light, target = (jnp.asarray(np.tile(a, (n, 1, 1, 1)), jnp.float32) for a in (both, target))
+    flux = jnp.tile(jnp.array([600.0, 1500.0]), (n, 1))
+    companions = jnp.tile(jnp.array([[4.0, 0.2], [0.0, 2.0], [-5.6, 1.0]]), (n, 1, 1))
+    brightness = jnp.tile(jnp.array([20.0, 20.0, 0.0]), (n, 1))
+    return Scenes(light, target, flux, jnp.ones((n, 12)), companions, brightness)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return blobs()
+
+
+def look(key, scenes, **options):
+    """Not under jit, which every test would compile anew."""
+    return observe(key, scenes, variance=jnp.asarray(VARIANCE), gain=jnp.asarray(GAIN), **options)
+
+
+def residual(seen, light):
+    """Noise of an observation in units of what its variance and gain say."""
+    gain = np.asarray(seen.gain)[:, None, None]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(seen.image - light) / np.sqrt(seen.variance + light / gain)
+
+
+def assert_unit_noise(noise):
+    """In every pixel, over the examples: within five standard errors."""
+    n = len(noise)
+    np.testing.assert_allclose(noise.mean(axis=0), 0, atol=5 / np.sqrt(n))
+    np.testing.assert_allclose(noise.var(axis=0), 1, atol=5 * np.sqrt(2 / n))
+
+
+def of_stamps(array):
+    """The one value that each stamp of (n, 1, 1, 1) or (n, height, width, 1) has."""
+    flat = np.asarray(array).reshape(len(array), -1)
+    np.testing.assert_array_equal(flat, flat[:, :1].repeat(flat.shape[1], axis=1))
+    return flat[:, 0]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["white", "correlated"])
+def test_noise_of_every_pixel_is_the_maps_and_the_lights(share, scenes, key):
+    batch = look(key, scenes, correlated_share=share)
+    noise = residual(batch.observation, scenes.light)
+    assert_unit_noise(noise)
+    assert stats.kstest(noise[::7, ::5, ::5].ravel(), "norm").pvalue > 0.001
+
+
+def test_plain_observation_is_the_surveys(scenes, key):
+    seen = look(key, scenes).observation
+    np.testing.assert_array_equal(seen.variance, np.broadcast_to(VARIANCE, seen.image.shape))
+    np.testing.assert_array_equal(seen.gain, np.tile(GAIN, (N, 1)))
+    np.testing.assert_array_equal(seen.psf, scenes.psf)
+
+
+def test_white_noise_is_independent_of_pixels_bands_and_examples(scenes, key):
+    noise = residual(look(key, scenes).observation, scenes.light)
+    for one, other in (
+        (noise[:, :, 1:], noise[:, :, :-1]),
+        (noise[:, 1:], noise[:, :-1]),
+        (noise[..., 0], noise[..., 1]),
+        (noise[1:], noise[:-1]),
+    ):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.01
+
+
+def kernels(key, n, share, size=9):
+    """What resampling makes of a single bright pixel."""
+    point = np.zeros((n, size, size, 1), np.float32)
+    point[:, size // 2, size // 2] = 1.0
+    return np.asarray(module._resampled(key, jnp.asarray(point), share))[..., 0]
+
+
+def test_resampling_is_a_bilinear_interpolation_that_keeps_the_variance(key):
+    found = kernels(key, 50, 1.0)
+    np.testing.assert_allclose((found**2).sum(axis=(1, 2)), 1, rtol=1e-5)
+    weights = found / found.sum(axis=(1, 2), keepdims=True)
+    corners = weights[:, 4:6, 4:6]
+    np.testing.assert_allclose(corners.sum(axis=(1, 2)), 1, rtol=1e-5)
+    y, x = corners[:, 1].sum(axis=1), corners[:, :, 1].sum(axis=1)
+    assert ((y > 0) & (y < 0.5) & (x > 0) & (x < 0.5)).all()
+    expected = [np.outer([1 - a, a], [1 - b, b]) for a, b in zip(y, x, strict=True)]
+    np.testing.assert_allclose(corners, expected, atol=1e-5)
+    assert abs(np.corrcoef(y, x)[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize("lag", [(0, 1), (1, 0), (1, 1), (0, 2), (2, 1)])
+def test_covariance_of_correlated_noise_is_that_of_its_interpolation(lag, key, rng):
+    kernel = kernels(key, 1, 1.0)[0]
+    expected = np.sum(kernel * np.roll(kernel, lag, axis=(0, 1)))
+    white = jnp.asarray(rng.normal(size=(1, 600, 600, 1)), jnp.float32)
+    noise = np.asarray(module._resampled(key, white, 1.0))[0, ..., 0]
+    actual = np.mean(noise * np.roll(noise, lag, axis=(0, 1)))
+    np.testing.assert_allclose(actual, expected, atol=0.01)
+
+
+def test_share_of_correlated_stamps_is_as_asked(key):
+    found = kernels(key, N, 0.3)
+    white = found[:, 4, 4] == 1
+    assert 1 - white.mean() == pytest.approx(0.3, abs=0.04)
+
+
+@pytest.fixture(scope="module")
+def depths(scenes):
+    """Squared scales of stamps of random depth."""
+    batch = look(jax.random.key(1), scenes, depth=(0.1, 2.0), depth_share=1.0)
+    return batch, of_stamps(batch.observation.variance[..., :1] / VARIANCE[0])
+
+
+def test_depth_is_uniform_in_logarithm(depths):
+    _, square = depths
+    scale = np.log(square) / 2
+    width = np.log(20)
+    assert stats.kstest(scale, stats.uniform(np.log(0.1), width).cdf).pvalue > 0.001
+
+
+def test_gain_goes_with_the_exposure_time(depths):
+    batch, square = depths
+    gain = np.asarray(batch.observation.gain)
+    np.testing.assert_allclose(gain * square[:, None], np.tile(GAIN, (N, 1)), rtol=1e-5)
+    second = of_stamps(batch.observation.variance[..., 1:])
+    np.testing.assert_allclose(second, VARIANCE[1] * square, rtol=1e-5)
+
+
+def test_noise_of_any_depth_is_what_the_map_and_the_gain_say(depths, scenes):
+    assert_unit_noise(residual(depths[0].observation, scenes.light))
+
+
+def test_share_of_other_depths_is_as_asked(scenes, key):
+    batch = look(key, scenes, depth=(0.1, 2.0), depth_share=0.4)
+    drawn = of_stamps(batch.observation.variance[..., :1]) != VARIANCE[0]
+    assert drawn.mean() == pytest.approx(0.4, abs=0.05)
+
+
+def test_gainless_stamps_have_no_poisson_noise(scenes, key):
+    seen = look(key, scenes, gainless_share=1.0).observation
+    assert np.isinf(seen.gain).all()
+    assert_unit_noise(np.asarray(seen.image - scenes.light) / np.sqrt(VARIANCE))
+
+
+def test_share_of_gainless_stamps_is_as_asked(scenes, key):
+    gain = np.asarray(look(key, scenes, gainless_share=0.2).observation.gain)
+    without = np.isinf(gain)
+    np.testing.assert_array_equal(without[:, 0], without[:, 1])
+    assert without[:, 0].mean() == pytest.approx(0.2, abs=0.04)
+    np.testing.assert_array_equal(gain[~without[:, 0]][0], GAIN)
+
+
+def test_sky_is_off_by_one_number_a_band(scenes, key):
+    plain, off = (look(key, scenes, sky_share=s, sky_rms=0.5).observation for s in (1e-9, 1.0))
+    offset = np.asarray(off.image - plain.image)
+    each = offset.mean(axis=(1, 2))
+    np.testing.assert_allclose(offset - each[:, None, None], 0, atol=1e-4)
+    np.testing.assert_allclose(each.std(axis=0), 0.5 * np.sqrt(VARIANCE), rtol=0.06)
+    np.testing.assert_allclose(each.mean(axis=0), 0, atol=0.1)
+    assert abs(np.corrcoef(each.T)[0, 1]) < 0.1
+
+
+def test_sky_is_off_by_the_stamps_own_rms(scenes, key):
+    options = {"depth": (3.0, 3.0001), "depth_share": 1.0, "sky_rms": 0.5}
+    plain, off = (look(key, scenes, sky_share=s, **options).observation for s in (1e-9, 1.0))
+    each = np.asarray(off.image - plain.image).mean(axis=(1, 2))
+    np.testing.assert_allclose(each.std(axis=0), 1.5 * np.sqrt(VARIANCE), rtol=0.06)
+    share = look(key, scenes, sky_share=0.3, **options).observation
+    assert np.mean(abs(share.image - plain.image).max(axis=(1, 2, 3)) > 1e-4) == pytest.approx(
+        0.3, abs=0.04
+    )
+
+
+@pytest.fixture(scope="module")
+def troubled(scenes):
+    """Everything at once, and what is masked of it."""
+    shares = dict.fromkeys([c for c in CHOICES if c.endswith("share")], 0.5)
+    seen = look(jax.random.key(5), scenes, depth=(0.1, 2.0), **shares).observation
+    return seen, np.isinf(seen.variance)
+
+
+def test_masked_pixels_are_zero_of_infinite_variance(troubled):
+    seen, masked = troubled
+    assert 0.02 < masked.mean() < 0.3
+    assert (np.asarray(seen.image)[masked] == 0).all()
+    assert (np.asarray(seen.image)[~masked] != 0).all()
+    np.testing.assert_array_equal(masked[..., 0], masked[..., 1])
+
+
+def test_everything_at_once_is_finite_and_not_all_masked(troubled):
+    seen, masked = troubled
+    assert np.isfinite(seen.image).all() and (np.asarray(seen.variance) > 0).all()
+    assert not masked.all(axis=(1, 2, 3)).any()
+
+
+def test_valid_pixels_of_uneven_masked_stamps_have_the_maps_noise(scenes, key):
+    seen = look(key, scenes, uneven_share=1.0, masked_share=1.0, edge_share=0.5).observation
+    noise = residual(seen, scenes.light)[np.isfinite(seen.variance)]
+    np.testing.assert_allclose(noise.var(), 1, atol=0.01)
+
+
+def test_deep_image_has_a_tenth_of_the_surveys_noise(scenes, key):
+    batch = look(key, scenes, depth=(0.1, 2.0), depth_share=1.0, masked_share=0.5)
+    deep = batch.deep
+    np.testing.assert_allclose(deep.variance, np.broadcast_to(VARIANCE / 100, deep.image.shape))
+    np.testing.assert_allclose(deep.gain, np.tile(100 * GAIN, (N, 1)))
+    assert_unit_noise(residual(deep, scenes.target))
+    np.testing.assert_array_equal(deep.psf, scenes.psf)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["white", "correlated"])
+def test_deep_noise_is_not_the_examples_own(share, scenes, key):
+    batch = look(key, scenes, correlated_share=share)
+    own = residual(batch.observation, scenes.light).reshape(N, -1)
+    deep = residual(batch.deep, scenes.target).reshape(N, -1)
+    correlation = np.mean(own * deep, axis=1)
+    assert np.abs(correlation).max() < 6 / np.sqrt(own.shape[1])
+    assert abs(correlation.mean()) < 5 / np.sqrt(own.size)
+
+
+def test_truth_does_not_reach_what_the_network_is_shown(scenes, key):
+    options = dict.fromkeys([c for c in CHOICES if c.endswith("share")], 0.5)
+    other = scenes._replace(target=3 * scenes.target, flux=7 * scenes.flux)
+    one, two = (look(key, each, **options) for each in (scenes, other))
+    jax.tree.map(np.testing.assert_array_equal, one.observation, two.observation)
+    assert not np.array_equal(one.purity, two.purity)
+
+
+def test_batch_knows_the_truth_of_its_scenes(scenes, key):
+    batch = look(key, scenes)
+    for name in ("target", "flux", "purity"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(scenes, name))
+
+
+def test_same_key_same_batch(scenes, key):
+    jax.tree.map(np.testing.assert_array_equal, look(key, scenes), look(key, scenes))
+
+
+def as_examples(scenes):
+    return {"blend": scenes.light, "isolated": scenes.target, "flux": scenes.flux}
+
+
+def test_examples_are_batched_in_order_with_noise_of_their_own(key):
+    scenes = blobs(11)
+    scenes = scenes._replace(flux=scenes.flux * np.arange(1, 12)[:, None])
+    examples = {name: np.asarray(a) for name, a in as_examples(scenes).items()}
+    psf = np.ones((5, 5, 2), np.float32) / 25
+    noise = {"variance": VARIANCE, "gain": GAIN}
+    batches = observe_examples(key, examples, psf=psf, batch_size=4, **noise)
+    assert [len(b.flux) for b in batches] == [4, 4, 3]
+    whole = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    np.testing.assert_array_equal(whole.flux, examples["flux"])
+    np.testing.assert_array_equal(whole.target, examples["isolated"])
+    noise = residual(whole.observation, examples["blend"]).reshape(11, -1)
+    np.testing.assert_allclose(np.corrcoef(noise), np.eye(11), atol=0.25)
+    assert (whole.observation.psf == whole.observation.psf[0]).all()
+
+
+def test_companions_are_found_where_they_are_bright_inside_and_apart(key):
+    scenes = blobs()
+    where = jnp.array([[4.0, 0.2], [0.0, 2.0], [-5.6, 1.0], [40.0, 0.0], [0.0, -5.0]])
+    scenes = scenes._replace(
+        companions=jnp.tile(where, (N, 1, 1)),
+        brightness=jnp.tile(jnp.array([20.0, 20.0, 0.0, 20.0, 4.0]), (N, 1)),
+    )
+    found = np.asarray(look(key, scenes).found)
+    assert found[:, 0].mean() == pytest.approx(module._FOUND, abs=0.03)
+    assert not found[:, 1:].any()
+    batch = look(key, scenes, masked_share=1.0)
+    y, x = (jnp.rint(where[0] + (SIZE - 1) / 2)).astype(int)
+    masked = np.isinf(batch.observation.variance[:, y, x, 0])
+    assert masked.any() and not batch.found[masked].any()
+    assert batch.found[~masked][:, 0].mean() == pytest.approx(module._FOUND, abs=0.04)
+    deep = look(key, scenes, depth=(0.5, 0.5), depth_share=1.0).found
+    assert deep[:, 4].mean() == pytest.approx(module._FOUND, abs=0.03)
+
+
+def test_corners_centre_stamps_on_companions_as_a_detection_would(scenes, key):
+    corner = np.asarray(look(key, scenes).corner, float)
+    offset = corner - np.asarray(scenes.companions)
+    assert (np.abs(offset) < 0.5 + 5 * module.CENTRE_JITTER).all()
+    np.testing.assert_allclose(corner.mean(axis=0), scenes.companions[0], atol=0.15)
+    assert offset[:, 0, 1].std() > 0.1

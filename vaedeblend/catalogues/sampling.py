@@ -1,0 +1,130 @@
+"""Which galaxies of a catalogue, and which stars, are rendered: every row once before any again."""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from astropy.table import QTable, vstack
+from jaxtyping import Bool, Int
+
+from vaedeblend.catalogues import catalogue, egg
+from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.catalogues.readers import CatalogueError
+
+Cuts = Mapping[str, tuple[float, float]]
+"""Ranges of a catalogue's quantities, for `catalogue.select`."""
+
+_STAR, _CENTRAL, _COMPANION = range(3)
+_POPULATION = 6
+"""Purposes of random numbers; `examples` has the others."""
+
+
+@functools.lru_cache(maxsize=2)
+def population(
+    source: str, area: float, seed: int, bands: tuple[str, ...], magnitude_limit: float = 26.0
+) -> QTable:
+    """The catalogue of a file, or EGG's of `area` deg2; kept, since every split reads it."""
+    if source:
+        return catalogue.read(source, bands)
+    return egg.catalogue(area, seed=seed, magnitude_limit=magnitude_limit, bands=bands)
+
+
+def make_galaxies(table: QTable) -> Galaxies:
+    """A catalogue's galaxies as plain arrays in uJy, arcsec and deg."""
+    units = {"flux": "uJy", "radius": "arcsec", "ratio": "", "angle": "deg"}
+    columns = {}
+    for name in Galaxies._fields:
+        unit = next(unit for key, unit in units.items() if key in name)
+        columns[name] = np.asarray(table[name].to_value(unit) if unit else table[name], float)
+    return Galaxies(**columns)
+
+
+def choose_galaxies(
+    table: QTable,
+    n_central: int,
+    n_other: int,
+    words: tuple[int, ...],
+    *,
+    selection: Cuts,
+    populations: Sequence[tuple[float, Cuts]] = (),
+    companion_magnitude: tuple[float, float],
+    star_fraction: float,
+    n_groups: int = 1,
+) -> tuple[QTable, Bool[np.ndarray, " n"]]:
+    """The rows to render, central galaxies first, and which those are.
+
+    Args:
+        table: Catalogue of a split.
+        n_central: Number of central galaxies.
+        n_other: Number of companions.
+        words: Of the seed.
+        selection: Cuts on central galaxies.
+        populations: Shares and cuts of the populations of central galaxies, instead.
+        companion_magnitude: Range of companions.
+        star_fraction: Share of companions that are stars.
+        n_groups: Row i is of group i % n_groups; all groups hold the same mixture of populations.
+
+    Raises:
+        CatalogueError: A cut leaves nothing, or shares do not add up to 1.
+    """
+    if populations:
+        centrals = _mixture(table, n_central, words, populations, n_groups)
+    else:
+        centrals = _cycle(catalogue.select(table, selection), n_central, (*words, _CENTRAL))
+    if not n_other:
+        return centrals, np.ones(n_central, bool)
+    companions = choose_sources(table, n_other, words, companion_magnitude, star_fraction)
+    return _stack([centrals, companions], table), np.arange(n_central + n_other) < n_central
+
+
+def choose_sources(
+    table: QTable,
+    n: int,
+    words: tuple[int, ...],
+    magnitude: tuple[float, float],
+    star_fraction: float,
+) -> QTable:
+    """Rows of a range of magnitudes, the last `star_fraction` of them stars."""
+    n_stars = round(star_fraction * n)
+    galaxies = catalogue.select(table, {"magnitude": tuple(magnitude)})
+    parts = [_cycle(galaxies, n - n_stars, (*words, _COMPANION))]
+    if n_stars:
+        rng = np.random.default_rng((*words, _STAR))
+        parts.append(catalogue.stars(n_stars, rng, table.meta["bands"], tuple(magnitude)))
+    return _stack(parts, table)
+
+
+def _mixture(table, n: int, words, populations, n_groups: int) -> QTable:
+    shares = np.array([share for share, _ in populations])
+    if shares.min() < 0 or not np.isclose(shares.sum(), 1):
+        found = f"shares {shares.tolist()} that add up to {shares.sum():g}"
+        raise CatalogueError(f"populations of {found}; wanted none negative, and a sum of 1")
+    label = _interleaved(shares, -(-n // n_groups)).repeat(n_groups)[:n]
+    parts = [
+        _cycle(catalogue.select(table, cuts), int((label == k).sum()), (*words, _POPULATION, k))
+        for k, (_, cuts) in enumerate(populations)
+    ]
+    # Row i of the mixture is the next one of its population.
+    return _stack(parts, table)[np.argsort(np.argsort(label, kind="stable"))]
+
+
+def _interleaved(shares, n: int) -> Int[np.ndarray, " n"]:
+    """Indices into `shares`; any first k of them hold each as often as its share of k."""
+    counts = np.zeros(len(shares))
+    indices = np.empty(n, int)
+    for i in range(n):
+        indices[i] = np.argmax(shares * (i + 1) - counts)
+        counts[indices[i]] += 1
+    return indices
+
+
+def _cycle(table: QTable, n: int, seed) -> QTable:
+    order = np.random.default_rng(seed).permutation(len(table))
+    return table[np.resize(order, n)]
+
+
+def _stack(parts: list[QTable], table: QTable) -> QTable:
+    columns = ["id", *Galaxies._fields]
+    chosen = vstack([part[columns] for part in parts], metadata_conflicts="silent")
+    chosen.meta = dict(table.meta)  # vstack appends the tuples of band names to one another
+    return chosen

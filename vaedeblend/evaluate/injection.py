@@ -1,0 +1,174 @@
+"""The injection test: galaxies of known flux in the user's own image, and what becomes of them.
+
+image + simulated galaxies --image.deblend_image--> catalogue --matching--> errors by bin
+"""
+
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Table
+from jaxtyping import Float
+
+from vaedeblend.catalogues import catalogue
+from vaedeblend.catalogues.sampling import make_galaxies, population
+from vaedeblend.evaluate import metrics
+from vaedeblend.image.pipeline import deblend_image
+from vaedeblend.io import write
+from vaedeblend.io.mosaic import Mosaic, MosaicError, image_header, open_mosaic
+from vaedeblend.io.workdir import find_workdir, read_config
+from vaedeblend.pixels.matching import match
+from vaedeblend.pixels.psf import Psf, read_psf
+from vaedeblend.simulate.fields import STAMP_SIZES, Sources, render_sources
+from vaedeblend.simulate.library import random_poses
+from vaedeblend.simulate.render import survey_psfs
+from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude, make_survey
+
+_AREA = 0.1
+"""Of the catalogue from which galaxies are taken [deg2]."""
+_CHOICE, _PHOTONS, _POSE = 21, 22, 23
+"""Purposes of random numbers."""
+
+
+def inject(
+    image: str | Path,
+    out: str | Path,
+    *,
+    n: int = 300,
+    magnitude: tuple[float, float] = (22.0, 26.0),
+    seed: int = 0,
+    weights: str | Path = "euclid_vis",
+    psf: str | Path | None = None,
+    psf_scale: float | None = None,
+    hdu: int | None = None,
+    zero_point: float | None = None,
+    gain: float | None = None,
+    **options,
+) -> Table:
+    """Adds galaxies to an image, deblends it, and writes injected.fits: a row a galaxy injected.
+
+    Columns: x, y, mag, flux [image units], found, flux_found, flux_err, error (relative; -1 where
+    it was not found), purity (as estimated; NaN where it was not found), flags. The folder holds
+    image.fits with the galaxies, and all that `pipeline.deblend_image` makes of it.
+
+    Args:
+        image: FITS file, which is read whole.
+        out: Folder.
+        n: Galaxies, EGG's, evenly over the image.
+        magnitude: Range.
+        seed: Of everything random.
+        weights: Of `pipeline.deblend_image`, as are all others.
+        psf: A single one.
+        psf_scale: See there.
+        hdu: See there.
+        zero_point: See there; galaxies have none without one.
+        gain: See there; without one the galaxies have no photon noise.
+        **options: Of `pipeline.deblend_image`.
+
+    Raises:
+        ValueError: As `deblend_image`; MosaicError where the zero point is not known.
+    """
+    survey = make_survey(**read_config(find_workdir(weights))["survey"])
+    scale = survey.pixel_scale.value
+    out = write.prepare_folder(out)
+    _check(n, magnitude, Path(image), out / "image.fits")
+    with open_mosaic(image, hdu=hdu, zero_point=zero_point, gain=gain) as opened:
+        if opened.zero_point is None:
+            raise MosaicError(f"{image}: no zero point in the header; wanted --zero-point")
+        psfs = survey_psfs(survey, STAMP_SIZES[-1])
+        if psf is not None:
+            scales = {"pixel_scale": psf_scale, "default_pixel_scale": opened.pixel_scale or scale}
+            psfs = (read_psf(psf, **scales),)
+        sources = _choose(n, magnitude, seed, survey.band_names, opened.shape)
+        light = _light(sources, opened, psfs, scale, seed)
+        header, known = image_header(opened), (opened.zero_point, opened.gain)
+        with write.write_image(out / "image.fits", opened.shape, header) as put:
+            pixels = opened.read(*(slice(0, side) for side in opened.shape))
+            put(np.where(pixels.bad, np.nan, pixels.image + light))
+    options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale}
+    options |= dict(zip(("zero_point", "gain"), known, strict=True))
+    found = deblend_image(out / "image.fits", out, **options).table
+    table = _compared(sources, found, known[0])
+    write.write_tables(out / "injected.fits", {"INJECTED": table})
+    return table
+
+
+def summarise(table: Table) -> Table:
+    """Completeness, bias, scatter, outliers and coverage in bins of magnitude and of purity [%]."""
+    rows = []
+    low, high = np.floor(np.asarray(table["mag"]).min()), np.ceil(np.asarray(table["mag"]).max())
+    for name, edges in (("mag", np.arange(low, high + 1)), ("purity", (0, 0.5, 0.8, 0.95, 1.01))):
+        for start, stop in zip(edges, edges[1:], strict=False):
+            part = table[(np.asarray(table[name]) >= start) & (np.asarray(table[name]) < stop)]
+            got = part[part["found"]]
+            error = metrics.summarise(np.asarray(got["error"]))
+            inside = metrics.coverage(*(np.asarray(got[c]) for c in _COVERED))
+            row = {"bin": f"{name} {start:g}-{stop:g}", "n": len(part)}
+            row["found"] = 100 * len(got) / len(part) if len(part) else np.nan
+            for key in ("bias", "sigma", "nmad", "outliers"):
+                row[key] = np.nan if error[key] is None else 100 * error[key]
+            rows.append(row | {"coverage": np.nan if inside is None else 100 * inside})
+    return Table(rows)
+
+
+_COVERED = "flux_found", "flux_err", "flux"
+
+
+def _check(n: int, magnitude, image: Path, made: Path) -> None:
+    low, high = magnitude
+    if n < 1:
+        raise MosaicError(f"n is {n}; wanted at least one galaxy")
+    if not low < high:
+        raise MosaicError(f"magnitudes from {low} to {high}; wanted the brighter one first")
+    if image.resolve() == made.resolve():
+        raise MosaicError(
+            f"{image}: would be overwritten; wanted another folder than {made.parent}"
+        )
+
+
+def _choose(n: int, magnitude, seed: int, bands, shape) -> Sources:
+    """Galaxies of EGG's catalogue within the range, once each before any again, anywhere."""
+    table = catalogue.select(population("", _AREA, seed, bands), {"magnitude": magnitude})
+    rng = np.random.default_rng((seed, _CHOICE))
+    chosen = table[np.resize(rng.permutation(len(table)), n)]
+    galaxies, phase = random_poses(make_galaxies(chosen), (seed, _POSE))
+    return Sources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
+
+
+def _light(
+    sources: Sources, opened: Mosaic, psfs: tuple[Psf, ...], scale: float, seed: int
+) -> Float[np.ndarray, "height width"]:
+    """Of the galaxies in the image's units, with their own photon noise where the gain is known."""
+    light = render_sources(sources, opened.shape, psfs, scale)[0][..., 0]
+    light *= 10 ** (0.4 * (opened.zero_point - MICROJANSKY_ZERO_POINT))
+    if opened.gain is None:
+        return light
+    rng = np.random.default_rng((seed, _PHOTONS))
+    return (rng.poisson(light.clip(0) * opened.gain) / opened.gain).astype(np.float32)
+
+
+def _compared(sources: Sources, found: Table, zero_point: float) -> Table:
+    """The galaxies, and which of the catalogue's sources each is."""
+    magnitude = flux_to_magnitude(sources.galaxies.flux[:, 0])
+    flux = 10 ** (0.4 * (zero_point - magnitude))
+    place = np.stack([np.asarray(found["y"]), np.asarray(found["x"])], axis=1)
+    row = match(sources.position, flux, place)
+    there = row >= 0
+    column = {name: np.full(len(row), np.nan) for name in ("flux", "flux_err", "purity", "flags")}
+    for name, values in column.items():
+        values[there] = np.asarray(found[name], float)[row[there]]
+    y, x = sources.position.T
+    return Table(
+        {
+            "x": x * u.pix,
+            "y": y * u.pix,
+            "mag": magnitude * u.mag,
+            "flux": flux,
+            "found": there,
+            "flux_found": column["flux"],
+            "flux_err": column["flux_err"],
+            "error": metrics.relative_error(column["flux"], flux),
+            "purity": column["purity"],
+            "flags": np.nan_to_num(column["flags"]).astype(int),
+        }
+    )

@@ -1,0 +1,99 @@
+"""Galaxies that share pixels: who overlaps with whom, how much, and what that does to fluxes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from vaedeblend.pixels.stamps import overlap
+
+_OVERLAP = 0.01
+"""Galaxies whose templates have a noise-weighted cosine above this belong to a group."""
+
+
+class Groups(NamedTuple):
+    """Of n galaxies; pairs are those that overlap, each once."""
+
+    group: Int[np.ndarray, " n"]
+    """Number of each galaxy's group."""
+    pair: Int[np.ndarray, "pair 2"]
+    correlation: Float[np.ndarray, " pair"]
+    """Of the errors of the two fluxes, if all profiles of the group are known."""
+
+    @property
+    def neighbours(self) -> Int[np.ndarray, " n"]:
+        """Number of galaxies with which each overlaps."""
+        return np.bincount(self.pair.ravel(), minlength=len(self.group))
+
+
+def find_groups(
+    stamps: Sequence[Float[np.ndarray, "_ _"]],
+    corner: Int[np.ndarray, "n 2"],
+    variance: Float[np.ndarray, "height width"],
+) -> Groups:
+    r"""Groups of overlapping galaxies, and how the errors of their fluxes hang together.
+
+    The joint least-squares solution of a group's fluxes has the covariance $A^{-1}$ with
+    $A_{ij} = \sum_p t_{ip} t_{jp} / v_p$, $t$ the galaxies' unit profiles.
+
+    Args:
+        stamps: Each galaxy's light or unit profile, on stamps of any even sides.
+        corner: (y, x) of each stamp's first pixel on the image.
+        variance: Of the image; infinite where a pixel is to be ignored.
+    """
+    rms = np.sqrt(variance)
+    scaled = [_unit(stamp, at, rms) for stamp, at in zip(stamps, corner.tolist(), strict=True)]
+    pair = _near(corner, np.array([len(stamp) for stamp in stamps], int))
+    cosine = np.array([_product(scaled[i], scaled[j], corner[j] - corner[i]) for i, j in pair])
+    near = cosine > _OVERLAP
+    pair, cosine = pair[near].reshape(-1, 2), cosine[near]
+    n = len(stamps)
+    _, group = connected_components(coo_array((cosine, pair.T), shape=(n, n)), directed=False)
+    return Groups(group, pair, _correlations(group, pair, cosine))
+
+
+def _unit(stamp, corner, rms):
+    """Light over noise, its squares adding up to one; 0 where the image has no valid pixel."""
+    scaled = np.zeros_like(stamp)
+    on_image, on_stamp = overlap(corner, len(stamp), rms.shape)
+    scaled[on_stamp] = stamp[on_stamp] / rms[on_image]
+    return scaled / (np.linalg.norm(scaled) or np.inf)
+
+
+def _near(corner, side) -> Int[np.ndarray, "pair 2"]:
+    """Stamps that have a pixel in common: the many of the least side, and the few larger ones."""
+    tree, least = cKDTree(corner + side[:, None] / 2), side.min(initial=2**30)
+    pairs = [tree.query_pairs(least - 1, p=np.inf, output_type="ndarray")]
+    for i in np.flatnonzero(side > least):
+        reach = (side[i] + side) / 2
+        others = np.array(tree.query_ball_point(tree.data[i], reach.max(), p=np.inf), int)
+        apart = np.abs(tree.data[others] - tree.data[i]).max(axis=1)
+        others = others[(apart < reach[others]) & (others != i)]
+        pairs.append(np.sort(np.stack([np.full(len(others), i), others], axis=1), axis=1))
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _product(first, second, shift) -> float:
+    """Scalar product of two stamps, the second's corner at `shift` from the first's."""
+    on_first, on_second = overlap(shift.tolist(), len(second), first.shape)
+    return float(np.vdot(first[on_first], second[on_second]))
+
+
+def _correlations(group, pair, cosine) -> Float[np.ndarray, " pair"]:
+    """Of the errors of each pair's fluxes, from the inverse of each group's matrix."""
+    found = np.zeros(len(pair))
+    order = np.argsort(group[pair[:, 0]], kind="stable")
+    _, start = np.unique(group[pair[order, 0]], return_index=True)
+    for rows in np.split(order, start[1:]) if len(pair) else []:
+        members, local = np.unique(pair[rows], return_inverse=True)
+        i, j = local.reshape(-1, 2).T
+        matrix = np.eye(len(members))
+        matrix[i, j] = matrix[j, i] = np.minimum(cosine[rows], 0.999)
+        covariance = np.linalg.pinv(matrix, hermitian=True)
+        std = np.sqrt(np.diag(covariance).clip(1))  # at least that of a galaxy alone
+        found[rows] = covariance[i, j] / (std[i] * std[j])
+    return found.clip(-1, 1)

@@ -1,0 +1,247 @@
+"""A piece of an image: all galaxies found on it, and measured together.
+
+image, rms --detect--> positions --together--> light of each galaxy --groups, shapes--> table
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from astropy.table import Table
+from jaxtyping import Float, Int
+
+from vaedeblend.deblend.calibration import Calibration, calibrate_fluxes
+from vaedeblend.deblend.detect import detect
+from vaedeblend.deblend.iterative import light_of
+from vaedeblend.deblend.network import Deblend, Deblended
+from vaedeblend.deblend.together import Sources, find_and_measure
+from vaedeblend.image.groups import Groups, find_groups
+from vaedeblend.image.residuals import retouch
+from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.pixels.matching import match
+from vaedeblend.pixels.shapes import Shapes, measure_shapes
+from vaedeblend.pixels.stamps import Frames, PsfAt, overlap, pages, whole_corner, whole_stamps
+from vaedeblend.survey import stamp_centre
+
+FLAGS = {
+    1: ("edge", "a tenth or more of the light lies beyond the image"),
+    2: ("masked", "a tenth or more of the light lies on pixels to be ignored"),
+    4: ("large", "measured on binned pixels, or less than nine tenths of the light on the stamp"),
+    8: ("bright", "the galaxy, or a pixel near its centre, is brighter than any trained on"),
+    16: (
+        "poor",
+        "the residual under the galaxy is far from noise (chi2 above 3), or no error told",
+    ),
+    32: ("unmeasured", "no valid pixel: flux and all else are NaN"),
+}
+"""Bits of the column flags: name and meaning."""
+
+BRIGHTEST = 5e4
+"""Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
+
+_PEAK, _NEAR = 0.2, 4
+"""Share of a point source's flux in its brightest pixel; the distance of a pixel nearby [pixel]."""
+
+_SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
+_BINNINGS = 4
+"""Most pixels of the image along either axis of a binned stamp's pixel."""
+_BINNED_ERROR = 0.05
+"""Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
+_UNDRAWN, _BRIGHT = 1.3, 500.0
+"""Chi2 of the network's profile, and flux [background rms], above which it is retouched."""
+_FOOTPRINT = 1.0
+"""Light above this belongs to a galaxy's footprint [background rms]."""
+
+
+class Measured(NamedTuple):
+    """The sources of a piece of an image."""
+
+    table: Table
+    """One row a source: position (y, x), flux, flux_err, purity, n_neighbours,
+    half_light_radius [pixel], axis_ratio, chi2, captured, hidden, binning, flags."""
+    stamps: Float[np.ndarray, "page size size"]
+    """Light in the image's unit: `binning` squared consecutive pages are a source's stamp."""
+    corner: Int[np.ndarray, "n 2"]
+    """(y, x) of each stamp's first pixel on the image."""
+    groups: Groups
+
+
+def measure_field(
+    deblend: Deblend,
+    image: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+    *,
+    size: int,
+    positions: Float[np.ndarray, "n 2"] | None = None,
+    passes: int = 2,
+    psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
+    gain: float | None = None,
+    looks: int = 4,
+) -> Measured:
+    """Finds and measures all sources of an image in one band.
+
+    Args:
+        deblend: See `network.make_deblend`, of one band.
+        image: Background subtracted.
+        rms: The background's; infinite where a pixel is to be ignored.
+        size: Of the stamps that `deblend` takes [pixel].
+        positions: (y, x) of the sources; by default they are detected.
+        passes: Searches of the residual for sources that others hide.
+        psf: Of `stamps.Frames`.
+        gain: Electrons per image unit.
+        looks: See `iterative.measure`.
+    """
+    frames = _frames(image, rms, size, psf, gain)
+    if positions is None:
+        positions = detect(image, rms)
+    return _described(frames, _sources(deblend, frames, positions, passes=passes, looks=looks))
+
+
+def calibrate_field(
+    deblend: Deblend,
+    image: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+    position: Float[np.ndarray, "n 2"],
+    flux: Float[np.ndarray, " n"],
+    *,
+    size: int,
+    gain: float | None,
+) -> Calibration:
+    """The calibration of a deblender on what it finds in a field, its detections' faults included.
+
+    Args:
+        deblend: Without a calibration.
+        image: Of a field, as for `measure_field`, and so for the others.
+        rms: The background's.
+        position: True (y, x) of all sources.
+        flux: True.
+        size: Of the stamps.
+        gain: Electrons per image unit.
+    """
+    frames = _frames(image, rms, size, None, gain)
+    sources = _sources(deblend, frames, detect(image, rms))
+    stamps = light_of(sources.found)[..., 0]
+    shapes = measure_shapes(stamps, sources.found.flux[:, 0].astype(float))
+    row = match(position, flux, _places(sources, shapes, size))
+    true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])  # binned: see _BINNED_ERROR
+    found = jax.tree.map(lambda a: a[row[true]], sources.found)
+    return calibrate_fluxes(flux[true], found, np.full(len(true), float(np.median(rms))))
+
+
+def _frames(image, rms, size: int, psf, gain) -> Frames:
+    image, variance = image[None, ..., None], np.square(rms)[None, ..., None]
+    return Frames(image, variance, size=size, psf=psf, gain=gain, most=_BINNINGS)
+
+
+def _sources(deblend, frames: Frames, positions, **options) -> Sources:
+    if not len(positions):
+        return _nothing(frames.size)
+    corner = np.rint(positions - stamp_centre(frames.size)).astype(int)
+    return find_and_measure(deblend, frames, np.zeros(len(corner), int), corner, **options)
+
+
+def _places(sources: Sources, shapes: Shapes, size: int) -> Float[np.ndarray, "n 2"]:
+    """(y, x) of the light of each source on the image."""
+    centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
+    return sources.corner + stamp_centre(size) + centre
+
+
+def _described(frames: Frames, sources: Sources) -> Measured:
+    """The table of sources whose light is known."""
+    index, corner, found, binning, hidden = sources
+    at = index, corner, binning
+    light = light_of(found)
+    canvas = frames.paste(light, *at)
+    image, background, model = (
+        frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
+    )
+    stamps, flux = light[..., 0], found.flux[:, 0].astype(float)
+    whole = list(whole_stamps(stamps, binning)), whole_corner(corner, binning, frames.size)
+    groups, shapes = find_groups(*whole, background), measure_shapes(stamps, flux)
+    rms, total = np.sqrt(background), frames.cut(canvas, *at)[..., 0]
+    noise = rms if frames.gain is None else np.sqrt(background + model.clip(0) / frames.gain[0, 0])
+    columns = {
+        "position": _places(sources, shapes, frames.size),
+        "flux": flux,
+        "flux_err": np.hypot(found.flux_err[:, 0], _BINNED_ERROR * flux * (binning > 1)),
+        "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),
+        "n_neighbours": groups.neighbours,
+        "half_light_radius": shapes.half_light_radius * binning,
+        "axis_ratio": shapes.axis_ratio,
+        "chi2": _chi2(footprints(*whole, rms), (image - model) / noise, len(flux)),
+        "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
+        "hidden": hidden,
+        "binning": binning,
+    }
+    near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
+    peak = frames.cut(frames.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
+    columns["flags"] = _flags(columns, *whole, background, peak)
+    undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms[::8, ::8]))
+    retouched = retouch(*whole, image, noise, undrawn)
+    return Measured(Table(columns), pages(retouched, frames.size), whole[1], groups)
+
+
+def _flags(columns, whole, corner, variance, peak) -> Int[np.ndarray, " n"]:
+    """Bits of `FLAGS`."""
+    lost, masked, lowest = np.zeros((3, len(whole)))
+    for i, (stamp, at) in enumerate(zip(whole, corner.tolist(), strict=True)):
+        on_image, on_stamp = overlap(at, len(stamp), variance.shape)
+        background, light = variance[on_image], stamp[on_stamp]
+        total = stamp.sum(dtype=float) or np.nan
+        lost[i] = 1 - light.sum(dtype=float) / total
+        masked[i] = light[~np.isfinite(background)].sum(dtype=float) / total
+        lowest[i] = np.sqrt(background.min(initial=np.inf))
+    bits = [
+        lost > _SHARE,
+        masked > _SHARE,
+        (columns["captured"] < _CAPTURED) | (columns["binning"] > 1),
+        np.maximum(columns["flux"], peak / _PEAK) > BRIGHTEST * lowest,
+        (columns["chi2"] > _POOR) | (columns["flux_err"] == 0),
+        ~np.isfinite(columns["flux"]),
+    ]
+    return sum(
+        (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(whole), int)
+    )
+
+
+def footprints(
+    stamps: Sequence[Float[np.ndarray, "_ _"]],
+    corner: Int[np.ndarray, "n 2"],
+    rms: Float[np.ndarray, "height width"],
+) -> Int[np.ndarray, "height width"]:
+    """Row of the source with the most light in a pixel, from 1; 0 where none exceeds the rms."""
+    owner, most = np.zeros(rms.shape, np.int32), _FOOTPRINT * rms
+    for i, (stamp, at) in enumerate(zip(stamps, corner.tolist(), strict=True)):
+        on_image, on_stamp = overlap(at, len(stamp), rms.shape)
+        seen, highest = stamp[on_stamp], most[on_image]
+        np.copyto(owner[on_image], i + 1, where=seen > highest)
+        np.maximum(highest, seen, out=highest)
+    return owner
+
+
+def _chi2(footprint, residual, n: int) -> Float[np.ndarray, " n"]:
+    """Mean over each source's footprint, which holds valid pixels alone; NaN without any."""
+    owner, chi2 = footprint[footprint > 0], np.square(residual[footprint > 0])
+    sums, counts = (np.bincount(owner, weight, n + 1)[1:] for weight in (chi2, None))
+    return _ratio(sums, counts)
+
+
+def _product(one, other) -> Float[np.ndarray, " n"]:
+    return np.vecdot(one, other).sum(axis=1, dtype=float)
+
+
+def _ratio(numerator, denominator):
+    """NaN where there is nothing to divide by."""
+    safe = np.where(denominator == 0, np.nan, denominator)
+    return numerator / safe
+
+
+def _nothing(size: int) -> Sources:
+    """No source at all."""
+    none = np.zeros((0, 1), np.float32)
+    found = Deblended(
+        none, none, np.zeros((0, size, size, 1), np.float32), none, none, none, Tailed(*[none] * 4)
+    )
+    index, corner, binning = np.zeros(0, int), np.zeros((0, 2), int), np.zeros(0, int)
+    return Sources(index, corner, found, binning, np.zeros(0, bool))

@@ -1,0 +1,153 @@
+"""What a measured image leaves behind: model, residual, segmentation, a page, priors for T-PHOT."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from jaxtyping import Float
+
+from vaedeblend.image.measure import FLAGS, footprints
+from vaedeblend.image.merge import Catalog
+from vaedeblend.image.page import Overview, Panel, write_page
+from vaedeblend.image.tiles import Job, read_pixels
+from vaedeblend.image.tphot import write_priors
+from vaedeblend.io import write
+from vaedeblend.io.mosaic import Mosaic, image_header
+from vaedeblend.pixels.stamps import box_sums, lay
+
+IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
+"""Written on the image's pixels: names and types."""
+
+_OVERVIEW = 1024
+"""Most pixels of the page's images along either axis."""
+_PANELS, _CLEAR = 12, 5.0
+"""Blends shown, and the signal over noise from which on they are worth it."""
+
+_STRIP = 512
+"""Rows that are written at a time."""
+
+Report = Callable[[str, int, int], None]
+"""Called with what is going on, how much of it is done, and how much there is."""
+
+
+def write_images(
+    mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report
+) -> tuple[Overview, Counter]:
+    """Writes model, residual and segmentation, strip by strip; returns overview and statistics."""
+    (height, width), header = mosaic.shape, image_header(mosaic)
+    binning = -(-max(mosaic.shape) // _OVERVIEW)
+    step = binning * max(_STRIP // binning, 1)
+    gain = np.inf if mosaic.gain is None else mosaic.gain
+    overview, sums = [], Counter()
+    with contextlib.ExitStack() as stack:
+        put = {
+            name: stack.enter_context(
+                write.write_image(out / f"{name}.fits", mosaic.shape, header, kind)
+            )
+            for name, kind in IMAGES.items()
+        }
+        for low in range(0, height, step):
+            report("writing images", low, height)
+            rows = slice(low, min(low + step, height))
+            image, rms = read_pixels(mosaic, job.background, rows, slice(0, width))
+            model, owner = _model(catalog, rows, rms)
+            residual = np.where(np.isfinite(rms), image - model, np.nan)
+            for name, values in (("model", model), ("residual", residual), ("segmentation", owner)):
+                put[name](values)
+            chi2 = np.square(residual) / (np.square(rms) + model.clip(0) / gain)
+            sums += _counts(chi2, owner)
+            overview.append(_binned([image, model, residual], rms, binning))
+    report("writing images", height, height)
+    parts = [np.concatenate(each) for each in zip(*overview, strict=True)]
+    return Overview(*parts, binning), sums
+
+
+def _model(catalog: Catalog, rows: slice, rms):
+    """Light of all sources on a strip, and the id of the one that is brightest in each pixel."""
+    first = catalog.corner[:, 0]
+    here = np.flatnonzero((first < rows.stop) & (first + catalog.stamps.sides > rows.start))
+    stamps = catalog.stamps.take(here)
+    corner = catalog.corner[here] - [rows.start, 0]
+    row = footprints(stamps, corner, rms)
+    owner = np.concatenate([[0], here + 1])[row].astype(np.int32)
+    return lay(stamps, corner, rms.shape), owner
+
+
+def _counts(chi2, owner) -> Counter:
+    """Numbers of pixels, and sums of their chi2, of sources and of the sky between them."""
+    valid = np.isfinite(chi2)
+    sums = Counter()
+    for name, where in (("source pixels", owner > 0), ("sky pixels", owner == 0)):
+        inside = chi2[valid & where]
+        sums[name], sums[f"chi2 of {name}"] = len(inside), float(inside.sum(dtype=float))
+    return sums
+
+
+def _binned(images, rms, binning: int) -> list[Float[np.ndarray, "height width"]]:
+    """Means of boxes, in units of their rms; NaN where no pixel is valid."""
+    valid = np.isfinite(rms)
+    beyond = [(0, -n % binning) for n in rms.shape]
+
+    def boxes(values):
+        known = np.where(valid, values, 0)
+        return box_sums(np.pad(known, beyond)[None], binning)[0]
+
+    noise = np.sqrt(boxes(np.square(rms)))
+    noise[noise == 0] = np.nan
+    return [boxes(image) / noise for image in images]
+
+
+def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums, out: Path) -> None:
+    """Writes index.html: the image, its hardest blends and statistics of the residual."""
+    table = catalog.table
+    statistics = {"sources": len(table), "groups": len(np.unique(table["group_id"]))}
+    for name in ("source pixels", "sky pixels"):
+        mean = sums[f"chi2 of {name}"] / sums[name] if sums[name] else np.nan
+        statistics |= {name: sums[name], f"chi2 per pixel, {name}": round(mean, 3)}
+    worth = np.where(table["flux"] > _CLEAR * table["flux_err"], table["purity"], np.inf)
+    hardest = [i for i in np.argsort(worth)[:_PANELS] if np.isfinite(worth[i])]
+    panels = [_panel(mosaic, job, catalog, int(i)) for i in hardest]
+    options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
+    options |= {"title": Path(job.image).name, "statistics": statistics}
+    try:
+        write_page(out / "index.html", **options)
+    except OSError as error:
+        raise write.FileError(f"{out}/index.html: could not be written ({error})") from error
+
+
+def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
+    """The pixels of a source's stamp as far as they lie on the image, in units of the rms."""
+    corner, sides = catalog.corner, catalog.stamps.sides
+    low = np.clip(corner[i], 0, np.maximum(np.array(mosaic.shape) - sides[i], 0))
+    high = np.minimum(low + sides[i], mosaic.shape)
+    rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    image, rms = read_pixels(mosaic, job.background, rows, columns)
+    unit = np.median(rms[np.isfinite(rms)]) if np.isfinite(rms).any() else 1.0
+    near = np.flatnonzero(((corner < high) & (corner + sides[:, None] > low)).all(axis=1))
+
+    def light(index):
+        return lay(catalog.stamps.take(index), corner[index] - low, image.shape) / unit
+
+    return Panel(i + 1, image / unit, light(near), light(np.array([i])))
+
+
+def write_tphot(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
+    """Writes the sources' light as priors, into a folder of its own; see `tphot`."""
+    table = catalog.table
+    kept = np.flatnonzero(np.isfinite(table["flux"]))
+    with fits.open(out / "segmentation.fits", memmap=False) as hdus:
+        write_priors(
+            out / "tphot",
+            ids=np.asarray(table["id"])[kept],
+            positions=np.stack([table["y"], table["x"]], axis=1)[kept],
+            flux=np.asarray(table["flux"])[kept],
+            stamps=catalog.stamps.only(kept),
+            corners=catalog.corner[kept],
+            shape=mosaic.shape,
+            wcs=mosaic.wcs,
+            segmentation=hdus[0].section,
+            captured=np.asarray(table["captured"])[kept],
+        )

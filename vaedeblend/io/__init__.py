@@ -1,0 +1,4 @@
+"""Files and folders, written whole or not at all: images, datasets, checkpoints, workdirs, pages.
+
+Imports survey, exceptions.
+"""

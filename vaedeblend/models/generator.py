@@ -1,0 +1,218 @@
+"""A generator of galaxies: a VAE on canonical stamps, and a flow on its latent given parameters.
+
+As in Lanusse+ 2021, and Bretonniere+ 2022 for the Euclid Morphology Challenge. The decoder draws a
+galaxy in its own frame (`canonical`), so that flux, size, axis ratio and angle need not be learned;
+the flow learns which morphologies galaxies of given magnitude, size, B/T and axis ratio have.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vaedeblend.io import checkpoint
+from vaedeblend.io.workdir import WorkdirError, read_config
+from vaedeblend.models.flow import Flow
+from vaedeblend.models.vae import Code, reparameterize
+from vaedeblend.simulate.canonical import SIDE
+
+STAGES = ("shapes", "flow")
+_SCALES = (0.5, 1.5, 4.0, 12.0)
+"""Lengths of the radial functions of a decoder's smooth profile [pixel]."""
+_FARTHEST = 2.5
+"""Conditions that are more spreads than this from the centre of those trained on are its like."""
+_SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+
+Generate = Callable[..., Float[Array, "batch 64 64"]]
+"""`(key, conditions) -> stamps`; see `make_generate`."""
+
+
+class Examples(NamedTuple):
+    """Canonical stamps and what was asked of each galaxy."""
+
+    stamp: Float[Array, "batch 64 64"]
+    """Unit sum; noise-free."""
+    condition: Float[Array, "batch condition"]
+    """See `canonical.describe`."""
+
+
+class Encoder(nn.Module):
+    """Convolutions of the logarithm of the light.
+
+    Attributes:
+        latent_dim: Size of z.
+        widths: Channels of the convolutions: the first has stride 4, the others 2.
+        hidden: Width of the dense layer.
+    """
+
+    latent_dim: int
+    widths: Sequence[int]
+    hidden: int
+
+    @nn.compact
+    def __call__(self, stamp: Float[Array, "batch 64 64"]) -> Code:
+        """Posterior of the latent."""
+        x = jnp.log1p(10 * SIDE**2 * stamp)[..., None]
+        for i, width in enumerate(self.widths):
+            kernel, stride = (3, 2) if i else (8, 4)
+            x = nn.gelu(nn.Conv(width, (kernel, kernel), stride)(x))
+        x = nn.gelu(nn.Dense(self.hidden)(x.reshape(len(x), -1)))
+        x = nn.Dense(2 * self.latent_dim, kernel_init=nn.initializers.zeros)(x)
+        mean, log_std = jnp.split(x, 2, axis=-1)
+        return Code(mean, 5 * jnp.tanh((log_std - 1) / 5))
+
+
+class Decoder(nn.Module):
+    """A smooth radial profile times the exponential of a convolutional network's image.
+
+    A softmax makes the stamp positive and of unit sum. Steps of resolution are dense layers whose
+    features become pixels, which on a CPU are many times faster than transposed convolutions.
+
+    Attributes:
+        widths: Channels, from the coarsest image to that of half the stamp's resolution.
+        hidden: Width of the dense layer.
+    """
+
+    widths: Sequence[int]
+    hidden: int
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch 64 64"]:
+        """Canonical stamps of unit sum."""
+        side = SIDE >> len(self.widths)
+        hidden = nn.gelu(nn.Dense(self.hidden)(z))
+        x = nn.Dense(side**2 * self.widths[0])(hidden).reshape(-1, side, side, self.widths[0])
+        for i, width in enumerate(self.widths):
+            x = _finer(nn.Dense(4 * width)(x)) if i else x
+            x += nn.Conv(width, (3, 3))(nn.gelu(x))
+        structure = _finer(nn.Dense(4, kernel_init=_SMALL)(nn.gelu(x)))[..., 0]
+        slopes = nn.Dense(len(_SCALES), kernel_init=_SMALL)(hidden) - 1 / len(_SCALES)
+        logits = structure + jnp.einsum("nk,khw->nhw", slopes, _radial())
+        light = jax.nn.softmax(logits.reshape(len(z), -1), axis=-1)
+        return light.reshape(-1, SIDE, SIDE)
+
+
+class Generator(nn.Module):
+    """Encoder, decoder and conditional prior; both stages of the training are this module.
+
+    Attributes:
+        latent_dim: Size of z.
+        encoder_widths: See `Encoder`.
+        encoder_hidden: The same.
+        decoder_widths: See `Decoder`.
+        decoder_hidden: The same.
+        flow_hidden: See `flow.Flow`.
+        flow_couplings: The same.
+        condition_centre: Of the conditions trained on; see `canonical.CONDITIONS`.
+        condition_spread: The same.
+    """
+
+    latent_dim: int
+    encoder_widths: Sequence[int]
+    encoder_hidden: int
+    decoder_widths: Sequence[int]
+    decoder_hidden: int
+    flow_hidden: Sequence[int]
+    flow_couplings: int
+    condition_centre: Sequence[float]
+    condition_spread: Sequence[float]
+
+    def setup(self):
+        """Makes the parts."""
+        self.encoder = Encoder(self.latent_dim, self.encoder_widths, self.encoder_hidden)
+        self.decoder = Decoder(self.decoder_widths, self.decoder_hidden)
+        self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
+
+    def encode(self, stamp) -> Code:
+        """Posterior of the latent."""
+        return self.encoder(stamp)
+
+    def decode(self, z) -> Float[Array, "batch 64 64"]:
+        """Canonical stamps of unit sum."""
+        return self.decoder(z)
+
+    def log_prior(self, z, condition) -> Float[Array, " batch"]:
+        """Logarithm of the latent's density given the conditions."""
+        return self.flow.log_prob(z, self._standard(condition))
+
+    def from_base(self, u, condition) -> Float[Array, "batch latent"]:
+        """Latents of galaxies of the conditions, from standard normal variables."""
+        return self.flow.from_base(u, self._standard(condition))
+
+    def __call__(self, key: PRNGKeyArray, examples: Examples):
+        """Posterior, the stamp of one sample of it, and the sample's prior density."""
+        code = self.encode(examples.stamp)
+        z = reparameterize(key, code)
+        return code, self.decode(z), self.log_prior(z, examples.condition)
+
+    def _standard(self, condition):
+        """Conditions in numbers of order one: a network is not asked to extrapolate."""
+        scaled = condition - jnp.array(self.condition_centre)
+        return jnp.clip(scaled / jnp.array(self.condition_spread), -_FARTHEST, _FARTHEST)
+
+
+def init_params(model: Generator, key: PRNGKeyArray) -> dict:
+    """Random parameters of all parts."""
+    conditions = jnp.zeros((1, len(model.condition_centre)))
+    blank = Examples(jnp.full((1, SIDE, SIDE), 1 / SIDE**2), conditions)
+    return jax.jit(model.init)(key, key, blank)["params"]
+
+
+def random_examples(key: PRNGKeyArray, gallery: Examples, batch_size: int) -> Examples:
+    """Examples of a gallery, mirrored along each axis by chance; chance knows no handedness."""
+    index_key, flip_key = jax.random.split(key)
+    index = jax.random.randint(index_key, (batch_size,), 0, len(gallery.stamp))
+    stamp = gallery.stamp[index].astype(jnp.float32)
+    flipped = jax.random.bernoulli(flip_key, shape=(2, batch_size, 1, 1))
+    for axis in (1, 2):
+        stamp = jnp.where(flipped[axis - 1], jnp.flip(stamp, axis), stamp)
+    return Examples(stamp, gallery.condition[index])
+
+
+def make_generate(model: Generator, params: dict) -> Generate:
+    """The jitted function `(key, conditions) -> stamps`.
+
+    It draws a galaxy in its own frame for each row of conditions (n, 4) of `canonical.CONDITIONS`;
+    `canonical.place` puts it on the sky. Stamps are about canonical, and put right only there.
+    """
+
+    @jax.jit
+    def generate(key, conditions):
+        u = jax.random.normal(key, (len(conditions), model.latent_dim))
+        z = model.apply({"params": params}, u, conditions, method="from_base")
+        return model.apply({"params": params}, z, method="decode")
+
+    return generate
+
+
+def load_generator(workdir: str | Path) -> Generate:
+    """The generator that a training left in its working directory.
+
+    Raises:
+        WorkdirError: There is no config.json, or it is not that of a generator.
+        CheckpointError: The flow has no checkpoint, or a damaged one.
+    """
+    config = read_config(workdir)
+    if list(config["stages"]) != list(STAGES):
+        found = f"stages {list(config['stages'])}"
+        raise WorkdirError(f"{workdir}: {found}; wanted those of a generator, {list(STAGES)}")
+    params = checkpoint.load_params(Path(workdir) / STAGES[-1] / "checkpoints")
+    return make_generate(Generator(**config["model"]), params)
+
+
+def _finer(x: Float[Array, "batch height width features"]):
+    """Twice as many pixels along both axes, each of a quarter of the features."""
+    n, height, width, features = x.shape
+    x = x.reshape(n, height, width, 2, 2, features // 4)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * height, 2 * width, features // 4)
+
+
+def _radial() -> Float[Array, "scale 64 64"]:
+    """ln(1 + (r / s)^2), for each scale s: what log profiles of any index are made of, nearly."""
+    square = jnp.square(jnp.arange(SIDE) - (SIDE - 1) / 2)
+    square = square[:, None] + square
+    return jnp.stack([jnp.log1p(square / scale**2) for scale in _SCALES])

@@ -1,0 +1,285 @@
+"""The variational autoencoder: noisy stamp -> latent and flux of the central galaxy -> profile.
+
+A galaxy is its *profile*, which the decoder draws from the latent z, times its *flux*, for which
+the encoder has a head of its own: a decoder's manifold limits the accuracy of fluxes read off it,
+while a head trained by the likelihood of the flux is accurate and knows its error.
+
+Everything is scale-free. The encoder divides by the background rms, and fluxes are predicted
+relative to a matched-filter flux of the stamp's centre, so that neither image units nor the
+magnitude range saturate anything. Both halves are told the PSF, by a few numbers of it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vaedeblend.models.flow import Flow
+from vaedeblend.models.sinh_arcsinh import Tailed
+
+_FILTER_SIGMAS = (0.9, 1.4, 2.0, 3.0, 4.5, 7.0)
+_REFERENCE_FILTER = 2
+"""Widths of the matched filters [pixel], and which of them is the flux's first guess."""
+
+_PSF_SIGMAS = (0.9, 1.4, 2.0, 3.0)
+_POISSON_SCALE = 26.0
+"""Scales of the PSF's numbers [pixel]; electrons in the background rms of Euclid's wide survey."""
+
+
+_SMALL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
+"""Of a residual block's last layer: the block begins near the identity."""
+
+N_PSF_FEATURES = len(_PSF_SIGMAS) + 2
+"""That the networks are told of each band's PSF; the last two are its ellipticity."""
+
+
+class Observation(NamedTuple):
+    """What a network is shown of a stamp: nothing here depends on the truth."""
+
+    image: Float[Array, "batch height width band"]
+    """Background subtracted, in any unit of flux per pixel."""
+    variance: Float[Array, "batch height width band"]
+    """Of the background alone [image unit squared]; infinite where a pixel is masked."""
+    gain: Float[Array, "batch band"]
+    """Electrons per image unit; infinite where the light's own Poisson noise is left out."""
+    psf: Float[Array, "batch feature"]
+    """See `psf_features`."""
+    neighbours: Float[Array, "batch height width band"]
+    """Light of other galaxies that has been subtracted from the image, as far as it is known."""
+
+
+class Posterior(NamedTuple):
+    """What the encoder says of a central galaxy; elements of the latent are independent."""
+
+    mean: Float[Array, "batch latent"]
+    log_std: Float[Array, "batch latent"]
+    log_flux: Tailed
+    """Of ln(flux) in the image's units (batch, band)."""
+    purity_logit: Float[Array, "batch band"]
+    """Of the expected purity of the central galaxy."""
+
+
+class Code(NamedTuple):
+    """A posterior of the latent alone; its elements are independent."""
+
+    mean: Float[Array, "batch latent"]
+    log_std: Float[Array, "batch latent"]
+
+
+class Encoder(nn.Module):
+    """Convolutions of the stamp, finer at its centre, beside matched-filter fluxes of that centre.
+
+    Attributes:
+        latent_dim: Size of z.
+        widths: Channels of the convolutions of the inner half, the first of which has stride 2;
+            the whole stamp is seen at half that resolution, by a third of the channels.
+        hidden: Width of the dense layers.
+        blocks: Residual blocks of two dense layers.
+    """
+
+    latent_dim: int
+    widths: Sequence[int]
+    hidden: int
+    blocks: int
+
+    @nn.compact
+    def __call__(self, observation: Observation) -> Posterior:
+        """Posterior of the central galaxy."""
+        image, variance, gain, psf, neighbours = observation
+        bands = image.shape[-1]
+        unit = background_rms(variance)
+        filtered = matched_filter_fluxes(image, variance) / unit[:, None]
+        reference = jnp.log1p(nn.softplus(filtered[:, _REFERENCE_FILTER]))
+        poisson = _POISSON_SCALE / (gain * unit)
+        known = jnp.concatenate(
+            [jnp.arcsinh(filtered).reshape(len(image), -1), psf, poisson], axis=-1
+        )
+
+        depth = jnp.square(unit)[:, None, None] / variance
+        light, subtracted = (jnp.arcsinh(a / jnp.sqrt(variance)) for a in (image, neighbours))
+        pixels = jnp.concatenate([light, subtracted, jnp.sqrt(depth)], axis=-1)
+        y, x = image.shape[1] // 4, image.shape[2] // 4
+        inner = _convolutions(pixels[:, y:-y, x:-x], self.widths, stride=2)
+        whole = _convolutions(pixels, [-(-width // 3) for width in self.widths], stride=4)
+        x = nn.Dense(self.hidden)(jnp.concatenate([inner, whole, known], axis=-1))
+        for _ in range(self.blocks):
+            inside = jnp.concatenate([nn.LayerNorm()(x), known], axis=-1)
+            x += nn.Dense(self.hidden, kernel_init=_SMALL)(nn.gelu(nn.Dense(self.hidden)(inside)))
+        x = jnp.concatenate([nn.gelu(x), known], axis=-1)
+
+        mean, log_std = jnp.split(_zero_dense(2 * self.latent_dim)(x), 2, axis=-1)
+        flux = _zero_dense(5 * bands)(x)
+        log_ratio, log_width, skew, log_tail, purity_logit = jnp.split(flux, 5, axis=-1)
+        log_flux = Tailed(
+            reference + jnp.log(unit) + log_ratio,
+            _bounded(log_width - 1.0, -7.0, 2.0),
+            _bounded(skew, -1.5, 1.5),
+            _bounded(log_tail, -1.2, 0.1),
+        )
+        return Posterior(mean, _bounded(log_std - 2.0, -7.0, 2.0), log_flux, purity_logit + 2.0)
+
+
+class Decoder(nn.Module):
+    """Dense layers from z and the PSF to a profile: light shared out over the stamp and beyond.
+
+    A softmax over the stamp's pixels and one more element, for light that falls outside, makes
+    the profile non-negative and its sum the captured share of the total flux.
+
+    Attributes:
+        hidden: Widths of the dense layers.
+        stamp_size: [pixel].
+        bands: Number of bands.
+    """
+
+    hidden: Sequence[int]
+    stamp_size: int
+    bands: int
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "batch latent"], psf: Float[Array, "batch feature"]
+    ) -> Float[Array, "batch height width band"]:
+        """Profile of a galaxy of unit total flux."""
+        x = jnp.concatenate([z, psf], axis=-1)
+        for width in self.hidden:
+            x = nn.gelu(nn.Dense(width)(x))
+        pixels = self.stamp_size**2
+        logits = nn.Dense((pixels + 1) * self.bands)(x).reshape(-1, pixels + 1, self.bands)
+        profile = jax.nn.softmax(logits, axis=1)[:, :pixels]
+        return profile.reshape(-1, self.stamp_size, self.stamp_size, self.bands)
+
+
+class VAE(nn.Module):
+    """Encoder, decoder and the prior of the latent; both stages of the training are this module.
+
+    Attributes:
+        latent_dim: Size of z.
+        encoder_widths: See `Encoder`.
+        encoder_hidden: See `Encoder`.
+        encoder_blocks: See `Encoder`.
+        decoder_hidden: See `Decoder`.
+        flow_hidden: See `flow.Flow`, the latent's prior.
+        flow_couplings: The same.
+        stamp_size: [pixel].
+        bands: Number of bands.
+    """
+
+    latent_dim: int
+    encoder_widths: Sequence[int]
+    encoder_hidden: int
+    encoder_blocks: int
+    decoder_hidden: Sequence[int]
+    flow_hidden: Sequence[int]
+    flow_couplings: int
+    stamp_size: int
+    bands: int
+
+    def setup(self):
+        """Makes the parts."""
+        self.encoder = Encoder(
+            self.latent_dim, self.encoder_widths, self.encoder_hidden, self.encoder_blocks
+        )
+        self.decoder = Decoder(self.decoder_hidden, self.stamp_size, self.bands)
+        self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
+
+    def encode(self, observation: Observation) -> Posterior:
+        """Posterior of the central galaxy of each stamp."""
+        return self.encoder(observation)
+
+    def decode(self, z, psf) -> Float[Array, "batch height width band"]:
+        """Profile of unit total flux."""
+        return self.decoder(z, psf)
+
+    def log_prior(self, z) -> Float[Array, " batch"]:
+        """Logarithm of the learned prior's density."""
+        return self.flow.log_prob(z)
+
+    def to_base(self, z) -> Float[Array, "batch latent"]:
+        """Standard normal variables, of latents that follow the learned prior."""
+        return self.flow.to_base(z)[0]
+
+    def from_base(self, u) -> Float[Array, "batch latent"]:
+        """Latents of the learned prior, from standard normal variables."""
+        return self.flow.from_base(u)
+
+    def __call__(self, observation: Observation, key: PRNGKeyArray):
+        """Posterior, the profile of one sample of its latent, and the sample's prior density."""
+        posterior = self.encode(observation)
+        z = reparameterize(key, posterior)
+        return posterior, self.decode(z, observation.psf), self.log_prior(z)
+
+
+def reparameterize(key: PRNGKeyArray, posterior: Posterior | Code) -> Float[Array, "batch latent"]:
+    """A sample of the latent that is differentiable in its mean and width (Kingma+ 2014)."""
+    noise = jax.random.normal(key, posterior.mean.shape)
+    return posterior.mean + jnp.exp(posterior.log_std) * noise
+
+
+def background_rms(variance: Float[Array, "batch height width band"]) -> Float[Array, "batch band"]:
+    """Of each stamp's pixels that are not masked: the unit in which a network sees a stamp."""
+    weight = 1 / variance
+    valid = jnp.sum(weight > 0, axis=(1, 2))
+    return jnp.sqrt(jnp.maximum(valid, 1) / jnp.sum(weight, axis=(1, 2)))
+
+
+def psf_features(psf: Float[Array, "*batch height width band"]) -> Float[Array, "*batch feature"]:
+    r"""What the networks are told of an effective PSF: six numbers a band.
+
+    ln of $1 / (2 \pi a_k) - \sigma_k^2$ for four widths $\sigma_k$, where $a_k$ is the PSF's
+    overlap with a round Gaussian of that width: a Gaussian PSF's own squared width [pixel2],
+    whatever the width it is seen with; and two components of the ellipticity of its core.
+
+    Args:
+        psf: Unit sum, of odd size, centred on the middle pixel; survey pixels.
+    """
+    square, x, y = _grid(*psf.shape[-3:-1])
+    sigma2 = jnp.square(jnp.array(_PSF_SIGMAS))
+    gaussian = jnp.exp(-square / (2 * sigma2[:, None, None])) / (2 * jnp.pi * sigma2[:, None, None])
+    overlap = jnp.einsum("...hwb,fhw->...bf", psf, gaussian)
+    width = jnp.log(jnp.maximum(1 / (2 * jnp.pi * overlap) - sigma2, 1e-2))
+    moments = jnp.stack([x**2 - y**2, 2 * x * y, square]) * gaussian[2]
+    *ellipticity, size = jnp.moveaxis(jnp.einsum("...hwb,mhw->...bm", psf, moments), -1, 0)
+    stretched = [4 * width, *(10 * e[..., None] / size[..., None] for e in ellipticity)]
+    features = jnp.concatenate(stretched, axis=-1)
+    return features.reshape(*psf.shape[:-3], -1)
+
+
+def matched_filter_fluxes(
+    image: Float[Array, "batch height width band"],
+    variance: Float[Array, "batch height width band"],
+) -> Float[Array, "batch filter band"]:
+    """Fluxes of round Gaussians of six widths at the stamp's centre, inverse-variance weighted."""
+    square, _, _ = _grid(*image.shape[1:3])
+    sigma2 = jnp.square(jnp.array(_FILTER_SIGMAS))[:, None, None]
+    template = jnp.exp(-square / (2 * sigma2)) / (2 * jnp.pi * sigma2)
+    weighted = jnp.einsum("nhwb,fhw->nfb", image / variance, template)
+    return weighted / jnp.einsum("nhwb,fhw->nfb", 1 / variance, template**2)
+
+
+def _grid(height: int, width: int):
+    """Squared distance from the centre, x and y of each pixel."""
+    y = (jnp.arange(height) - (height - 1) / 2)[:, None]
+    x = jnp.arange(width) - (width - 1) / 2
+    return y**2 + x**2, x, y
+
+
+def _convolutions(x, widths: Sequence[int], stride: int) -> Float[Array, "batch feature"]:
+    """The first with kernels of twice its stride, the others 3 x 3 with stride 2; flattened."""
+    for i, width in enumerate(widths):
+        kernel, step = (3, 2) if i else (2 * stride, stride)
+        x = nn.gelu(nn.Conv(width, (kernel, kernel), step)(x))
+    return x.reshape(len(x), -1)
+
+
+def _zero_dense(features: int) -> nn.Dense:
+    """A head that starts at zero: the posterior near the prior, the flux at its first guess."""
+    return nn.Dense(features, kernel_init=nn.initializers.zeros)
+
+
+def _bounded(x, low: float, high: float):
+    """x, softly kept within (low, high): the identity, nearly, well inside."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    return middle + half * jnp.tanh((x - middle) / half)

@@ -1,0 +1,4 @@
+"""Figures of the report, by subject.
+
+Imports evaluate and what is below it.
+"""

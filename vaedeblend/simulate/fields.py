@@ -1,0 +1,272 @@
+"""Fields: pieces of sky as a survey would image them, with the truth of every source on them.
+
+Sources lie anywhere on a field, and around it from where their stamps reach in. Each is rendered
+once, at a random angle and sub-pixel phase, on the smallest stamp that holds it, and placed by
+whole pixels: its position is known exactly. Everything random is drawn from (seed, purpose).
+"""
+
+from typing import NamedTuple
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+
+from vaedeblend.catalogues import catalogue
+from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.catalogues.sampling import make_galaxies, population
+from vaedeblend.pixels.blending import purity
+from vaedeblend.pixels.psf import Psf
+from vaedeblend.pixels.stamps import overlap
+from vaedeblend.simulate.library import random_poses, render_stamps, stamp_sizes
+from vaedeblend.simulate.render import add_noise, survey_psfs
+from vaedeblend.simulate.styles import find_style
+from vaedeblend.survey import Survey, flux_to_magnitude
+
+STAMP_SIZES = (64, 128, 256, 512)
+"""Sides of the stamps on which sources are rendered [pixel]."""
+MAX_RADIUS = 4.0
+"""Half-light radii above this are rendered as this [arcsec]: no stamp holds such galaxies, and
+their Fourier transforms fill gigabytes."""
+
+_REACH = STAMP_SIZES[-1] // 2 - 1
+"""From where the largest stamps reach the field [pixel]."""
+_NEIGHBOUR = 26.0, 3.0
+"""Neighbours are brighter than this [mag], and nearer [arcsec]."""
+_CORE = 64
+"""Side of the part of a source within which its purity is measured [pixel]."""
+_STRIP = 512
+"""Rows to which noise is added at a time."""
+_ROWS, _STARS, _PLACE, _POSE, _NOISE = range(1, 6)
+"""Purposes of random numbers."""
+
+
+class SkyError(ValueError):
+    """A field that cannot be simulated as asked for."""
+
+
+class Sources(NamedTuple):
+    """n sources as they lie on and around a field."""
+
+    id: Int[np.ndarray, " n"]
+    """Of the catalogue; negative for stars."""
+    galaxies: Galaxies
+    """As rendered."""
+    pixel: Int[np.ndarray, "n 2"]
+    """(y, x) of the pixel whose first corner, half a pixel below its centre, is nearest."""
+    phase: Float[np.ndarray, "n 2"]
+    """(y, x) from that corner, within half a pixel."""
+
+    @property
+    def position(self) -> Float[np.ndarray, "n 2"]:
+        """(y, x) on the field [0-based pixels]."""
+        return self.pixel - 0.5 + self.phase
+
+
+class Field(NamedTuple):
+    """A simulated image and what is on it."""
+
+    image: Float[np.ndarray, "height width band"]
+    """With noise [uJy per pixel, float32]."""
+    light: Float[np.ndarray, "height width band"]
+    """Without noise or sky [uJy per pixel, float32]."""
+    rms: Float[np.ndarray, "height width band"]
+    """Of the background alone [uJy per pixel, float32]."""
+    truth: QTable
+    """The sources whose centres lie on the image; see `make_truth`."""
+
+
+def simulate_field(
+    *,
+    size: int | tuple[int, int],
+    seed: int,
+    survey: Survey,
+    density: float = 1.0,
+    source: str = "",
+    area: float | None = None,
+    magnitude_limit: float = 28.0,
+    star_fraction: float = 0.0,
+    correlated: float = 0.0,
+    sky_offset: float = 0.0,
+    psfs: tuple[Psf, ...] | None = None,
+    style: str = "analytic",
+    processes: int = 1,
+) -> Field:
+    """A field of galaxies and stars under a survey's noise, and its truth.
+
+    Args:
+        size: Side, or (height, width) [pixel].
+        seed: Of everything random.
+        survey: Bands, depth and PSF.
+        density: Of galaxies, in units of the sky's own.
+        source: Catalogue file; empty for EGG, whose every row is then used once.
+        area: Of sky that the catalogue file covers [deg2].
+        magnitude_limit: Of the galaxies, in the first band.
+        star_fraction: Stars per galaxy, of 18 to 26 mag.
+        correlated: Sub-pixel shift along both axes by whose bilinear interpolation the noise is
+            resampled [pixel]; its variance is restored.
+        sky_offset: Mean of the sky left on the image [background rms]; it rises along x, from
+            nothing to twice that.
+        psfs: One a band; the survey's own if None.
+        style: How galaxies are drawn (`styles`).
+        processes: That render side by side.
+
+    Raises:
+        SkyError: An argument out of its range, or a catalogue file without its area.
+        CatalogueError: The catalogue cannot be read or made, or holds nothing so bright.
+        PsfError: A band's PSF cannot be used.
+        StyleError: There is no such style.
+    """
+    find_style(style)
+    shape = (size, size) if isinstance(size, int) else size
+    _check(min(shape) > 0, "size", size, "positive")
+    _check(0 < density < np.inf, "density", density, "positive and finite")
+    _check(0 <= star_fraction < np.inf, "star_fraction", star_fraction, "0 or more, finite")
+    _check(0 <= correlated <= 0.5, "correlated", correlated, "a shift within 0 and 0.5 pixel")
+    _check(np.isfinite(sky_offset), "sky_offset", sky_offset, "finite")
+    usable = area is not None and 0 < area < np.inf if source else area is None
+    _check(usable, "area", area, f"the deg2 that {source} covers" if source else "none for EGG")
+    scale = survey.pixel_scale.value
+    psfs = survey_psfs(survey, STAMP_SIZES[-1]) if psfs is None else psfs
+    n_bands = len(survey.bands)
+    _check(len(psfs) == n_bands, "number of PSFs", len(psfs), f"that of the bands, {n_bands}")
+    # deg2 of the field and its margin; a catalogue of `density` times as much sky lies on it.
+    covered = float(density * np.prod(np.add(shape, 2 * _REACH + 1)) * (scale / 3600) ** 2)
+    bands = survey.band_names
+    table = population(source, covered, seed, bands, magnitude_limit)
+    if source:
+        table = _rows(table, covered / area, magnitude_limit, seed)
+    rng = np.random.default_rng((seed, _STARS))
+    stars = catalogue.stars(rng.poisson(star_fraction * len(table)), rng, bands)
+    sources = place([table, stars], shape, seed)
+    drawing = {"style": style, "seed": seed, "processes": processes}
+    light, purities = render_sources(sources, shape, psfs, scale, **drawing)
+    image = _noisy(light, survey, seed, correlated)
+    image += np.linspace(0, 2 * sky_offset, shape[1], dtype=np.float32)[:, None] * survey.rms
+    rms = np.tile(survey.rms, (*shape, 1))
+    return Field(image, light, rms, make_truth(sources, purities, shape, survey))
+
+
+def place(tables: list[QTable], shape: tuple[int, int], seed: int) -> Sources:
+    """All rows of catalogues, uniform over a field and its margin, at random angles."""
+    ids = np.concatenate([np.asarray(table["id"]) for table in tables])
+    galaxies = Galaxies(*map(np.concatenate, zip(*map(make_galaxies, tables), strict=True)))
+    galaxies = galaxies._replace(
+        bulge_half_light_radius=galaxies.bulge_half_light_radius.clip(max=MAX_RADIUS),
+        disk_half_light_radius=galaxies.disk_half_light_radius.clip(max=MAX_RADIUS),
+    )
+    turned, phase = random_poses(galaxies, (seed, _POSE))
+    rng = np.random.default_rng((seed, _PLACE))
+    pixel = rng.integers(-_REACH, np.add(shape, _REACH + 1), (len(ids), 2))
+    return Sources(ids, turned, pixel, phase)
+
+
+def render_sources(
+    sources: Sources,
+    shape: tuple[int, int],
+    psfs: tuple[Psf, ...],
+    pixel_scale: float,
+    *,
+    style: str = "analytic",
+    seed: int = 0,
+    processes: int = 1,
+) -> tuple[Float[np.ndarray, "height width band"], Float[np.ndarray, "n band"]]:
+    """Noise-free light [uJy per pixel], and the purity of each source centred on the image.
+
+    The structure of source i depends on `seed` and i alone. A purity is that of the 64 pixels about
+    the source as far as they lie on the image; NaN for sources off it.
+    """
+    light = np.zeros((*shape, len(psfs)), np.float32)
+    inside = _on_image(sources, shape)
+    sizes = stamp_sizes(sources.galaxies, psfs, pixel_scale, STAMP_SIZES)
+    drawing = {"psfs": [psfs], "pixel_scale": pixel_scale, "style": style, "processes": processes}
+    flux = sources.galaxies.flux.astype(np.float32)
+    cores = []
+    for size in STAMP_SIZES:
+        reaching = (abs(2 * sources.pixel - shape) < np.add(shape, size)).all(axis=1)
+        members = np.flatnonzero(reaching & (sizes == size))
+        galaxies, phase = sources.galaxies.take(members), sources.phase[members]
+        margin = (size - _CORE) // 2
+        core = slice(margin, size - margin)
+        seeds = [(seed, _POSE, i) for i in members.tolist()]
+        stamps = render_stamps(galaxies, phase, seeds=seeds, size=size, **drawing)
+        for i, stamp in zip(members, stamps, strict=True):
+            on_image, on_stamp = _about(sources.pixel[i], size, shape)
+            light[on_image] += stamp[on_stamp]
+            if inside[i]:  # half precision: the cores are most of what is held
+                cores.append((i, (stamp[core, core] / flux[i]).astype(np.float16)))
+    purities = np.full((len(sizes), len(psfs)), np.nan)
+    for i, core in cores:
+        on_image, on_core = _about(sources.pixel[i], _CORE, shape)
+        own = core[on_core].astype(np.float32)
+        purities[i] = purity(np.stack([own, light[on_image] / flux[i] - own]))
+    return light, purities
+
+
+def make_truth(
+    sources: Sources, purities: Float[np.ndarray, "n band"], shape: tuple[int, int], survey: Survey
+) -> QTable:
+    """A row for each source centred on the image.
+
+    Columns: id, x, y, flux, mag and purity of each band, the parameters of `Galaxies`, star, and
+    n_neighbours: sources of mag < 26 in the first band within 3 arcsec, on the image or off it.
+    """
+    inside = _on_image(sources, shape)
+    galaxies = sources.galaxies.take(inside)
+    limit, distance = _NEIGHBOUR
+    bright = flux_to_magnitude(sources.galaxies.flux[:, 0]) < limit
+    near = cKDTree(sources.position[bright]).query_ball_point(
+        sources.position[inside], distance / survey.pixel_scale.value, return_length=True
+    )
+    columns = {
+        "id": sources.id[inside],
+        "x": sources.position[inside, 1] * u.pix,
+        "y": sources.position[inside, 0] * u.pix,
+        "flux": galaxies.flux * u.uJy,
+        "mag": flux_to_magnitude(galaxies.flux) * u.mag,
+    }
+    for name, values in galaxies._asdict().items():
+        columns[name] = values * catalogue.COLUMNS[name].unit
+    columns |= {"star": galaxies.star, "purity": purities[inside]}
+    columns["n_neighbours"] = near - bright[inside]
+    return QTable(columns, meta={"bands": survey.band_names})
+
+
+def _check(holds, name: str, found, wanted: str) -> None:
+    if not holds:
+        raise SkyError(f"{name} is {found}; wanted {wanted}")
+
+
+def _rows(table: QTable, mean: float, magnitude_limit: float, seed: int) -> QTable:
+    """Poisson times `mean` of the rows brighter than the limit, each once before any again."""
+    table = catalogue.select(table, {"magnitude": (-np.inf, magnitude_limit)})
+    rng = np.random.default_rng((seed, _ROWS))
+    n = rng.poisson(mean * len(table))
+    return table[np.resize(rng.permutation(len(table)), n)]
+
+
+def _on_image(sources: Sources, shape) -> Bool[np.ndarray, " n"]:
+    edge = np.subtract(shape, 0.5)
+    return ((sources.position >= -0.5) & (sources.position < edge)).all(axis=1)
+
+
+def _about(pixel, size: int, shape):
+    """Where an image and a stamp about a pixel overlap, on the one and on the other."""
+    return overlap((pixel - size // 2).tolist(), size, shape)
+
+
+def _noisy(light, survey: Survey, seed, shift) -> Float[np.ndarray, "height width band"]:
+    image = np.empty_like(light)
+    for start in range(0, len(light), _STRIP):
+        rng = np.random.default_rng((seed, _NOISE, start))
+        image[start : start + _STRIP] = add_noise(light[start : start + _STRIP], survey, rng)
+    if not shift:
+        return image
+    sigma = np.sqrt(survey.variance + light.clip(0) / survey.gain)
+    noise = (image - light) / sigma
+    for axis in (0, 1):
+        # The first row's neighbour is the last one, so that its variance is no other.
+        noise = (1 - shift) * noise + shift * np.roll(noise, 1, axis)
+        noise /= np.hypot(1 - shift, shift)
+    return (light + sigma * noise).astype(np.float32)

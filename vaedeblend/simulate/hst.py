@@ -1,0 +1,210 @@
+"""Real galaxies: stamps of the Hubble Space Telescope as galaxies of a catalogue.
+
+The stamps come with GalSim's catalogues of real galaxies (Mandelbaum+ 2012, of the COSMOS field),
+which the user has downloaded. A galaxy is drawn by a real one of similar magnitude, radius and axis
+ratio, whose stamp is deconvolved by its own PSF, as GalSim's RealGalaxy is, and turned, stretched
+and scaled to the parameters asked for.
+
+Stamps are noisy, and what noise is left counts as light. It is cut off outside of the galaxy, but
+not whitened, since that would add to it. Under Euclid's PSF, that of COSMOS is 0.7 of the rms of
+Euclid's own background, as long as a galaxy keeps its flux and size: so galaxies are chosen that
+have to be made fainter, such that 0.3 of that or less remains, where the catalogue has such. How
+much there is of it where a galaxy's light is, `residual_rms` tells.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import galsim
+import numpy as np
+from jaxtyping import Float, Int
+
+from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.catalogues.readers import CatalogueError
+from vaedeblend.simulate.cosmosfile import Sample, Stamp, open_catalog, read_sample, read_stamp
+from vaedeblend.simulate.profiles import dominant_shape, half_light_radius, points
+from vaedeblend.survey import flux_to_magnitude
+
+N_SIMILAR = 20
+"""Real galaxies from which one is chosen by chance."""
+
+_TOLERANCES = np.array([0.5, 0.2, 0.15])
+"""What counts as similar: in magnitude, logarithm of the radius and axis ratio."""
+_NOISE = 0.3
+"""Of Hubble's noise that may remain."""
+_SHARP = 1.3
+"""A stamp magnified by more is not deconvolved: Euclid's PSF would be smaller than its own."""
+_KEPT = 2000
+"""Stamps that GalSim keeps in memory."""
+_CHOICE = 2
+"""Last word of the seed, whose other purposes are the caller's."""
+
+
+class Portrait(NamedTuple):
+    """A real galaxy of unit flux about the origin, with its noise cut off outside of it.
+
+    Attribute `noise` of its light is GalSim's, but of the surface brightness [arcsec^-2].
+    """
+
+    light: galsim.GSObject
+    axes: Float[np.ndarray, "2 2"]
+    """From the unit circle to the ellipse of half its light, (x, y) [arcsec]."""
+
+
+@functools.lru_cache(maxsize=4)
+def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
+    """The style `(galaxy, seed=()) -> light of each band` that draws real galaxies.
+
+    A galaxy's flux is the catalogue's exactly; what of the real one lies beyond ten of its sigmas
+    is lost. Half-light radius, axis ratio, position angle and centroid are the catalogue's as
+    measured on the stamp, noise and all: the radius to about 2 % and the ellipticity to 0.1 (1
+    sigma, synthetic galaxies of 20.5 to 22.5 mag with the noise of COSMOS), both less well where
+    wings hold much of the light (de Vaucouleurs: 10 %). Which galaxy it is, and whether mirrored or
+    upside down, depends on the words of the seed and the parameters asked for. All bands show the
+    same image. A star is a point.
+
+    Args:
+        path: Folder of a catalogue as GalSim reads it, or the catalogue's main file in it.
+
+    Raises:
+        CatalogueError: There is none, or not one; it is empty, or lacks a column or a file.
+    """
+    catalog = open_catalog(path)
+    sample = read_sample(catalog)
+
+    @functools.lru_cache(maxsize=64)
+    def portraits(row: int) -> tuple[Portrait, Portrait] | None:
+        if portraits.cache_info().misses % _KEPT == 0:
+            catalog.close()  # or all stamps ever drawn would stay in memory
+        return make_portraits(read_stamp(catalog, row))
+
+    def draw(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSObject]:
+        if galaxy.star:
+            return points(galaxy)
+        rng = np.random.default_rng((*seed, _CHOICE))
+        radius = half_light_radius(galaxy)
+        axis_ratio, angle = dominant_shape(galaxy)
+        magnitude = float(flux_to_magnitude(galaxy.flux.max()))
+        similar = rng.permutation(choose_similar(sample, magnitude, radius, axis_ratio))
+        found = (portraits(int(sample.row[i])) for i in similar)
+        pair = next((each for each in found if each), None)
+        if pair is None:
+            raise CatalogueError(f"{path}: found no galaxy on {len(similar)} stamps; wanted one")
+        mirror = np.diag(rng.choice([-1.0, 1.0], 2))
+        shape = ellipse(radius, axis_ratio, np.radians(angle))
+        changes = [shape @ mirror @ np.linalg.inv(each.axes) for each in pair]
+        blurred = bool(abs(np.linalg.det(changes[0])) ** 0.5 > _SHARP)
+        light = pair[blurred].light.transform(*changes[blurred].ravel())
+        return [light.withFlux(float(flux)) for flux in galaxy.flux]
+
+    return draw
+
+
+def residual_rms(light: galsim.GSObject, psf: galsim.GSObject, pixel_scale: float) -> float:
+    """Of the noise of Hubble's stamp where the light of one band is [uJy per pixel].
+
+    Args:
+        light: As the style made it.
+        psf: With the response of the pixel.
+        pixel_scale: [arcsec].
+    """
+    return galsim.Convolve(light, psf).noise.getVariance() ** 0.5 * pixel_scale**2
+
+
+def choose_similar(
+    sample: Sample, magnitude: float, radius: float, axis_ratio: float
+) -> Int[np.ndarray, " k"]:
+    """Indices of the most similar galaxies, 20 if there are as many.
+
+    First come those that lose most of their noise by what is asked of them, and that are not to be
+    magnified by more than a fifth. What is not known of them makes no difference.
+
+    Args:
+        sample: Of real galaxies.
+        magnitude: Of the galaxy to draw, as are the others.
+        radius: Half-light radius along the major axis [arcsec].
+        axis_ratio: Minor over major axis.
+    """
+    brighter = sample.magnitude - magnitude
+    larger = np.nan_to_num(np.log(max(radius, 1e-3) / np.maximum(sample.radius, 1e-3)))
+    rounder = np.nan_to_num(axis_ratio - sample.axis_ratio)
+    apart = np.stack([brighter, larger, rounder]) / _TOLERANCES[:, None]
+    # Noise is a surface brightness times a length: it goes with flux over radius.
+    noisy = 0.4 * np.log(10) * brighter - larger > np.log(_NOISE)
+    return np.lexsort([np.hypot.reduce(apart), noisy | (larger > 0.2)])[:N_SIMILAR]
+
+
+def make_portraits(stamp: Stamp) -> tuple[Portrait, Portrait] | None:
+    """A galaxy deconvolved, and as Hubble saw it; None if there is none on the stamp."""
+    scale = float(stamp.image.scale)
+    moments, core = (galsim.hsm.FindAdaptiveMom(i, strict=False) for i in (stamp.image, stamp.psf))
+    if moments.moments_status or core.moments_status:
+        return None
+    window = _window(_covariance(moments, scale), _places(stamp.image, moments))
+    image = galsim.Image(stamp.image.array * window, scale=scale)
+    flux = float(image.array.sum())
+    if flux <= 0:
+        return None
+    seen = galsim.InterpolatedImage(image, flux=1.0)
+    seen.noise = stamp.noise / (flux * scale**2) ** 2
+    sharpen = galsim.Deconvolve(galsim.InterpolatedImage(stamp.psf, flux=1.0))
+    lights = galsim.Convolve(seen, sharpen), seen
+    axes = [_half_light_axes(each, 1.2 * scale * core.moments_sigma, image) for each in lights]
+    if any(each is None for each in axes):
+        return None
+    shift = scale * (stamp.image.true_center - moments.moments_centroid)
+    sharp, blurred = (Portrait(each.shift(shift), a) for each, a in zip(lights, axes, strict=True))
+    return sharp, blurred
+
+
+def ellipse(radius: float, axis_ratio: float, angle: float) -> Float[np.ndarray, "2 2"]:
+    """From the unit circle to an ellipse at an angle [rad], (x, y) in units of the radius."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return radius * np.array([[cos, -sin], [sin, cos]]) * [1, axis_ratio]
+
+
+def _covariance(moments: galsim.hsm.ShapeData, scale: float) -> Float[np.ndarray, "2 2"]:
+    """Adaptive second moments [arcsec2]."""
+    shape = moments.observed_shape
+    matrix = np.array([[1 + shape.e1, shape.e2], [shape.e2, 1 - shape.e1]])
+    return (scale * moments.moments_sigma) ** 2 * matrix / np.linalg.det(matrix) ** 0.5
+
+
+def _places(image: galsim.Image, moments) -> Float[np.ndarray, "2 height width"]:
+    """(x, y) of pixels from the centroid [arcsec]."""
+    y, x = np.indices(image.array.shape) + 1  # GalSim's first pixel is (1, 1)
+    centroid = moments.moments_centroid
+    return float(image.scale) * np.stack([x - centroid.x, y - centroid.y])
+
+
+def _window(covariance, place) -> Float[np.ndarray, "height width"]:
+    """One out to 8 sigma and zero beyond 10, or less if such an ellipse would leave the stamp."""
+    inside = np.array([min(-each.min(), each.max()) for each in place])
+    reach = np.clip((inside / np.sqrt(np.diag(covariance))).min(), 0.1, 10)
+    sigmas = np.sqrt(np.einsum("iyx,ij,jyx->yx", place, np.linalg.inv(covariance), place))
+    outward = np.clip((sigmas / reach - 0.8) / 0.2, 0, 1)
+    return np.cos(0.5 * np.pi * outward) ** 2
+
+
+def _half_light_axes(light, blur: float, like: galsim.Image) -> Float[np.ndarray, "2 2"] | None:
+    """Those of a `Portrait`, as seen under a Gaussian [arcsec], which has no wings."""
+    scale = float(like.scale)
+    image = galsim.Convolve(light, galsim.Gaussian(sigma=blur)).drawImage(
+        like.copy(), method="no_pixel"
+    )
+    moments = galsim.hsm.FindAdaptiveMom(image, strict=False)
+    if moments.moments_status:
+        return None
+    values, vectors = np.linalg.eigh(_covariance(moments, scale) - blur**2 * np.eye(2))
+    # Not thinner, nor smaller, than Hubble could tell.
+    minor, major = np.maximum(values, [max(0.04 * values[1], 0.1 * blur**2), 0.1 * blur**2]) ** 0.5
+    along = np.tensordot(vectors.T, _places(image, moments), 1)
+    radii = np.hypot(along[0] / minor, along[1] / major) * (minor * major) ** 0.5
+    order = np.argsort(radii, axis=None)
+    growth = np.maximum.accumulate(np.cumsum(image.array.ravel()[order]) / image.array.sum())
+    half = np.interp(0.5, growth, radii.ravel()[order])
+    # By 1.39 of a Gaussian galaxy, and by 1.68 of an exponential disk.
+    half = max(half**2 - 1.6 * blur**2, 0.25 * half**2) ** 0.5
+    angle = np.arctan2(vectors[1, 1], vectors[0, 1])
+    return ellipse(half * (major / minor) ** 0.5, minor / major, angle)

@@ -1,0 +1,210 @@
+"""Libraries of single galaxies, each rendered once, from which any number of scenes is composed.
+
+Every entry is a galaxy at a random angle and a random sub-pixel phase on a stamp larger than a
+scene. Whole-pixel shifts of such stamps are exact, which Fourier shifts of undersampled images are
+not, and the random phases make the positions of a scene's galaxies continuous all the same.
+"""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import gammaincc
+from threadpoolctl import threadpool_limits
+
+from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.pixels.psf import Psf
+from vaedeblend.simulate.render import make_draw
+from vaedeblend.simulate.styles import find_style
+
+_CHUNK = 64 * 128**2
+"""Pixels of the stamps that are rendered, and handed over, at a time; at most 64 stamps."""
+_LOST = 0.005
+"""Share of a source's light that may lie beyond its stamp."""
+
+
+class Library(NamedTuple):
+    """n galaxies rendered alone, without noise."""
+
+    stamps: Float[np.ndarray, "n side side band"]
+    """[uJy per pixel]."""
+    phase: Float[np.ndarray, "n 2"]
+    """(y, x) of the galaxy from the stamp's centre, within half a pixel."""
+    central: Bool[np.ndarray, " n"]
+    """Whether the entry may be a scene's central galaxy; the others are companions."""
+    id: Int[np.ndarray, " n"]
+    """Of the catalogue; negative for stars."""
+    galaxies: Galaxies
+    """As rendered: position angles include the entry's rotation."""
+
+
+class _Task(NamedTuple):
+    first: int
+    galaxies: Galaxies
+    phase: np.ndarray
+    seeds: Sequence[tuple[int, ...]]
+    dtype: type[np.floating]
+
+
+def render_library(
+    galaxies: Galaxies,
+    ids: Int[np.ndarray, " n"],
+    central: Bool[np.ndarray, " n"],
+    *,
+    seed: tuple[int, ...],
+    psfs: Sequence[tuple[Psf, ...]],
+    size: int,
+    pixel_scale: float,
+    style: str = "analytic",
+    processes: int = 1,
+    dtype: type[np.floating] = np.float32,
+) -> Library:
+    """Renders each galaxy once; angle, phase and structure depend on `seed` and its index only.
+
+    Args:
+        galaxies: One an entry; a galaxy may appear in several.
+        ids: Of the catalogue.
+        central: Which entries may be central galaxies.
+        seed: Words of the seed; the entry's index is appended.
+        psfs: By turns, one a band each: entry i is drawn with `psfs[i % len(psfs)]`.
+        size: Of the stamps [pixel].
+        pixel_scale: [arcsec].
+        style: How the galaxies are drawn (`styles`).
+        processes: That render side by side.
+        dtype: Of the stamps.
+
+    Raises:
+        StyleError: There is no such style.
+    """
+    turned, phase = random_poses(galaxies, seed)
+    seeds = [(*seed, i) for i in range(len(ids))]
+    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
+    stamps = np.empty((len(ids), size, size, len(psfs[0])), dtype)
+    drawn = render_stamps(turned, phase, seeds=seeds, processes=processes, dtype=dtype, **drawing)
+    for i, stamp in enumerate(drawn):
+        stamps[i] = stamp
+    return Library(stamps, phase, np.asarray(central), np.asarray(ids), turned)
+
+
+def random_poses(
+    galaxies: Galaxies, seed: tuple[int, ...]
+) -> tuple[Galaxies, Float[np.ndarray, "n 2"]]:
+    """The galaxies at random angles, and their random phases within half a pixel.
+
+    Those of galaxy i depend on `seed` and i alone.
+    """
+    n = len(galaxies.flux_disk)
+    poses = np.array([np.random.default_rng((*seed, i)).random(3) for i in range(n)])
+    rotation = 180 * poses.reshape(n, 3)[:, 0]
+    turned = galaxies._replace(
+        bulge_position_angle=galaxies.bulge_position_angle + rotation,
+        disk_position_angle=galaxies.disk_position_angle + rotation,
+    )
+    return turned, (poses.reshape(n, 3)[:, 1:] - 0.5).astype(np.float32)
+
+
+def render_stamps(
+    galaxies: Galaxies,
+    phase: Float[np.ndarray, "n 2"],
+    *,
+    seeds: Sequence[tuple[int, ...]],
+    psfs: Sequence[tuple[Psf, ...]],
+    size: int,
+    pixel_scale: float,
+    style: str = "analytic",
+    processes: int = 1,
+    dtype: type[np.floating] = np.float32,
+) -> Iterator[Float[np.ndarray, "size size band"]]:
+    """Yields the stamp of each galaxy in order, of which only a few are held at a time.
+
+    Args:
+        galaxies: As they are to be seen.
+        phase: (y, x) from the stamp's centre [pixel].
+        seeds: Words of each galaxy's own, for what its style leaves to chance.
+        psfs: By turns, one a band each: galaxy i is drawn with `psfs[i % len(psfs)]`.
+        size: Of the stamps [pixel].
+        pixel_scale: [arcsec].
+        style: How the galaxies are drawn (`styles`).
+        processes: That render side by side.
+        dtype: Of the stamps; they change it where they are rendered, half precision being slow.
+
+    Raises:
+        StyleError: There is no such style.
+    """
+    find_style(style)  # a worker that cannot start would be started again for ever
+    chunk = max(1, min(64, _CHUNK // size**2))
+    tasks = [
+        _Task(i, galaxies.take(part := slice(i, i + chunk)), phase[part], seeds[part], dtype)
+        for i in range(0, len(phase), chunk)
+    ]
+    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
+    for stamps in _render_all(tasks, drawing, min(processes, len(tasks))):
+        yield from stamps
+
+
+def stamp_sizes(
+    galaxies: Galaxies, psfs: tuple[Psf, ...], pixel_scale: float, sizes: Sequence[int]
+) -> Int[np.ndarray, " n"]:
+    """The smallest of `sizes`, in ascending order, that holds all but 0.5 % of each source's light.
+
+    The largest where none does.
+    """
+    chosen = np.full(len(galaxies.flux), sizes[-1])
+    for size in reversed(sizes[:-1]):
+        chosen[_beyond(galaxies, psfs, size / 2 * pixel_scale) < _LOST] = size
+    return chosen
+
+
+def _beyond(galaxies: Galaxies, psfs, radius) -> Float[np.ndarray, " n"]:
+    """Share of the light beyond a radius [arcsec], in the band of which it is the largest."""
+    # Growth curves of Sersic profiles of index 4 and 1; the PSF's own is taken to add to them.
+    x_bulge, x_disk = (
+        radius / np.maximum(r, 1e-6)
+        for r in (galaxies.bulge_half_light_radius, galaxies.disk_half_light_radius)
+    )
+    bulge = gammaincc(8, 7.6692 * x_bulge**0.25)[:, None] * galaxies.flux_bulge
+    disk = gammaincc(2, 1.6783 * x_disk)[:, None] * galaxies.flux_disk
+    return ((bulge + disk) / galaxies.flux + [_psf_beyond(psf, radius) for psf in psfs]).max(axis=1)
+
+
+def _psf_beyond(psf: Psf, radius) -> float:
+    side = len(psf.image)
+    inside = abs(np.arange(side) - side // 2) * psf.pixel_scale < radius
+    return 1 - psf.image[np.ix_(inside, inside)].sum()
+
+
+def _render_all(tasks, drawing, processes):
+    """Yields the stamps of each task, in order."""
+    if processes <= 1:
+        draws = _make_draws(**drawing)
+        yield from (_render(task, draws) for task in tasks)
+        return
+    # Not fork: the parent may hold JAX's threads.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, _start_worker, (drawing,)) as pool:
+        yield from pool.imap(_render_in_worker, tasks)
+
+
+def _make_draws(psfs, **drawing):
+    return [make_draw(each, **drawing) for each in psfs]
+
+
+def _render(task: _Task, draws) -> Float[np.ndarray, "n side side band"]:
+    turns = (draws[(task.first + i) % len(draws)] for i in range(len(task.phase)))
+    stamps = [
+        draw(task.galaxies.take(i), at, seed)
+        for i, (draw, at, seed) in enumerate(zip(turns, task.phase, task.seeds, strict=True))
+    ]
+    return np.stack(stamps).astype(task.dtype, copy=False)
+
+
+def _start_worker(drawing):
+    global _draws
+    threadpool_limits(1)  # the processes are the threads: BLAS's own would fight them for cores
+    _draws = _make_draws(**drawing)
+
+
+def _render_in_worker(task):
+    return _render(task, _draws)

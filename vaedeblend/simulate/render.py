@@ -1,0 +1,205 @@
+"""Noise-free images of single galaxies and stars with GalSim (Rowe+ 2015), and noise on top.
+
+A galaxy's light, as its style makes it of the catalogue's parameters (`styles`), is convolved with
+the band's effective PSF.
+"""
+
+from collections.abc import Callable
+
+import galsim
+import numpy as np
+from jaxtyping import Float
+
+from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.pixels.psf import Psf, make_psf, read_psf
+from vaedeblend.simulate.styles import find_style
+from vaedeblend.survey import Band, Survey
+
+PSF_SIZE = 31
+"""Side of the PSF image from which a network is told the PSF [pixel]."""
+
+_PSF_SAMPLING = 0.05
+_PSF_EXTENT = 5.05
+"""Sampling and side of an optical PSF's image [arcsec]."""
+
+
+Draw = Callable[..., Float[np.ndarray, "size size band"]]
+"""How a galaxy becomes a stamp: `(galaxy, offset, seed=()) -> stamp`, see `make_draw`."""
+
+
+def optical_psf(band: Band, pixel_scale: float) -> Psf:
+    """Effective PSF of an obstructed circular aperture with charge diffusion.
+
+    Drawn once, finer than the Nyquist limit of the aperture, and used as an image from then on:
+    galaxies convolve with the image several times faster than with the optical model.
+
+    Args:
+        band: Telescope and detector.
+        pixel_scale: Of the survey [arcsec], whose pixel response the PSF includes.
+    """
+    diffusion = _blur(band.charge_diffusion.value)
+    effective = galsim.Convolve(_optics(band), diffusion, galsim.Pixel(pixel_scale))
+    side = round(_PSF_EXTENT / _PSF_SAMPLING)
+    image = _pixels(effective, side, _PSF_SAMPLING)
+    return make_psf(image, _PSF_SAMPLING, source=f"optical PSF of {band.name}")
+
+
+def survey_psfs(survey: Survey, stamp_size: int) -> tuple[Psf, ...]:
+    """The PSF of each band: the FITS image it names, or its optical PSF.
+
+    Raises:
+        PsfError: An image that cannot be used, or is larger than a stamp of `stamp_size` pixels.
+    """
+    scale = survey.pixel_scale.value
+    extent = stamp_size * scale
+    return tuple(
+        read_psf(band.psf, default_pixel_scale=scale, max_extent=extent)
+        if band.psf
+        else optical_psf(band, scale)
+        for band in survey.bands
+    )
+
+
+def psf_family(
+    survey: Survey,
+    n: int,
+    *,
+    fwhm: tuple[float, float],
+    default_share: float,
+    stamp_size: int,
+    seed: tuple[int, ...],
+) -> tuple[tuple[Psf, ...], ...]:
+    """Variants of the survey's PSF, one PSF a band each, of which the first are its own.
+
+    The others are a band's optics, or the image it names, at a random angle, blurred by a Gaussian
+    instead of the charge diffusion, and slightly elliptical (both components of the shear of
+    standard deviation 0.02). Variant i depends on `seed` and i alone.
+
+    Args:
+        survey: Bands and pixel scale.
+        n: Number of variants.
+        fwhm: Their range [arcsec], uniform in logarithm, before the pixel's response (which an
+            image holds already). It starts at that of the optics or the image where that is more.
+        default_share: Share of the survey's own PSF, at least one.
+        stamp_size: That has to hold a PSF image [pixel].
+        seed: Words of the seed.
+
+    Raises:
+        PsfError: An image that cannot be used.
+    """
+    own = survey_psfs(survey, stamp_size)
+    n_own = max(1, round(default_share * n))
+    if n_own >= n:
+        return n * (own,)
+    bands = list(zip(survey.bands, own, strict=True))
+    cores = [_interpolated(psf) if band.psf else _optics(band) for band, psf in bands]
+    blurs = [_log_uniform_blur(core, fwhm) for core in cores]
+    pixels = [[] if band.psf else [galsim.Pixel(survey.pixel_scale.value)] for band in survey.bands]
+    variants = []
+    for i in range(n_own, n):
+        rng = np.random.default_rng((*seed, i))
+        profiles = (_variant(*each, rng) for each in zip(cores, blurs, pixels, strict=True))
+        variants.append(tuple(map(_psf_like, own, profiles)))
+    return n_own * (own,) + tuple(variants)
+
+
+def native_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, "size size"]:
+    """The PSF sampled at the survey's pixels on an image of odd `size`, unit sum."""
+    image = _pixels(_interpolated(psf), size, pixel_scale)
+    return image / image.sum()
+
+
+def native_psfs(psfs: tuple[Psf, ...], pixel_scale: float) -> Float[np.ndarray, "side side band"]:
+    """The PSF of each band as a network is told it: `native_psf` of PSF_SIZE, float32."""
+    images = [native_psf(psf, pixel_scale, PSF_SIZE) for psf in psfs]
+    return np.stack(images, axis=-1).astype(np.float32)
+
+
+def make_draw(
+    psfs: tuple[Psf, ...], *, size: int, pixel_scale: float, style: str = "analytic"
+) -> Draw:
+    """The function `(galaxy, (y, x), seed=()) -> stamp` that draws one galaxy without noise.
+
+    The galaxy, or star, has no batch axis; (y, x) is its place relative to the stamp's centre
+    [pixel]; whatever the style leaves to chance depends on the words of the seed. The stamp is
+    (size, size, band) in uJy per pixel, float32.
+
+    Args:
+        psfs: One a band.
+        size: Of the stamp [pixel].
+        pixel_scale: [arcsec].
+        style: Name of one of `styles.STYLES`.
+
+    Raises:
+        StyleError: There is no such style.
+    """
+    kernels = [_interpolated(psf) for psf in psfs]
+    make_light = find_style(style)
+
+    def draw(galaxy: Galaxies, offset, seed=()) -> Float[np.ndarray, "size size band"]:
+        image = np.empty((size, size, len(kernels)), np.float32)
+        for band, (light, kernel) in enumerate(zip(make_light(galaxy, seed), kernels, strict=True)):
+            image[..., band] = _pixels(galsim.Convolve(light, kernel), size, pixel_scale, offset)
+        return image
+
+    return draw
+
+
+def add_noise(
+    noise_free: Float[np.ndarray, "*batch height width band"],
+    survey: Survey,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "*batch height width band"]:
+    """Noisy image [uJy per pixel], float32: Poisson noise of galaxies and sky, and read noise."""
+    read_noise = np.array([b.read_noise.value * np.sqrt(b.n_exposures) for b in survey.bands])
+    sky = survey.background - read_noise**2
+    electrons = rng.poisson(np.maximum(noise_free * survey.gain, 0) + sky) - sky
+    electrons += read_noise * rng.standard_normal(noise_free.shape)
+    return (electrons / survey.gain).astype(np.float32)
+
+
+def _optics(band: Band) -> galsim.GSObject:
+    return galsim.OpticalPSF(
+        lam=band.wavelength.value,
+        diam=band.aperture.value,
+        obscuration=band.obscuration,
+        nstruts=band.n_struts,
+        strut_thick=0.04,
+    )
+
+
+def _blur(sigma: float) -> galsim.GSObject:
+    return galsim.Gaussian(sigma=max(sigma, 1e-6))
+
+
+def _log_uniform_blur(core: galsim.GSObject, fwhm: tuple[float, float]):
+    """The function of a number in [0, 1] to the sigma that gives `core` a FWHM in the range."""
+    # A Gaussian of the largest FWHM alone is wide enough.
+    sigmas = np.linspace(0, max(fwhm) / 2.3548, 24)
+    widths = [galsim.Convolve(core, _blur(sigma)).calculateFWHM() for sigma in sigmas]
+    low, high = np.log(np.maximum(fwhm, widths[0]))
+    return lambda share: np.interp(np.exp(low + share * (high - low)), widths, sigmas)
+
+
+def _variant(core: galsim.GSObject, blur, pixel: list, rng: np.random.Generator) -> galsim.GSObject:
+    turned = core.rotate(rng.uniform(0, 360) * galsim.degrees)
+    g1, g2 = 0.02 * rng.standard_normal(2)
+    light = galsim.Convolve(turned, _blur(blur(rng.random()))).shear(g1=g1, g2=g2)
+    return galsim.Convolve(light, *pixel)
+
+
+def _psf_like(psf: Psf, profile: galsim.GSObject) -> Psf:
+    """A profile as an image of the size and sampling of a PSF's."""
+    return make_psf(_pixels(profile, psf.image.shape[0], psf.pixel_scale), psf.pixel_scale)
+
+
+def _interpolated(psf: Psf) -> galsim.InterpolatedImage:
+    return galsim.InterpolatedImage(galsim.Image(psf.image, scale=psf.pixel_scale), flux=1.0)
+
+
+def _pixels(profile, size, pixel_scale, offset=(0.0, 0.0)) -> Float[np.ndarray, "size size"]:
+    """A profile's samples: the pixel's response is part of the effective PSF already."""
+    offset = (float(offset[1]), float(offset[0]))
+    return profile.drawImage(
+        nx=size, ny=size, scale=pixel_scale, method="no_pixel", offset=offset, dtype=float
+    ).array

@@ -1,0 +1,226 @@
+"""Training: one jitted step for every stage, and the loop that survives being killed.
+
+Stage I (isolated) trains encoder and decoder on single galaxies; stage II (blended) trains an
+encoder on blends against stage I's frozen decoder, and the latent's prior. The stages differ in
+data, objective and in which parts are trainable.
+
+Batch and noise of a step are functions of (seed, step) alone, so that a run killed at any moment
+and started again ends with the parameters of an unbroken one.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+from tensorboardX import SummaryWriter
+
+from vaedeblend.io import checkpoint
+from vaedeblend.models.vae import VAE, Observation, psf_features
+from vaedeblend.training.objectives import Objective
+
+_FREAKS = 10
+"""Gradients in a row that are not finite and may be passed over."""
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    step: Int[Array, ""]
+    params: dict
+    """Of the whole model: {'encoder': ..., 'decoder': ..., 'flow': ...}."""
+    average: dict
+    """Of the parameters of late steps, exponentially weighted: what is kept of a training."""
+    optimizer: optax.OptState
+    """Of the trainable parts."""
+
+
+def data_mesh() -> jax.sharding.Mesh:
+    """All devices along one axis, over which batches are split."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def make_optimizer(
+    *, steps: int, learning_rate: float, warmup_steps: int, weight_decay: float, clip_norm: float
+) -> optax.GradientTransformation:
+    """AdamW behind a clipped gradient; the rate warms up and falls to zero along a cosine.
+
+    A gradient that is not finite is passed over: one freak of a scene in millions must not cost
+    all that has been learned. Many in a row are no freaks, and end the training in NaN.
+    """
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, steps)
+    decay = optax.adamw(schedule, weight_decay=weight_decay)
+    clipped = optax.chain(optax.clip_by_global_norm(clip_norm), decay)
+    return optax.apply_if_finite(clipped, max_consecutive_errors=_FREAKS)
+
+
+def make_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    make_batch: Callable,
+    *,
+    trainable: Sequence[str],
+    average_decay: float,
+    seed: int,
+    mesh: jax.sharding.Mesh,
+) -> Callable:
+    """The jitted step `(state, gallery) -> (state, metrics)`; a batch is split over the devices.
+
+    Args:
+        objective: Of `objectives`.
+        optimizer: Of the trainable parts.
+        make_batch: `(key, gallery) -> batch`, of what the objective takes.
+        trainable: Of encoder, decoder and flow; the others are left bitwise as they are.
+        average_decay: Of the average of the parameters, a step; 0 for the latest parameters.
+        seed: Of batches, noise and latent samples.
+        mesh: From `data_mesh`.
+    """
+    split_batch = NamedSharding(mesh, PartitionSpec("data"))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, gallery):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        batch_key, latent_key = jax.random.split(key)
+        batch = jax.lax.with_sharding_constraint(make_batch(batch_key, gallery), split_batch)
+        frozen = {part: p for part, p in state.params.items() if part not in trainable}
+
+        def mean_loss(params):
+            parts = objective(params | frozen, batch, latent_key, state.step)
+            return parts["loss"].mean(), jax.tree.map(jnp.mean, parts)
+
+        params = {part: state.params[part] for part in trainable}
+        gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
+        updates, opt_state = optimizer.update(gradient, state.optimizer, params)
+        params = optax.apply_updates(params, updates)
+        # Young averages forget faster: a beginning at random is not worth remembering.
+        new = jnp.maximum(1 - average_decay, 1 / (state.step + 1))
+        before = {part: state.average[part] for part in trainable}
+        average = optax.incremental_update(params, before, new)
+        return TrainState(state.step + 1, params | frozen, average | frozen, opt_state), metrics
+
+    return step
+
+
+def create_state(params: dict, optimizer, *, trainable: Sequence[str], mesh) -> TrainState:
+    """The state before the first step, a copy on every device."""
+    optimized = optimizer.init({part: params[part] for part in trainable})
+    average = jax.tree.map(jnp.array, params)  # of its own: the step donates its input
+    state = TrainState(jnp.zeros((), int), params, average, optimized)
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def init_params(model: VAE, key) -> dict:
+    """Random parameters of all parts."""
+    stamp = jnp.ones((1, model.stamp_size, model.stamp_size, model.bands))
+    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf_features(stamp[0])[None], stamp)
+    return model.init(key, observation, key)["params"]
+
+
+def fit(
+    state: TrainState,
+    step: Callable,
+    gallery,
+    *,
+    directory: str | Path,
+    steps: int,
+    log_every: int,
+    checkpoint_every: int,
+    validate: Callable[[dict], Mapping[str, float]],
+    report: Callable[[int, Mapping[str, float | int]], None],
+) -> TrainState:
+    """Trains up to `steps`, from the latest checkpoint where there is one.
+
+    Args:
+        state: Before the first step.
+        step: From `make_step`.
+        gallery: What batches are composed from.
+        directory: Of the stage: takes checkpoints/, metrics.jsonl and TensorBoard's events.
+        steps: At which the training ends.
+        log_every: Steps between records of metrics.jsonl.
+        checkpoint_every: Steps between checkpoints; a multiple of `log_every`.
+        validate: `params -> metrics` on validation scenes.
+        report: Called with the step and its latest record.
+
+    Raises:
+        CheckpointError: The latest checkpoint is damaged.
+        ValueError: `checkpoint_every` is no multiple of `log_every`.
+    """
+    if checkpoint_every % log_every:
+        raise ValueError(
+            f"checkpoint_every is {checkpoint_every}; wanted a multiple of log_every, {log_every}"
+        )
+    directory = Path(directory)
+    with checkpoint.open_manager(directory / "checkpoints") as manager:
+        restored = checkpoint.restore(manager, state)
+        state = state if restored is None else restored
+        done = int(state.step)
+        _truncate(directory / "metrics.jsonl", done)
+        with SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board:
+            for latest, record in _records(state, step, gallery, steps, log_every):
+                state, at = latest, record["step"]
+                record |= {f"validation_{k}": v for k, v in validate(state.average).items()}
+                _log(directory / "metrics.jsonl", board, record)
+                report(at, record)
+                if at % checkpoint_every == 0 or at == steps:
+                    checkpoint.save(manager, at, state)
+        manager.wait_until_finished()
+    return state
+
+
+def make_validation(objective: Objective, batches: Sequence, *, seed: int) -> Callable:
+    """`params -> metrics`: means over fixed scenes, each batch with a key of its own."""
+    parts = jax.jit(lambda params, batch, key: objective(params, batch, key, jnp.int32(2**30)))
+
+    def validate(params) -> dict[str, float]:
+        keys = jax.random.split(jax.random.key(seed), len(batches))
+        each = [jax.device_get(parts(params, b, k)) for b, k in zip(batches, keys, strict=True)]
+        return {name: float(np.concatenate([e[name] for e in each]).mean()) for name in each[0]}
+
+    return validate
+
+
+def _records(state, step, gallery, steps, log_every) -> Iterator[tuple[TrainState, dict]]:
+    """Yields after every `log_every` steps, with the mean metrics since the last time."""
+    sums, n = None, 0
+    for at in range(int(state.step) + 1, steps + 1):
+        state, metrics = step(state, gallery)
+        sums = metrics if sums is None else jax.tree.map(jnp.add, sums, metrics)
+        n += 1
+        if at % log_every == 0 or at == steps:
+            means = {f"train_{name}": float(value) / n for name, value in sums.items()}
+            yield state, {"step": at} | means
+            sums, n = None, 0
+
+
+def _log(path: Path, board: SummaryWriter, record: Mapping[str, float | int]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    for name, value in record.items():
+        if name != "step":
+            board.add_scalar(name.replace("_", "/", 1), value, record["step"])
+
+
+def read_records(path: str | Path) -> list[dict]:
+    """Records of a metrics.jsonl; a last line cut short by a kill is left out."""
+    path = Path(path)
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Drops records of steps that a restored run will take again."""
+    kept = [record for record in read_records(path) if record["step"] <= step]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in kept))

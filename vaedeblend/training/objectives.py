@@ -1,0 +1,256 @@
+"""What each stage of the training minimises: functions of parameters and batch to loss parts.
+
+Stage I learns what galaxies look like, by the evidence lower bound on isolated ones. Stage II
+learns what a blend says of its central galaxy, by maximising the posterior density of the truth
+(neural posterior estimation, Papamakarios & Murray 2016). An evidence bound cannot serve there: the
+width of its optimal posterior follows from pixel noise, not from how ambiguous the blend is.
+
+A generator has stages of its own: an evidence bound on noise-free light, and its latent's density.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaedeblend.models import losses
+from vaedeblend.models.generator import Examples, Generator
+from vaedeblend.models.vae import VAE, Observation, background_rms, reparameterize
+from vaedeblend.pixels.stamps_jax import frames_of, stamps_of
+from vaedeblend.simulate.canonical import SIDE
+from vaedeblend.training.observe import Batch
+
+Parts = dict[str, Float[Array, " batch"]]
+Objective = Callable[..., Parts]
+"""`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised."""
+
+_MOST_FOUND = 0.6
+"""Share of the companions that are there and found, at most, over a batch: the others would cost as
+much to look at."""
+
+_MOST_LIGHT = 1e6
+"""Of a companion, in units of the background rms: what is beyond it is a network's whim."""
+
+_MOST_ELECTRONS = 1e3
+"""Background rms above which a Poisson likelihood is not worth its rounding errors [electron]."""
+
+
+def evidence(
+    model: VAE,
+    *,
+    likelihood: str,
+    model_error: float,
+    kl_weight: float,
+    kl_warmup_steps: int,
+    kl_cycles: int,
+    free_bits: float,
+    flux_weight: float,
+    centre_boost: float,
+    centre_sigma: float,
+) -> Objective:
+    """The negative evidence lower bound of the central galaxy, and its flux's likelihood beside.
+
+    loss = reconstruction + w KL + flux_weight x flux. The reconstruction is the likelihood of the
+    central galaxy's noise-free light under its true flux times the decoded profile: a noisy target
+    has the same expectation and a larger variance. The flux head is trained by its own likelihood.
+
+    Args:
+        model: The VAE.
+        likelihood: gaussian or poisson.
+        model_error: Error that the decoder is allowed, relative to the light of each pixel: a
+            bright galaxy's photons would otherwise demand all of its attention.
+        kl_weight: Of the KL divergence once warmed up.
+        kl_warmup_steps: Over which it rises from zero.
+        kl_cycles: Times that it does so, one after the other (Fu+ 2019).
+        free_bits: See `losses.kl_divergence`.
+        flux_weight: Of the flux's likelihood.
+        centre_boost: See `losses.centre_weight`.
+        centre_sigma: The same [pixel].
+
+    Raises:
+        ValueError: An unknown likelihood.
+    """
+    weight = losses.centre_weight(model.stamp_size, centre_boost, centre_sigma)
+
+    def gaussian(batch: Batch, light, unit):
+        gain = batch.observation.gain[:, None, None]
+        allowed = jnp.square(model_error * batch.target)
+        variance = unit**2 + batch.target.clip(0) / gain + allowed
+        return losses.gaussian_nll(batch.target, light, variance, weight)
+
+    def poisson(batch: Batch, light, unit):
+        gain = jnp.minimum(batch.observation.gain[:, None, None], _MOST_ELECTRONS / unit)
+        return losses.poisson_nll(batch.target, light, (unit * gain) ** 2, gain, weight)
+
+    likelihoods = {"gaussian": gaussian, "poisson": poisson}
+    if likelihood not in likelihoods:
+        raise ValueError(f"likelihood is {likelihood!r}; wanted one of {sorted(likelihoods)}")
+
+    def loss(params, batch: Batch, key, step) -> Parts:
+        posterior, profile, _ = model.apply({"params": params}, batch.observation, key)
+        light = batch.flux[:, None, None] * profile
+        unit = background_rms(batch.observation.variance)[:, None, None]
+        reconstruction = likelihoods[likelihood](batch, light, unit)
+        kl = losses.kl_divergence(posterior, free_bits)
+        flux = losses.flux_nll(posterior, batch.flux)
+        warm = kl_weight * _warmth(step, kl_warmup_steps, kl_cycles)
+        total = reconstruction + warm * kl + flux_weight * flux
+        return {"loss": total, "reconstruction": reconstruction, "kl": kl, "flux": flux}
+
+    return loss
+
+
+def posterior(
+    model: VAE,
+    teacher: dict,
+    *,
+    latent_weight: float,
+    flux_weight: float,
+    purity_weight: float,
+    cleaned_share: float,
+    cleaned_from: int,
+    cleaned_looks: int,
+) -> Objective:
+    """The negative log posterior density of what is true of the central galaxy.
+
+    loss = latent_weight x latent + flux_weight x flux + purity_weight x purity + prior. The true
+    latent is a sample of what stage I's encoder says of a deep image of the galaxy alone: deep,
+    so that it is the galaxy's and not its noise's. The same latents train the flow, their prior.
+
+    Args:
+        model: The VAE.
+        teacher: Parameters of stage I's encoder.
+        latent_weight: Of the latent's likelihood.
+        flux_weight: Of the likelihood of ln(flux).
+        purity_weight: Of the cross entropy of the purity.
+        cleaned_share: Of stamps from which the companions that a detection would find have been
+            subtracted, as the network itself sees them at present.
+        cleaned_from: Step from which on they are: early networks see nothing worth subtracting.
+        cleaned_looks: At a stamp's galaxies, at most, before the companions are subtracted.
+    """
+
+    def cleaned(params, batch: Batch):
+        return _cleaned(model, params, batch, round(cleaned_share * len(batch.flux)), cleaned_looks)
+
+    def loss(params, batch: Batch, key, step) -> Parts:
+        if cleaned_share and batch.corner.shape[1]:
+            batch = jax.lax.cond(step >= cleaned_from, cleaned, lambda _, b: b, params, batch)
+        seen = model.apply({"params": params | {"encoder": teacher}}, batch.deep, method="encode")
+        z = jax.lax.stop_gradient(reparameterize(key, seen))
+        found = model.apply({"params": params}, batch.observation, method="encode")
+        latent = losses.latent_nll(found, z)
+        flux = losses.flux_nll(found, batch.flux)
+        purity = losses.purity_nll(found, batch.purity)
+        prior = -model.apply({"params": params}, z, method="log_prior")
+        total = latent_weight * latent + flux_weight * flux + purity_weight * purity + prior
+        parts = {"latent": latent, "flux": flux, "purity": purity, "prior": prior}
+        return {"loss": total} | parts
+
+    return loss
+
+
+def light(
+    model: Generator, *, photons: float, background: float, kl_weight: float, kl_warmup_steps: int
+) -> Objective:
+    """The negative evidence lower bound of a canonical stamp, as though photons were counted.
+
+    loss = reconstruction + w KL. Noise-free light has no noise to say which errors matter: a count
+    of photons gives each pixel a variance in proportion to its light, plus a floor. Least squares
+    with such a variance would draw a variable pixel too faint; the Poisson likelihood's best
+    estimate is the mean.
+
+    Args:
+        model: The generator.
+        photons: In a stamp. More of them, and finer structure is worth its place in the latent.
+        background: In a pixel.
+        kl_weight: Of the KL divergence once warmed up.
+        kl_warmup_steps: Over which it rises from zero.
+    """
+    even = losses.centre_weight(SIDE, 0.0, 1.0)
+
+    def loss(params, batch: Examples, key, step) -> Parts:
+        code, stamp, _ = model.apply({"params": params}, key, batch)
+        counted = [
+            jnp.full((len(stamp), 1, 1, 1), number, stamp.dtype) for number in (background, photons)
+        ]
+        pair = batch.stamp[..., None], stamp[..., None]
+        reconstruction = losses.poisson_nll(*pair, *counted, even)
+        kl = losses.kl_divergence(code)
+        total = reconstruction + kl_weight * _warmth(step, kl_warmup_steps, 1) * kl
+        return {"loss": total, "reconstruction": reconstruction, "kl": kl}
+
+    return loss
+
+
+def density(model: Generator) -> Objective:
+    """The negative log density of a galaxy's latent given its conditions; trains the flow.
+
+    Latents are samples of the encoder's posterior, so that the flow's galaxies are as the decoder
+    has seen them (Lanusse+ 2021).
+    """
+
+    def loss(params, batch: Examples, key, step) -> Parts:
+        code = model.apply({"params": params}, batch.stamp, method="encode")
+        z = jax.lax.stop_gradient(reparameterize(key, code))
+        total = -model.apply({"params": params}, z, batch.condition, method="log_prior")
+        return {"loss": total}
+
+    return loss
+
+
+def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batch:
+    """The batch, n of its stamps without what the network finds their companions to be.
+
+    They are taken at even steps, since the first of a batch may share a kind of noise. The first
+    n / looks of them are cleaned of what one look finds, the next of what a second one does, ...
+    """
+    whole, params = batch.observation, jax.lax.stop_gradient(params)
+    chosen = jnp.arange(n) * len(whole.image) // n
+    seen, corner, found = jax.tree.map(lambda a: a[chosen], (whole, batch.corner, batch.found))
+    corner = jnp.pad(corner, [(0, 0), (1, 0), (0, 0)])  # the central galaxy's is (0, 0)
+    present = jnp.pad(found, [(0, 0), (1, 0)], constant_values=True)
+    light = jnp.zeros((*present.shape, *seen.image.shape[1:]))
+    for look in range(looks):
+        first, last = look * n // looks, (look + 1) * n // looks
+        # The central galaxy of a stamp at its last look is of no more use.
+        present = present.at[first:last, 0].set(False)
+        most = n - last + math.ceil(_MOST_FOUND * found[first:].size)
+        at = jax.tree.map(lambda a: a[first:], (seen, corner, present, light))  # noqa: B023
+        light = light.at[first:].set(_looked_at(model, params, *at, most))
+    neighbours = frames_of(light[:, 1:], corner[:, 1:])
+    neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)
+    cleaned = seen._replace(image=seen.image - neighbours, neighbours=neighbours)
+    joined = jax.tree.map(lambda a, b: a.at[chosen].set(b), whole, cleaned)
+    return batch._replace(observation=joined)
+
+
+def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, light, most: int):
+    """Light of galaxies (frame, galaxy, ...), each less what the others' is thought to be.
+
+    So many are looked at, those that are present first; of the others among them none is left.
+    """
+    members, shape = present.shape[1], seen.image.shape[1:]
+    rows = jnp.argsort(~present.ravel(), stable=True)[:most]
+    index, at = rows // members, corner.reshape(-1, 2)[rows]
+    variance = stamps_of(seen.variance, index, at, outside=jnp.inf)
+    own = light.reshape(-1, *shape)
+    others = stamps_of(frames_of(light, corner), index, at, outside=0.0) - own[rows]
+    others = jnp.where(jnp.isfinite(variance), others, 0)
+    image = stamps_of(seen.image, index, at, outside=0.0) - others
+    stamps = Observation(image, variance, seen.gain[index], seen.psf[index], others)
+    seen_as = model.apply({"params": params}, stamps, method="encode")
+    profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
+    found = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
+    within = jnp.sum(found, axis=(1, 2, 3)) < _MOST_LIGHT * background_rms(variance).max(axis=-1)
+    kept = (present.ravel()[rows] & within)[:, None, None, None]  # within: not true of NaN
+    return own.at[rows].set(jnp.where(kept, found, 0)).reshape(light.shape)
+
+
+def _warmth(step, warmup_steps: int, cycles: int):
+    """Share of the KL's weight: a ramp to one, at which all cycles but the last stay for a half."""
+    position = (step + 1) / max(warmup_steps, 1)
+    last = cycles - 1
+    ramp = jnp.where(position < last, 2 * (position % 1), position - last)
+    return jnp.minimum(1.0, ramp)

@@ -1,0 +1,248 @@
+"""What a survey makes of a scene: noise, depth, masks, on the device and new at every step.
+
+The networks are trained on what real images do: exposures of other depths, a sky that was not
+quite removed, noise that resampling has correlated, edges, bad columns and cosmic rays.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vaedeblend.models.vae import Observation, psf_features
+from vaedeblend.training.placement import CENTRE_JITTER
+from vaedeblend.training.scenes import Scenes
+
+DEEP = 0.1
+"""Noise of the deep images of single galaxies, in units of the survey's."""
+
+_FOUND, _FAINTEST, _NEAREST = 0.9, 5.0, 2.5
+"""Share of the companions that are found, if brighter than this [background rms] and farther from
+the central galaxy [pixel]."""
+
+_STREAK_SIGMA = 6.0
+"""Of masked streaks' distances from the central galaxy [pixel]."""
+
+_WITHIN = 2.0
+"""Least distance of a galaxy's centre from the edge of its image [pixel]."""
+
+
+class Batch(NamedTuple):
+    """What a network is shown, and what its loss may know besides."""
+
+    observation: Observation
+    deep: Observation
+    """The central galaxy alone, with a tenth of the survey's noise."""
+    target: Float[Array, "batch height width band"]
+    """The central galaxy alone, noise-free [uJy per pixel]."""
+    flux: Float[Array, "batch band"]
+    """Of the central galaxy [uJy]."""
+    purity: Float[Array, "batch band"]
+    """Of the central galaxy."""
+    corner: Int[Array, "batch companion 2"]
+    """(y, x) of the first pixel of the stamp that is centred on a companion."""
+    found: Bool[Array, "batch companion"]
+    """Whether a detection would find the companion, so that its light can be subtracted."""
+
+
+def observe(
+    key: PRNGKeyArray,
+    scenes: Scenes,
+    *,
+    variance: Float[Array, " band"],
+    gain: Float[Array, " band"],
+    depth: tuple[float, float] = (1.0, 1.0),
+    depth_share: float = 0.0,
+    gainless_share: float = 0.0,
+    correlated_share: float = 0.0,
+    sky_share: float = 0.0,
+    sky_rms: float = 0.05,
+    uneven_share: float = 0.0,
+    masked_share: float = 0.0,
+    edge_share: float = 0.0,
+) -> Batch:
+    """Noisy images of scenes.
+
+    Args:
+        key: Of the batch.
+        scenes: From `scenes.random_scenes`.
+        variance: Of the survey's background [uJy2].
+        gain: Electrons per uJy.
+        depth: Range of the background's rms in units of the survey's, uniform in logarithm;
+            the gain goes with its inverse square, as it does with exposure time.
+        depth_share: Of stamps whose depth is drawn; the others have the survey's.
+        gainless_share: Of stamps without the light's own Poisson noise (infinite gain).
+        correlated_share: Of stamps resampled by bilinear interpolation.
+        sky_share: Of stamps whose sky is off.
+        sky_rms: By how much [background rms].
+        uneven_share: Of stamps crossed by a line beyond which the depth is another, or the image
+            has ended.
+        masked_share: Of stamps with a masked streak: a bad column or row, or a cosmic ray.
+        edge_share: Of stamps that reach out of their image, as that of a galaxy near its edge does.
+    """
+    keys = iter(jax.random.split(key, 14))
+    n, size = scenes.light.shape[:2]
+
+    def happens(share):
+        return jax.random.bernoulli(next(keys), share, (n, 1, 1, 1))
+
+    low, high = jnp.log(jnp.array(depth))
+    drawn = jnp.exp(jax.random.uniform(next(keys), (n, 1, 1, 1), minval=low, maxval=high))
+    scale = jnp.where(happens(depth_share), drawn, 1.0)
+    gains = jnp.where(happens(gainless_share), jnp.inf, gain / scale**2)
+    background = jnp.broadcast_to(variance * scale**2, (n, 1, 1, len(variance)))
+    if uneven_share:
+        background = background * _beyond_a_line(next(keys), n, size, uneven_share)
+    white = jax.random.normal(next(keys), scenes.light.shape)
+    noise = _resampled(next(keys), white, correlated_share) if correlated_share else white
+    image = scenes.light + jnp.sqrt(background + scenes.light.clip(0) / gains) * noise
+    if sky_share:
+        offset = sky_rms * jax.random.normal(next(keys), (n, 1, 1, len(variance)))
+        image += happens(sky_share) * offset * jnp.sqrt(variance) * scale
+    if masked_share:
+        streak = _streak(next(keys), n, size, masked_share)
+        background = jnp.where(streak, jnp.inf, background)
+    if edge_share:
+        outside = _outside(next(keys), n, size, edge_share)
+        background = jnp.where(outside, jnp.inf, background)
+    background = jnp.broadcast_to(background, image.shape)
+    image = jnp.where(jnp.isfinite(background), image, 0.0)
+    return Batch(
+        Observation(image, background, gains[:, 0, 0], scenes.psf, jnp.zeros_like(image)),
+        _deep(scenes, white, variance, gain),
+        scenes.target,
+        scenes.flux,
+        scenes.purity,
+        *_detected(next(keys), scenes, background, jnp.sqrt(variance[0]) * scale[:, 0, 0]),
+    )
+
+
+def observe_examples(
+    key: PRNGKeyArray,
+    examples: Mapping[str, np.ndarray],
+    *,
+    psf: Float[np.ndarray, "side side band"],
+    variance: Float[np.ndarray, " band"],
+    gain: Float[np.ndarray, " band"],
+    batch_size: int = 250,
+) -> list[Batch]:
+    """Batches of materialised scenes, under a survey's even noise.
+
+    Args:
+        key: Of the noise.
+        examples: As `dataset.load` returns them.
+        psf: Of all of them.
+        variance: Of the background [uJy2].
+        gain: Electrons per uJy.
+        batch_size: Of all batches but the last.
+    """
+    arrays = [examples[name] for name in ("blend", "isolated", "flux")]
+    noise = {"variance": jnp.asarray(variance), "gain": jnp.asarray(gain)}
+    features = psf_features(jnp.asarray(psf))
+    batches = []
+    for start in range(0, len(arrays[0]), batch_size):
+        light, target, flux = (jnp.asarray(a[start : start + batch_size]) for a in arrays)
+        nobody = jnp.zeros((len(flux), 0, 2)), jnp.zeros((len(flux), 0))
+        scenes = Scenes(light, target, flux, jnp.tile(features, (len(flux), 1)), *nobody)
+        batches.append(observe(jax.random.fold_in(key, start), scenes, **noise))
+    return batches
+
+
+def _detected(key, scenes: Scenes, background, rms):
+    """Corners of the companions' stamps, their centres as uncertain as the central galaxy's."""
+    size = background.shape[1]
+    jitter_key, found_key = jax.random.split(key)
+    position = scenes.companions
+    jitter = CENTRE_JITTER * jax.random.normal(jitter_key, position.shape)
+    distance = jnp.linalg.norm(position, axis=-1)
+    inside = (jnp.abs(position) < size / 2 - 1).all(axis=-1)
+    y, x = jnp.moveaxis(jnp.rint(position + (size - 1) / 2).astype(int).clip(0, size - 1), -1, 0)
+    inside &= jnp.isfinite(background[jnp.arange(len(y))[:, None], y, x, 0])
+    bright = scenes.brightness > _FAINTEST * rms
+    lucky = jax.random.bernoulli(found_key, _FOUND, distance.shape)
+    found = lucky & bright & inside & (distance > _NEAREST)
+    return jnp.rint(position + jitter).astype(int), found
+
+
+def _deep(scenes: Scenes, white, variance, gain) -> Observation:
+    """Deep images of the targets; each has the noise that another of the batch was shown."""
+    background = jnp.broadcast_to(variance * DEEP**2, scenes.target.shape)
+    gain = gain / DEEP**2
+    sigma = jnp.sqrt(background + scenes.target.clip(0) / gain)
+    gains = jnp.broadcast_to(gain, scenes.flux.shape)
+    return Observation(
+        scenes.target + sigma * jnp.roll(white, 1, axis=0),
+        background,
+        gains,
+        scenes.psf,
+        jnp.zeros_like(scenes.target),
+    )
+
+
+def _resampled(key, noise, share):
+    """Noise as bilinear interpolation at one sub-pixel shift leaves it, its variance restored."""
+    n = round(share * len(noise))
+    shifts = jax.random.uniform(key, (2, n, 1, 1, 1), maxval=0.5)
+    mixed = noise[:n]
+    for axis, shift in zip((1, 2), shifts, strict=True):
+        mixed = (1 - shift) * mixed + shift * jnp.roll(mixed, 1, axis)
+        mixed /= jnp.sqrt((1 - shift) ** 2 + shift**2)
+    return jnp.concatenate([mixed, noise[n:]])
+
+
+def _beyond_a_line(key, n, size, share):
+    """By what to multiply the variance: 1 on the centre's side of a line, one factor beyond it.
+
+    The line passes anywhere from the centre outwards. A fourth of them lie along an axis and have
+    an infinite factor: the image ends there.
+    """
+    keys = jax.random.split(key, 5)
+    ends = jax.random.bernoulli(keys[0], 0.25, (n, 1, 1, 1))
+    here = jax.random.bernoulli(keys[1], share, (n, 1, 1, 1))
+    turn, distance = (jax.random.uniform(k, (n, 1, 1, 1)) for k in keys[2:4])
+    angle = jnp.pi / 2 * jnp.where(ends, jnp.floor(4 * turn), 4 * turn)
+    along, _ = _turned(size, angle)
+    low, high = jnp.log(0.25), jnp.log(4.0)
+    factor = jnp.exp(jax.random.uniform(keys[4], (n, 1, 1, 1), minval=low, maxval=high))
+    beyond = here & (along > distance * size / 2)
+    return jnp.where(beyond, jnp.where(ends, jnp.inf, factor), 1.0)
+
+
+def _streak(key, n, size, share):
+    """Where a streak masks the stamp: half of them whole columns or rows, half cosmic rays."""
+    keys = jax.random.split(key, 6)
+    column = jax.random.bernoulli(keys[0], 0.5, (n, 1, 1, 1))
+    here = jax.random.bernoulli(keys[1], share, (n, 1, 1, 1))
+    turn, length, breadth = (jax.random.uniform(k, (n, 1, 1, 1)) for k in keys[2:5])
+    angle = jnp.pi * jnp.where(column, jnp.floor(2 * turn) / 2, turn)
+    along, across = _turned(size, angle)
+    place = _STREAK_SIGMA * jax.random.normal(keys[5], (2, n, 1, 1, 1))
+    long = jnp.where(column, jnp.inf, 1 + 7 * length)
+    return here & (abs(along - place[0]) < long) & (abs(across - place[1]) < 0.5 + breadth)
+
+
+def _outside(key, n, size, share):
+    """Where a stamp lies outside of an image of its own size, on which its galaxy is anywhere."""
+    keys = jax.random.split(key, 3)
+    here = jax.random.bernoulli(keys[0], share, (n, 1, 1, 1))
+    distance = jax.random.uniform(keys[1], (n, 1, 1, 1), maxval=size / 2 - _WITHIN)
+    angle = jax.random.uniform(keys[2], (n, 1, 1, 1), maxval=2 * jnp.pi)
+    y, x = _offsets(size)
+    off = jnp.abs(y + distance * jnp.sin(angle)), jnp.abs(x + distance * jnp.cos(angle))
+    return here & (jnp.maximum(*off) > size / 2)
+
+
+def _turned(size, angle):
+    """Coordinates of the pixels along and across a direction [pixel from the centre]."""
+    y, x = _offsets(size)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return x * cos + y * sin, y * cos - x * sin
+
+
+def _offsets(size):
+    """Y and x of the pixels, from the centre [pixel]."""
+    offset = jnp.arange(size) - (size - 1) / 2
+    return offset[:, None, None], offset[:, None]

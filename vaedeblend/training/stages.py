@@ -1,0 +1,74 @@
+"""From a configuration to what a stage of its training is made of: one module a kind of network.
+
+Each has STAGES, the names of its stages in their order, and `prepare`, which makes a Task of one.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from vaedeblend.io import checkpoint
+from vaedeblend.io.workdir import find_workdir
+from vaedeblend.training.objectives import Objective
+
+
+class Task(NamedTuple):
+    """What a stage trains, on what, by what."""
+
+    params: dict
+    """Of the whole model, before the first step."""
+    objective: Objective
+    gallery: tuple
+    """Arrays on the devices, from which batches are composed."""
+    make_batch: Callable
+    """`(key, gallery) -> batch`."""
+    validation: Sequence
+    """Batches."""
+    finish: Callable[[dict], None]
+    """Called with the trained parameters, on the host."""
+
+
+def initial_params(
+    fresh: Callable[[], dict], source: str, config, workdir: Path, renewed: Sequence[str] = ()
+) -> dict:
+    """Random parameters, or those that a stage has been trained to.
+
+    Args:
+        fresh: Makes random parameters.
+        source: A stage of this training, or of another (WORKDIR/STAGE, or shipped: NAME/STAGE);
+            empty for random parameters.
+        config: As train.py takes it.
+        workdir: Of this training.
+        renewed: Parts, or layers of them (encoder/Dense_9), that start at random nevertheless:
+            those that are to have another shape than they had.
+
+    Raises:
+        CheckpointError: There are none, or not of this model.
+        ValueError: The model has no such part or layer.
+    """
+    if not source:
+        return fresh()
+    other = Path(source)
+    inside = source in config.stages
+    directory = workdir / source if inside else find_workdir(other.parent) / other.name
+    trained = flatten_dict(checkpoint.load_params(directory / "checkpoints"), sep="/")
+    model = flatten_dict(fresh() if renewed else jax.eval_shape(fresh), sep="/")
+    for name in renewed:
+        if not any(_within(path, (name,)) for path in model):
+            raise ValueError(f"renewed: no {name!r}; wanted parts or layers of {sorted(model)}")
+    kept = {path: p for path, p in trained.items() if not _within(path, renewed)}
+    kept |= {path: p for path, p in model.items() if _within(path, renewed)}
+    found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, model))
+    if found != wanted:
+        raise checkpoint.CheckpointError(
+            f"{directory}: parameters have shapes {found}; wanted this model's, {wanted}"
+        )
+    return unflatten_dict(kept, sep="/")
+
+
+def _within(path: str, names: Sequence[str]) -> bool:
+    """Whether a parameter is one of those parts or layers."""
+    return any(f"{path}/".startswith(f"{name}/") for name in names)
