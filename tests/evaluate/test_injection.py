@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from test_image import folder, network, run, sky  # noqa: F401 (fixtures)
+from fitsfolder import folder, network, run, sky  # noqa: F401
 
 from vaedeblend.evaluate.injection import inject, summarise
 from vaedeblend.io.mosaic import MosaicError
 
 
-def test_injected_galaxies_are_added_to_the_image_and_nothing_else(folder):  # noqa: F811
+def test_injected_galaxies_are_added_to_the_image_and_nothing_else(folder):
     table = inject(folder / "image.fits", folder / "i", n=20, rms=folder / "rms.fits", seed=3)
     before, after = (fits.getdata(p / "image.fits") for p in (folder, folder / "i"))
     added = after - before
@@ -25,7 +25,7 @@ def test_injected_galaxies_are_added_to_the_image_and_nothing_else(folder):  # n
     np.testing.assert_array_equal(written["found"], table["found"])
 
 
-def test_galaxies_far_below_the_noise_are_not_found(folder):  # noqa: F811
+def test_galaxies_far_below_the_noise_are_not_found(folder):
     """The image's rms is 0.3 uJy a pixel: 26 mag are 0.14 uJy."""
     table = inject(
         folder / "image.fits", folder / "i", n=30, rms=folder / "rms.fits", magnitude=(25.5, 26.0)
@@ -35,7 +35,7 @@ def test_galaxies_far_below_the_noise_are_not_found(folder):  # noqa: F811
     assert (table["error"][~table["found"]] == -1).all()
 
 
-def test_same_seed_gives_the_same_galaxies(folder):  # noqa: F811
+def test_same_seed_gives_the_same_galaxies(folder):
     options = {"n": 5, "rms": folder / "rms.fits"}
     one, same, other = (
         inject(folder / "image.fits", folder / f"i{k}", seed=seed, **options)
@@ -45,7 +45,7 @@ def test_same_seed_gives_the_same_galaxies(folder):  # noqa: F811
     assert not np.array_equal(one["flux"], other["flux"])
 
 
-def test_an_image_without_a_zero_point_is_refused(folder):  # noqa: F811
+def test_an_image_without_a_zero_point_is_refused(folder):
     with fits.open(folder / "image.fits", mode="update") as hdus:
         del hdus[0].header["BUNIT"]
     with pytest.raises(MosaicError, match="no zero point"):

@@ -38,3 +38,16 @@ def look(folder, wrapper, width):
     assert found["scroll"] <= found["client"] <= width and found["broken"] == 0
     assert len(set(found["lefts"])) == (3 if width == 1280 else 1)
     return found
+
+
+SKY_WRAPPER = """<body><iframe src="index.html" width="{width}" height="900"
+style="border:0"></iframe><pre></pre><script>onload = () => {{
+  const {{document: page}} = frames[0], root = page.documentElement;
+  const box = each => each.getBoundingClientRect(), skies = [...page.querySelectorAll(".sky img")];
+  const image = box(skies[0]), mark = box(page.querySelector("circle"));
+  document.querySelector("pre").textContent = JSON.stringify({{
+    scroll: root.scrollWidth, client: root.clientWidth, lefts: skies.map(each => box(each).left),
+    broken: [...page.images].filter(each => !each.naturalWidth).length,
+    x: (mark.left + mark.width / 2 - image.left) / image.width,
+    y: (mark.top + mark.height / 2 - image.top) / image.height}});
+}};</script></body>"""

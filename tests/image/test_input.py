@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_field import gaussian, matched_filter
+from matched import gaussian, matched_filter
 
 from vaedeblend.cli import main
 from vaedeblend.image import tiles

@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from astropy.table import Table
-from browser import look, needs_chromium
+from browser import SKY_WRAPPER, look, needs_chromium
 from parsed import Parsed
 
 from vaedeblend.image import page
@@ -17,17 +17,6 @@ from vaedeblend.image.page import Overview, PageError, Panel, write_page
 FLAGS = {1: ("edge", "light beyond the image"), 2: ("masked", "light on ignored pixels")}
 STATISTICS = {"chi2 per pixel, source pixels": 1.0234, "groups": 123456, "noise": "rms map"}
 SIDE, BINNING = 60, 2
-WRAPPER = """<body><iframe src="index.html" width="{width}" height="900"
-style="border:0"></iframe><pre></pre><script>onload = () => {{
-  const {{document: page}} = frames[0], root = page.documentElement;
-  const box = each => each.getBoundingClientRect(), skies = [...page.querySelectorAll(".sky img")];
-  const image = box(skies[0]), mark = box(page.querySelector("circle"));
-  document.querySelector("pre").textContent = JSON.stringify({{
-    scroll: root.scrollWidth, client: root.clientWidth, lefts: skies.map(each => box(each).left),
-    broken: [...page.images].filter(each => !each.naturalWidth).length,
-    x: (mark.left + mark.width / 2 - image.left) / image.width,
-    y: (mark.top + mark.height / 2 - image.top) / image.height}});
-}};</script></body>"""
 
 
 class Page(Parsed):
@@ -255,6 +244,6 @@ def test_ten_thousand_sources_on_the_largest_overview_fit_ten_megabytes(tmp_path
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width):
     written(tmp_path, title="a_very_long_name_of_an_image" * 4, panels=[panel(i) for i in (3, 4)])
-    found, brightest = look(tmp_path, WRAPPER, width), catalogue()[0]
+    found, brightest = look(tmp_path, SKY_WRAPPER, width), catalogue()[0]
     assert found["x"] == pytest.approx((brightest["x"] + 0.5) / SIDE, abs=0.01)
     assert found["y"] == pytest.approx(1 - (brightest["y"] + 0.5) / SIDE, abs=0.01)
