@@ -1,0 +1,1 @@
+"""Errors of the package; each is a ValueError that says what was found and what was wanted."""
