@@ -17,7 +17,7 @@ from vaedeblend.deblend.calibration import (
     write_calibrations,
 )
 from vaedeblend.deblend.network import make_deblend
-from vaedeblend.models.sinh_arcsinh import Tailed, normal_score, quantile
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, normal_score, quantile
 from vaedeblend.models.vae import VAE, Observation, Posterior
 from vaedeblend.training.loop import init_params
 from vaedeblend.training.observe import observe_examples
@@ -51,7 +51,7 @@ def standardised(found, sample):
     n = len(sample["std"])
     columns = {name: jnp.asarray(a, jnp.float32)[:, None] for name, a in sample.items()}
     zeros = jnp.zeros((n, 1))
-    log_flux = Tailed(columns["brightness"], jnp.log(columns["std"]), zeros, zeros)
+    log_flux = SinhArcsinh(columns["brightness"], jnp.log(columns["std"]), zeros, zeros)
     posterior = Posterior(zeros, zeros, log_flux, columns["purity"])
     stamp = zeros[:, None, None]
     seen = Observation(stamp, 1 + stamp, zeros, zeros, stamp)
@@ -200,7 +200,7 @@ def test_tails_are_corrected_to_what_they_are(rng, tail):
     """Fluxes of a posterior whose tails are others than it states."""
     n = 40_000
     zeros = np.zeros((n, 1))
-    stated = Tailed(zeros + 3, zeros - 2, zeros, zeros - 0.1)
+    stated = SinhArcsinh(zeros + 3, zeros - 2, zeros, zeros - 0.1)
     truth = np.exp(
         quantile(stated._replace(log_tail=stated.log_tail + tail), rng.normal(size=(n, 1)))
     )
@@ -216,4 +216,4 @@ class Found(NamedTuple):
     flux: np.ndarray
     flux_err: np.ndarray
     purity: np.ndarray
-    log_flux: Tailed
+    log_flux: SinhArcsinh

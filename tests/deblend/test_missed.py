@@ -5,7 +5,7 @@ import pytest
 
 from vaedeblend.deblend import missed
 from vaedeblend.deblend.network import Deblended
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.stamps import Frames
 from vaedeblend.survey import stamp_centre
 
@@ -34,7 +34,7 @@ def found():
     """The smooth galaxy, as a network would have it."""
     stamp = GALAXY[32 : 32 + SIZE, 32 : 32 + SIZE][None, ..., None].astype(np.float32)
     flux, none = stamp.sum(axis=(1, 2)), np.zeros((1, 1), np.float32)
-    return Deblended(flux, none, stamp, none, none, none, Tailed(*[none] * 4))
+    return Deblended(flux, none, stamp, none, none, none, SinhArcsinh(*[none] * 4))
 
 
 def misfit(light):

@@ -5,7 +5,7 @@ import pytest
 from vaedeblend.deblend.iterative import measure
 from vaedeblend.deblend.network import Deblended
 from vaedeblend.deblend.together import find_and_measure, make_deblend_stamps
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.stamps import Frames
 
 SIZE = 32
@@ -24,7 +24,7 @@ def matched_filter(image, variance, psf=None, gain=None, neighbours=None):
     error = (weight * gaussian() ** 2).sum((1, 2)) ** -0.5
     light = flux[:, None, None] * gaussian()
     zeros = jnp.zeros((len(image), 3))
-    log_flux = Tailed(jnp.log(flux), jnp.log(error / flux), 0 * flux, 0 * flux)
+    log_flux = SinhArcsinh(jnp.log(flux), jnp.log(error / flux), 0 * flux, 0 * flux)
     return Deblended(flux, error, light, zeros, zeros, flux / flux, log_flux)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from vaedeblend.evaluate import latents
 from vaedeblend.evaluate.latents import PARAMETERS
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import VAE
 from vaedeblend.training.loop import init_params
 
@@ -90,7 +90,7 @@ def test_decoder_is_the_models(key):
 def test_draws_scatter_as_the_posterior_does(key):
     n = 2000
     zeros = np.zeros((n, 1), np.float32)
-    log_flux = Tailed(np.log(3.0) + zeros, np.log(0.1) + zeros, zeros, zeros)
+    log_flux = SinhArcsinh(np.log(3.0) + zeros, np.log(0.1) + zeros, zeros, zeros)
 
     class Found:
         latent_mean, latent_std = np.zeros((n, 2)), np.full((n, 2), 0.5)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaedeblend.deblend.network import Deblended
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 
 SIZE = 64
 
@@ -25,6 +25,6 @@ def matched_filter(image, variance, psf=None, gain=None, neighbours=None):
     flux = (image * weight * PROFILE).sum((1, 2)) / norm
     error = norm**-0.5
     zeros = jnp.zeros((len(image), 3))
-    log_flux = Tailed(jnp.log(flux), jnp.log(error / flux), 0 * flux, 0 * flux)
+    log_flux = SinhArcsinh(jnp.log(flux), jnp.log(error / flux), 0 * flux, 0 * flux)
     light = flux[:, None, None] * PROFILE
     return Deblended(flux, error, light, zeros, zeros, flux / flux, log_flux)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 
@@ -18,13 +18,13 @@ class Result(NamedTuple):
     latent_mean: np.ndarray
     latent_std: np.ndarray
     purity: np.ndarray
-    log_flux: Tailed
+    log_flux: SinhArcsinh
 
 
 def certain(flux, image, purity):
     """A result with an error of 5 %, and a posterior without tails."""
     nothing = np.zeros_like(flux)
-    log_flux = Tailed(np.log(flux), np.log(0.05) + nothing, nothing, nothing)
+    log_flux = SinhArcsinh(np.log(flux), np.log(0.05) + nothing, nothing, nothing)
     latent = image.mean(axis=(1, 2))[:, :1] * np.arange(1.0, 4.0)
     return Result(flux, 0.05 * flux, image, latent, 0.1 + 0 * latent, purity, log_flux)
 

@@ -5,7 +5,7 @@ from matched import PROFILE, SIZE, gaussian, matched_filter
 
 from vaedeblend.deblend.network import Deblended
 from vaedeblend.image.measure import FLAGS, calibrate_field, footprints, measure_field
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 
 BIT = {name: bit for bit, (name, _) in FLAGS.items()}
 
@@ -154,7 +154,7 @@ def test_a_galaxy_too_large_for_its_stamp_is_seen_from_farther_away(rng):
         light = jnp.maximum(jnp.asarray(image), 0)
         flux = light.sum((1, 2))
         zeros = jnp.zeros((len(light), 3))
-        log_flux = Tailed(jnp.log(flux), 0 * flux - 4, 0 * flux, 0 * flux)
+        log_flux = SinhArcsinh(jnp.log(flux), 0 * flux - 4, 0 * flux, 0 * flux)
         return Deblended(flux, 0.01 * flux, light, zeros, zeros, flux / flux, log_flux)
 
     shape, place = (300, 300), np.array([[150.5, 149.5]])

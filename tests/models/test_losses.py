@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 
 from vaedeblend.models import losses
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import Posterior
 
 SHAPE = (3, 8, 8, 2)
@@ -27,7 +27,7 @@ def weight(rng):
 @pytest.fixture
 def posterior(rng):
     mean, log_std, *flux, purity_logit = (rng.uniform(-1, 1, (3, n)) for n in (4, 4, 2, 2, 2, 2, 2))
-    return Posterior(mean, log_std, Tailed(*flux), purity_logit)
+    return Posterior(mean, log_std, SinhArcsinh(*flux), purity_logit)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_certain_purities_cost_nothing_and_wrong_ones_are_finite(posterior):
 def test_free_bits_are_the_least_that_each_dimension_costs():
     mean = np.array([[0.0, 0.1, 2.0, 3.0]])
     zeros = np.zeros((1, 4))
-    posterior = Posterior(mean, zeros, Tailed(zeros, zeros, zeros, zeros), zeros)
+    posterior = Posterior(mean, zeros, SinhArcsinh(zeros, zeros, zeros, zeros), zeros)
     each = mean[0] ** 2 / 2
     for free in (0.0, 0.5, 3.0):
         expected = np.maximum(each, free).sum()
@@ -138,7 +138,7 @@ def test_perfect_model_costs_nothing(counts, weight):
 
 def test_prior_has_no_divergence():
     zeros = np.zeros((3, 4))
-    prior = Posterior(zeros, zeros, Tailed(zeros, zeros, zeros, zeros), zeros)
+    prior = Posterior(zeros, zeros, SinhArcsinh(zeros, zeros, zeros, zeros), zeros)
     np.testing.assert_array_equal(under_jit("kl_divergence", prior), np.zeros(3))
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from vaedeblend.models import vae as model
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import (
     VAE,
     Observation,
@@ -257,7 +257,7 @@ def test_sample_has_the_posteriors_mean_and_width(key):
     mean, std = jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
     n = 20_000
     flux = jnp.zeros((n, 1))
-    log_flux = Tailed(flux, flux, flux, flux)
+    log_flux = SinhArcsinh(flux, flux, flux, flux)
     posterior = Posterior(jnp.tile(mean, (n, 1)), jnp.tile(jnp.log(std), (n, 1)), log_flux, flux)
     sample = np.asarray(reparameterize(key, posterior))
     assert (abs(sample.mean(axis=0) - mean) < 4 * std / np.sqrt(n)).all()
@@ -266,7 +266,7 @@ def test_sample_has_the_posteriors_mean_and_width(key):
 
 def test_sample_is_differentiable_in_mean_and_width(key):
     zero = jnp.zeros((1, 1))
-    zeros = Posterior(zero, zero, Tailed(zero, zero, zero, zero), zero)
+    zeros = Posterior(zero, zero, SinhArcsinh(zero, zero, zero, zero), zero)
     gradient = jax.grad(lambda p: reparameterize(key, p).sum())(zeros)
     noise = jax.random.normal(key, (1, 1))
     np.testing.assert_allclose(gradient.mean, 1)

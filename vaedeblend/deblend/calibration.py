@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import logit
 
-from vaedeblend.models.sinh_arcsinh import Tailed, normal_score
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, normal_score
 from vaedeblend.models.vae import Observation, Posterior, background_rms
 from vaedeblend.training.observe import Batch
 
@@ -76,7 +76,7 @@ def calibrated(
     return posterior._replace(log_flux=log_flux)
 
 
-def _corrected(log_flux: Tailed, log_scale, log_tail) -> Tailed:
+def _corrected(log_flux: SinhArcsinh, log_scale, log_tail) -> SinhArcsinh:
     return log_flux._replace(
         log_width=log_flux.log_width + log_scale, log_tail=log_flux.log_tail + log_tail
     )
@@ -122,13 +122,13 @@ def calibrate_fluxes(truth, found, rms) -> Calibration:
         return Calibration(*3 * nothing, np.zeros(1, np.float32))
     values = {"brightness": np.log(flux / rms), "purity": logit(purity.clip(1e-6, 1 - 1e-6))}
     found_scale = fit_calibration(np.log(truth / flux), np.arcsinh(error / flux), **values)
-    stated = Tailed(*(np.asarray(a, float).ravel() for a in found.log_flux))
+    stated = SinhArcsinh(*(np.asarray(a, float).ravel() for a in found.log_flux))
     seen = (*values.values(), values["brightness"] + stated.log_width)
     log_scale = _log_scale(found_scale, seen, np.interp)
     return found_scale._replace(log_tail=_fit_tail(stated, log_scale, np.log(truth)))
 
 
-def _fit_tail(stated: Tailed, log_scale, log_truth) -> Float[np.ndarray, " one"]:
+def _fit_tail(stated: SinhArcsinh, log_scale, log_truth) -> Float[np.ndarray, " one"]:
     """What brings the central 95 % interval to hold the truth so often; the 68 % one stays."""
     scores = (normal_score(_corrected(stated, log_scale, t), log_truth) for t in _TAILS)
     covered = np.array([np.mean(np.abs(np.asarray(z)) < _WITHIN) for z in scores])

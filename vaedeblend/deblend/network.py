@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import WorkdirError, find_workdir, read_config
-from vaedeblend.models.sinh_arcsinh import Tailed, quantile
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import (
     N_PSF_FEATURES,
     VAE,
@@ -45,7 +45,7 @@ class Deblended(NamedTuple):
     latent_std: Float[Array, "batch latent"]
     purity: Float[Array, "batch band"]
     """Estimate of the share of the light under the galaxy's profile that is its own."""
-    log_flux: Tailed
+    log_flux: SinhArcsinh
     """Posterior of ln(flux) (batch, band), which has tails: see `sinh_arcsinh.quantile`."""
 
 

@@ -18,7 +18,7 @@ from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.deblend.together import Sources, find_and_measure
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import retouch
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.matching import match
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import Frames, PsfAt, overlap, pages, whole_corner, whole_stamps
@@ -241,7 +241,13 @@ def _nothing(size: int) -> Sources:
     """No source at all."""
     none = np.zeros((0, 1), np.float32)
     found = Deblended(
-        none, none, np.zeros((0, size, size, 1), np.float32), none, none, none, Tailed(*[none] * 4)
+        none,
+        none,
+        np.zeros((0, size, size, 1), np.float32),
+        none,
+        none,
+        none,
+        SinhArcsinh(*[none] * 4),
     )
     index, corner, binning = np.zeros(0, int), np.zeros((0, 2), int), np.zeros(0, int)
     return Sources(index, corner, found, binning, np.zeros(0, bool))

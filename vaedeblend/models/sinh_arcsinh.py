@@ -1,4 +1,4 @@
-r"""The distribution of ln(flux): a normal one with skew and tails (Jones & Pewsey 2009).
+r"""The sinh-arcsinh distribution of ln(flux): normal, with skew and tails (Jones & Pewsey 2009).
 
 A flux in a blend is not log-normal: now and then a companion has gone unseen, and the galaxy has
 less light than it seems. With z standard normal, $\ln f = m + s\,g(z)$ where
@@ -21,8 +21,8 @@ _ONE = float(np.arcsinh(1.0))
 Numbers = Float[Array | np.ndarray, "*n"]
 
 
-class Tailed(NamedTuple):
-    """Parameters of the distribution of a number; arrays of one shape."""
+class SinhArcsinh(NamedTuple):
+    """Parameters of the sinh-arcsinh distribution of a number; arrays of one shape."""
 
     median: Float[Array, "*n"]
     log_width: Float[Array, "*n"]
@@ -32,28 +32,28 @@ class Tailed(NamedTuple):
     """ln d: 0 for a normal distribution's tails, less for heavier ones."""
 
 
-def quantile(of: Tailed, z: Numbers | float) -> Numbers:
+def quantile(of: SinhArcsinh, z: Numbers | float) -> Numbers:
     """The number that is as probable to be exceeded as z is by a standard normal variable."""
     y = jnp.sinh(of.skew + jnp.arcsinh(z) * jnp.exp(-of.log_tail)) - jnp.sinh(of.skew)
     return of.median + jnp.exp(of.log_width) * y / _norm(of)
 
 
-def normal_score(of: Tailed, x: Numbers) -> Numbers:
+def normal_score(of: SinhArcsinh, x: Numbers) -> Numbers:
     """The z of which x is the `quantile`: standard normal if x follows the distribution."""
     return jnp.sinh(jnp.exp(of.log_tail) * (jnp.arcsinh(_stretched(of, x)) - of.skew))
 
 
-def nll(of: Tailed, x: Numbers) -> Numbers:
+def nll(of: SinhArcsinh, x: Numbers) -> Numbers:
     """Negative log density at x, without ln(2 pi) / 2."""
     w, z = _stretched(of, x), normal_score(of, x)
     log_slope = of.log_tail + (jnp.log1p(z**2) - jnp.log1p(w**2)) / 2
     return z**2 / 2 - log_slope - jnp.log(_norm(of)) + of.log_width
 
 
-def _stretched(of: Tailed, x):
+def _stretched(of: SinhArcsinh, x):
     """The argument of the outer arcsinh."""
     return (x - of.median) * jnp.exp(-of.log_width) * _norm(of) + jnp.sinh(of.skew)
 
 
-def _norm(of: Tailed):
+def _norm(of: SinhArcsinh):
     return jnp.cosh(of.skew) * jnp.sinh(_ONE * jnp.exp(-of.log_tail))

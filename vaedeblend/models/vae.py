@@ -18,7 +18,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vaedeblend.models.flow import Flow
-from vaedeblend.models.sinh_arcsinh import Tailed
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 
 _FILTER_SIGMAS = (0.9, 1.4, 2.0, 3.0, 4.5, 7.0)
 _REFERENCE_FILTER = 2
@@ -56,7 +56,7 @@ class Posterior(NamedTuple):
 
     mean: Float[Array, "batch latent"]
     log_std: Float[Array, "batch latent"]
-    log_flux: Tailed
+    log_flux: SinhArcsinh
     """Of ln(flux) in the image's units (batch, band)."""
     purity_logit: Float[Array, "batch band"]
     """Of the expected purity of the central galaxy."""
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
         mean, log_std = jnp.split(_zero_dense(2 * self.latent_dim)(x), 2, axis=-1)
         flux = _zero_dense(5 * bands)(x)
         log_ratio, log_width, skew, log_tail, purity_logit = jnp.split(flux, 5, axis=-1)
-        log_flux = Tailed(
+        log_flux = SinhArcsinh(
             reference + jnp.log(unit) + log_ratio,
             _bounded(log_width - 1.0, -7.0, 2.0),
             _bounded(skew, -1.5, 1.5),
