@@ -6,7 +6,7 @@ import matplotlib.colors
 import numpy as np
 import pytest
 
-from vaedeblend.evaluate import bins, metrics
+from vaedeblend.evaluate import metrics
 from vaedeblend.evaluate.stamps import QUANTILES
 from vaedeblend.evaluate.summary import with_estimates
 from vaedeblend.report.figures import curves, flux_errors, maps, stamps
@@ -34,7 +34,7 @@ def test_running_medians_are_those_of_the_columns(sets):
     figure = flux_errors.errors_against(sets, "magnitude", "magnitude")
     for row, column in zip((figure.axes[:2], figure.axes[2:]), sets.values(), strict=True):
         for axis, (method, name) in zip(row, charts.METHODS.items(), strict=True):
-            parts = bins.equal_bins(column["magnitude"], 8)
+            parts = metrics.equal_bins(column["magnitude"], 8)
             drawn = line(axis, name)
             expected = [100 * np.median(column[f"{method}_error"][part]) for part in parts]
             np.testing.assert_allclose(drawn.get_ydata(), expected)
@@ -83,7 +83,7 @@ def test_tsne_is_the_tables_and_its_colours_the_parameters(sets):
 
 def test_maps_show_scatter_ratio_and_counts_of_their_cells(sets):
     edges = (np.array([0.0, 0.5, 0.95]), np.array([0.3, 1.5, 3.0]))
-    cells = bins.cells(sets["blended"], ("purity", "separation"), edges)
+    cells = metrics.cells(sets["blended"], ("purity", "separation"), edges)
     figure = maps.complexity(cells, ("purity", "separation"))
     for axis, key, factor in zip(
         figure.axes, ("vae", "sextractor", "ratio"), (100, 100, 1), strict=False
@@ -166,7 +166,7 @@ def test_recovered_shapes_are_the_columns(sets):
     figure = maps.shapes({"blended": sets["blended"]})
     for axis, name in zip(figure.axes, ("half_light_radius", "axis_ratio"), strict=False):
         true, found = (sets["blended"][f"{m}_{name}"] for m in ("truth", "vae"))
-        parts = bins.equal_bins(true, 8)
+        parts = metrics.equal_bins(true, 8)
         drawn = line(axis, "median, 16-84 %")
         np.testing.assert_allclose(drawn.get_ydata(), [np.median(found[p]) for p in parts])
 

@@ -1,9 +1,11 @@
-"""How good a measurement is: flux errors and their statistics, likeness of stamps, coverage.
+"""How good a measurement is: flux errors and their statistics, similarity of stamps, coverage.
 
 The relative flux error is e = (measured - true) / true; a galaxy that was not found has e = -1.
+Functions of `ExampleColumns` compare both methods, over all test stamps or in bins of a column.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,9 +16,14 @@ OUTLIER = 0.5
 BEYOND = 0.75
 """Where the talk's class of one object with an error of 50-75 % ends."""
 FAILURES = ("missed", "one", "one_beyond", "several")
+FEWEST = 5
+"""Stamps from which a scatter is quoted for a cell of two columns."""
 
 _WINDOW = 1.5
 """Sigma of the structural similarity's window [pixel]."""
+
+ExampleColumns = Mapping[str, np.ndarray]
+"""ExampleColumns of the per-example table by name, one number a stamp (`table.columns`)."""
 
 
 def relative_error(
@@ -132,9 +139,9 @@ def similarity(
 
         mean_x, mean_y = smooth(x), smooth(y)
         xx, yy, xy = (smooth(a * b) - m * k for a, b, m, k in _pairs(x, y, mean_x, mean_y))
-        likeness = (2 * mean_x * mean_y + 1e-4) * (2 * xy + 9e-4)
-        likeness /= (mean_x**2 + mean_y**2 + 1e-4) * (xx + yy + 9e-4)
-    return likeness.mean(axis=(1, 2))
+        ssim = (2 * mean_x * mean_y + 1e-4) * (2 * xy + 9e-4)
+        ssim /= (mean_x**2 + mean_y**2 + 1e-4) * (xx + yy + 9e-4)
+    return ssim.mean(axis=(1, 2))
 
 
 def _pairs(x, y, mean_x, mean_y):
@@ -173,3 +180,117 @@ def ranks(
     Simulation-based calibration (Talts+ 2018).
     """
     return np.mean(samples < true, axis=0)
+
+
+def binned(column: ExampleColumns, name: str, edges: Sequence[float | int]) -> list[dict]:
+    """Statistics of both methods in bins of a column."""
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        inside = (column[name] >= low) & (column[name] < high)
+        part = {key: values[inside] for key, values in column.items()}
+        row = {"low": low, "high": high, **method_errors(part), **error_calibration(part)}
+        row |= closer_counts(part) | {"bound": bound_statistics(part)}
+        rows.append(row | {"likeness": similarity_statistics(part)})
+    return rows
+
+
+def cells(column: ExampleColumns, names: tuple[str, str], edges: tuple) -> list[dict]:
+    """Scatter of both methods, and its ratio, in each cell of two columns.
+
+    Args:
+        column: Columns of the per-example table.
+        names: Columns along x and y.
+        edges: Bin edges of either.
+    """
+    x, y = (np.digitize(column[n], e) - 1 for n, e in zip(names, edges, strict=True))
+    rows = []
+    for i, j in np.ndindex(*(len(e) - 1 for e in edges)):
+        inside = (x == i) & (y == j)
+        ours, theirs = (column[f"{m}_error"][inside] for m in ("vae", "sextractor"))
+        theirs = theirs[np.isfinite(theirs)]
+        row = {"x_low": edges[0][i], "x_high": edges[0][i + 1]}
+        row |= {"y_low": edges[1][j], "y_high": edges[1][j + 1]}
+        row = {key: float(value) for key, value in row.items()} | {"n": int(inside.sum())}
+        row["vae"] = float(ours.std()) if len(ours) >= FEWEST else None
+        row["sextractor"] = float(theirs.std()) if len(theirs) >= FEWEST else None
+        known = row["vae"] and row["sextractor"]
+        rows.append(row | {"ratio": row["sextractor"] / row["vae"] if known else None})
+    return rows
+
+
+def equal_bins(values: Float[np.ndarray, " n"], n: int) -> list[Int[np.ndarray, " k"]]:
+    """Indices of the finite values in order, cut into n bins of equal counts; no empty one."""
+    order = np.argsort(values, kind="stable")
+    order = order[np.isfinite(values[order])]
+    return [part for part in np.array_split(order, n) if len(part)]
+
+
+def extended_edges(
+    edges: Sequence[float | int], values: Float[np.ndarray, " n"], step: float
+) -> list[float]:
+    """The edges, and further ones at a step until they hold all finite values."""
+    edges, values = list(edges), values[np.isfinite(values)]
+    below = int(np.ceil((edges[0] - values.min()) / step)) if len(values) else 0
+    above = int(np.floor((values.max() - edges[-1]) / step)) + 1 if len(values) else 0
+    first = [edges[0] - step * k for k in range(max(below, 0), 0, -1)]
+    return first + edges + [edges[-1] + step * k for k in range(1, max(above, 0) + 1)]
+
+
+def method_errors(column: ExampleColumns) -> dict:
+    """Errors of either method; SExtractor's of the stamps on which it has been run."""
+    ours, theirs = column["vae_error"], column["sextractor_error"]
+    run = np.isfinite(theirs)
+    found = column["found"][run]
+    return {"vae": summarise(ours), "sextractor": summarise(theirs[run], found)}
+
+
+def closer_counts(column: ExampleColumns) -> dict:
+    """How often the network is closer, and the errors of both where it is not."""
+    ours, theirs = (np.abs(column[f"{m}_error"]) for m in ("vae", "sextractor"))
+    run = np.isfinite(theirs)
+    ours, theirs = ours[run], theirs[run]
+    lost = ours >= theirs
+    return {
+        "vae_closer": finite_statistic(np.mean, ~lost),
+        "lost": int(lost.sum()),
+        "lost_vae_mean_abs": finite_statistic(np.mean, ours[lost]),
+        "lost_sextractor_mean_abs": finite_statistic(np.mean, theirs[lost]),
+    }
+
+
+def error_calibration(column: ExampleColumns) -> dict:
+    """Coverage of flux +- flux_err and of the posterior's central 95 %; flux_err over NMAD."""
+    flux, error, true = (column[name] for name in ("vae_flux", "vae_flux_err", "flux"))
+    stated = finite_statistic(np.mean, error / flux)
+    spread = finite_statistic(nmad, column["vae_error"])
+    return {
+        "coverage68": coverage(flux, error, true),
+        "coverage95": finite_statistic(np.mean, np.abs(column["vae_pit"] - 0.5) < 0.475),
+        "mean_relative_err": stated,
+        "err_over_nmad": stated / spread if stated and spread else None,  # one stamp has none
+    }
+
+
+def bound_statistics(column: ExampleColumns) -> dict:
+    """Root mean square and median of the relative Fisher bound, with and without the prior."""
+    return {
+        f"{statistic}_{kind}": finite_statistic(function, column[f"bound_{kind}"])
+        for kind in ("free", "prior")
+        for statistic, function in (("rms", _rms), ("median", np.median))
+    }
+
+
+def similarity_statistics(column: ExampleColumns) -> dict:
+    """Medians of cosine distance, mean squared error [uJy2] and structural similarity."""
+    names = "cosine_distance", "mse", "similarity"
+    return {name: finite_statistic(np.median, column[name]) for name in names}
+
+
+def finite_statistic(function: Callable, values) -> float | None:
+    """The statistic of the values that are not NaN, or None without any."""
+    values = values[~np.isnan(values)]
+    return float(function(values)) if len(values) else None
+
+
+def _rms(values) -> float:
+    return np.sqrt(np.mean(np.square(values)))

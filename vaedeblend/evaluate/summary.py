@@ -10,18 +10,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from vaedeblend.evaluate import metrics
-from vaedeblend.evaluate.bins import (
-    Columns,
-    bound,
-    by,
-    calibration,
-    cells,
-    closer,
-    extended,
-    likeness,
-    methods,
-    of,
-)
+from vaedeblend.evaluate.metrics import ExampleColumns, finite_statistic
 from vaedeblend.evaluate.table import columns
 from vaedeblend.pixels.shapes import turned
 from vaedeblend.simulate.scenes import BM_1_EDGES, FLUX_RATIO_EDGES
@@ -37,7 +26,7 @@ MAPS = {
         (np.array([0, 0.2, 0.4, 0.6, 0.8, 0.95]), np.array([0.3, 0.6, 0.9, 1.2, 1.8, 3.0])),
     ),
 }
-"""Columns along x and y of the maps of complexity, and their edges."""
+"""ExampleColumns along x and y of the maps of complexity, and their edges."""
 NOMINAL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.95, 0.99)
 """Probabilities of the intervals whose coverage is measured."""
 WITHIN = (10, 15)
@@ -59,32 +48,34 @@ def summarise_examples(table: Table, rng: np.random.Generator) -> dict:
     column = with_estimates(table)
     galaxy, theirs = column["id"], column["sextractor_error"]
     run = np.isfinite(theirs)
-    magnitudes = extended(MAGNITUDE_EDGES, column["magnitude"], 0.5)
+    magnitudes = metrics.extended_edges(MAGNITUDE_EDGES, column["magnitude"], 0.5)
     return {
         "n": len(table),
         "unique_galaxies": len(np.unique(galaxy)),
-        "median_purity": of(np.median, column["purity"]),
-        **methods(column),
+        "median_purity": finite_statistic(np.median, column["purity"]),
+        **metrics.method_errors(column),
         **_without_failures(column),
-        **closer(column),
-        "within": {f"{w}": of(np.mean, np.abs(column["vae_error"]) < w / 100) for w in WITHIN},
+        **metrics.closer_counts(column),
+        "within": {
+            f"{w}": finite_statistic(np.mean, np.abs(column["vae_error"]) < w / 100) for w in WITHIN
+        },
         "vae_sigma_err": metrics.bootstrap(np.std, column["vae_error"], galaxy, rng),
         "sextractor_sigma_err": metrics.bootstrap(np.std, theirs[run], galaxy[run], rng),
-        **calibration(column),
+        **metrics.error_calibration(column),
         "coverage": _coverage(column),
-        "bound": bound(column),
+        "bound": metrics.bound_statistics(column),
         "pit": uniformity(column["vae_pit"]),
-        "median_cosine_distance": of(np.median, column["cosine_distance"]),
-        "likeness": likeness(column),
+        "median_cosine_distance": finite_statistic(np.median, column["cosine_distance"]),
+        "likeness": metrics.similarity_statistics(column),
         "failure_classes": _classes(column, "sextractor_error", "failure", "n_objects"),
         "default_failure_classes": _classes(column, *_DEFAULTS),
         "shape": {name: shape(column) for name, shape in _SHAPES.items()},
         "profile": _profile(column),
-        "by_magnitude": by(column, "magnitude", magnitudes),
-        "by_estimated_magnitude": by(column, "vae_magnitude", magnitudes),
-        "by_purity": by(column, "purity", PURITY_EDGES),
-        "by_estimated_purity": by(column, "vae_purity", PURITY_EDGES),
-        "by_companions": by(column, "n_companions", COMPANION_EDGES),
+        "by_magnitude": metrics.binned(column, "magnitude", magnitudes),
+        "by_estimated_magnitude": metrics.binned(column, "vae_magnitude", magnitudes),
+        "by_purity": metrics.binned(column, "purity", PURITY_EDGES),
+        "by_estimated_purity": metrics.binned(column, "vae_purity", PURITY_EDGES),
+        "by_companions": metrics.binned(column, "n_companions", COMPANION_EDGES),
         "maps": {name: _map(column, *of_map) for name, of_map in MAPS.items()},
     }
 
@@ -116,16 +107,16 @@ def uniformity(values: Float[np.ndarray, " n"]) -> dict:
     return {"counts": counts.tolist(), "ks_distance": distance}
 
 
-def _map(column: Columns, names: tuple[str, str], edges: tuple) -> dict:
+def _map(column: ExampleColumns, names: tuple[str, str], edges: tuple) -> dict:
     """Cells of two columns, and those where the network gains most and least."""
-    found = cells(column, names, edges)
+    found = metrics.cells(column, names, edges)
     known = [cell for cell in found if cell["ratio"] is not None]
     ends = {"most": max, "least": min}
     ends = {key: choose(known, key=lambda c: c["ratio"]) for key, choose in ends.items() if known}
     return {"cells": found, "stamps": sum(cell["n"] for cell in found), **ends}
 
 
-def _without_failures(column: Columns) -> dict:
+def _without_failures(column: ExampleColumns) -> dict:
     """SExtractor with its failures set aside, and with its bias removed."""
     theirs, corrected = column["sextractor_error"], column["sextractor_corrected_error"]
     run, found = np.isfinite(theirs), column["found"]
@@ -134,11 +125,11 @@ def _without_failures(column: Columns) -> dict:
     return {
         "sextractor_clean": metrics.summarise(theirs[clean], found[clean]),
         "sextractor_corrected": metrics.summarise(corrected[run], found[run]),
-        "vae_closer_corrected": of(np.mean, ours < np.abs(corrected[run])),
+        "vae_closer_corrected": finite_statistic(np.mean, ours < np.abs(corrected[run])),
     }
 
 
-def _classes(column: Columns, error: str, failure: str, n_objects: str) -> dict:
+def _classes(column: ExampleColumns, error: str, failure: str, n_objects: str) -> dict:
     """Number of stamps in each class of failure, and in all of them."""
     counts = {name: int(np.sum(column[failure] == name)) for name in metrics.FAILURES}
     run = np.isfinite(column[error])
@@ -146,10 +137,10 @@ def _classes(column: Columns, error: str, failure: str, n_objects: str) -> dict:
     right = column[n_objects][run] == 1 + column["n_companions"][run]
     counts |= {"failed": failed, "failed_share": failed / int(run.sum()) if run.any() else None}
     counts |= {"undetected": int(np.sum(column[error] == -1))}
-    return counts | {"n": int(run.sum()), "counted_right": of(np.mean, right)}
+    return counts | {"n": int(run.sum()), "counted_right": finite_statistic(np.mean, right)}
 
 
-def _coverage(column: Columns) -> dict:
+def _coverage(column: ExampleColumns) -> dict:
     """Share of true fluxes within central intervals of a probability, of either method."""
     wide = np.abs(column["vae_pit"] - 0.5)
     with np.errstate(all="ignore"):
@@ -157,8 +148,10 @@ def _coverage(column: Columns) -> dict:
     ratio = np.where(np.isfinite(column["sextractor_error"]), np.nan_to_num(ratio, nan=99), np.nan)
     return {
         "nominal": list(NOMINAL),
-        "vae": [of(np.mean, _within(wide, p / 2)) for p in NOMINAL],
-        "sextractor": [of(np.mean, _within(ratio, stats.norm.ppf((1 + p) / 2))) for p in NOMINAL],
+        "vae": [finite_statistic(np.mean, _within(wide, p / 2)) for p in NOMINAL],
+        "sextractor": [
+            finite_statistic(np.mean, _within(ratio, stats.norm.ppf((1 + p) / 2))) for p in NOMINAL
+        ],
     }
 
 
@@ -166,22 +159,22 @@ def _within(values, limit):
     return np.where(np.isnan(values), np.nan, values < limit)
 
 
-def _radius(column: Columns) -> dict:
+def _radius(column: ExampleColumns) -> dict:
     found, true = (column[f"{m}_half_light_radius"] for m in ("vae", "truth"))
     return _spread(found / true - 1)
 
 
-def _axis_ratio(column: Columns) -> dict:
+def _axis_ratio(column: ExampleColumns) -> dict:
     return _spread(column["vae_axis_ratio"] - column["truth_axis_ratio"])
 
 
-def _angle(column: Columns) -> dict:
+def _angle(column: ExampleColumns) -> dict:
     """Of the elongated galaxies alone [deg]."""
     turn = turned(column["vae_position_angle"], column["truth_position_angle"])
     return _spread(turn[column["truth_axis_ratio"] < ELONGATED])
 
 
-def _shear(column: Columns) -> dict:
+def _shear(column: ExampleColumns) -> dict:
     """Response of measured to true ellipticity, as a shear's user asks: e = (1 + m) e_true + c."""
     found, true = (np.concatenate(ellipticity(column, m)) for m in ("vae", "truth"))
     known = np.isfinite(found + true)
@@ -200,7 +193,7 @@ _SHAPES = {
 }
 
 
-def ellipticity(column: Columns, method: str) -> tuple[np.ndarray, np.ndarray]:
+def ellipticity(column: ExampleColumns, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Both components of (1 - q) / (1 + q) towards the position angle; of 'truth' or 'vae'."""
     q, angle = (column[f"{method}_{name}"] for name in ("axis_ratio", "position_angle"))
     length, double = (1 - q) / (1 + q), 2 * np.radians(angle)
@@ -209,14 +202,20 @@ def ellipticity(column: Columns, method: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _spread(values) -> dict:
     values = values[np.isfinite(values)]
-    return {"n": len(values), "bias": of(np.median, values), "nmad": of(metrics.nmad, values)}
+    return {
+        "n": len(values),
+        "bias": finite_statistic(np.median, values),
+        "nmad": finite_statistic(metrics.nmad, values),
+    }
 
 
-def _profile(column: Columns) -> dict:
+def _profile(column: ExampleColumns) -> dict:
     """Mean surface brightness of the truth, and the deblended light's relative error, a ring."""
     found, true = (column[f"{m}_profile"].astype(float) for m in ("vae", "truth"))
     found, true = (np.where(np.isfinite(found + true), each, np.nan) for each in (found, true))
-    mean, mean_true = ([of(np.mean, ring) for ring in each.T] for each in (found, true))
+    mean, mean_true = (
+        [finite_statistic(np.mean, ring) for ring in each.T] for each in (found, true)
+    )
     error = [
         a / b - 1 if a is not None and b else None for a, b in zip(mean, mean_true, strict=True)
     ]

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
-from vaedeblend.evaluate.bins import equal_bins
+from vaedeblend.evaluate.metrics import equal_bins
 
 METHODS = {"vae": "VAE", "sextractor": "SExtractor"}
 COLOURS = {"VAE": "#0072B2", "SExtractor": "#D55E00", "compared": "#56B4E9", "bound": "#1C2127"}
