@@ -4,7 +4,7 @@ import pytest
 from matched import PROFILE, SIZE, gaussian, matched_filter
 
 from vaedeblend.deblend.network import Deblended
-from vaedeblend.image.measure import FLAGS, calibrate_field, footprints, measure_field
+from vaedeblend.image.measure import FLAGS, footprints, measure_field
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 
 BIT = {name: bit for bit, (name, _) in FLAGS.items()}
@@ -202,21 +202,3 @@ def test_bright_galaxies_are_retouched_and_stamps_fill_pages(rng):
     near = np.hypot(*(np.indices(image.shape) - 100)) < 20
     assert np.square((image[around] - light) / 0.3)[near[around]].mean() < 2
     assert found.table["chi2"][0] > 3 and found.table["flags"][0] & BIT["poor"]
-
-
-def test_errors_are_calibrated_on_what_is_found(rng):
-    """A deblender whose errors are too small by three."""
-
-    def sure(image, variance, **options):
-        found = matched_filter(image, variance, **options)
-        return found._replace(flux_err=found.flux_err / 3, purity=0.9 * found.purity)
-
-    places = np.stack(np.meshgrid(*[np.arange(60.5, 1000, 40)] * 2), axis=-1).reshape(-1, 2)
-    flux = rng.uniform(30, 300, len(places))
-    image = 0.3 * rng.normal(size=(1040, 1040))
-    for f, (y, x) in zip(flux, places.astype(int), strict=True):
-        image[y - 31 : y + 33, x - 31 : x + 33] += f * PROFILE[..., 0]
-    rms = np.full(image.shape, 0.3)
-    found = calibrate_field(sure, image, rms, places, flux, size=SIZE, gain=None)
-    total = sum(values.mean() for name, values in found._asdict().items() if "scale" in name)
-    assert total == pytest.approx(np.log(3), abs=0.2)

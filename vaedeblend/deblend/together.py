@@ -5,7 +5,6 @@ then stands out of the residual was hidden by a brighter galaxy: it joins the ot
 looked at again.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,14 +14,12 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.deblend import missed
-from vaedeblend.deblend.calibration import Calibrations, calibrate
 from vaedeblend.deblend.detect import members
 from vaedeblend.deblend.iterative import light_of, measure
 from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import Frames
 from vaedeblend.survey import stamp_centre
-from vaedeblend.training.observe import Batch
 
 _SURE = 2.5
 """Flux of a source found on the residual that is believed, in units of its error."""
@@ -195,14 +192,3 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **others) -> Deble
         return jax.tree.map(lambda field: field[rows], sources.found)
 
     return deblend_stamps
-
-
-def calibrate_looks(deblend: Deblend, batches: Sequence[Batch]) -> Calibrations:
-    """The calibrations of a deblender's first look at a stamp, and of its last.
-
-    Args:
-        deblend: Without a calibration.
-        batches: Of validation galaxies; see `calibration.calibrate`.
-    """
-    again = calibrate(make_deblend_stamps(deblend), batches)
-    return Calibrations(calibrate(deblend, batches), again, again)

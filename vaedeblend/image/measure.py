@@ -6,12 +6,10 @@ image, rms --detect--> positions --together--> light of each galaxy --groups, sh
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Int
 
-from vaedeblend.deblend.calibration import Calibration, calibrate_fluxes
 from vaedeblend.deblend.detect import detect
 from vaedeblend.deblend.iterative import light_of
 from vaedeblend.deblend.network import Deblend, Deblended
@@ -19,7 +17,6 @@ from vaedeblend.deblend.together import Sources, find_and_measure
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import retouch
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.pixels.matching import match
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import Frames, PsfAt, overlap, pages, whole_corner, whole_stamps
 from vaedeblend.survey import stamp_centre
@@ -92,41 +89,37 @@ def measure_field(
         gain: Electrons per image unit.
         looks: See `iterative.measure`.
     """
-    frames = _frames(image, rms, size, psf, gain)
-    if positions is None:
-        positions = detect(image, rms)
-    return _described(frames, _sources(deblend, frames, positions, passes=passes, looks=looks))
+    given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
+    return _described(*find_sources(deblend, image, rms, **given, passes=passes, looks=looks))
 
 
-def calibrate_field(
+def find_sources(
     deblend: Deblend,
     image: Float[np.ndarray, "height width"],
     rms: Float[np.ndarray, "height width"],
-    position: Float[np.ndarray, "n 2"],
-    flux: Float[np.ndarray, " n"],
     *,
     size: int,
-    gain: float | None,
-) -> Calibration:
-    """The calibration of a deblender on what it finds in a field, its detections' faults included.
+    positions: Float[np.ndarray, "n 2"] | None = None,
+    psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
+    gain: float | None = None,
+    **options,
+) -> tuple[Frames, Sources]:
+    """An image in one band and its sources, whose light is known but not yet described.
 
     Args:
-        deblend: Without a calibration.
-        image: Of a field, as for `measure_field`, and so for the others.
-        rms: The background's.
-        position: True (y, x) of all sources.
-        flux: True.
-        size: Of the stamps.
+        deblend: Deblender of one band.
+        image: Background subtracted.
+        rms: Background noise; infinite where a pixel is ignored.
+        size: Side of the stamps that `deblend` takes [pixel].
+        positions: (y, x) of the sources; by default they are detected.
+        psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
+        **options: Keywords of `find_and_measure`.
     """
-    frames = _frames(image, rms, size, None, gain)
-    sources = _sources(deblend, frames, detect(image, rms))
-    stamps = light_of(sources.found)[..., 0]
-    shapes = measure_shapes(stamps, sources.found.flux[:, 0].astype(float))
-    row = match(position, flux, _places(sources, shapes, size))
-    true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])  # binned: see _BINNED_ERROR
-    found = jax.tree.map(lambda a: a[row[true]], sources.found)
-    return calibrate_fluxes(flux[true], found, np.full(len(true), float(np.median(rms))))
+    frames = _frames(image, rms, size, psf, gain)
+    if positions is None:
+        positions = detect(image, rms)
+    return frames, _sources(deblend, frames, positions, **options)
 
 
 def _frames(image, rms, size: int, psf, gain) -> Frames:
@@ -141,7 +134,7 @@ def _sources(deblend, frames: Frames, positions, **options) -> Sources:
     return find_and_measure(deblend, frames, np.zeros(len(corner), int), corner, **options)
 
 
-def _places(sources: Sources, shapes: Shapes, size: int) -> Float[np.ndarray, "n 2"]:
+def source_positions(sources: Sources, shapes: Shapes, size: int) -> Float[np.ndarray, "n 2"]:
     """(y, x) of the light of each source on the image."""
     centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
     return sources.corner + stamp_centre(size) + centre
@@ -162,7 +155,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     rms, total = np.sqrt(background), frames.cut(canvas, *at)[..., 0]
     noise = rms if frames.gain is None else np.sqrt(background + model.clip(0) / frames.gain[0, 0])
     columns = {
-        "position": _places(sources, shapes, frames.size),
+        "position": source_positions(sources, shapes, frames.size),
         "flux": flux,
         "flux_err": np.hypot(found.flux_err[:, 0], _BINNED_ERROR * flux * (binning > 1)),
         "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),

@@ -10,14 +10,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vaedeblend.deblend import calibration
 from vaedeblend.deblend.network import STAGES, default_psf, make_deblend
-from vaedeblend.deblend.together import calibrate_looks
-from vaedeblend.image.measure import calibrate_field
 from vaedeblend.io import dataset
 from vaedeblend.models.vae import VAE
 from vaedeblend.simulate.examples import SPLITS
 from vaedeblend.simulate.fields import simulate_field
 from vaedeblend.survey import make_survey
 from vaedeblend.training import loop, objectives
+from vaedeblend.training.calibrate import calibrate_field, calibrate_iterations
 from vaedeblend.training.gallery import make_gallery
 from vaedeblend.training.observe import observe, observe_examples
 from vaedeblend.training.scenes import random_scenes
@@ -53,7 +52,7 @@ def _calibrate(config, name: str, workdir: Path, directories, model, params) -> 
     kinds = [name] if name == "isolated" else kinds
     batches = [b for k in kinds for b in _validation_batches(directories[k], survey, config)]
     deblend = make_deblend(model, params, psf=default_psf(survey))
-    calibrations = calibrate_looks(deblend, batches)
+    calibrations = calibrate_iterations(deblend, batches)
     if name == "blended" and config.calibration_field.size:
         of_field = _calibrate_field(deblend, survey, config)
         calibrations = calibrations._replace(field=of_field)
