@@ -19,6 +19,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from vaedeblend.exceptions import CatalogueError, CheckpointError, DatasetError
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of a training; takes the report.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights; else the workdir's own.")
 _STYLE = flags.DEFINE_string("style", None, "Of the test galaxies; else the training's own.")
@@ -106,7 +108,6 @@ def _networks(weights: Path, config) -> tuple[dict, list[str]]:
     from vaedeblend.deblend.network import STAGES, load_network, make_deblend, make_sample
     from vaedeblend.deblend.together import make_deblend_stamps
     from vaedeblend.evaluate.latents import make_decode
-    from vaedeblend.io.checkpoint import CheckpointError
 
     loaded, notes, failure = {}, [], None
     for stage in (name for name in STAGES if name in config.stages):
@@ -142,25 +143,24 @@ def _scenes(directories: dict[str, Path]) -> tuple[dict, dict, list[str]]:
     for kind, directory in directories.items():
         try:
             test[kind] = dataset.load(directory, "test")
-        except dataset.DatasetError as error:
+        except DatasetError as error:
             failure = error
             damage.append(f"The set {kind} cannot be read: {error}")
             _complain(error)
             continue
         try:
             training[kind] = dataset.load(directory, "train")
-        except dataset.DatasetError as error:
+        except DatasetError as error:
             damage.append(f"SExtractor has its default settings on the set {kind}: {error}")
             _complain(error)
     if not test:
-        raise failure or dataset.DatasetError("no set of test stamps is configured")
+        raise failure or DatasetError("no set of test stamps is configured")
     return test, training, damage
 
 
 def _setting(config, weights: Path, workdir: Path, notes: list[str], seconds: float):
     """What the report says of where its numbers come from."""
     from data_builders import survey_of
-    from vaedeblend.catalogues.readers import CatalogueError
     from vaedeblend.catalogues.sampling import population
     from vaedeblend.deblend.network import STAGES
     from vaedeblend.report import report

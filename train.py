@@ -19,6 +19,8 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vaedeblend.exceptions import VaedeblendError, WorkdirError
+
 _QUICK = str(Path(__file__).parent / "vaedeblend" / "configs" / "quick.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Takes data, checkpoints, metrics and the report.")
 _EXPORT = flags.DEFINE_string("export", None, "Folder that takes the trained weights alone.")
@@ -63,7 +65,7 @@ def train(config, workdir: Path) -> None:
 
 def _claim(workdir: Path, config) -> None:
     """Writes config.json, or compares with the one that is there."""
-    from vaedeblend.io.workdir import WorkdirError, read_config
+    from vaedeblend.io.workdir import read_config
 
     path, wanted = workdir / "config.json", json.loads(config.to_json_best_effort())
     if path.exists():
@@ -93,7 +95,7 @@ def _trainer(config):
     for trainer in (deblender, generator):
         if set(config.stages) <= set(trainer.STAGES):
             return trainer
-    raise ValueError(
+    raise VaedeblendError(
         f"stages are {sorted(config.stages)}; "
         f"wanted some of {list(deblender.STAGES)}, or of {list(generator.STAGES)}"
     )
@@ -106,7 +108,7 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
 
     stage, mesh = config.stages[name], loop.data_mesh()
     if stage.batch_size % mesh.size:
-        raise ValueError(
+        raise VaedeblendError(
             f"stages.{name}.batch_size is {stage.batch_size}; "
             f"wanted a multiple of the {mesh.size} devices"
         )

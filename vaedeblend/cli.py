@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from vaedeblend.exceptions import VaedeblendError
+
 console = Console()
 
 
@@ -85,7 +87,7 @@ def _simulate_challenge(out: str, star_fraction: float, *, source, area, **optio
     from vaedeblend.emc.simulate import write_fields
 
     if source or area is not None:
-        raise ValueError("--source and --area: fields of --style emc hold EGG's own galaxies")
+        raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
     with _progress() as report:
         counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
     shown = Table(*counts.colnames, title=f"fields in {out}")

@@ -1,1 +1,65 @@
 """Errors of the package; each is a ValueError that says what was found and what was wanted."""
+
+
+class VaedeblendError(ValueError):
+    """Input that the package cannot use; the base class of all its errors."""
+
+
+class CalibrationError(VaedeblendError):
+    """A calibration.json that is damaged or of another version."""
+
+
+class CatalogueError(VaedeblendError):
+    """A catalogue that cannot be used: where, what was found there and what is wanted."""
+
+
+class CheckpointError(VaedeblendError):
+    """A checkpoint that is missing or damaged."""
+
+
+class DatasetError(VaedeblendError):
+    """A dataset that is missing, damaged or not what it claims to be."""
+
+
+class EmcError(VaedeblendError):
+    """A folder without the Morphology Challenge's layout: where, what is there, what is wanted."""
+
+
+class FileError(VaedeblendError):
+    """A result that cannot be written, and why."""
+
+
+class MosaicError(VaedeblendError):
+    """An image, or what belongs to it, that cannot be used, and why."""
+
+
+class NoData(VaedeblendError):
+    """A figure that cannot be drawn, and what it lacks."""
+
+
+class PageError(VaedeblendError):
+    """A page that cannot be written, and why."""
+
+
+class PsfError(VaedeblendError):
+    """A PSF image that cannot be used, and why."""
+
+
+class SceneError(VaedeblendError):
+    """A kind of scene that the library cannot provide."""
+
+
+class SkyError(VaedeblendError):
+    """A field that cannot be simulated as asked for."""
+
+
+class StyleError(VaedeblendError):
+    """A galaxy style that does not exist."""
+
+
+class TphotError(VaedeblendError):
+    """T-PHOT priors that cannot be written, and why."""
+
+
+class WorkdirError(VaedeblendError):
+    """A working directory that is not what it was taken for."""

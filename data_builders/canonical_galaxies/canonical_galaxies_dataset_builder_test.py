@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from data_builders.canonical_galaxies import canonical_galaxies_dataset_builder as builder
+from vaedeblend.exceptions import StyleError
 from vaedeblend.io import dataset
-from vaedeblend.simulate.styles import StyleError
 from vaedeblend.survey import Survey
 
 OPTIONS = {"seed": 3, "area": 0.03, "magnitude": (20.0, 24.0), "style": "sersic"}

@@ -13,7 +13,8 @@ from astropy.table import Table
 
 from data_builders.records import quiet, tensor
 from vaedeblend.emc import census, layout
-from vaedeblend.emc.emctruth import DATASETS, EmcError
+from vaedeblend.emc.emctruth import DATASETS
+from vaedeblend.exceptions import EmcError
 from vaedeblend.pixels.blending import purity
 from vaedeblend.simulate.render import PSF_SIZE, native_psfs
 from vaedeblend.survey import magnitude_to_flux

@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
 from data_builders.records import seen
+from vaedeblend.exceptions import DatasetError
 from vaedeblend.io import dataset
 from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
@@ -103,14 +104,14 @@ def test_damaged_files_are_refused(tmp_path, damage):
     built.download_and_prepare()
     for file in built.data_path.glob("*train.array_record*"):
         file.write_bytes(file.read_bytes()[:-100]) if damage == "cut" else file.unlink()
-    with pytest.raises(dataset.DatasetError, match="split 'train' is damaged"):
+    with pytest.raises(DatasetError, match="split 'train' is damaged"):
         dataset.load(built.data_dir, "train")
 
 
 def test_no_dataset_and_no_split_are_refused(tmp_path):
-    with pytest.raises(dataset.DatasetError, match="no dataset can be opened"):
+    with pytest.raises(DatasetError, match="no dataset can be opened"):
         dataset.load(tmp_path, "train")
     built = builder.Builder(config=_config("isolated"), data_dir=tmp_path)
     built.download_and_prepare()
-    with pytest.raises(dataset.DatasetError, match="no split 'tset'; wanted one of"):
+    with pytest.raises(DatasetError, match="no split 'tset'; wanted one of"):
         dataset.load(built.data_dir, "tset")

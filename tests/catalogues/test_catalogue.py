@@ -6,7 +6,7 @@ import pytest
 from astropy.table import QTable, vstack
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.catalogue import CatalogueError
+from vaedeblend.exceptions import CatalogueError
 
 BANDS = ("euclid-vis", "euclid-nisp-h")
 FLUXES = ("flux_bulge", "flux_disk")

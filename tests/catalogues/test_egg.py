@@ -13,7 +13,7 @@ from astropy.cosmology import FlatLambdaCDM
 
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues import egg_prescriptions as prescriptions
-from vaedeblend.catalogues.catalogue import CatalogueError
+from vaedeblend.exceptions import CatalogueError
 
 AREA = 1.0  # [deg2]
 

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.readers import CatalogueError
+from vaedeblend.exceptions import CatalogueError
 
 BANDS = ("euclid-vis", "euclid-nisp-h")
 

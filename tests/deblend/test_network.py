@@ -6,6 +6,7 @@ import pytest
 
 from vaedeblend.deblend import network as deblender
 from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
+from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
 from vaedeblend.models.vae import VAE
 from vaedeblend.survey import Survey
@@ -234,7 +235,7 @@ def test_unknown_name_lists_what_is_shipped(tmp_path, monkeypatch):
     for name in ("euclid_vis", "another"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr("vaedeblend.io.workdir.WEIGHTS", tmp_path)
-    with pytest.raises(deblender.WorkdirError, match=r"one of \['another', 'euclid_vis'\]"):
+    with pytest.raises(WorkdirError, match=r"one of \['another', 'euclid_vis'\]"):
         deblender.load_deblender("euclid_viz")
 
 
@@ -247,13 +248,13 @@ def test_default_psf_is_centred_of_unit_sum():
 
 
 def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
-    with pytest.raises(deblender.WorkdirError, match="wanted the workdir of a training"):
+    with pytest.raises(WorkdirError, match="wanted the workdir of a training"):
         deblender.load_deblender(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(deblender.WorkdirError, match="not valid JSON"):
+    with pytest.raises(WorkdirError, match="not valid JSON"):
         deblender.load_deblender(tmp_path)
     (tmp_path / "config.json").write_text('{"stages": {"isolated": {}}}')
-    with pytest.raises(deblender.WorkdirError, match="no stage 'blended'; wanted one of"):
+    with pytest.raises(WorkdirError, match="no stage 'blended'; wanted one of"):
         deblender.load_deblender(tmp_path)
 
 

@@ -8,7 +8,7 @@ from data_builders.emc_stamps import __main__ as command
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
 from vaedeblend.emc import census, simulate
 from vaedeblend.emc.census import STATUSES, Reach
-from vaedeblend.emc.emctruth import EmcError
+from vaedeblend.exceptions import EmcError
 from vaedeblend.io import dataset
 
 

@@ -5,7 +5,7 @@ from astropy.table import Table
 from fitsfolder import folder, network, run, sky  # noqa: F401
 
 from vaedeblend.evaluate.injection import inject, summarise
-from vaedeblend.io.mosaic import MosaicError
+from vaedeblend.exceptions import MosaicError
 
 
 def test_injected_galaxies_are_added_to_the_image_and_nothing_else(folder):

@@ -11,8 +11,9 @@ from astropy.table import Table
 from browser import SKY_WRAPPER, look, needs_chromium
 from parsed import Parsed
 
+from vaedeblend.exceptions import PageError
 from vaedeblend.image import page
-from vaedeblend.image.page import Overview, PageError, Panel, write_page
+from vaedeblend.image.page import Overview, Panel, write_page
 
 FLAGS = {1: ("edge", "light beyond the image"), 2: ("masked", "light on ignored pixels")}
 STATISTICS = {"chi2 per pixel, source pixels": 1.0234, "groups": 123456, "noise": "rms map"}

@@ -6,7 +6,8 @@ import pytest
 from astropy.wcs import WCS
 from priors import SHAPE, inside, names, sources
 
-from vaedeblend.image.tphot import TphotError, write_priors
+from vaedeblend.exceptions import TphotError
+from vaedeblend.image.tphot import write_priors
 
 
 def test_second_run_replaces_the_first(tmp_path, rng):

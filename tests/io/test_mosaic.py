@@ -7,11 +7,8 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from vaedeblend.io.mosaic import (
-    MosaicError,
-    image_header,
-    open_mosaic,
-)
+from vaedeblend.exceptions import MosaicError
+from vaedeblend.io.mosaic import image_header, open_mosaic
 
 SHAPE = 30, 40
 ALL = slice(0, 30), slice(0, 40)

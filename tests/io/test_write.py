@@ -6,8 +6,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from vaedeblend.exceptions import FileError
 from vaedeblend.io import write as module
-from vaedeblend.io.write import FileError, prepare_folder, write_image, write_tables
+from vaedeblend.io.write import prepare_folder, write_image, write_tables
 
 SHAPE = 30, 40
 

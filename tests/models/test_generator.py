@@ -15,9 +15,8 @@ from vaedeblend.catalogues import egg
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.catalogues.sampling import make_galaxies
 from vaedeblend.configs import flowvae, quick
+from vaedeblend.exceptions import CheckpointError, WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.checkpoint import CheckpointError
-from vaedeblend.io.workdir import WorkdirError
 from vaedeblend.models.generator import (
     Examples,
     Generator,

@@ -3,7 +3,8 @@ import pytest
 from astropy.io import fits
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.pixels.psf import PsfError, make_psf, read_psf
+from vaedeblend.exceptions import PsfError
+from vaedeblend.pixels.psf import make_psf, read_psf
 from vaedeblend.simulate.render import make_draw, native_psf, optical_psf, survey_psfs
 from vaedeblend.survey import Survey, make_survey
 

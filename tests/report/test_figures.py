@@ -9,9 +9,10 @@ import pytest
 from vaedeblend.evaluate import metrics
 from vaedeblend.evaluate.stamps import QUANTILES
 from vaedeblend.evaluate.summary import with_estimates
+from vaedeblend.exceptions import NoData
 from vaedeblend.report.figures import curves, flux_errors, maps, stamps
 from vaedeblend.report.figures import style as charts
-from vaedeblend.report.figures.style import COLOURS, NoData
+from vaedeblend.report.figures.style import COLOURS
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,10 @@ from simulated import TWO_BANDS, VIS, assert_same, simulate, write_catalogue
 
 from vaedeblend.catalogues import catalogue, sampling
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.readers import CatalogueError
+from vaedeblend.exceptions import CatalogueError, SceneError
 from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.simulate import examples as simulation
 from vaedeblend.simulate.render import make_draw, survey_psfs
-from vaedeblend.simulate.scenes import SceneError
 from vaedeblend.survey import make_survey, stamp_centre
 
 

@@ -7,8 +7,8 @@ from astropy.table import QTable
 from skies import PSFS, VIS, gaussian_psf
 
 from vaedeblend.catalogues import catalogue, egg
-from vaedeblend.catalogues.catalogue import CatalogueError
-from vaedeblend.simulate.fields import SkyError, place, simulate_field
+from vaedeblend.exceptions import CatalogueError, SkyError
+from vaedeblend.simulate.fields import place, simulate_field
 from vaedeblend.survey import Band, Survey, flux_to_magnitude
 
 TWO_BANDS = ("vis", "h")

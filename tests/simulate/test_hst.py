@@ -9,8 +9,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from vaedeblend.catalogues.readers import CatalogueError
 from vaedeblend.cli import main
+from vaedeblend.exceptions import CatalogueError
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate.cosmosfile import Sample, open_catalog, read_sample, read_stamp
 from vaedeblend.simulate.hst import choose_similar, cosmos, make_portraits, residual_rms

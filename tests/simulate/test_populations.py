@@ -4,8 +4,7 @@ from simulated import VIS, assert_same, simulate, write_catalogue
 
 from vaedeblend.catalogues import catalogue
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.readers import CatalogueError
-from vaedeblend.pixels.psf import PsfError
+from vaedeblend.exceptions import CatalogueError, PsfError
 from vaedeblend.simulate import examples as simulation
 from vaedeblend.simulate.render import make_draw, native_psf, psf_family, survey_psfs
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT

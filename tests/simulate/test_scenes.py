@@ -3,6 +3,7 @@ import pytest
 from scipy.stats import kstest
 
 from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.exceptions import SceneError
 from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate import scenes
@@ -68,7 +69,7 @@ def test_isolated_scene_is_the_middle_of_its_library_stamp(library):
 @pytest.mark.parametrize(("size", "shift"), [(SIZE, (0, 17)), (SIZE, (-17, 0)), (33, (0, 0))])
 def test_scene_that_a_library_stamp_does_not_cover_is_refused(library, size, shift):
     drawn = scenes.Scene(np.array([0, 1]), np.array([(0, 0), shift]), np.ones(2))
-    with pytest.raises(scenes.SceneError, match=f"{size} pixels .* library stamps of 64"):
+    with pytest.raises(SceneError, match=f"{size} pixels .* library stamps of 64"):
         scenes.compose(library, drawn, size)
 
 
@@ -123,7 +124,7 @@ def test_scenes_follow_from_their_generator_alone(library):
 
 def test_blends_that_cannot_be_are_refused(library, monkeypatch):
     monkeypatch.setattr(scenes, "_MAX_DRAWS", 20)
-    with pytest.raises(scenes.SceneError, match="of 20 has a central purity below 0.01"):
+    with pytest.raises(SceneError, match="of 20 has a central purity below 0.01"):
         blended(library, 0, max_purity=0.01)
 
 
@@ -205,5 +206,5 @@ def test_field_without_sources_is_dark(library):
 
 
 def test_field_whose_centre_is_none_of_the_stamps_is_refused(library):
-    with pytest.raises(scenes.SceneError, match="97 pixels, stamps of 64"):
+    with pytest.raises(SceneError, match="97 pixels, stamps of 64"):
         scenes.compose_field(library, field(library, 0), 97)

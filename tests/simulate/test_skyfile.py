@@ -5,8 +5,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from vaedeblend.cli import main
+from vaedeblend.exceptions import FileError
 from vaedeblend.io.mosaic import open_mosaic
-from vaedeblend.io.write import FileError
 from vaedeblend.pixels.psf import read_psf
 from vaedeblend.simulate.fields import simulate_field
 from vaedeblend.simulate.skyfile import write_field

@@ -11,6 +11,7 @@ from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.catalogues.sampling import make_galaxies
 from vaedeblend.cli import main
+from vaedeblend.exceptions import StyleError
 from vaedeblend.io import dataset
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate import examples, profiles, structured, styles
@@ -18,7 +19,7 @@ from vaedeblend.simulate.disks import REACH, disk_image
 from vaedeblend.simulate.fields import Sources, render_sources, simulate_field
 from vaedeblend.simulate.library import render_library, stamp_sizes
 from vaedeblend.simulate.render import make_draw, survey_psfs
-from vaedeblend.simulate.styles import STYLES, StyleError, find_style
+from vaedeblend.simulate.styles import STYLES, find_style
 from vaedeblend.survey import Survey
 
 N = 40

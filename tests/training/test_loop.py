@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vaedeblend.exceptions import CheckpointError
 from vaedeblend.io import checkpoint
 from vaedeblend.models.vae import VAE
 from vaedeblend.training import loop, objectives, observe
@@ -270,10 +271,10 @@ def test_damaged_checkpoint_is_named(model, gallery, tmp_path):
     for file in (tmp_path / "checkpoints" / "2" / "default").rglob("*"):
         if file.is_file() and "metadata" not in file.name.lower():
             file.write_bytes(b"damage")
-    with pytest.raises(checkpoint.CheckpointError, match="checkpoint of step 2 cannot be restored"):
+    with pytest.raises(CheckpointError, match="checkpoint of step 2 cannot be restored"):
         checkpoint.load_params(tmp_path / "checkpoints")
     state, step, *_ = make_run(model, steps=4)
-    with pytest.raises(checkpoint.CheckpointError, match="checkpoint of step 2 cannot be restored"):
+    with pytest.raises(CheckpointError, match="checkpoint of step 2 cannot be restored"):
         fit(state, step, gallery, tmp_path, 4)
     for _ in range(6):  # reads that were under way end late: while they are still this test's
         gc.collect()
@@ -281,10 +282,10 @@ def test_damaged_checkpoint_is_named(model, gallery, tmp_path):
 
 
 def test_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint there"):
+    with pytest.raises(CheckpointError, match="no checkpoint there"):
         checkpoint.load_params(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(checkpoint.CheckpointError, match="holds no finished checkpoint"):
+    with pytest.raises(CheckpointError, match="holds no finished checkpoint"):
         checkpoint.load_params(tmp_path / "empty")
 
 

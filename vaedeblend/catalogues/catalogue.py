@@ -26,7 +26,8 @@ import numpy as np
 from astropy.table import Column, QTable, Table
 from jaxtyping import Float, Int64, UInt64
 
-from vaedeblend.catalogues.readers import CatalogueError, read_columns
+from vaedeblend.catalogues.readers import read_columns
+from vaedeblend.exceptions import CatalogueError
 from vaedeblend.survey import flux_to_magnitude, magnitude_to_flux
 
 TALK_SELECTION = MappingProxyType(

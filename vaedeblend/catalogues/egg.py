@@ -16,7 +16,8 @@ from astropy.table import QTable
 from jaxtyping import Bool, Float
 
 from vaedeblend.catalogues import egg_prescriptions as prescriptions
-from vaedeblend.catalogues.catalogue import CatalogueError, read, validate
+from vaedeblend.catalogues.catalogue import read, validate
+from vaedeblend.exceptions import CatalogueError
 from vaedeblend.survey import magnitude_to_flux
 
 BAND = "euclid-vis"

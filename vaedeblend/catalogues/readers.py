@@ -8,6 +8,8 @@ import astropy.units as u
 import numpy as np
 from astropy.table import Table
 
+from vaedeblend.exceptions import CatalogueError
+
 EGG_NAMES = MappingProxyType(
     {
         "ID": "id",
@@ -25,10 +27,6 @@ EGG_NAMES = MappingProxyType(
     }
 )
 """EGG's column names (v1.4) and ours."""
-
-
-class CatalogueError(ValueError):
-    """A catalogue that cannot be used: where, what was found there and what is wanted."""
 
 
 def read_columns(path: str | Path, bands: tuple[str, ...]) -> Table:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.readers import CatalogueError
+from vaedeblend.exceptions import CatalogueError
 
 Cuts = Mapping[str, tuple[float, float]]
 """Ranges of a catalogue's quantities, for `catalogue.select`."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vaedeblend.exceptions import CalibrationError
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import Observation, Posterior, background_rms
 
@@ -50,10 +51,6 @@ class Calibrations(NamedTuple):
     def of_fields(self) -> "Calibrations":
         """Those of a deblender that is shown the sources of an image."""
         return self._replace(first=self.field, again=self.field)
-
-
-class CalibrationError(ValueError):
-    """A calibration.json that is damaged or of another version."""
 
 
 def calibrated(

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
+from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import WorkdirError, find_workdir, read_config
+from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import (
     N_PSF_FEATURES,

@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.catalogues.catalogue import TALK_SELECTION
-from vaedeblend.emc.emctruth import EmcError
 from vaedeblend.emc.layout import PIXEL_SCALE, EmcField
-from vaedeblend.io.mosaic import MosaicError, open_mosaic
+from vaedeblend.exceptions import EmcError, MosaicError
+from vaedeblend.io.mosaic import open_mosaic
 
 STAMP_SIZE = 64
 STATUSES = (

@@ -13,6 +13,8 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Bool, Float, Int
 
+from vaedeblend.exceptions import EmcError
+
 LISTS = MappingProxyType(
     {
         "all": "input_positions_vis_{}_all.list",
@@ -43,10 +45,6 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
     }
 )
 """By the names of images."""
-
-
-class EmcError(ValueError):
-    """A folder that does not hold the challenge's layout: where, what is there, what is wanted."""
 
 
 def find(folder, name: str, *, needed: bool = True) -> Path | None:

@@ -25,18 +25,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vaedeblend.emc.emctruth import (
-    DATASETS,
-    LISTS,
-    RADII,
-    EmcError,
-    find,
-    read_list,
-    read_table,
-    read_truth,
-)
-from vaedeblend.io.mosaic import MosaicError, open_mosaic
-from vaedeblend.pixels.psf import Psf, PsfError, read_psf
+from vaedeblend.emc.emctruth import DATASETS, LISTS, RADII, find, read_list, read_table, read_truth
+from vaedeblend.exceptions import EmcError, MosaicError, PsfError
+from vaedeblend.io.mosaic import open_mosaic
+from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT
 
 PIXEL_SCALE = 0.1

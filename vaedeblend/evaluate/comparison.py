@@ -10,6 +10,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from vaedeblend.exceptions import VaedeblendError
+
 _BOOTSTRAPS = 200
 
 
@@ -68,7 +70,9 @@ def separability(
         ValueError: A set has fewer than five members.
     """
     if min(len(first), len(second)) < 5:
-        raise ValueError(f"sets of {len(first)} and {len(second)}; wanted five members of each")
+        raise VaedeblendError(
+            f"sets of {len(first)} and {len(second)}; wanted five members of each"
+        )
     both = np.concatenate([first, second])
     which = np.repeat([0, 1], [len(first), len(second)])
     forest = RandomForestClassifier(100, min_samples_leaf=5, random_state=seed)

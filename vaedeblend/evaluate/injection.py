@@ -13,9 +13,10 @@ from jaxtyping import Float
 from vaedeblend.catalogues import catalogue
 from vaedeblend.catalogues.sampling import make_galaxies, population
 from vaedeblend.evaluate import metrics
+from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io import write
-from vaedeblend.io.mosaic import Mosaic, MosaicError, image_header, open_mosaic
+from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.matching import match
 from vaedeblend.pixels.psf import Psf, read_psf

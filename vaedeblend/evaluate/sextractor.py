@@ -22,6 +22,8 @@ from astropy.io import fits
 from jaxtyping import Float, Int
 from scipy.special import ndtr
 
+from vaedeblend.exceptions import VaedeblendError
+
 Stamps = Float[np.ndarray, "n height width"]
 Detections = tuple[Float[np.ndarray, "5 k"], Int[np.ndarray, "rows columns"], str]
 SMALL_KERNELS = {"none": np.ones((1, 1)), "default": np.outer([1, 2, 1], [1, 2, 1]) / 16.0}
@@ -91,7 +93,9 @@ def kernel(name: str) -> Float[np.ndarray, "size size"]:
         return SMALL_KERNELS[name]
     match = re.fullmatch(r"gauss_(\d+\.?\d*)_(\d+)x\2", name)
     if match is None:
-        raise ValueError(f"filter_name is {name!r}; wanted 'none', 'default' or 'gauss_2.0_3x3'")
+        raise VaedeblendError(
+            f"filter_name is {name!r}; wanted 'none', 'default' or 'gauss_2.0_3x3'"
+        )
     fwhm, size = float(match[1]), int(match[2])
     line = np.diff(ndtr((np.arange(size + 1) - size / 2) * np.sqrt(8 * np.log(2)) / fwhm))
     return np.outer(line, line) / line.sum() ** 2
@@ -158,7 +162,7 @@ def search(
     the error) and `misses`. `options` are those of `measure`; `gain` and `zero_point` are required.
     """
     if true_flux.shape != stamps.shape[:1] or not np.all(true_flux > 0):
-        raise ValueError(f"true_flux is {true_flux}; wanted {len(stamps)} positive values")
+        raise VaedeblendError(f"true_flux is {true_flux}; wanted {len(stamps)} positive values")
 
     def row(settings: Settings) -> dict:
         flux = measure(stamps, rms, settings, **options).flux
@@ -175,13 +179,19 @@ def _checked_rms(stamps: np.ndarray, rms: float | np.ndarray) -> Stamps:
     """Noise rms [flux/pixel] of every pixel, once it and the stamps are known to be usable."""
     if stamps.ndim != 3 or not stamps.size or np.shape(rms) not in ((), stamps.shape):
         wanted = "(n, height, width), none zero, and () or the same"
-        raise ValueError(f"stamps and rms are {stamps.shape} and {np.shape(rms)}; wanted {wanted}")
+        raise VaedeblendError(
+            f"stamps and rms are {stamps.shape} and {np.shape(rms)}; wanted {wanted}"
+        )
     rms = np.broadcast_to(rms, stamps.shape)
     if not (rms > 0).all() or np.isinf(rms).all():
-        raise ValueError(f"rms lies in [{rms.min()}, {rms.max()}]; wanted positive, some finite")
+        raise VaedeblendError(
+            f"rms lies in [{rms.min()}, {rms.max()}]; wanted positive, some finite"
+        )
     bad = np.argwhere(np.isfinite(rms) & ~np.isfinite(stamps))
     if len(bad):
-        raise ValueError(f"stamps{bad[0].tolist()} is {stamps[tuple(bad[0])]}; wanted a number")
+        raise VaedeblendError(
+            f"stamps{bad[0].tolist()} is {stamps[tuple(bad[0])]}; wanted a number"
+        )
     return rms
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from matplotlib.colors import AsinhNorm, Normalize, to_hex
 from matplotlib.image import imsave
 
+from vaedeblend.exceptions import PageError
 from vaedeblend.io.html import document, keys, number, percent, picture, table, write_whole
 
 MOST_MARKS = 2000
@@ -46,10 +47,6 @@ i{float:left;height:1em;background:var(--blue)}
  .stamps{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media print{.sky{break-inside:avoid}}
 """
-
-
-class PageError(ValueError):
-    """A page that cannot be written, and why."""
 
 
 class Overview(NamedTuple):

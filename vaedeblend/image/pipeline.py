@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from vaedeblend.deblend.detect import estimate_background
+from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Catalog, merge
 from vaedeblend.image.positions import read_positions
 from vaedeblend.image.products import IMAGES, Report, write_field_page, write_images, write_tphot
 from vaedeblend.image.tiles import Job, Tile, measure_tile, plan, read_part
 from vaedeblend.io import write
-from vaedeblend.io.mosaic import Mosaic, MosaicError, image_header, open_mosaic
+from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.psf import read_psf_grid
 from vaedeblend.simulate.render import native_psfs

@@ -6,7 +6,8 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float
 
-from vaedeblend.io.mosaic import Mosaic, MosaicError
+from vaedeblend.exceptions import MosaicError
+from vaedeblend.io.mosaic import Mosaic
 
 
 def read_positions(path: str | Path, mosaic: Mosaic):

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
+from vaedeblend.exceptions import FileError
 from vaedeblend.image.measure import FLAGS, footprints
 from vaedeblend.image.merge import Catalog
 from vaedeblend.image.page import Overview, Panel, write_page
@@ -115,7 +116,7 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
     try:
         write_page(out / "index.html", **options)
     except OSError as error:
-        raise write.FileError(f"{out}/index.html: could not be written ({error})") from error
+        raise FileError(f"{out}/index.html: could not be written ({error})") from error
 
 
 def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:

@@ -25,6 +25,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from jaxtyping import Float, Integer
 
+from vaedeblend.exceptions import TphotError
+
 _ASCII = "# id x y xmin ymin xmax ymax background flux"
 _SUMS = "total", "whole", "area"
 _FILES = {"priors.cat", "priors.fits", "stamps", "segmentation.fits"}
@@ -32,10 +34,6 @@ _ROW = np.dtype([(name, int, 2) for name in ("first", "last")] + [(n, float) for
 """Of each source: first and last pixel (y, x) of its stamp, and these of the light on it."""
 _BLOCK, _STRIP = 2880, 512
 """Bytes of FITS's blocks; rows of the segmentation that are copied at a time."""
-
-
-class TphotError(ValueError):
-    """Priors that cannot be written, and why."""
 
 
 def write_priors(

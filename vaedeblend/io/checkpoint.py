@@ -6,9 +6,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import LatestN
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing or damaged."""
+from vaedeblend.exceptions import CheckpointError
 
 
 def open_manager(directory: str | Path) -> ocp.CheckpointManager:

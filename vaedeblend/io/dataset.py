@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from vaedeblend.exceptions import DatasetError
+
 _CHUNK = 512
-
-
-class DatasetError(ValueError):
-    """A dataset that is missing, damaged or not what it claims to be."""
 
 
 def load(directory: str | Path, split: str) -> dict[str, np.ndarray]:

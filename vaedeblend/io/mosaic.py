@@ -17,6 +17,8 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from jaxtyping import Bool, Float
 
+from vaedeblend.exceptions import MosaicError
+
 _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
 _ROWS = 32
@@ -26,10 +28,6 @@ _LARGEST = 1e15
 
 _UNITS = {"jy": 8.9, "mjy": 16.4, "ujy": 23.9, "microjy": 23.9, "njy": 31.4, "nanojy": 31.4}
 """AB magnitude of one unit, of the units of BUNIT in small letters."""
-
-
-class MosaicError(ValueError):
-    """An image, or what belongs to it, that cannot be used, and why."""
 
 
 class Pixels(NamedTuple):

@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
+from vaedeblend.exceptions import WorkdirError
+
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Workdirs that are shipped with the package, by name."""
-
-
-class WorkdirError(ValueError):
-    """A working directory that is not what it was taken for."""
 
 
 def find_workdir(name_or_workdir: str | Path) -> Path:

@@ -11,9 +11,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-
-class FileError(ValueError):
-    """A result that cannot be written, and why."""
+from vaedeblend.exceptions import FileError
 
 
 @contextlib.contextmanager

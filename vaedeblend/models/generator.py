@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import WorkdirError, read_config
+from vaedeblend.io.workdir import read_config
 from vaedeblend.models.flow import Flow
 from vaedeblend.models.vae import Code, reparameterize
 from vaedeblend.simulate.canonical import SIDE

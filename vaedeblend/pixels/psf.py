@@ -12,9 +12,7 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
-
-class PsfError(ValueError):
-    """A PSF image that cannot be used, and why."""
+from vaedeblend.exceptions import PsfError
 
 
 class Psf(NamedTuple):

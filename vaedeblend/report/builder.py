@@ -15,6 +15,7 @@ import matplotlib as mpl
 from astropy.table import Table
 from matplotlib.figure import Figure
 
+from vaedeblend.exceptions import NoData
 from vaedeblend.io import html
 from vaedeblend.io.html import cell, lookup, say
 from vaedeblend.report.figures import style
@@ -78,7 +79,7 @@ class Sheet:
             with mpl.rc_context(style.STYLE):
                 drawn = draw()
             png = style.save(drawn, place, name)
-        except style.NoData as reason:
+        except NoData as reason:
             return _missing(title, f"Not drawn: {reason}.")
         except Exception as error:  # one figure that fails must not cost the others
             log.exception("figure %s", name)

@@ -8,10 +8,10 @@ import numpy as np
 from astropy.table import QTable
 
 from vaedeblend.evaluate.latents import PARAMETERS
+from vaedeblend.exceptions import NoData
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.report.builder import Sheet
 from vaedeblend.report.figures import curves, inputs, maps, stamps
-from vaedeblend.report.figures.style import NoData
 
 NETWORKS = {"vae_i": "VAE I", "vae_ii": "VAE II"}
 _STAGES = {"isolated": "VAE I", "blended": "VAE II"}

@@ -15,10 +15,10 @@ import numpy as np
 from astropy.table import QTable
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.readers import CatalogueError
 from vaedeblend.evaluate.evaluation import Evaluation, latent_sets, strict, write_metrics
 from vaedeblend.evaluate.summary import with_estimates
 from vaedeblend.evaluate.table import read_table
+from vaedeblend.exceptions import CatalogueError, VaedeblendError
 from vaedeblend.io import html
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.report import parts, talk, verdicts
@@ -109,7 +109,7 @@ def read_compared(workdir: str | Path) -> Compared:
         metrics = html.read_json(folder / "metrics.json")
         table = read_table(folder / "examples.fits")
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder}: no report to compare with ({error})") from error
+        raise VaedeblendError(f"{folder}: no report to compare with ({error})") from error
     found = {kind: with_estimates(table[table["set"] == kind]) for kind in set(table["set"])}
     return Compared(Path(workdir).name, metrics, found)
 

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float, Int
 
-from vaedeblend.catalogues.readers import CatalogueError
+from vaedeblend.exceptions import CatalogueError
 
 _COLUMNS = (
     *("ident", "mag", "gal_filename", "gal_hdu", "PSF_filename", "PSF_hdu"),

@@ -19,8 +19,9 @@ from vaedeblend.catalogues.sampling import (
     make_galaxies,
     population,
 )
+from vaedeblend.exceptions import PsfError, SceneError
 from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
-from vaedeblend.pixels.psf import Psf, PsfError
+from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import scenes
 from vaedeblend.simulate.library import Library, render_library
 from vaedeblend.simulate.render import add_noise, native_psfs, psf_family
@@ -220,7 +221,7 @@ def _stratified(library, n, words, size, min_separation, rms):
     options = {"size": size, "min_separation": min_separation, "rms": rms}
     cells = scenes.feasible_cells(library, (*words, _CELLS), **options)
     if not cells:
-        raise scenes.SceneError("no cell of the complexity map can be filled from this library")
+        raise SceneError("no cell of the complexity map can be filled from this library")
     for i in range(n):
         rng = np.random.default_rng((*words, _SCENE, i))
         turns = (cells[(i + k) % len(cells)] for k in range(len(cells)))

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from vaedeblend.catalogues import catalogue
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.catalogues.sampling import make_galaxies, population
+from vaedeblend.exceptions import SkyError
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.pixels.stamps import overlap
@@ -40,10 +41,6 @@ _STRIP = 512
 """Rows to which noise is added at a time."""
 _ROWS, _STARS, _PLACE, _POSE, _NOISE = range(1, 6)
 """Purposes of random numbers."""
-
-
-class SkyError(ValueError):
-    """A field that cannot be simulated as asked for."""
 
 
 class Sources(NamedTuple):

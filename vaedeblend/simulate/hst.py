@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.readers import CatalogueError
+from vaedeblend.exceptions import CatalogueError
 from vaedeblend.simulate.cosmosfile import Sample, Stamp, open_catalog, read_sample, read_stamp
 from vaedeblend.simulate.profiles import dominant_shape, half_light_radius, points
 from vaedeblend.survey import flux_to_magnitude

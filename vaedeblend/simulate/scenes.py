@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from vaedeblend.exceptions import SceneError
 from vaedeblend.pixels.blending import blended_area, footprints, purity
 from vaedeblend.simulate.library import Library
 
@@ -32,10 +33,6 @@ class Scene(NamedTuple):
     """(y, x) from the stamp's centre to that of the entry's stamp [whole pixels]."""
     scale: Float[np.ndarray, " k"]
     """By which the entry's flux is multiplied."""
-
-
-class SceneError(ValueError):
-    """A kind of scene that the library cannot provide."""
 
 
 def positions(library: Library, scene: Scene) -> Float[np.ndarray, "k 2"]:

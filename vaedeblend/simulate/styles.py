@@ -7,6 +7,7 @@ import galsim
 import numpy as np
 
 from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.exceptions import StyleError
 from vaedeblend.simulate import generated, hst, profiles, structured
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
@@ -33,10 +34,6 @@ READERS: MappingProxyType[str, Callable[[str], Style]] = MappingProxyType(
 
 _CHOICE = 4
 """Last word of the seed, whose other purposes are the styles'."""
-
-
-class StyleError(ValueError):
-    """A style that there is not."""
 
 
 def find_style(name: str) -> Style:

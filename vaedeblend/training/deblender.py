@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vaedeblend.deblend import calibration
 from vaedeblend.deblend.network import STAGES, default_psf, make_deblend
+from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import dataset
 from vaedeblend.models.vae import VAE
 from vaedeblend.simulate.examples import SPLITS
@@ -68,7 +69,7 @@ def _objective(stage, model, teacher):
         ),
     }
     if stage.objective not in makers:
-        raise ValueError(f"objective is {stage.objective!r}; wanted one of {sorted(makers)}")
+        raise VaedeblendError(f"objective is {stage.objective!r}; wanted one of {sorted(makers)}")
     return makers[stage.objective](**stage.loss)
 
 

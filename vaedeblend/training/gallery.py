@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models.vae import psf_features
 
 
@@ -44,7 +45,9 @@ def make_gallery(stamps, phase, flux, central, psf, fields=None) -> tuple[Galler
     counts["sheets"] = 0 if fields is None else len(fields)
     for name, n in counts.items():
         if n % len(psf):
-            raise ValueError(f"gallery has {n} {name}; wanted a multiple of its {len(psf)} PSFs")
+            raise VaedeblendError(
+                f"gallery has {n} {name}; wanted a multiple of its {len(psf)} PSFs"
+            )
     if fields is None:
         fields = np.zeros((0, 1, 1, stamps.shape[-1]), np.float16)
     order = np.argsort(~central, kind="stable")

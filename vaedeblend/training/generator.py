@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import dataset
 from vaedeblend.models.generator import STAGES, Examples, Generator, init_params, random_examples
 from vaedeblend.training.objectives import density, light
@@ -35,7 +36,7 @@ def _objective(stage, model: Generator):
     """The stage's loss, of the name and the weights that its configuration gives."""
     makers = {"light": light, "density": density}
     if stage.objective not in makers:
-        raise ValueError(f"objective is {stage.objective!r}; wanted one of {sorted(makers)}")
+        raise VaedeblendError(f"objective is {stage.objective!r}; wanted one of {sorted(makers)}")
     return makers[stage.objective](model, **stage.loss)
 
 

@@ -22,6 +22,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 from tensorboardX import SummaryWriter
 
+from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import checkpoint
 from vaedeblend.models.vae import VAE, Observation, psf_features
 from vaedeblend.training.objectives import Objective
@@ -153,7 +154,7 @@ def fit(
         ValueError: `checkpoint_every` is no multiple of `log_every`.
     """
     if checkpoint_every % log_every:
-        raise ValueError(
+        raise VaedeblendError(
             f"checkpoint_every is {checkpoint_every}; wanted a multiple of log_every, {log_every}"
         )
     directory = Path(directory)

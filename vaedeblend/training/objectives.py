@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models import losses
 from vaedeblend.models.generator import Examples, Generator
 from vaedeblend.models.vae import VAE, Observation, background_rms, reparameterize
@@ -86,7 +87,7 @@ def evidence(
 
     likelihoods = {"gaussian": gaussian, "poisson": poisson}
     if likelihood not in likelihoods:
-        raise ValueError(f"likelihood is {likelihood!r}; wanted one of {sorted(likelihoods)}")
+        raise VaedeblendError(f"likelihood is {likelihood!r}; wanted one of {sorted(likelihoods)}")
 
     def loss(params, batch: Batch, key, step) -> Parts:
         posterior, profile, _ = model.apply({"params": params}, batch.observation, key)

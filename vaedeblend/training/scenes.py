@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models.vae import N_PSF_FEATURES
 from vaedeblend.training.gallery import Gallery
 from vaedeblend.training.placement import place
@@ -71,11 +72,11 @@ def random_scenes(
     margin = (gallery.stamps.shape[1] - size) // 2
     reach = (separation[1] if max_companions else 0) + _REACH
     if margin < reach:
-        raise ValueError(
+        raise VaedeblendError(
             f"gallery stamps leave a margin of {margin} pixels round a scene; wanted {reach}"
         )
     if field_share and not len(gallery.fields):
-        raise ValueError(f"field_share is {field_share}, but the gallery has no sheets of sky")
+        raise VaedeblendError(f"field_share is {field_share}, but the gallery has no sheets of sky")
     placing |= {"max_companions": max_companions, "separation": separation}
 
     def one(key):

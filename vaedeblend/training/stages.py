@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import find_workdir
 from vaedeblend.training.objectives import Objective
@@ -58,12 +59,14 @@ def initial_params(
     model = flatten_dict(fresh() if renewed else jax.eval_shape(fresh), sep="/")
     for name in renewed:
         if not any(_within(path, (name,)) for path in model):
-            raise ValueError(f"renewed: no {name!r}; wanted parts or layers of {sorted(model)}")
+            raise VaedeblendError(
+                f"renewed: no {name!r}; wanted parts or layers of {sorted(model)}"
+            )
     kept = {path: p for path, p in trained.items() if not _within(path, renewed)}
     kept |= {path: p for path, p in model.items() if _within(path, renewed)}
     found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, model))
     if found != wanted:
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"{directory}: parameters have shapes {found}; wanted this model's, {wanted}"
         )
     return unflatten_dict(kept, sep="/")

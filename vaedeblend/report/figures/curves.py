@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vaedeblend.evaluate.table import RINGS
+from vaedeblend.exceptions import NoData
 from vaedeblend.report.figures import style as charts
-from vaedeblend.report.figures.style import COLOURS, MAGNITUDE, PURITY, SETS, NoData, canvas
+from vaedeblend.report.figures.style import COLOURS, MAGNITUDE, PURITY, SETS, canvas
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude
 
 LIKENESS = {

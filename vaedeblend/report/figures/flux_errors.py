@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from vaedeblend.exceptions import NoData
 from vaedeblend.report.figures import style as charts
 from vaedeblend.report.figures.style import (
     COLOURS,
@@ -14,7 +15,6 @@ from vaedeblend.report.figures.style import (
     METHODS,
     PURITY,
     SETS,
-    NoData,
     canvas,
 )
 

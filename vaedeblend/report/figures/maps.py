@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vaedeblend.evaluate.latents import ACTIVE
 from vaedeblend.evaluate.summary import ELONGATED
+from vaedeblend.exceptions import NoData
 from vaedeblend.pixels.shapes import turned
 from vaedeblend.report.figures import style as charts
 from vaedeblend.report.figures.style import (
@@ -18,7 +19,6 @@ from vaedeblend.report.figures.style import (
     METHODS,
     PURITY,
     SETS,
-    NoData,
     canvas,
 )
 

@@ -11,11 +11,11 @@ from matplotlib.patches import Circle
 from vaedeblend.evaluate.latents import STEPS
 from vaedeblend.evaluate.stamps import QUANTILES
 from vaedeblend.evaluate.table import at_quantiles
+from vaedeblend.exceptions import NoData
 from vaedeblend.report.figures import style
 from vaedeblend.report.figures.style import (
     LIGHT,
     RESIDUAL,
-    NoData,
     background_rms,
     canvas,
     shown_stamp,

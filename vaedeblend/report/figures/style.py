@@ -15,6 +15,7 @@ from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
 from vaedeblend.evaluate.metrics import equal_bins
+from vaedeblend.exceptions import NoData
 
 METHODS = {"vae": "VAE", "sextractor": "SExtractor"}
 COLOURS = {"VAE": "#0072B2", "SExtractor": "#D55E00", "compared": "#56B4E9", "bound": "#1C2127"}
@@ -60,10 +61,6 @@ RESIDUAL = {"norm": Normalize(-5, 5), "cmap": "RdBu_r", "origin": "lower"}
 
 _BINS = 8
 _SOFT = "#5D6670"
-
-
-class NoData(ValueError):
-    """A figure that cannot be drawn, and what it lacks."""
 
 
 def canvas(rows: int, columns: int, size: tuple, **options):
