@@ -27,8 +27,16 @@ from rich.table import Table
 
 from vaedeblend.catalogues import egg
 from vaedeblend.catalogues.sampling import make_galaxies
-from vaedeblend.evaluate import morphology
-from vaedeblend.evaluate.comparison import difference, nearness, separability
+from vaedeblend.evaluate.realism import (
+    MORPHOLOGY_STATISTICS,
+    Morphology,
+    difference,
+    measure_morphology,
+    morphology_features,
+    nearness,
+    power_spectra,
+    separability,
+)
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.report.figures import style as charts
 from vaedeblend.simulate.profiles import half_light_radius
@@ -90,17 +98,17 @@ def study(style, galaxies, seed):
     noisy = light + NOISE * np.random.default_rng(seed).standard_normal(light.shape)
     psf = gaussian(SCALE, 4)
     parts = [
-        morphology.measure(noisy[i : i + 1], NOISE, psf)
+        measure_morphology(noisy[i : i + 1], NOISE, psf)
         for i in track(range(len(noisy)), f"measuring {style}", console=console)
     ]
-    found = morphology.Morphology(*map(np.concatenate, zip(*parts, strict=True)))
-    frequency, power = morphology.power_spectra(light)
+    found = Morphology(*map(np.concatenate, zip(*parts, strict=True)))
+    frequency, power = power_spectra(light)
     binned = light[:, 32:96, 32:96].reshape(len(light), 32, 2, 32, 2).mean(axis=(2, 4))
     binned /= binned.sum(axis=(1, 2), keepdims=True)
     fit = found.fitted
     return {
         "morphology": found,
-        "features": morphology.features(found),
+        "features": morphology_features(found),
         "frequency": frequency / SCALE,
         "power": power,
         "pixels": binned.reshape(len(light), -1),
@@ -118,7 +126,7 @@ def spread(values):
 def compare(names, first, second, seed):
     """Numbers of the comparison, for JSON."""
     numbers = {"styles": list(names), "n": [len(each["features"]) for each in (first, second)]}
-    for k, name in enumerate(morphology.STATISTICS):
+    for k, name in enumerate(MORPHOLOGY_STATISTICS):
         a, b = first["features"][:, k], second["features"][:, k]
         numbers[name] = {
             "median": [float(np.median(a)), float(np.median(b))],
@@ -139,8 +147,8 @@ def compare(names, first, second, seed):
 
 def show(numbers):
     names = numbers["styles"]
-    table = Table("", *names, "KS distance", "p", title="median ± NMAD of galaxies' looks")
-    for name in morphology.STATISTICS:
+    table = Table("", *names, "KS distance", "p", title="median ± NMAD of galaxies' morphology")
+    for name in MORPHOLOGY_STATISTICS:
         row = numbers[name]
         cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(row["median"], row["spread"], strict=True)]
         table.add_row(LABELS[name], *cells, f"{row['distance']:.2f}", f"{row['p_value']:.1g}")
@@ -165,7 +173,7 @@ def draw_figure(names, sets, numbers, path):
         figure = Figure((11, 6.6), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, 3).ravel()
-        for k, (axis, name) in enumerate(zip(axes, morphology.STATISTICS, strict=False)):
+        for k, (axis, name) in enumerate(zip(axes, MORPHOLOGY_STATISTICS, strict=False)):
             columns = [each["features"][:, k] for each in sets]
             edges = np.linspace(*np.quantile(np.concatenate(columns), [0.005, 0.995]), 31)
             for column, style, colour in zip(columns, names, COLOURS, strict=True):
@@ -186,7 +194,7 @@ def draw_figure(names, sets, numbers, path):
         apart = numbers["separability"]
         figure.suptitle(
             f"{names[0]} and {names[1]} galaxies under a PSF of {FWHM} arcsec: "
-            f"a classifier tells them apart with AUC {apart['auc']:.3f} ± {apart['error']:.3f}"
+            f"a classifier separates them with AUC {apart['auc']:.3f} ± {apart['error']:.3f}"
         )
         figure.savefig(path, dpi=130)
 

@@ -1,4 +1,4 @@
-"""Statistics of galaxies' looks on shapes whose own are known, and comparisons of sets of them."""
+"""Morphology of shapes whose statistics are known, and comparisons of sets of them."""
 
 import json
 import sys
@@ -7,13 +7,15 @@ import galsim
 import numpy as np
 import pytest
 
-from vaedeblend.evaluate.comparison import difference, nearness, separability
-from vaedeblend.evaluate.morphology import (
+from vaedeblend.evaluate.realism import (
     Morphology,
     central_segment,
-    features,
-    measure,
+    difference,
+    measure_morphology,
+    morphology_features,
+    nearness,
     power_spectra,
+    separability,
 )
 
 SIDE = 96
@@ -53,7 +55,7 @@ def shapes():
         "clumps": clumps,
         "square": square,
     }
-    found = measure(np.stack([each + noise() for each in all_.values()]), RMS, PSF)
+    found = measure_morphology(np.stack([each + noise() for each in all_.values()]), RMS, PSF)
     return {n: Morphology(*(field[i] for field in found)) for i, n in enumerate(all_)}
 
 
@@ -94,26 +96,29 @@ def test_sersic_fit_finds_the_parameters_asked_for(shapes):
 
 def test_statistics_do_not_depend_on_flux_scale_or_a_quarter_turn():
     stamp = sersic(1.5) + noise()
-    first, brighter = (measure(k * stamp[None], k * RMS) for k in (1.0, 1e3))
-    turned = measure(np.rot90(stamp)[None], RMS)
+    first, brighter = (measure_morphology(k * stamp[None], k * RMS) for k in (1.0, 1e3))
+    turned = measure_morphology(np.rot90(stamp)[None], RMS)
     assert first.measured.all()
-    np.testing.assert_allclose(features(brighter), features(first), rtol=1e-6)
+    np.testing.assert_allclose(morphology_features(brighter), morphology_features(first), rtol=1e-6)
     # Smoothness depends on how pixels lie on its aperture: by as much as 0.02.
-    change = abs(features(turned) - features(first))[0]
+    change = abs(morphology_features(turned) - morphology_features(first))[0]
     assert (change < [2e-3, 2e-3, 0.03, 2e-3, 2e-3]).all()
 
 
 @pytest.mark.parametrize("stamp", [np.zeros((SIDE, SIDE)), -gaussian(5.0)])
 def test_stamps_without_light_are_left_out(stamp):
-    found = measure(np.stack([stamp, sersic(1.0) + noise()]), RMS)
+    found = measure_morphology(np.stack([stamp, sersic(1.0) + noise()]), RMS)
     assert found.measured.tolist() == found.fitted.tolist() == [False, True]
-    assert np.isnan(found.gini[0]) and features(found).shape == (1, 5)
+    assert np.isnan(found.gini[0]) and morphology_features(found).shape == (1, 5)
 
 
 @pytest.mark.parametrize("stamp", [noise(), noise() + np.eye(SIDE)[::-1]])
 def test_stamps_that_hold_anything_else_do_no_harm(stamp):
-    found = measure(stamp[None], RMS)
-    assert np.isfinite(features(found)).all() and len(features(found)) == found.measured.sum()
+    found = measure_morphology(stamp[None], RMS)
+    assert (
+        np.isfinite(morphology_features(found)).all()
+        and len(morphology_features(found)) == found.measured.sum()
+    )
 
 
 def test_segment_is_the_galaxy_in_the_middle():
