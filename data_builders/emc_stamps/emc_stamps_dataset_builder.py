@@ -16,7 +16,8 @@ from vaedeblend.emc import census, layout
 from vaedeblend.emc.emctruth import DATASETS
 from vaedeblend.exceptions import EmcError
 from vaedeblend.pixels.blending import purity
-from vaedeblend.simulate.render import PSF_SIZE, native_psfs
+from vaedeblend.pixels.psf import PSF_SIZE
+from vaedeblend.simulate.render import resampled_psfs
 from vaedeblend.survey import magnitude_to_flux
 
 SPLITS: Mapping[str, Sequence[int]] = MappingProxyType(
@@ -90,7 +91,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         del dl_manager  # Nothing is downloaded.
         config = self.builder_config
-        psf = native_psfs((layout.read_field_psf(config.folder),), layout.PIXEL_SCALE)
+        psf = resampled_psfs((layout.read_field_psf(config.folder),), layout.PIXEL_SCALE)
         fields = {
             number: _read(config, number)
             for number in sorted(number for each in config.splits.values() for number in each)

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 
 from data_builders.records import quiet, seen, tensor
 from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.pixels.psf import PSF_SIZE
 from vaedeblend.simulate import examples as simulation
-from vaedeblend.simulate.render import PSF_SIZE
 from vaedeblend.survey import Survey
 
 _SIZES = MappingProxyType(

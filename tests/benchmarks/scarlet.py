@@ -98,9 +98,10 @@ def compare(options):
     from rich.console import Console
     from rich.table import Table
 
-    from vaedeblend.deblend.network import default_psf, load_deblender
+    from vaedeblend.deblend.network import load_deblender
     from vaedeblend.deblend.together import make_deblend_stamps
     from vaedeblend.evaluate import metrics
+    from vaedeblend.simulate.render import default_psf
 
     survey, image, positions, n_sources, true = _blends(options.n, options.seed)
     one_look = load_deblender(options.weights)

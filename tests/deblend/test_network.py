@@ -239,14 +239,6 @@ def test_unknown_name_lists_what_is_shipped(tmp_path, monkeypatch):
         deblender.load_deblender("euclid_viz")
 
 
-def test_default_psf_is_centred_of_unit_sum():
-    psf = deblender.default_psf(Survey())
-    assert psf.shape == (deblender.PSF_SIZE, deblender.PSF_SIZE, 1) and psf.dtype == np.float32
-    assert psf.sum() == pytest.approx(1, abs=1e-5)
-    middle = deblender.PSF_SIZE // 2
-    assert psf[..., 0].argmax() == middle * deblender.PSF_SIZE + middle
-
-
 def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
     with pytest.raises(WorkdirError, match="wanted the workdir of a training"):
         deblender.load_deblender(tmp_path)

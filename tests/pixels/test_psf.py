@@ -4,8 +4,24 @@ from astropy.io import fits
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import PsfError
-from vaedeblend.pixels.psf import make_psf, read_psf
-from vaedeblend.simulate.render import make_draw, native_psf, optical_psf, survey_psfs
+from vaedeblend.pixels.psf import (
+    PSF_SIZE,
+    is_native,
+    make_psf,
+    native_psf,
+    native_psfs,
+    read_native_psfs,
+    read_psf,
+    write_native_psfs,
+)
+from vaedeblend.simulate.render import (
+    default_psf,
+    make_draw,
+    optical_psf,
+    resampled_psf,
+    resampled_psfs,
+    survey_psfs,
+)
 from vaedeblend.survey import Survey, make_survey
 
 
@@ -121,7 +137,36 @@ def test_native_psf_file_gives_flux_and_centroid_back(tmp_path):
 
 def test_native_sampling_of_a_native_psf_is_its_image():
     psf = make_psf(gaussian(), 0.1)
-    np.testing.assert_allclose(native_psf(psf, 0.1, 31), psf.image, atol=1e-5)
+    np.testing.assert_allclose(resampled_psf(psf, 0.1, 31), psf.image, atol=1e-5)
+    np.testing.assert_allclose(native_psf(psf, 0.1, 31), psf.image, rtol=1e-12)
+
+
+@pytest.mark.parametrize("side", [21, 31, 51])
+def test_cropped_native_psf_is_the_drawn_one(side):
+    psf = make_psf(resampled_psf(optical_psf(Survey().bands[0], 0.1), 0.1, side), 0.1)
+    np.testing.assert_allclose(native_psf(psf, 0.1, 31), resampled_psf(psf, 0.1, 31), atol=1e-16)
+    np.testing.assert_array_equal(native_psfs((psf, psf), 0.1), resampled_psfs((psf, psf), 0.1))
+
+
+def test_psf_of_another_sampling_is_not_cropped():
+    psf = make_psf(gaussian(), 0.05)
+    assert is_native(psf, 0.05) and not is_native(psf, 0.1)
+    with pytest.raises(PsfError, match="sampled at 0.05 arcsec; wanted 0.1"):
+        native_psf(psf, 0.1, 31)
+
+
+def test_native_psfs_come_back_from_their_file(tmp_path):
+    survey = make_survey({"blue": {"wavelength": 500.0}, "red": {"wavelength": 720.0}}, 0.1)
+    psfs, path = default_psf(survey), tmp_path / "psf.fits"
+    write_native_psfs(path, psfs, 0.1)
+    found = read_native_psfs(path, 0.1)
+    assert found.dtype == np.float32 and found.shape == (PSF_SIZE, PSF_SIZE, 2)
+    np.testing.assert_array_equal(found, psfs)
+    with pytest.raises(PsfError, match=r"sampled at 0.1 arcsec; wanted 0.2"):
+        read_native_psfs(path, 0.2)
+    fits.writeto(path, gaussian(), overwrite=True)
+    with pytest.raises(PsfError, match=r"shape \(31, 31\); wanted \(band, height, width\)"):
+        read_native_psfs(path, 0.1)
 
 
 def test_optical_psf_has_the_width_of_vis():

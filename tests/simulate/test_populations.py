@@ -6,7 +6,7 @@ from vaedeblend.catalogues import catalogue
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import CatalogueError, PsfError
 from vaedeblend.simulate import examples as simulation
-from vaedeblend.simulate.render import make_draw, native_psf, psf_family, survey_psfs
+from vaedeblend.simulate.render import make_draw, psf_family, resampled_psf, survey_psfs
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT
 
 PSFS = {"n_psfs": 4, "psf_default_share": 0.25}
@@ -29,7 +29,7 @@ def test_stars_are_the_psf_of_their_turn(source):
     )
     for i, example in enumerate(examples):
         (psf,) = psfs[i % 4]
-        np.testing.assert_allclose(example["psf"][..., 0], native_psf(psf, 0.1, 31), atol=1e-7)
+        np.testing.assert_allclose(example["psf"][..., 0], resampled_psf(psf, 0.1, 31), atol=1e-7)
         assert example["psf"].sum() == pytest.approx(1, rel=1e-5)
         if example["id"] < 0:
             star = Galaxies(*(np.asarray(example[name], float) for name in Galaxies._fields))

@@ -5,13 +5,14 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.stats import kstest
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.pixels.psf import make_psf
+from vaedeblend.pixels.psf import PSF_SIZE, make_psf
 from vaedeblend.simulate.render import (
     add_noise,
+    default_psf,
     make_draw,
-    native_psf,
     optical_psf,
     psf_family,
+    resampled_psf,
     survey_psfs,
 )
 from vaedeblend.survey import Survey, make_survey
@@ -212,7 +213,7 @@ def test_widths_begin_where_the_optics_end():
 def test_family_is_normalised_centred_and_slightly_elliptical():
     shears = []
     for (psf,) in family(Survey(), 40)[10:]:
-        image = native_psf(psf, SCALE, 31)
+        image = resampled_psf(psf, SCALE, 31)
         assert psf.image.sum() == pytest.approx(1)
         assert image.sum() == pytest.approx(1)
         centre = np.where(psf.image > 0.05 * psf.image.max(), psf.image, 0)
@@ -247,3 +248,11 @@ def test_bands_of_a_variant_are_blurred_apart():
     assert found.shape == (5, 2)
     assert (found > 0.149).all() and (found < 0.251).all()
     assert (abs(found[:, 0] - found[:, 1]) > 0.002).any()
+
+
+def test_default_psf_is_centred_of_unit_sum():
+    psf = default_psf(Survey())
+    assert psf.shape == (PSF_SIZE, PSF_SIZE, 1) and psf.dtype == np.float32
+    assert psf.sum() == pytest.approx(1, abs=1e-5)
+    middle = PSF_SIZE // 2
+    assert psf[..., 0].argmax() == middle * PSF_SIZE + middle

@@ -25,8 +25,8 @@ from vaedeblend.models.vae import (
     psf_features,
     reparameterize,
 )
-from vaedeblend.simulate.render import PSF_SIZE, native_psfs, survey_psfs
-from vaedeblend.survey import Survey, make_survey
+from vaedeblend.simulate.render import default_psf
+from vaedeblend.survey import make_survey
 
 STAGES = ("isolated", "blended")
 _WIDEST = 2.1
@@ -187,11 +187,6 @@ def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> N
     shutil.copy(workdir / stage / "calibration.json", folder / stage)
     config["stages"] = {stage: config["stages"][stage]}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
-def default_psf(survey: Survey) -> Float[np.ndarray, "side side band"]:
-    """The survey's effective PSF at its pixels, as networks are told of it; unit sum."""
-    return native_psfs(survey_psfs(survey, 2 * PSF_SIZE), survey.pixel_scale.value)
 
 
 def _posterior(model: VAE, params, calibration: Calibration | None, observation) -> Posterior:

@@ -24,7 +24,7 @@ from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import profiles
 from vaedeblend.simulate.fields import STAMP_SIZES, Field, Sources, render_sources, simulate_field
-from vaedeblend.simulate.render import native_psf, survey_psfs
+from vaedeblend.simulate.render import resampled_psf, survey_psfs
 from vaedeblend.simulate.skyfile import field_header
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Band, Survey
@@ -75,7 +75,7 @@ def write_fields(
         find_style(style)
     folder = write.prepare_folder(folder)
     psf, scale = survey_psfs(survey, STAMP_SIZES[-1]), survey.pixel_scale.value
-    _write(folder / PSF_FILE, native_psf(psf[0], scale, PSF_SIDE), _scale_header())
+    _write(folder / PSF_FILE, resampled_psf(psf[0], scale, PSF_SIDE), _scale_header())
     truths: dict[str, list[Table]] = {name: [] for name in DATASETS}
     counts = []
     for done, number in enumerate(numbers):

@@ -23,8 +23,7 @@ from vaedeblend.image.tiles import Job, Tile, measure_tile, plan, read_part
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
-from vaedeblend.pixels.psf import read_psf_grid
-from vaedeblend.simulate.render import native_psfs
+from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
 from vaedeblend.survey import make_survey
 
 _ROWS = 2048
@@ -207,4 +206,13 @@ def _check_scale(mosaic: Mosaic, scale: float) -> None:
 def _psf_grid(path, sampling: float | None, default: float, scale: float):
     """PSFs (row, column, side, side) at the survey's pixels."""
     grid = read_psf_grid(path, pixel_scale=sampling, default_pixel_scale=default)
-    return np.array([[native_psfs((psf,), scale)[..., 0] for psf in row] for row in grid])
+    return np.array([[_at_pixels(psf, scale) for psf in row] for row in grid])
+
+
+def _at_pixels(psf: Psf, scale: float) -> np.ndarray:
+    if is_native(psf, scale):
+        return native_psfs((psf,), scale)[..., 0]
+    # GalSim, the price of another sampling, is loaded for nothing else on the way of an image.
+    from vaedeblend.simulate.render import resampled_psfs
+
+    return resampled_psfs((psf,), scale)[..., 0]

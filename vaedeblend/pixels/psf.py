@@ -3,8 +3,12 @@
 A PSF is *effective*: optics, detector and the response of one survey pixel together, so that a
 point source's pixel values are samples of it. Its image has an odd size, is centred on its middle
 pixel and is normalised to unit sum: a PSF that lacks its far wings must not cost flux.
+
+A PSF that has the survey's sampling is *native*: it needs cropping only. Any other is drawn anew
+with GalSim, by `simulate.render.resampled_psf`, so that nothing here depends on the simulator.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +17,13 @@ from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend.exceptions import PsfError
+from vaedeblend.io.write import write_image
+
+PSF_SIZE = 31
+"""Side of the PSF images on which networks are conditioned [pixel]."""
+
+_SAME_SAMPLING = 1e-9
+"""Relative difference below which two samplings are one, written twice."""
 
 
 class Psf(NamedTuple):
@@ -108,6 +119,62 @@ def read_psf_grid(
         [make_psf(image, pixel_scale, source=f"{path}[{y}, {x}]") for x, image in enumerate(row)]
         for y, row in enumerate(images)
     ]
+
+
+def is_native(psf: Psf, pixel_scale: float) -> bool:
+    """Whether the image of a PSF has the survey's sampling [arcsec]."""
+    return math.isclose(psf.pixel_scale, pixel_scale, rel_tol=_SAME_SAMPLING)
+
+
+def native_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, "size size"]:
+    """The PSF at the survey's sampling, cropped or padded to an odd `size`; unit sum.
+
+    Raises:
+        PsfError: Its sampling is another.
+    """
+    if not is_native(psf, pixel_scale):
+        raise PsfError(f"PSF sampled at {psf.pixel_scale:.4g} arcsec; wanted {pixel_scale:.4g}")
+    margin = (psf.image.shape[0] - size) // 2
+    image = np.pad(psf.image, max(0, -margin))
+    crop = slice(max(0, margin), max(0, margin) + size)
+    image = image[crop, crop]
+    return image / image.sum()
+
+
+def native_psfs(psfs: tuple[Psf, ...], pixel_scale: float) -> Float[np.ndarray, "side side band"]:
+    """The PSFs on which a network is conditioned: `native_psf` of PSF_SIZE, one a band, float32.
+
+    Raises:
+        PsfError: A PSF has another sampling.
+    """
+    images = [native_psf(psf, pixel_scale, PSF_SIZE) for psf in psfs]
+    return np.stack(images, axis=-1).astype(np.float32)
+
+
+def write_native_psfs(path, psfs: Float[np.ndarray, "side side band"], pixel_scale: float) -> None:
+    """Writes `native_psfs` as a FITS image (band, height, width), whole or not at all.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    header = fits.Header()
+    header["PIXSCALE"] = float(pixel_scale), "arcsec"
+    with write_image(path, psfs.shape[-1:] + psfs.shape[:-1], header) as put:
+        put(np.moveaxis(psfs, -1, 0))
+
+
+def read_native_psfs(path, pixel_scale: float) -> Float[np.ndarray, "side side band"]:
+    """What `write_native_psfs` wrote, bitwise; images of another size are cropped or padded.
+
+    Raises:
+        PsfError: The file cannot be read, holds no image (band, height, width), or its sampling is
+            not the survey's `pixel_scale` [arcsec]; or `make_psf` refuses a band's image.
+    """
+    images, sampling = _read(path, None, pixel_scale)
+    if images.ndim != 3:
+        raise PsfError(f"{path}: PSF image has shape {images.shape}; wanted (band, height, width)")
+    psfs = [make_psf(image, sampling, source=f"{path}[{i}]") for i, image in enumerate(images)]
+    return native_psfs(tuple(psfs), pixel_scale)
 
 
 def _read(path, pixel_scale: float | None, default: float) -> tuple[np.ndarray, float]:

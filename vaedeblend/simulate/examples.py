@@ -24,7 +24,7 @@ from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, pur
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import scenes
 from vaedeblend.simulate.library import Library, render_library
-from vaedeblend.simulate.render import add_noise, native_psfs, psf_family
+from vaedeblend.simulate.render import add_noise, psf_family, resampled_psfs
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey, flux_to_magnitude
 
@@ -198,7 +198,7 @@ def _library_size(n_sources: float, n_psfs: int) -> int:
 
 
 def _native(psfs: Sequence[tuple[Psf, ...]], scale) -> Float[np.ndarray, "n side side band"]:
-    return np.stack([native_psfs(each, scale) for each in psfs])
+    return np.stack([resampled_psfs(each, scale) for each in psfs])
 
 
 def _scenes(kind, library, n, words, size, max_companions, separation, max_purity, rms):

@@ -11,12 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.pixels.psf import Psf, make_psf, read_psf
+from vaedeblend.pixels.psf import PSF_SIZE, Psf, make_psf, read_psf
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Band, Survey
-
-PSF_SIZE = 31
-"""Side of the PSF image from which a network is told the PSF [pixel]."""
 
 _PSF_SAMPLING = 0.05
 _PSF_EXTENT = 5.05
@@ -103,15 +100,22 @@ def psf_family(
     return n_own * (own,) + tuple(variants)
 
 
-def native_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, "size size"]:
-    """The PSF sampled at the survey's pixels on an image of odd `size`, unit sum."""
+def default_psf(survey: Survey) -> Float[np.ndarray, "side side band"]:
+    """The survey's effective PSF at its pixels, on which networks are conditioned; unit sum."""
+    return resampled_psfs(survey_psfs(survey, 2 * PSF_SIZE), survey.pixel_scale.value)
+
+
+def resampled_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, "size size"]:
+    """A PSF of any sampling drawn at the survey's, on an image of odd `size`; unit sum."""
     image = _pixels(_interpolated(psf), size, pixel_scale)
     return image / image.sum()
 
 
-def native_psfs(psfs: tuple[Psf, ...], pixel_scale: float) -> Float[np.ndarray, "side side band"]:
-    """The PSF of each band as a network is told it: `native_psf` of PSF_SIZE, float32."""
-    images = [native_psf(psf, pixel_scale, PSF_SIZE) for psf in psfs]
+def resampled_psfs(
+    psfs: tuple[Psf, ...], pixel_scale: float
+) -> Float[np.ndarray, "side side band"]:
+    """The PSFs on which a network is conditioned: `resampled_psf` of PSF_SIZE, float32."""
+    images = [resampled_psf(psf, pixel_scale, PSF_SIZE) for psf in psfs]
     return np.stack(images, axis=-1).astype(np.float32)
 
 

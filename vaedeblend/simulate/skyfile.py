@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 
 from vaedeblend.io import write
 from vaedeblend.simulate.fields import STAMP_SIZES, Field
-from vaedeblend.simulate.render import native_psfs, survey_psfs
+from vaedeblend.simulate.render import resampled_psfs, survey_psfs
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
 
 _CENTRE = 150.1, 2.2
@@ -28,7 +28,7 @@ def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
     for name, image in (("image", field.image), ("rms", field.rms)):
         with write.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
             put(image[..., 0])
-    psf = native_psfs(survey_psfs(survey, STAMP_SIZES[-1]), survey.pixel_scale.value)[..., 0]
+    psf = resampled_psfs(survey_psfs(survey, STAMP_SIZES[-1]), survey.pixel_scale.value)[..., 0]
     header = fits.Header()
     header["PIXSCALE"] = float(survey.pixel_scale.value), "arcsec"
     with write.write_image(folder / "psf.fits", psf.shape, header) as put:

@@ -9,12 +9,13 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vaedeblend.deblend import calibration
-from vaedeblend.deblend.network import STAGES, default_psf, make_deblend
+from vaedeblend.deblend.network import STAGES, make_deblend
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import dataset
 from vaedeblend.models.vae import VAE
 from vaedeblend.simulate.examples import SPLITS
 from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.simulate.render import default_psf
 from vaedeblend.survey import make_survey
 from vaedeblend.training import loop, objectives
 from vaedeblend.training.calibrate import calibrate_field, calibrate_iterations
