@@ -1,10 +1,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matched import PROFILE, SIZE, gaussian, matched_filter
+from matched import SIZE, gaussian, matched_filter
 
 from vaedeblend.deblend.network import Deblended
-from vaedeblend.image.measure import FLAGS, footprints, measure_field
+from vaedeblend.image.measure import FLAGS, measure_field
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 
 BIT = {name: bit for bit, (name, _) in FLAGS.items()}
@@ -136,15 +136,6 @@ def test_psf_may_vary_from_source_to_source(image):
     rms = np.full(SHAPE, 0.3)
     measure_field(listen, image, rms, size=SIZE, positions=PLACES, passes=0, looks=1, psf=psf)
     np.testing.assert_allclose(told[0][: len(PLACES)], PLACES[:, 0], atol=0.6)
-
-
-def test_each_pixel_belongs_to_the_brightest_source(image):
-    stamps = [5.0 * PROFILE[..., 0], 50 * PROFILE[..., 0]]
-    corner = np.array([[0, 0], [0, 6]])
-    owner = footprints(stamps, corner, np.full((64, 80), 0.02))
-    assert owner[31, 37] == 2 and owner[31, 28] == 1 and owner[0, 0] == 0
-    outside = footprints(stamps, corner - 200, np.full((64, 80), 0.02))
-    assert not outside.any()
 
 
 def test_a_galaxy_too_large_for_its_stamp_is_seen_from_farther_away(rng):

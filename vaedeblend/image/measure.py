@@ -3,7 +3,6 @@
 image, rms --detect--> positions --together--> light of each galaxy --groups, shapes--> table
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from vaedeblend.deblend.together import Sources, find_and_measure
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import retouch
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
+from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import Frames, PsfAt, overlap, pages, whole_corner, whole_stamps
 from vaedeblend.survey import stamp_centre
@@ -47,8 +47,6 @@ _BINNED_ERROR = 0.05
 """Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
 _UNDRAWN, _BRIGHT = 1.3, 500.0
 """Chi2 of the network's profile, and flux [background rms], above which it is retouched."""
-_FOOTPRINT = 1.0
-"""Light above this belongs to a galaxy's footprint [background rms]."""
 
 
 class Measured(NamedTuple):
@@ -162,7 +160,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
         "axis_ratio": shapes.axis_ratio,
-        "chi2": _chi2(footprints(*whole, rms), (image - model) / noise, len(flux)),
+        "chi2": _chi2(footprint_owner(*whole, rms), (image - model) / noise, len(flux)),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": hidden,
         "binning": binning,
@@ -196,21 +194,6 @@ def _flags(columns, whole, corner, variance, peak) -> Int[np.ndarray, " n"]:
     return sum(
         (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(whole), int)
     )
-
-
-def footprints(
-    stamps: Sequence[Float[np.ndarray, "_ _"]],
-    corner: Int[np.ndarray, "n 2"],
-    rms: Float[np.ndarray, "height width"],
-) -> Int[np.ndarray, "height width"]:
-    """Row of the source with the most light in a pixel, from 1; 0 where none exceeds the rms."""
-    owner, most = np.zeros(rms.shape, np.int32), _FOOTPRINT * rms
-    for i, (stamp, at) in enumerate(zip(stamps, corner.tolist(), strict=True)):
-        on_image, on_stamp = overlap(at, len(stamp), rms.shape)
-        seen, highest = stamp[on_stamp], most[on_image]
-        np.copyto(owner[on_image], i + 1, where=seen > highest)
-        np.maximum(highest, seen, out=highest)
-    return owner
 
 
 def _chi2(footprint, residual, n: int) -> Float[np.ndarray, " n"]:

@@ -10,13 +10,14 @@ from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend.exceptions import FileError
-from vaedeblend.image.measure import FLAGS, footprints
+from vaedeblend.image.measure import FLAGS
 from vaedeblend.image.merge import Catalog
 from vaedeblend.image.page import Overview, Panel, write_page
 from vaedeblend.image.tiles import Job, read_pixels
 from vaedeblend.image.tphot import write_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
+from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.stamps import box_sums, lay
 
 IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
@@ -72,7 +73,7 @@ def _model(catalog: Catalog, rows: slice, rms):
     here = np.flatnonzero((first < rows.stop) & (first + catalog.stamps.sides > rows.start))
     stamps = catalog.stamps.take(here)
     corner = catalog.corner[here] - [rows.start, 0]
-    row = footprints(stamps, corner, rms)
+    row = footprint_owner(stamps, corner, rms)
     owner = np.concatenate([[0], here + 1])[row].astype(np.int32)
     return lay(stamps, corner, rms.shape), owner
 

@@ -1,13 +1,21 @@
 """How blended a scene is: purity, blended area BM_1 and flux ratio of its central galaxy.
 
 All of them are computed from the noise-free stamps of a scene's members, central galaxy first.
+`footprint_owner` is for whole images: which source's light is the brightest in each pixel.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+
+from vaedeblend.pixels.stamps import overlap
 
 FOOTPRINT_THRESHOLD = 1.5
 """A footprint is where noise-free light exceeds this multiple of the background rms."""
+
+_OWNED = 1.0
+"""Least light of a pixel that belongs to a source in a segmentation map [background rms]."""
 
 BLENDED_PURITY = 0.95
 """Scenes whose central galaxy has a lower purity count as blended in all headline numbers."""
@@ -52,3 +60,24 @@ def flux_ratio(
     brightest = np.where(overlaps, flux[1:], 0.0).max(axis=0, initial=0.0)
     with np.errstate(divide="ignore"):
         return flux[0] / brightest
+
+
+def footprint_owner(
+    stamps: Sequence[Float[np.ndarray, "_ _"]],
+    corner: Int[np.ndarray, "n 2"],
+    rms: Float[np.ndarray, "height width"],
+) -> Int[np.ndarray, "height width"]:
+    """Row of the source with the most light in a pixel, from 1; 0 where none exceeds the rms.
+
+    Args:
+        stamps: Light of each source, on square stamps of any sides.
+        corner: (y, x) of each stamp's first pixel on the image.
+        rms: Standard deviation of the image's background; infinite where a pixel is ignored.
+    """
+    owner, most = np.zeros(rms.shape, np.int32), _OWNED * rms
+    for i, (stamp, at) in enumerate(zip(stamps, corner.tolist(), strict=True)):
+        on_image, on_stamp = overlap(at, len(stamp), rms.shape)
+        seen, highest = stamp[on_stamp], most[on_image]
+        np.copyto(owner[on_image], i + 1, where=seen > highest)
+        np.maximum(highest, seen, out=highest)
+    return owner
