@@ -20,7 +20,7 @@ from vaedeblend.io import checkpoint
 from vaedeblend.models.generator import (
     Examples,
     Generator,
-    init_params,
+    init_generator,
     load_generator,
     make_generate,
     random_examples,
@@ -89,7 +89,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def params():
     """Of the tiny generator; random, and none of its flow is zero."""
-    params = init_params(Generator(**tiny().model), jax.random.key(3))
+    params = init_generator(Generator(**tiny().model), jax.random.key(3))
     return params | {"flow": jax.tree.map(lambda p: p + 0.1, params["flow"])}
 
 
@@ -262,6 +262,10 @@ def test_a_field_of_a_trained_generator(trained):
     assert np.isfinite(field.image).all()
     assert field.light.sum() == pytest.approx(plain.light.sum(), rel=0.15)
     assert not np.allclose(field.light, plain.light, rtol=0.01)
+
+
+def test_side_of_a_stamp_is_the_renderer_s():
+    assert Generator(**tiny().model).side == canonical.SIDE
 
 
 def test_generate_draws_a_stamp_for_each_condition(trained, key):

@@ -1,7 +1,7 @@
 """A generator of galaxies: a VAE on canonical stamps, and a flow on its latent given parameters.
 
 As in Lanusse+ 2021, and Bretonniere+ 2022 for the Euclid Morphology Challenge. The decoder draws a
-galaxy in its own frame (`canonical`), so that flux, size, axis ratio and angle need not be learned;
+galaxy in its rest frame, so that flux, size, axis ratio and angle need not be learned;
 the flow learns which morphologies galaxies of given magnitude, size, B/T and axis ratio have.
 """
 
@@ -19,45 +19,46 @@ from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import read_config
 from vaedeblend.models.flow import Flow
 from vaedeblend.models.vae import Code, reparameterize
-from vaedeblend.simulate.canonical import SIDE
 
-STAGES = ("shapes", "flow")
+GENERATOR_STAGES = ("shapes", "flow")
 _SCALES = (0.5, 1.5, 4.0, 12.0)
 """Lengths of the radial functions of a decoder's smooth profile [pixel]."""
 _FARTHEST = 2.5
 """Conditions that are more spreads than this from the centre of those trained on are its like."""
 _SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 
-Generate = Callable[..., Float[Array, "batch 64 64"]]
+Generate = Callable[..., Float[Array, "batch side side"]]
 """`(key, conditions) -> stamps`; see `make_generate`."""
 
 
 class Examples(NamedTuple):
     """Canonical stamps and what was asked of each galaxy."""
 
-    stamp: Float[Array, "batch 64 64"]
+    stamp: Float[Array, "batch side side"]
     """Unit sum; noise-free."""
     condition: Float[Array, "batch condition"]
-    """See `canonical.describe`."""
+    """Numbers of `simulate.canonical.describe`."""
 
 
-class Encoder(nn.Module):
+class CanonicalEncoder(nn.Module):
     """Convolutions of the logarithm of the light.
 
     Attributes:
         latent_dim: Size of z.
         widths: Channels of the convolutions: the first has stride 4, the others 2.
         hidden: Width of the dense layer.
+        side: Side of a stamp [pixel].
     """
 
     latent_dim: int
     widths: Sequence[int]
     hidden: int
+    side: int
 
     @nn.compact
-    def __call__(self, stamp: Float[Array, "batch 64 64"]) -> Code:
+    def __call__(self, stamp: Float[Array, "batch side side"]) -> Code:
         """Posterior of the latent."""
-        x = jnp.log1p(10 * SIDE**2 * stamp)[..., None]
+        x = jnp.log1p(10 * self.side**2 * stamp)[..., None]
         for i, width in enumerate(self.widths):
             kernel, stride = (3, 2) if i else (8, 4)
             x = nn.gelu(nn.Conv(width, (kernel, kernel), stride)(x))
@@ -67,7 +68,7 @@ class Encoder(nn.Module):
         return Code(mean, 5 * jnp.tanh((log_std - 1) / 5))
 
 
-class Decoder(nn.Module):
+class CanonicalDecoder(nn.Module):
     """A smooth radial profile times the exponential of a convolutional network's image.
 
     A softmax makes the stamp positive and of unit sum. Steps of resolution are dense layers whose
@@ -76,25 +77,28 @@ class Decoder(nn.Module):
     Attributes:
         widths: Channels, from the coarsest image to that of half the stamp's resolution.
         hidden: Width of the dense layer.
+        side: Side of a stamp [pixel].
     """
 
     widths: Sequence[int]
     hidden: int
+    side: int
 
     @nn.compact
-    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch 64 64"]:
+    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch side side"]:
         """Canonical stamps of unit sum."""
-        side = SIDE >> len(self.widths)
+        coarse = self.side >> len(self.widths)
         hidden = nn.gelu(nn.Dense(self.hidden)(z))
-        x = nn.Dense(side**2 * self.widths[0])(hidden).reshape(-1, side, side, self.widths[0])
+        x = nn.Dense(coarse**2 * self.widths[0])(hidden)
+        x = x.reshape(-1, coarse, coarse, self.widths[0])
         for i, width in enumerate(self.widths):
             x = _finer(nn.Dense(4 * width)(x)) if i else x
             x += nn.Conv(width, (3, 3))(nn.gelu(x))
         structure = _finer(nn.Dense(4, kernel_init=_SMALL)(nn.gelu(x)))[..., 0]
         slopes = nn.Dense(len(_SCALES), kernel_init=_SMALL)(hidden) - 1 / len(_SCALES)
-        logits = structure + jnp.einsum("nk,khw->nhw", slopes, _radial())
+        logits = structure + jnp.einsum("nk,khw->nhw", slopes, _radial(self.side))
         light = jax.nn.softmax(logits.reshape(len(z), -1), axis=-1)
-        return light.reshape(-1, SIDE, SIDE)
+        return light.reshape(-1, self.side, self.side)
 
 
 class Generator(nn.Module):
@@ -102,14 +106,16 @@ class Generator(nn.Module):
 
     Attributes:
         latent_dim: Size of z.
-        encoder_widths: See `Encoder`.
-        encoder_hidden: The same.
-        decoder_widths: See `Decoder`.
-        decoder_hidden: The same.
-        flow_hidden: See `flow.Flow`.
-        flow_couplings: The same.
-        condition_centre: Of the conditions trained on; see `canonical.CONDITIONS`.
-        condition_spread: The same.
+        encoder_widths: Channels of the encoder's convolutions.
+        encoder_hidden: Width of the encoder's dense layer.
+        decoder_widths: Channels of the decoder, from its coarsest image on.
+        decoder_hidden: Width of the decoder's dense layer.
+        flow_hidden: Widths of the dense layers of each coupling of the flow.
+        flow_couplings: Number of couplings of the flow.
+        condition_centre: Centre of the conditions trained on, one number a condition of
+            `simulate.canonical.CONDITIONS`.
+        condition_spread: Spread of the conditions trained on, one number a condition.
+        side: Side of a canonical stamp [pixel], that of `simulate.canonical`.
     """
 
     latent_dim: int
@@ -121,18 +127,20 @@ class Generator(nn.Module):
     flow_couplings: int
     condition_centre: Sequence[float]
     condition_spread: Sequence[float]
+    side: int = 64
 
     def setup(self):
         """Makes the parts."""
-        self.encoder = Encoder(self.latent_dim, self.encoder_widths, self.encoder_hidden)
-        self.decoder = Decoder(self.decoder_widths, self.decoder_hidden)
+        encoder = self.encoder_widths, self.encoder_hidden, self.side
+        self.encoder = CanonicalEncoder(self.latent_dim, *encoder)
+        self.decoder = CanonicalDecoder(self.decoder_widths, self.decoder_hidden, self.side)
         self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
 
     def encode(self, stamp) -> Code:
         """Posterior of the latent."""
         return self.encoder(stamp)
 
-    def decode(self, z) -> Float[Array, "batch 64 64"]:
+    def decode(self, z) -> Float[Array, "batch side side"]:
         """Canonical stamps of unit sum."""
         return self.decoder(z)
 
@@ -156,10 +164,11 @@ class Generator(nn.Module):
         return jnp.clip(scaled / jnp.array(self.condition_spread), -_FARTHEST, _FARTHEST)
 
 
-def init_params(model: Generator, key: PRNGKeyArray) -> dict:
+def init_generator(model: Generator, key: PRNGKeyArray) -> dict:
     """Random parameters of all parts."""
     conditions = jnp.zeros((1, len(model.condition_centre)))
-    blank = Examples(jnp.full((1, SIDE, SIDE), 1 / SIDE**2), conditions)
+    side = model.side
+    blank = Examples(jnp.full((1, side, side), 1 / side**2), conditions)
     return jax.jit(model.init)(key, key, blank)["params"]
 
 
@@ -177,8 +186,9 @@ def random_examples(key: PRNGKeyArray, gallery: Examples, batch_size: int) -> Ex
 def make_generate(model: Generator, params: dict) -> Generate:
     """The jitted function `(key, conditions) -> stamps`.
 
-    It draws a galaxy in its own frame for each row of conditions (n, 4) of `canonical.CONDITIONS`;
-    `canonical.place` puts it on the sky. Stamps are about canonical, and put right only there.
+    It draws a galaxy in its rest frame for each row (n, 4) of the conditions that
+    `simulate.canonical.describe` gives; `simulate.canonical.place` puts the galaxy on the sky.
+    Stamps are about canonical, and put right only there.
     """
 
     @jax.jit
@@ -198,10 +208,12 @@ def load_generator(workdir: str | Path) -> Generate:
         CheckpointError: The flow has no checkpoint, or a damaged one.
     """
     config = read_config(workdir)
-    if list(config["stages"]) != list(STAGES):
+    if list(config["stages"]) != list(GENERATOR_STAGES):
         found = f"stages {list(config['stages'])}"
-        raise WorkdirError(f"{workdir}: {found}; wanted those of a generator, {list(STAGES)}")
-    params = checkpoint.load_params(Path(workdir) / STAGES[-1] / "checkpoints")
+        raise WorkdirError(
+            f"{workdir}: {found}; wanted those of a generator, {list(GENERATOR_STAGES)}"
+        )
+    params = checkpoint.load_params(Path(workdir) / GENERATOR_STAGES[-1] / "checkpoints")
     return make_generate(Generator(**config["model"]), params)
 
 
@@ -212,8 +224,8 @@ def _finer(x: Float[Array, "batch height width features"]):
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * height, 2 * width, features // 4)
 
 
-def _radial() -> Float[Array, "scale 64 64"]:
+def _radial(side: int) -> Float[Array, "scale side side"]:
     """ln(1 + (r / s)^2), for each scale s: what log profiles of any index are made of, nearly."""
-    square = jnp.square(jnp.arange(SIDE) - (SIDE - 1) / 2)
+    square = jnp.square(jnp.arange(side) - (side - 1) / 2)
     square = square[:, None] + square
     return jnp.stack([jnp.log1p(square / scale**2) for scale in _SCALES])

@@ -9,7 +9,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import dataset
-from vaedeblend.models.generator import STAGES, Examples, Generator, init_params, random_examples
+from vaedeblend.models.generator import GENERATOR_STAGES as STAGES
+from vaedeblend.models.generator import Examples, Generator, init_generator, random_examples
 from vaedeblend.training.objectives import density, light
 from vaedeblend.training.stages import Task, initial_params
 
@@ -20,7 +21,7 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     """A stage of a configuration: canonical stamps of the training set, mirrored by chance."""
     stage, model = config.stages[name], Generator(**config.model)
     objective = _objective(stage, model)
-    fresh = functools.partial(init_params, model, jax.random.key(config.seed))
+    fresh = functools.partial(init_generator, model, jax.random.key(config.seed))
     whole = NamedSharding(mesh, PartitionSpec())
     return Task(
         initial_params(fresh, stage.init_from, config, workdir, stage.renewed),

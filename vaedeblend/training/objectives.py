@@ -20,7 +20,6 @@ from vaedeblend.models import losses
 from vaedeblend.models.generator import Examples, Generator
 from vaedeblend.models.vae import VAE, Observation, background_rms, reparameterize
 from vaedeblend.pixels.stamps_jax import frames_of, stamps_of
-from vaedeblend.simulate.canonical import SIDE
 from vaedeblend.training.observe import Batch
 
 Parts = dict[str, Float[Array, " batch"]]
@@ -169,7 +168,7 @@ def light(
         kl_weight: Of the KL divergence once warmed up.
         kl_warmup_steps: Over which it rises from zero.
     """
-    even = losses.centre_weight(SIDE, 0.0, 1.0)
+    even = losses.centre_weight(model.side, 0.0, 1.0)
 
     def loss(params, batch: Examples, key, step) -> Parts:
         code, stamp, _ = model.apply({"params": params}, key, batch)
