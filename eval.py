@@ -83,16 +83,9 @@ def evaluate(
     directories = build_datasets(config, workdir, console, split="test")
     test, training, damage = _scenes(directories)
     with console.status("deblending the test stamps and measuring them with SExtractor"):
-        result = evaluation.evaluate(
-            dict.fromkeys(test, networks.pop("deblend")),
-            test,
-            training,
-            survey_of(config),
-            seed=seed,
-            **networks,
-        )
+        result = evaluation.evaluate(networks, test, training, survey_of(config), seed=seed)
     folder = workdir / "report"
-    evaluation.write(result, folder)
+    results.write_evaluation(result, folder)
     console.print(results.results_table(result.metrics))
     with console.status("drawing the report"):
         setting = _setting(config, weights, workdir, [*notes, *damage], time.monotonic() - start)
@@ -103,11 +96,13 @@ def evaluate(
     return not damage
 
 
-def _networks(weights: Path, config) -> tuple[dict, list[str]]:
-    """Arguments of `evaluation.evaluate` that come from the trained stages, and what is missing."""
+def _networks(weights: Path, config) -> tuple:
+    """Networks of the trained stages (`evaluation.Networks`), and notes of stages that miss."""
     from vaedeblend.deblend.network import STAGES, load_network, make_deblend, make_sample
     from vaedeblend.deblend.together import make_deblend_stamps
+    from vaedeblend.evaluate.evaluation import Networks
     from vaedeblend.evaluate.latents import make_decode
+    from vaedeblend.simulate.examples import KINDS
 
     loaded, notes, failure = {}, [], None
     for stage in (name for name in STAGES if name in config.stages):
@@ -126,13 +121,14 @@ def _networks(weights: Path, config) -> tuple[dict, list[str]]:
     if stage != "isolated" and "isolated" in loaded:
         first, first_params, first_options = loaded["isolated"]
         others["vae_i"] = make_deblend(first, first_params, **first_options)
-    return {
-        "deblend": make_deblend_stamps(one_look),
-        "stage": stage,
-        "others": others,
-        "sample": make_sample(model, params, **options),
-        "decode": make_decode(model, params, options["psf"]),
-    }, notes
+    networks = Networks(
+        deblend=dict.fromkeys(KINDS, make_deblend_stamps(one_look)),
+        stage=stage,
+        others=others,
+        sample=make_sample(model, params, **options),
+        decode=make_decode(model, params, options["psf"]),
+    )
+    return networks, notes
 
 
 def _scenes(directories: dict[str, Path]) -> tuple[dict, dict, list[str]]:

@@ -70,7 +70,7 @@ def measure(deblend, stamps):
         {"image": image, "variance": variance},
         250,
     )
-    theirs = sextractor.measure(
+    theirs = sextractor.measure_centrals(
         image[..., 0],
         np.broadcast_to(rms, image.shape[:3]),
         gain=gain,

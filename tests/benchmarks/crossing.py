@@ -19,7 +19,7 @@ from data_builders import build_datasets, survey_of
 from vaedeblend.deblend.network import load_deblender
 from vaedeblend.deblend.together import make_deblend_stamps
 from vaedeblend.evaluate import metrics
-from vaedeblend.evaluate.stamps import Stamps
+from vaedeblend.evaluate.evaluation import StampSet
 from vaedeblend.io import dataset, workdir
 from vaedeblend.simulate.examples import KINDS, SPLITS
 
@@ -46,7 +46,7 @@ def main():
         directories = build_datasets(config, options.workdir, console, split="test")
         for kind in SETS:
             words = options.seed, SPLITS.index("test"), KINDS.index(kind)
-            stamps = Stamps(dataset.load(directories[kind], "test"), survey_of(config), words)
+            stamps = StampSet(dataset.load(directories[kind], "test"), survey_of(config), words)
             for weights in options.weights:
                 with console.status(f"{style}, {kind}: {weights}"):
                     cells = measure(stamps, make_deblend_stamps(load_deblender(weights)))
@@ -57,9 +57,9 @@ def main():
 def measure(stamps, deblend):
     """Cells of COLUMNS, and the share of true fluxes within the errors."""
     found = stamps.deblend(deblend)
-    flux, doubt = (field[:, 0].astype(float) for field in (found.flux, found.flux_err))
+    flux, sigma = (field[:, 0].astype(float) for field in (found.flux, found.flux_err))
     summary = metrics.summarise(metrics.relative_error(flux, stamps.true))
-    covered = (abs(flux - stamps.true) < doubt).mean()
+    covered = (abs(flux - stamps.true) < sigma).mean()
     return [f"{100 * number:.2f}" for number in [*(summary[c] for c in COLUMNS), covered]]
 
 

@@ -51,8 +51,10 @@ def sextractor_rate(image, survey, settings):
         return result
 
     with mock.patch.object(sextractor, "_call", timed):
-        told = {"gain": float(survey.gain[0]), "zero_point": MICROJANSKY_ZERO_POINT}
-        measured = sextractor.measure(image[..., 0], float(survey.rms[0]), settings, **told)
+        known = {"gain": float(survey.gain[0]), "zero_point": MICROJANSKY_ZERO_POINT}
+        measured = sextractor.measure_centrals(
+            image[..., 0], float(survey.rms[0]), settings, **known
+        )
     if not measured.program.startswith("SExtractor"):
         raise SystemExit(f"the baseline is {measured.program}; wanted source-extractor")
     return len(image) / max(seconds)

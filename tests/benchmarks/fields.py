@@ -52,9 +52,9 @@ def make(folder, style, size, density, seed, weights, looks, console):
     image, rms = (
         fits.getdata(folder / f"{name}.fits").astype(np.float32) for name in ("image", "rms")
     )
-    canvas = sextractor.Mosaic(image, rms, np.zeros((0, 2), int))
+    canvas = sextractor.StampMosaic(image, rms, np.zeros((0, 2), int))
     start = time.monotonic()
-    found, *_ = sextractor.run(
+    found, *_ = sextractor.run_sextractor(
         "source-extractor", canvas, sextractor.DEFAULT, float(survey.gain[0])
     )
     console.print(f"source-extractor: {time.monotonic() - start:.1f} s, {found.shape[1]} sources")

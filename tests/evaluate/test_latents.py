@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vaedeblend.evaluate import latents
-from vaedeblend.evaluate.latents import PARAMETERS
+from vaedeblend.evaluate.latents import GALAXY_PARAMETERS
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import VAE
 from vaedeblend.training.loop import init_params
@@ -21,7 +21,7 @@ def blob(z, size=24):
 @pytest.fixture
 def space(rng):
     mean = rng.normal(size=(300, 4)) * [1.0, 0.5, 0.2, 0.01]
-    column = {name: mean[:, 0] + 0.05 * rng.normal(size=300) for name in PARAMETERS}
+    column = {name: mean[:, 0] + 0.05 * rng.normal(size=300) for name in GALAXY_PARAMETERS}
     column["bulge_fraction"] = rng.normal(size=300)
     column["purity"] = np.ones(300)
     return mean, np.full_like(mean, 0.1), column
@@ -97,10 +97,12 @@ def test_draws_scatter_as_the_posterior_does(key):
         flux = 3.0 + zeros
 
     Found.log_flux = log_flux
-    images = latents.draw(lambda z: blob(z, 16), Found, key)
+    images = latents.draw_posterior(lambda z: blob(z, 16), Found, key)
     total = images.sum(axis=(1, 2, 3))
     assert np.median(total) == pytest.approx(3, rel=0.02)
     assert np.std(np.log(total)) == pytest.approx(0.1, rel=0.1)
     x = (images[..., 0].sum(axis=1) * (np.arange(16) - 7.5)).sum(axis=1) / total
     assert x.std() == pytest.approx(0.5, rel=0.15)
-    assert not np.array_equal(images, latents.draw(lambda z: blob(z, 16), Found, jax.random.key(1)))
+    assert not np.array_equal(
+        images, latents.draw_posterior(lambda z: blob(z, 16), Found, jax.random.key(1))
+    )

@@ -1,10 +1,12 @@
 import io
+import json
 
 import evaluated
 import numpy as np
 from rich.console import Console
 
 from vaedeblend.evaluate import metrics, results
+from vaedeblend.evaluate.evaluation import Evaluation
 
 
 def text(table, width=80):
@@ -52,3 +54,10 @@ def test_rows_say_where_their_numbers_are():
     rows = list(results.rows(numbers()))
     assert [row.errors for row in rows[:2]] == ["isolated/vae", "isolated/sextractor"]
     assert rows[0].closer == "" and rows[1].closer == "isolated/vae_closer"
+
+
+def test_numbers_that_json_has_not_become_null(tmp_path):
+    numbers = {"a": np.nan, "b": [np.inf, 1.5], "c": np.int64(2), "d": None, "e": "text"}
+    results.write_evaluation(Evaluation({"isolated": numbers}, {}, {}, {}), tmp_path)
+    expected = {"a": None, "b": [None, 1.5], "c": 2, "d": None, "e": "text"}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"isolated": expected}

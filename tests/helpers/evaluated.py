@@ -4,8 +4,7 @@ import numpy as np
 from astropy.table import QTable, Table
 
 from vaedeblend.evaluate import metrics
-from vaedeblend.evaluate.evaluation import Evaluation
-from vaedeblend.evaluate.stamps import QUANTILES
+from vaedeblend.evaluate.evaluation import QUANTILES, Evaluation
 from vaedeblend.evaluate.summary import against, summarise_examples
 from vaedeblend.evaluate.table import RINGS, add_units
 from vaedeblend.pixels.psf import make_psf

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vaedeblend.evaluate import metrics
-from vaedeblend.evaluate.stamps import QUANTILES
+from vaedeblend.evaluate.evaluation import QUANTILES
 from vaedeblend.evaluate.summary import with_estimates
 from vaedeblend.exceptions import NoData
 from vaedeblend.report.figures import curves, flux_errors, maps, stamps

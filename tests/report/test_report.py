@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from reports import missing, written
 
-from vaedeblend.evaluate.evaluation import Evaluation, write
+from vaedeblend.evaluate.evaluation import Evaluation
+from vaedeblend.evaluate.results import write_evaluation
 from vaedeblend.report import report
 from vaedeblend.report.figures import stamps, style
 
@@ -124,7 +125,7 @@ def test_two_workdirs_are_compared_in_one_report(tmp_path):
     for kind, table in doubled.examples.items():
         table["vae_error"] = 2 * table["vae_error"]
         doubled.metrics[kind] = evaluated.summary(kind, table)
-    write(doubled, other)
+    write_evaluation(doubled, other)
     compared = report.read_compared(tmp_path / "narrow")
     parsed, numbers = written(tmp_path, found, compared=compared)
     text = parsed.section(13)

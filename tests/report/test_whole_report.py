@@ -10,8 +10,8 @@ from astropy.table import Table
 from browser import look, needs_chromium
 from reports import missing, written
 
-from vaedeblend.evaluate.evaluation import write
-from vaedeblend.evaluate.table import read_table
+from vaedeblend.evaluate.results import write_evaluation
+from vaedeblend.evaluate.table import read_examples
 from vaedeblend.io import html
 
 TITLES = (
@@ -52,7 +52,7 @@ DEFINITIONS |= {"17", "20", "94", "31", "000", "0"}
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     found = evaluated.evaluation()
-    write(found, folder)
+    write_evaluation(found, folder)
     parsed, _ = written(folder, found)
     return folder, parsed
 
@@ -130,7 +130,7 @@ def test_tables_hold_the_pages_numbers(whole):
 
 def test_per_example_table_is_that_of_the_evaluation(whole):
     folder, _ = whole
-    table, found = read_table(folder / "examples.fits"), evaluated.evaluation()
+    table, found = read_examples(folder / "examples.fits"), evaluated.evaluation()
     for kind, each in found.examples.items():
         part = table[table["set"] == kind]
         for name in ("vae_error", "vae_profile", "position", "failure", "default_n_objects"):

@@ -23,6 +23,7 @@ from jaxtyping import Array, Complex, Float
 from scipy import special
 
 from vaedeblend.pixels.psf import Psf
+from vaedeblend.simulate.render import survey_psfs
 from vaedeblend.survey import Survey, stamp_centre
 
 Scalar = Float[Array, ""]
@@ -51,7 +52,7 @@ class Bound(NamedTuple):
     """With independent Gaussian priors of the population's variances."""
 
 
-class Sources(NamedTuple):
+class SourceParameters(NamedTuple):
     """Parameters of sources; an axis of length 2 is (bulge, disk), that of `position` (y, x)."""
 
     flux: Float[Array | np.ndarray, "*n 2"]
@@ -78,7 +79,7 @@ class Optics(NamedTuple):
 def flux_bound(
     scenes: Mapping[str, np.ndarray],
     survey: Survey,
-    psfs: tuple[Psf, ...],
+    psfs: tuple[Psf, ...] | None = None,
     *,
     stamp_size: int = 64,
     batch_size: int = 1,
@@ -90,13 +91,14 @@ def flux_bound(
     in the form that hard cuts leave usable.
 
     Args:
-        scenes: Of `dataset.load`: its 'sources/...', central galaxy first.
+        scenes: Arrays of `dataset.load`, 'sources/...' among them, central galaxy first.
         survey: Depth and pixels.
-        psfs: One a band.
+        psfs: PSFs, one a band; by default the survey's own.
         stamp_size: Side of the images measured [pixel].
         batch_size: Scenes side by side: one is fastest on a CPU, a GPU takes more.
     """
     sources = make_sources(scenes, survey.pixel_scale.value)
+    psfs = psfs or survey_psfs(survey, stamp_size)
     optics = make_optics(psfs[0], survey.pixel_scale.value, stamp_size)
     present = sources.flux.any(axis=-1)
     order, count = np.argsort(~present, axis=1, kind="stable"), present.sum(axis=1)
@@ -105,7 +107,7 @@ def flux_bound(
     bound = Bound(np.zeros(len(count)), np.zeros(len(count)))
     for k in np.unique(count):
         rows = np.flatnonzero(count == k)
-        chosen = Sources(*(field[rows[:, None], order[rows, :k]] for field in sources))
+        chosen = SourceParameters(*(field[rows[:, None], order[rows, :k]] for field in sources))
         information = fisher(chosen, optics, *noise, size=stamp_size, batch_size=batch_size)
         information = np.asarray(information, np.float64)
         flux = chosen.flux[:, 0].sum(axis=-1)
@@ -115,7 +117,7 @@ def flux_bound(
     return bound
 
 
-def make_sources(scenes: Mapping[str, np.ndarray], pixel_scale: float) -> Sources:
+def make_sources(scenes: Mapping[str, np.ndarray], pixel_scale: float) -> SourceParameters:
     """The sources of `dataset.load`'s scenes, (n, k); their light in the first band."""
 
     def pair(name):
@@ -126,7 +128,9 @@ def make_sources(scenes: Mapping[str, np.ndarray], pixel_scale: float) -> Source
     radius = pair("{}_half_light_radius") * np.sqrt(ratio) / pixel_scale
     unit = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     ellipticity = ((1 - ratio) / (1 + ratio))[..., None] * unit
-    return Sources(pair("flux_{}")[:, :, 0], scenes["sources/position"], radius, ellipticity)
+    return SourceParameters(
+        pair("flux_{}")[:, :, 0], scenes["sources/position"], radius, ellipticity
+    )
 
 
 def make_optics(psf: Psf, pixel_scale: float, stamp_size: int) -> Optics:
@@ -150,7 +154,13 @@ def make_optics(psf: Psf, pixel_scale: float, stamp_size: int) -> Optics:
 
 @functools.partial(jax.jit, static_argnames=("size", "batch_size"))
 def fisher(
-    sources: Sources, optics: Optics, variance: Scalar, gain: Scalar, *, size: int, batch_size: int
+    sources: SourceParameters,
+    optics: Optics,
+    variance: Scalar,
+    gain: Scalar,
+    *,
+    size: int,
+    batch_size: int,
 ) -> Float[Array, "n parameter parameter"]:
     r"""Fisher information of the 8 k parameters of scenes of k sources, (n, k).
 
@@ -169,7 +179,7 @@ def fisher(
     return information.reshape(n, k * _N_FREE, k * _N_FREE)
 
 
-def derivatives(source: Sources, optics: Optics, size: int) -> Float[Array, "8 size size"]:
+def derivatives(source: SourceParameters, optics: Optics, size: int) -> Float[Array, "8 size size"]:
     """Images of the change of one source's light with each of its parameters.
 
     The first two are the profiles themselves, of unit flux.
@@ -192,7 +202,7 @@ def derivatives(source: Sources, optics: Optics, size: int) -> Float[Array, "8 s
     return jnp.fft.irfft2(spectra, s=2 * spectra.shape[1:2])[:, :size, :size]
 
 
-def _light(source: Sources, optics: Optics, change: Float[Array, " 6"]):
+def _light(source: SourceParameters, optics: Optics, change: Float[Array, " 6"]):
     """Transform of a source at the centre, before the PSF, its fluxes and shape changed."""
     flux, radius = source.flux + change[:2], source.radius * jnp.exp(change[2:4])
     bulge, disk = (_sheared_square(optics, *(e + change[4:])) for e in source.ellipticity)
@@ -237,7 +247,7 @@ def _interpolant(u):
     return sinc**5 * (sinc * (55 - 19 * square) + 2 * np.cos(np.pi * u) * (square - 27))
 
 
-def _precision(sources: Sources, present) -> Float[np.ndarray, "2 8"]:
+def _precision(sources: SourceParameters, present) -> Float[np.ndarray, "2 8"]:
     """1 / variance of the parameters of central galaxies and of companions that are present."""
     sized = sources.radius > 0
     log_radius = np.log(np.where(sized, sources.radius, 1))

@@ -16,30 +16,38 @@ from vaedeblend.pixels.shapes import measure_shapes
 
 ACTIVE = 0.01
 """Variance over galaxies of an active dimension's posterior mean: at least this (Burda+ 2016)."""
-PARAMETERS = ("magnitude", "disk_half_light_radius", "disk_axis_ratio", "bulge_fraction", "purity")
+GALAXY_PARAMETERS = (
+    "magnitude",
+    "disk_half_light_radius",
+    "disk_axis_ratio",
+    "bulge_fraction",
+    "purity",
+)
 TRAVERSED, STEPS = 6, (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Dimensions of which a traversal is shown, and its steps [standard deviation of the galaxies]."""
 
 _EMBEDDED = 3000
 _NEIGHBOURS = 10
 
-Decode = Callable[..., Float[Array, "n height width band"]]
+ProfileDecoder = Callable[..., Float[Array, "n height width band"]]
 """`z -> profile` of unit flux, under the survey's own PSF."""
 
 
-def make_decode(model: VAE, params: dict, psf: Float[np.ndarray, "side side band"]) -> Decode:
+def make_decode(
+    model: VAE, params: dict, psf: Float[np.ndarray, "side side band"]
+) -> ProfileDecoder:
     """The jitted function from latents to profiles."""
     features = psf_features(jnp.asarray(psf))
 
     @jax.jit
     def decode(z):
-        told = jnp.broadcast_to(features, (len(z), features.shape[-1]))
-        return model.apply({"params": params}, z, told, method="decode")
+        condition = jnp.broadcast_to(features, (len(z), features.shape[-1]))
+        return model.apply({"params": params}, z, condition, method="decode")
 
     return decode
 
 
-def draw(decode: Decode, found, key) -> Float[np.ndarray, "n height width band"]:
+def draw_posterior(decode: ProfileDecoder, found, key) -> Float[np.ndarray, "n height width band"]:
     """One image of each galaxy, drawn from the posterior of its flux and profile."""
     latent_key, flux_key = jax.random.split(key)
     noise = jax.random.normal(latent_key, found.latent_mean.shape)
@@ -53,7 +61,7 @@ def study(
     mean: Float[np.ndarray, "n latent"],
     std: Float[np.ndarray, "n latent"],
     column: Mapping[str, np.ndarray],
-    decode: Decode | None,
+    decode: ProfileDecoder | None,
     seed: int,
 ) -> tuple[dict, Float[np.ndarray, "n 2"], Float[np.ndarray, "dim step height width"] | None]:
     """Numbers of a latent space, its t-SNE, and images along its most used dimensions.
@@ -61,7 +69,7 @@ def study(
     Args:
         mean: Of each galaxy's posterior.
         std: The same.
-        column: Of the per-example table, with `PARAMETERS`.
+        column: Of the per-example table, with `GALAXY_PARAMETERS`.
         decode: See `make_decode`; without one there are no images.
         seed: Of the t-SNE.
     """
@@ -107,10 +115,10 @@ def layout(mean: Float[np.ndarray, "n latent"], column: Mapping[str, np.ndarray]
     few = slice(None, _EMBEDDED)
     space = np.nan_to_num(mean[few])
     if len(space) <= _NEIGHBOURS:
-        return dict.fromkeys(PARAMETERS)
+        return dict.fromkeys(GALAXY_PARAMETERS)
     _, near = cKDTree(space).query(space, _NEIGHBOURS + 1)
     found = {}
-    for name in PARAMETERS:
+    for name in GALAXY_PARAMETERS:
         values = column[name][few].astype(float)
         total = np.nanvar(values)
         guess = np.nanmean(values[near[:, 1:]], axis=1)
@@ -138,7 +146,7 @@ def embed(mean: Float[np.ndarray, "n latent"], seed: int) -> Float[np.ndarray, "
 
 
 def traverse(
-    decode: Decode, mean: Float[np.ndarray, "n latent"], dimensions
+    decode: ProfileDecoder, mean: Float[np.ndarray, "n latent"], dimensions
 ) -> Float[np.ndarray, "dim step height width"]:
     """Profiles of the median galaxy with one dimension at a time set to steps about its mean."""
     typical, spread = np.nanmedian(mean, axis=0), np.nanstd(mean, axis=0)

@@ -1,10 +1,17 @@
-"""The results table: flux errors of every method on every kind of scene, for console and page."""
+"""Results of an evaluation: the console's table of flux errors, and files of all the rest."""
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+import astropy.table
+import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
+
+from vaedeblend.evaluate.evaluation import Evaluation
+from vaedeblend.io.html import write_whole
 
 ROWS = {
     "VAE": "vae",
@@ -24,7 +31,7 @@ CLOSER = {
     "sextractor_default": "vae_closer_default",
 }
 """Keys of how often the network is closer than a method."""
-STATISTICS = {
+ERROR_STATISTICS = {
     "bias": "bias",
     "sigma": "sigma",
     "NMAD": "nmad",
@@ -45,7 +52,7 @@ class Row(NamedTuple):
 
 
 def full_name(label: str) -> str:
-    """Of a method, where its row does not stand below SExtractor's."""
+    """Name of a method, where its row does not stand below SExtractor's."""
     return f"SExtractor, {label.strip()}" if label.startswith(" ") else label
 
 
@@ -69,16 +76,47 @@ def results_table(metrics: Mapping[str, Mapping]) -> Table:
     )
     table.add_column("set", no_wrap=True)
     table.add_column("method", no_wrap=True)
-    for name in ("n", "found", *STATISTICS, "VAE closer"):
+    for name in ("n", "found", *ERROR_STATISTICS, "VAE closer"):
         table.add_column(name, justify="right")
     last = None
     for row in rows(metrics):
         if last not in (None, row.kind):
             table.add_section()
         last, errors = row.kind, metrics[row.kind][row.errors.split("/")[1]]
-        values = [errors[name] for name in STATISTICS.values()]
+        values = [errors[name] for name in ERROR_STATISTICS.values()]
         values.append(metrics[row.kind][row.closer.split("/")[1]] if row.closer else None)
         cells = ["" if v is None else f"{100 * v:.1f}" for v in values]
         table.add_row(row.kind, row.label, str(errors["n"]), str(errors["found"]), *cells)
     table.add_section()
     return table
+
+
+def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
+    """Writes metrics.json, examples.fits and sextractor_grid_{kind}.ecsv into a folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, rows in evaluation.grids.items():
+        if rows:
+            path = folder / f"sextractor_grid_{kind}.ecsv"
+            astropy.table.Table(rows=rows).write(path, overwrite=True)
+    if tables := list(evaluation.examples.values()):
+        joined = astropy.table.vstack(tables).filled(np.nan) if len(tables) > 1 else tables[0]
+        joined.write(folder / "examples.fits", overwrite=True)
+    write_metrics(evaluation.metrics, folder)
+
+
+def write_metrics(metrics: Mapping, folder: str | Path) -> None:
+    """Writes metrics.json into a folder, whole or not at all."""
+    text = json.dumps(strict(metrics), indent=2, allow_nan=False) + "\n"
+    write_whole(Path(folder) / "metrics.json", text)
+
+
+def strict(value):
+    """Metrics with None in place of numbers that JSON does not have: NaN and the infinities."""
+    if isinstance(value, np.generic):
+        return strict(value.item())
+    if isinstance(value, dict):
+        return {key: strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

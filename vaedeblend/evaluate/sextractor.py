@@ -1,7 +1,7 @@
 """Baseline fluxes, one per stamp, measured with the SExtractor program itself.
 
 SExtractor (Bertin & Arnouts 1996, A&AS 117, 393) reads one image: the stamps become a mosaic whose
-gutters hold noise. It is told what it would otherwise estimate: a background of zero, the noise of
+gutters hold noise. What it would otherwise estimate is given: a background of zero, the noise of
 every pixel and the gain. Where it is not installed `sep` follows its recipe on the same mosaic;
 `Measurement.program` says which measured. Positions are (y, x), 0-based; SExtractor's are 1-based.
 """
@@ -24,15 +24,15 @@ from scipy.special import ndtr
 
 from vaedeblend.exceptions import VaedeblendError
 
-Stamps = Float[np.ndarray, "n height width"]
+StampArray = Float[np.ndarray, "n height width"]
 Detections = tuple[Float[np.ndarray, "5 k"], Int[np.ndarray, "rows columns"], str]
 SMALL_KERNELS = {"none": np.ones((1, 1)), "default": np.outer([1, 2, 1], [1, 2, 1]) / 16.0}
-MARGIN = 16  # pixels of noise round each stamp, so that objects of two stamps cannot merge
+STAMP_MARGIN = 16  # pixels of noise round each stamp, so that objects of two stamps cannot merge
 MATCH_RADIUS = 5.0  # pixels from the stamp's centre within which a detection is the central galaxy
 KRON_FACTOR, KRON_MINIMUM = 2.5, 3.5  # PHOT_AUTOPARAMS, in units of the object's rms axes
 STACK_PIXELS = 1_000_000  # more than unfinished objects hold, were a row of 100 stamps all lit
 SEP_NAMES = ("thresh", "deblend_cont", "filter_kernel", "minarea", "deblend_nthresh", "clean_param")
-COLUMNS = ("X_IMAGE", "Y_IMAGE", "FLUX_AUTO", "FLUXERR_AUTO", "FLAGS")
+CATALOG_COLUMNS = ("X_IMAGE", "Y_IMAGE", "FLUX_AUTO", "FLUXERR_AUTO", "FLAGS")
 # Objects taller than the buffer lose flux silently; WEIGHT_GAIN would tie the gain to the rms map.
 FIXED = f"""image.fits -c {os.devnull} -PARAMETERS_NAME columns.param -FILTER_NAME filter.conv
 -CATALOG_NAME objects.fits -CATALOG_TYPE FITS_1.0 -CHECKIMAGE_NAME labels.fits
@@ -62,7 +62,7 @@ GRID = tuple(
 )
 
 
-class Mosaic(NamedTuple):
+class StampMosaic(NamedTuple):
     """One image [flux/pixel] of many stamps, its noise rms and the pixel (0, 0) of each stamp."""
 
     image: Float[np.ndarray, "rows columns"]
@@ -87,7 +87,18 @@ class Measurement(NamedTuple):
     program: str
 
 
-def kernel(name: str) -> Float[np.ndarray, "size size"]:
+class Baseline(NamedTuple):
+    """SExtractor on the stamps of one kind, with its best settings and its defaults."""
+
+    measured: Measurement
+    untuned: Measurement
+    settings: Settings
+    grid: list[dict]
+    bias: float
+    """Median of measured over true flux of isolated training stamps."""
+
+
+def detection_kernel(name: str) -> Float[np.ndarray, "size size"]:
     """Detection filter of unit sum, Gaussians integrated over pixels; ValueError if unknown."""
     if name in SMALL_KERNELS:
         return SMALL_KERNELS[name]
@@ -101,7 +112,9 @@ def kernel(name: str) -> Float[np.ndarray, "size size"]:
     return np.outer(line, line) / line.sum() ** 2
 
 
-def mosaic(stamps: Stamps, rms: float | Stamps, rng: np.random.Generator, margin: int) -> Mosaic:
+def make_mosaic(
+    stamps: StampArray, rms: float | StampArray, rng: np.random.Generator, margin: int
+) -> StampMosaic:
     """Image [flux/pixel] of all stamps in a near-square grid, in noise of the median rms.
 
     Every stamp has a border of `margin` pixels; `rms` is infinite where a pixel holds no
@@ -118,12 +131,12 @@ def mosaic(stamps: Stamps, rms: float | Stamps, rng: np.random.Generator, margin
     for (y, x), stamp, stamp_rms in zip(origins, stamps, rms, strict=True):
         inside = np.s_[y : y + height, x : x + width]
         image[inside], noise[inside] = np.where(np.isinf(stamp_rms), 0.0, stamp), stamp_rms
-    return Mosaic(image, noise, origins)
+    return StampMosaic(image, noise, origins)
 
 
-def measure(
-    stamps: Stamps,
-    rms: float | Stamps,
+def measure_centrals(
+    stamps: StampArray,
+    rms: float | StampArray,
     settings: Settings = DEFAULT,
     *,
     gain: float,
@@ -133,13 +146,13 @@ def measure(
 ) -> Measurement:
     """Kron flux FLUX_AUTO [image units] of the detection nearest to each stamp's centre.
 
-    The stamps' background is 0; `rms` and its errors are those of `mosaic`. `gain` [electrons per
-    image unit] adds the objects' photon noise to `flux_err`: 0 where `rms` holds it. `program` is
-    SExtractor's path or 'sep', by default whichever is found. RuntimeError quotes its failure.
+    The stamps' background is 0; `rms` and its errors are those of `make_mosaic`. `gain` [electrons
+    per image unit] adds the objects' photon noise to `flux_err`: 0 where `rms` holds it. `program`
+    is SExtractor's path or 'sep', by default whichever is found. RuntimeError quotes its failure.
     """
-    canvas = mosaic(stamps, rms, np.random.default_rng(seed), MARGIN)
+    canvas = make_mosaic(stamps, rms, np.random.default_rng(seed), STAMP_MARGIN)
     program = program or shutil.which("source-extractor") or shutil.which("sex") or "sep"
-    detect = _detect_sep if program == "sep" else partial(run, program)
+    detect = _detect_sep if program == "sep" else partial(run_sextractor, program)
     table, labels, version = detect(canvas, settings, gain)
     _, height, width = stamps.shape
     (y, x, flux, flux_err, flags), n_objects = _centrals(table, canvas, (height, width))
@@ -149,23 +162,24 @@ def measure(
     return Measurement(flux, flux_err, magnitude, position, flags, n_objects, labels, version)
 
 
-def search(
-    stamps: Stamps,
+def search_settings(
+    stamps: StampArray,
     true_flux: Float[np.ndarray, " n"],
-    rms: float | Stamps,
+    rms: float | StampArray,
     grid: tuple[Settings, ...] = GRID,
     **options: float | int | str | None,
 ) -> tuple[Settings, list[dict]]:
     """Settings with the least mean absolute relative flux error, and the score of every one.
 
     A missed galaxy has error -1. Each row is the settings, `score`, `sigma` (standard deviation of
-    the error) and `misses`. `options` are those of `measure`; `gain` and `zero_point` are required.
+    the error) and `misses`. `options` are those of `measure_centrals`; `gain` and `zero_point` are
+    required.
     """
     if true_flux.shape != stamps.shape[:1] or not np.all(true_flux > 0):
         raise VaedeblendError(f"true_flux is {true_flux}; wanted {len(stamps)} positive values")
 
     def row(settings: Settings) -> dict:
-        flux = measure(stamps, rms, settings, **options).flux
+        flux = measure_centrals(stamps, rms, settings, **options).flux
         error = np.nan_to_num(flux / true_flux - 1.0, nan=-1.0)
         scores = {"score": float(np.abs(error).mean()), "sigma": float(error.std())}
         return settings._asdict() | scores | {"misses": int(np.isnan(flux).sum())}
@@ -175,7 +189,7 @@ def search(
     return grid[np.argmin([row["score"] for row in table])], table
 
 
-def _checked_rms(stamps: np.ndarray, rms: float | np.ndarray) -> Stamps:
+def _checked_rms(stamps: np.ndarray, rms: float | np.ndarray) -> StampArray:
     """Noise rms [flux/pixel] of every pixel, once it and the stamps are known to be usable."""
     if stamps.ndim != 3 or not stamps.size or np.shape(rms) not in ((), stamps.shape):
         wanted = "(n, height, width), none zero, and () or the same"
@@ -206,31 +220,33 @@ def _call(command: list[str], folder: str | None = None) -> str:
     return done.stdout
 
 
-def run(program: str, canvas: Mosaic, settings: Settings, gain: float) -> Detections:
-    """COLUMNS of each detection [pixels, image units], segmentation and version of SExtractor."""
+def run_sextractor(
+    program: str, canvas: StampMosaic, settings: Settings, gain: float
+) -> Detections:
+    """CATALOG_COLUMNS of each detection [pixels, image units], labels and version of SExtractor."""
     options = {"GAIN": gain, "ANALYSIS_THRESH": settings.detect_thresh}
     options |= {name.upper(): value for name, value in settings._asdict().items()}
     options["FILTER_NAME"] = "filter.conv"
     words = [word for name, value in options.items() for word in (f"-{name}", str(value))]
-    weights = kernel(settings.filter_name)
+    weights = detection_kernel(settings.filter_name)
     version = "SExtractor " + "".join(re.findall(r"version (\S+)", _call([program, "--version"])))
     with tempfile.TemporaryDirectory() as folder:
-        np.savetxt(f"{folder}/columns.param", COLUMNS, fmt="%s")
+        np.savetxt(f"{folder}/columns.param", CATALOG_COLUMNS, fmt="%s")
         np.savetxt(f"{folder}/filter.conv", weights, header="CONV NORM", comments="")
         fits.writeto(f"{folder}/image.fits", canvas.image)
         fits.writeto(f"{folder}/rms.fits", canvas.rms)
         _call([program, *FIXED, *words], folder)
         found = fits.getdata(f"{folder}/objects.fits", 1)
         labels = fits.getdata(f"{folder}/labels.fits").astype(np.int32)
-        return np.array([found[name] for name in COLUMNS], dtype=float), labels, version
+        return np.array([found[name] for name in CATALOG_COLUMNS], dtype=float), labels, version
 
 
-def _detect_sep(canvas: Mosaic, settings: Settings, gain: float) -> Detections:
-    """COLUMNS of each detection [pixels, image units], segmentation and version of sep."""
+def _detect_sep(canvas: StampMosaic, settings: Settings, gain: float) -> Detections:
+    """CATALOG_COLUMNS of each detection [pixels, image units], labels and version of sep."""
     sep.set_extract_pixstack(STACK_PIXELS)
     image, noise = canvas.image, {"err": canvas.rms, "mask": np.isinf(canvas.rms)}
     options = dict(zip(SEP_NAMES, settings, strict=True))
-    options["filter_kernel"] = kernel(settings.filter_name)
+    options["filter_kernel"] = detection_kernel(settings.filter_name)
     options["filter_type"] = "conv"  # SExtractor's; sep's own default is a matched filter
     found, labels = sep.extract(image, segmentation_map=True, **options, **noise)
     # A float32 angle may exceed the quarter turn that the apertures accept.
@@ -244,7 +260,9 @@ def _detect_sep(canvas: Mosaic, settings: Settings, gain: float) -> Detections:
     return table, labels, f"sep {sep.__version__}"
 
 
-def _centrals(table: np.ndarray, canvas: Mosaic, shape: tuple) -> tuple[np.ndarray, np.ndarray]:
+def _centrals(
+    table: np.ndarray, canvas: StampMosaic, shape: tuple
+) -> tuple[np.ndarray, np.ndarray]:
     """y, x [pixels], flux, error and flags of the detection nearest each centre; count in each."""
     (margin, _), n = canvas.origins[0], len(canvas.origins)
     pitch = np.array(shape) + 2 * margin

@@ -33,7 +33,7 @@ from scipy import stats
 
 from vaedeblend.evaluate import metrics
 from vaedeblend.evaluate.fisher import Bound
-from vaedeblend.evaluate.sextractor import Measurement
+from vaedeblend.evaluate.sextractor import Baseline
 from vaedeblend.models.sinh_arcsinh import normal_score
 from vaedeblend.pixels.shapes import annuli, measure_shapes
 
@@ -47,31 +47,24 @@ _UNITS = {"flux": "uJy", "flux_err": "uJy", "magnitude": "mag", "mse": "uJy2", "
 _UNITS |= {"half_light_radius": "arcsec", "separation": "arcsec", "position_angle": "deg"}
 _UNITS |= {"profile": "uJy / arcsec2"}
 
-Columns = Mapping[str, np.ndarray]
-
 
 def make_table(
     kind: str,
-    scenes: Columns,
+    scenes: Mapping[str, np.ndarray],
     found,
-    measured: Measurement | None,
-    untuned: Measurement | None,
     bound: Bound,
-    *,
-    bias: float,
+    baseline: Baseline | None,
     pixel_scale: float,
 ) -> Table:
     """The table of the test stamps of one kind.
 
     Args:
-        kind: Of scene.
-        scenes: As `dataset.load` returns them.
-        found: `network.Deblended` of the stamps.
-        measured: SExtractor's measurement with its best settings, where there is one.
-        untuned: The same with its defaults.
-        bound: Of the stamps.
-        bias: Median of SExtractor's over the true flux.
-        pixel_scale: [arcsec].
+        kind: Kind of scene.
+        scenes: Arrays of the scenes, from `dataset.load`.
+        found: Results of the network, `network.Deblended`.
+        bound: Fisher bound of each stamp's flux.
+        baseline: SExtractor's measurements; None where it could not be run.
+        pixel_scale: Side of a pixel [arcsec].
     """
     table = Table({name: scenes[name] for name in _LABELS})
     table.add_column(np.full(len(table), kind), name="set", index=0)
@@ -82,8 +75,7 @@ def make_table(
     table["bound_free"], table["bound_prior"] = bound.free, bound.prior
     true = scenes["flux"][:, 0].astype(float)
     table["vae_error"] = metrics.relative_error(found.flux[:, 0].astype(float), true)
-    _add_baseline(table, measured, true, bias)
-    _add_defaults(table, untuned, true)
+    _add_baseline(table, baseline, true)
     image, truth = found.image, scenes["isolated"]
     table["cosine_distance"] = metrics.cosine_distance(image, truth)
     table["mse"] = metrics.mean_squared_error(image, truth)
@@ -96,6 +88,12 @@ def make_table(
     return table
 
 
+def add_latent(table: Table, label: str, found) -> None:
+    """Adds the posterior of each stamp's latent, as the columns of the network `label`."""
+    table[f"{label}_latent_mean"] = np.asarray(found.latent_mean)
+    table[f"{label}_latent_std"] = np.asarray(found.latent_std)
+
+
 def add_units(table: Table) -> None:
     """Gives each column the unit of the quantity in its name."""
     for name in table.colnames:
@@ -103,7 +101,7 @@ def add_units(table: Table) -> None:
         table[name].unit = next((_UNITS[e] for e in endings if e in _UNITS), None)
 
 
-def read_table(path: str | Path) -> Table:
+def read_examples(path: str | Path) -> Table:
     """The table of an earlier evaluation, from its examples.fits."""
     table = Table.read(path, mask_invalid=False)
     table.convert_bytestring_to_unicode()
@@ -130,8 +128,8 @@ def at_quantiles(
     return order[[int(q * (len(order) - 1)) for q in quantiles]] if len(order) else order
 
 
-def _add_sources(table: Table, scenes: Columns, pixel_scale: float) -> None:
-    """What the catalogue says of the central galaxy, and where its companions are."""
+def _add_sources(table: Table, scenes: Mapping[str, np.ndarray], pixel_scale: float) -> None:
+    """The central galaxy's catalogue values, and the places of its companions."""
     flux = scenes["sources/flux_bulge"][..., 0] + scenes["sources/flux_disk"][..., 0]
     position = np.where(flux[..., None] > 0, scenes["sources/position"], np.nan)
     apart = np.hypot(*np.moveaxis(position[:, 1:] - position[:, :1], -1, 0))
@@ -143,32 +141,34 @@ def _add_sources(table: Table, scenes: Columns, pixel_scale: float) -> None:
         table[name] = scenes[f"sources/{name}"][:, 0]
 
 
-def _add_baseline(table: Table, measured: Measurement | None, true, bias: float) -> None:
-    if measured is None:
-        nothing = np.full(len(table), np.nan)
-        for name in ("flux", "flux_err", "error", "corrected_error"):
-            table[f"sextractor_{name}"] = nothing
-        table["found"], table["n_objects"] = np.isfinite(nothing), np.full(len(table), -1)
-        table["failure"] = np.full(len(table), "unmeasured")
+def _add_baseline(table: Table, baseline: Baseline | None, true) -> None:
+    """SExtractor's fluxes, errors and failures, with its best settings and its defaults."""
+    if baseline is None:
+        _add_no_baseline(table)
         return
+    measured, untuned = baseline.measured, baseline.untuned
     table["sextractor_flux"], table["sextractor_flux_err"] = measured.flux, measured.flux_err
-    table["sextractor_error"] = metrics.relative_error(measured.flux, true)
-    table["sextractor_corrected_error"] = metrics.relative_error(measured.flux / bias, true)
-    table["found"], table["n_objects"] = np.isfinite(measured.flux), measured.n_objects
-    table["failure"] = metrics.failure_class(
-        np.asarray(table["sextractor_error"]), measured.n_objects
+    error = metrics.relative_error(measured.flux, true)
+    table["sextractor_error"] = error
+    table["sextractor_corrected_error"] = metrics.relative_error(
+        measured.flux / baseline.bias, true
     )
-
-
-def _add_defaults(table: Table, untuned: Measurement | None, true) -> None:
-    if untuned is None:
-        table["sextractor_default_error"] = np.full(len(table), np.nan)
-        table["default_n_objects"] = np.full(len(table), -1)
-        table["default_failure"] = np.full(len(table), "unmeasured")
-        return
+    table["found"], table["n_objects"] = np.isfinite(measured.flux), measured.n_objects
+    table["failure"] = metrics.failure_class(error, measured.n_objects)
     error = metrics.relative_error(untuned.flux, true)
     table["sextractor_default_error"], table["default_n_objects"] = error, untuned.n_objects
     table["default_failure"] = metrics.failure_class(error, untuned.n_objects)
+
+
+def _add_no_baseline(table: Table) -> None:
+    nothing, none = np.full(len(table), np.nan), np.full(len(table), -1)
+    unmeasured = np.full(len(table), "unmeasured")
+    for name in ("flux", "flux_err", "error", "corrected_error"):
+        table[f"sextractor_{name}"] = nothing
+    table["found"], table["n_objects"] = np.isfinite(nothing), none
+    table["failure"] = unmeasured
+    table["sextractor_default_error"], table["default_n_objects"] = nothing, none
+    table["default_failure"] = unmeasured
 
 
 def _add_shapes(table: Table, name: str, light, flux, centre, pixel_scale: float) -> None:

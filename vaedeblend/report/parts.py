@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.table import QTable
 
-from vaedeblend.evaluate.latents import PARAMETERS
+from vaedeblend.evaluate.latents import GALAXY_PARAMETERS
 from vaedeblend.exceptions import NoData
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.report.builder import Sheet
@@ -164,7 +164,7 @@ def _space(study: Study, sheet: Sheet, label: str) -> list[str]:
 
 
 def _layout(study: Study, sheet: Sheet) -> str:
-    head = {name.replace("_", " "): f"layout/{name}:.2" for name in PARAMETERS}
+    head = {name.replace("_", " "): f"layout/{name}:.2" for name in GALAXY_PARAMETERS}
     head |= {"active": "n_active", "dimensions": "n_dimensions"}
     rows = [(NETWORKS[label], f"{kind}/{label}_latent") for label, kind in study.spaces.items()]
     say = "How well ten neighbours in the latent space know a parameter, as R²:"
@@ -173,7 +173,7 @@ def _layout(study: Study, sheet: Sheet) -> str:
 
 def _flat(column: Mapping) -> str:
     """Which parameters do not vary, and so have no panel."""
-    finite = {name: column[name][np.isfinite(column[name])] for name in PARAMETERS}
+    finite = {name: column[name][np.isfinite(column[name])] for name in GALAXY_PARAMETERS}
     flat = [name for name, values in finite.items() if not len(values) or np.ptp(values) < 1e-6]
     return f"Not drawn, since it is the same for every stamp: {', '.join(flat)}." if flat else ""
 

@@ -15,9 +15,10 @@ import numpy as np
 from astropy.table import QTable
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.evaluate.evaluation import Evaluation, latent_sets, strict, write_metrics
+from vaedeblend.evaluate.evaluation import Evaluation, latent_sets
+from vaedeblend.evaluate.results import strict, write_metrics
 from vaedeblend.evaluate.summary import with_estimates
-from vaedeblend.evaluate.table import read_table
+from vaedeblend.evaluate.table import read_examples
 from vaedeblend.exceptions import CatalogueError, VaedeblendError
 from vaedeblend.io import html
 from vaedeblend.pixels.psf import Psf
@@ -107,7 +108,7 @@ def read_compared(workdir: str | Path) -> Compared:
     folder = Path(workdir) / "report"
     try:
         metrics = html.read_json(folder / "metrics.json")
-        table = read_table(folder / "examples.fits")
+        table = read_examples(folder / "examples.fits")
     except (OSError, ValueError) as error:
         raise VaedeblendError(f"{folder}: no report to compare with ({error})") from error
     found = {kind: with_estimates(table[table["set"] == kind]) for kind in set(table["set"])}

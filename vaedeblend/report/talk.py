@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from vaedeblend.evaluate.results import STATISTICS
+from vaedeblend.evaluate.results import ERROR_STATISTICS
 from vaedeblend.report.builder import Sheet
 from vaedeblend.report.figures import flux_errors
 from vaedeblend.report.parts import Study
@@ -48,7 +48,7 @@ def comparison(study: Study, sheet: Sheet) -> list[str]:
         return []
     ours, theirs = study.names
     kinds = [kind for kind in study.sets if kind in study.compared]
-    head = {"n": "n"} | {t: f"vae/{key}:p" for t, key in STATISTICS.items()}
+    head = {"n": "n"} | {t: f"vae/{key}:p" for t, key in ERROR_STATISTICS.items()}
     head |= {"coverage 68": "coverage68:%", "coverage 95": "coverage95:%"}
     lines = [
         (f"{kind}: {name}", base)

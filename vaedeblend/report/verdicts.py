@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from vaedeblend.evaluate.results import CLOSER, ROWS, STATISTICS, full_name, rows
+from vaedeblend.evaluate.results import CLOSER, ERROR_STATISTICS, ROWS, full_name, rows
 from vaedeblend.evaluate.summary import MAPS
 from vaedeblend.io.html import cell
 from vaedeblend.report import talk
@@ -69,7 +69,7 @@ def flux(study: Study, sheet: Sheet) -> list[str]:
 
 def _binned(sheet: Sheet, kind: str) -> str:
     """Both methods, and the bound, in bins of magnitude and purity."""
-    head = {"n": "n"} | {label: f"{key}:p" for label, key in STATISTICS.items()}
+    head = {"n": "n"} | {label: f"{key}:p" for label, key in ERROR_STATISTICS.items()}
     head |= {"EMC dispersion": "dispersion68:p", "bound": "../bound/rms_prior:p"}
     blocks, empty = [], []
     for name in ("magnitude", "purity"):
@@ -91,7 +91,7 @@ def _binned(sheet: Sheet, kind: str) -> str:
 def _methods(sheet: Sheet) -> str:
     """Every method on every kind of scene."""
     sets = {k: v for k, v in sheet.numbers.items() if isinstance(v, dict) and "vae" in v}
-    head = {"n": "n", "found": "found"} | {t: f"{key}:p" for t, key in STATISTICS.items()}
+    head = {"n": "n", "found": "found"} | {t: f"{key}:p" for t, key in ERROR_STATISTICS.items()}
     head |= {"EMC dispersion": "dispersion68:p"}
     lines = [(f"{row.kind}: {full_name(row.label)}", row.errors) for row in rows(sets)]
     return sheet.table("results", head, lines, first="set: method")

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from vaedeblend.evaluate.evaluation import QUANTILES
 from vaedeblend.evaluate.latents import STEPS
-from vaedeblend.evaluate.stamps import QUANTILES
 from vaedeblend.evaluate.table import at_quantiles
 from vaedeblend.exceptions import NoData
 from vaedeblend.report.figures import style
