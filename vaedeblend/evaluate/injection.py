@@ -1,4 +1,4 @@
-"""The injection test: galaxies of known flux in the user's own image, and what becomes of them.
+"""The injection test: galaxies of known flux are added to the user's own image, and measured.
 
 image + simulated galaxies --image.deblend_image--> catalogue --matching--> errors by bin
 """
@@ -10,8 +10,6 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float
 
-from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.sampling import make_galaxies, population
 from vaedeblend.evaluate import metrics
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.pipeline import deblend_image
@@ -19,16 +17,11 @@ from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.matching import match
-from vaedeblend.pixels.psf import Psf, read_psf
-from vaedeblend.simulate.fields import STAMP_SIZES, Sources, render_sources
-from vaedeblend.simulate.library import random_poses
-from vaedeblend.simulate.render import survey_psfs
+from vaedeblend.simulate.fields import Sources, field_psfs, random_sources, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude, make_survey
 
-_AREA = 0.1
-"""Of the catalogue from which galaxies are taken [deg2]."""
-_CHOICE, _PHOTONS, _POSE = 21, 22, 23
-"""Purposes of random numbers."""
+_PHOTONS = 22
+"""Purpose of the random numbers of the galaxies' photon noise."""
 
 
 def inject(
@@ -41,9 +34,6 @@ def inject(
     weights: str | Path = "euclid_vis",
     psf: str | Path | None = None,
     psf_scale: float | None = None,
-    hdu: int | None = None,
-    zero_point: float | None = None,
-    gain: float | None = None,
     **options,
 ) -> Table:
     """Adds galaxies to an image, deblends it, and writes injected.fits: a row a galaxy injected.
@@ -54,42 +44,35 @@ def inject(
 
     Args:
         image: FITS file, which is read whole.
-        out: Folder.
-        n: Galaxies, EGG's, evenly over the image.
-        magnitude: Range.
-        seed: Of everything random.
-        weights: Of `pipeline.deblend_image`, as are all others.
-        psf: A single one.
-        psf_scale: See there.
-        hdu: See there.
-        zero_point: See there; galaxies have none without one.
-        gain: See there; without one the galaxies have no photon noise.
-        **options: Of `pipeline.deblend_image`.
+        out: Folder of the results.
+        n: Number of galaxies, EGG's, evenly over the image.
+        magnitude: Range of the galaxies' magnitudes.
+        seed: Seed of everything random.
+        weights: Name of shipped weights, or a workdir.
+        psf: FITS file of one PSF, of the galaxies and of the deblending; by default the survey's.
+        psf_scale: Sampling of the PSF image [arcsec]; by default its header's, or the image's.
+        **options: Further options of `pipeline.deblend_image`; without a gain of the image's the
+            galaxies have no photon noise.
 
     Raises:
-        ValueError: As `deblend_image`; MosaicError where the zero point is not known.
+        VaedeblendError: A file cannot be used or written, or the zero point is not known.
     """
     survey = make_survey(**read_config(find_workdir(weights))["survey"])
-    scale = survey.pixel_scale.value
     out = write.prepare_folder(out)
     _check(n, magnitude, Path(image), out / "image.fits")
-    with open_mosaic(image, hdu=hdu, zero_point=zero_point, gain=gain) as opened:
+    units = {name: options.pop(name, None) for name in ("hdu", "zero_point", "gain")}
+    with open_mosaic(image, **units) as opened:
         if opened.zero_point is None:
             raise MosaicError(f"{image}: no zero point in the header; wanted --zero-point")
-        psfs = survey_psfs(survey, STAMP_SIZES[-1])
-        if psf is not None:
-            scales = {"pixel_scale": psf_scale, "default_pixel_scale": opened.pixel_scale or scale}
-            psfs = (read_psf(psf, **scales),)
-        sources = _choose(n, magnitude, seed, survey.band_names, opened.shape)
-        light = _light(sources, opened, psfs, scale, seed)
-        header, known = image_header(opened), (opened.zero_point, opened.gain)
-        with write.write_image(out / "image.fits", opened.shape, header) as put:
-            pixels = opened.read(*(slice(0, side) for side in opened.shape))
-            put(np.where(pixels.bad, np.nan, pixels.image + light))
-    options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale}
-    options |= dict(zip(("zero_point", "gain"), known, strict=True))
+        scale = survey.pixel_scale.value
+        scales = {"pixel_scale": psf_scale, "default_pixel_scale": opened.pixel_scale or scale}
+        psfs = field_psfs(survey, psf, **scales)
+        sources = random_sources(n, magnitude, opened.shape, survey.band_names, seed)
+        _write_injected(opened, _light(sources, opened, psfs, scale, seed), out / "image.fits")
+        known = {"zero_point": opened.zero_point, "gain": opened.gain}
+    options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale, **known}
     found = deblend_image(out / "image.fits", out, **options).table
-    table = _compared(sources, found, known[0])
+    table = _match_catalogue(sources, found, known["zero_point"])
     write.write_tables(out / "injected.fits", {"INJECTED": table})
     return table
 
@@ -127,19 +110,10 @@ def _check(n: int, magnitude, image: Path, made: Path) -> None:
         )
 
 
-def _choose(n: int, magnitude, seed: int, bands, shape) -> Sources:
-    """Galaxies of EGG's catalogue within the range, once each before any again, anywhere."""
-    table = catalogue.select(population("", _AREA, seed, bands), {"magnitude": magnitude})
-    rng = np.random.default_rng((seed, _CHOICE))
-    chosen = table[np.resize(rng.permutation(len(table)), n)]
-    galaxies, phase = random_poses(make_galaxies(chosen), (seed, _POSE))
-    return Sources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
-
-
 def _light(
-    sources: Sources, opened: Mosaic, psfs: tuple[Psf, ...], scale: float, seed: int
+    sources: Sources, opened: Mosaic, psfs: tuple, scale: float, seed: int
 ) -> Float[np.ndarray, "height width"]:
-    """Of the galaxies in the image's units, with their own photon noise where the gain is known."""
+    """Light of the galaxies [image units], with their photon noise where the gain is known."""
     light = render_sources(sources, opened.shape, psfs, scale)[0][..., 0]
     light *= 10 ** (0.4 * (opened.zero_point - MICROJANSKY_ZERO_POINT))
     if opened.gain is None:
@@ -148,8 +122,15 @@ def _light(
     return (rng.poisson(light.clip(0) * opened.gain) / opened.gain).astype(np.float32)
 
 
-def _compared(sources: Sources, found: Table, zero_point: float) -> Table:
-    """The galaxies, and which of the catalogue's sources each is."""
+def _write_injected(opened: Mosaic, light: Float[np.ndarray, "height width"], path: Path) -> None:
+    """Writes an image with light added to it; its bad pixels are NaN."""
+    with write.write_image(path, opened.shape, image_header(opened)) as put:
+        pixels = opened.read(*(slice(0, side) for side in opened.shape))
+        put(np.where(pixels.bad, np.nan, pixels.image + light))
+
+
+def _match_catalogue(sources: Sources, found: Table, zero_point: float) -> Table:
+    """The galaxies injected, each with the source of the catalogue that it is matched with."""
     magnitude = flux_to_magnitude(sources.galaxies.flux[:, 0])
     flux = 10 ** (0.4 * (zero_point - magnitude))
     place = np.stack([np.asarray(found["y"]), np.asarray(found["x"])], axis=1)

@@ -5,6 +5,7 @@ once, at a random angle and sub-pixel phase, on the smallest stamp that holds it
 whole pixels: its position is known exactly. Everything random is drawn from (seed, purpose).
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import astropy.units as u
@@ -18,7 +19,7 @@ from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.catalogues.sampling import make_galaxies, population
 from vaedeblend.exceptions import SkyError
 from vaedeblend.pixels.blending import purity
-from vaedeblend.pixels.psf import Psf
+from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.library import random_poses, render_stamps, stamp_sizes
 from vaedeblend.simulate.render import add_noise, survey_psfs
@@ -37,9 +38,12 @@ _NEIGHBOUR = 26.0, 3.0
 """Neighbours are brighter than this [mag], and nearer [arcsec]."""
 _CORE = 64
 """Side of the part of a source within which its purity is measured [pixel]."""
+_SAMPLED = 0.1
+"""Area of the catalogue from which `random_sources` takes galaxies [deg2]."""
 _STRIP = 512
 """Rows to which noise is added at a time."""
 _ROWS, _STARS, _PLACE, _POSE, _NOISE = range(1, 6)
+_CHOICE, _CHOSEN_POSE = 21, 23
 """Purposes of random numbers."""
 
 
@@ -125,7 +129,7 @@ def simulate_field(
     usable = area is not None and 0 < area < np.inf if source else area is None
     _check(usable, "area", area, f"the deg2 that {source} covers" if source else "none for EGG")
     scale = survey.pixel_scale.value
-    psfs = survey_psfs(survey, STAMP_SIZES[-1]) if psfs is None else psfs
+    psfs = field_psfs(survey) if psfs is None else psfs
     n_bands = len(survey.bands)
     _check(len(psfs) == n_bands, "number of PSFs", len(psfs), f"that of the bands, {n_bands}")
     # deg2 of the field and its margin; a catalogue of `density` times as much sky lies on it.
@@ -157,6 +161,37 @@ def place(tables: list[QTable], shape: tuple[int, int], seed: int) -> Sources:
     rng = np.random.default_rng((seed, _PLACE))
     pixel = rng.integers(-_REACH, np.add(shape, _REACH + 1), (len(ids), 2))
     return Sources(ids, turned, pixel, phase)
+
+
+def random_sources(
+    n: int,
+    magnitude: tuple[float, float],
+    shape: tuple[int, int],
+    bands: tuple[str, ...],
+    seed: int,
+) -> Sources:
+    """Galaxies of EGG's catalogue within a range of magnitude, evenly over a field.
+
+    Each galaxy of the catalogue is taken once before any is taken again.
+    """
+    table = catalogue.select(population("", _SAMPLED, seed, bands), {"magnitude": magnitude})
+    rng = np.random.default_rng((seed, _CHOICE))
+    chosen = table[np.resize(rng.permutation(len(table)), n)]
+    galaxies, phase = random_poses(make_galaxies(chosen), (seed, _CHOSEN_POSE))
+    return Sources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
+
+
+def field_psfs(survey: Survey, path: str | Path | None = None, **scales) -> tuple[Psf, ...]:
+    """PSFs under which a field is rendered: the survey's own, or the one of a file.
+
+    Args:
+        survey: Bands and pixels.
+        path: FITS file of one band's PSF.
+        **scales: Samplings of the PSF image, as `psf.read_psf` takes them [arcsec].
+    """
+    if path is None:
+        return survey_psfs(survey, STAMP_SIZES[-1])
+    return (read_psf(path, **scales),)
 
 
 def render_sources(
