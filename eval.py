@@ -116,13 +116,13 @@ def _networks(weights: Path, config) -> tuple:
         raise failure or CheckpointError(f"{weights}: no stage is configured; wanted {STAGES}")
     stage = list(loaded)[-1]
     model, params, options = loaded[stage]
-    one_look = make_deblend(model, params, **options)
-    others = {"one_look": one_look}
+    deblend = make_deblend(model, params, **options)
+    others = {"one_look": deblend}  # one iteration; the name is that of columns and metrics
     if stage != "isolated" and "isolated" in loaded:
         first, first_params, first_options = loaded["isolated"]
         others["vae_i"] = make_deblend(first, first_params, **first_options)
     networks = Networks(
-        deblend=dict.fromkeys(KINDS, make_deblend_stamps(one_look)),
+        deblend=dict.fromkeys(KINDS, make_deblend_stamps(deblend)),
         stage=stage,
         others=others,
         sample=make_sample(model, params, **options),

@@ -113,8 +113,8 @@ def test_package_does_not_import_what_lies_above_it():
 
 
 @each(SOURCES)
-def test_file_is_under_300_lines(path):
-    assert len(path.read_text().splitlines()) < 300
+def test_file_has_at_most_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400
 
 
 @each(SOURCES)

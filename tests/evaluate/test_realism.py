@@ -143,18 +143,18 @@ def sets():
     return [rng.standard_normal((n, 5)) for n in (150, 150, 150)]
 
 
-def test_sets_of_one_population_cannot_be_told_apart(sets):
+def test_sets_of_one_population_cannot_be_separated(sets):
     found = separability(*sets[:2], seed=1)
     assert abs(found.auc - 0.5) < 3 * found.error and 0.02 < found.error < 0.06
     assert difference(sets[0][:, 0], sets[1][:, 0]).p_value > 0.01
 
 
-def test_different_sets_are_told_apart(sets):
+def test_different_sets_are_separated(sets):
     shifted = sets[1] + [3, 0, 0, 0, 0]
     assert separability(sets[0], shifted, seed=1).auc > 0.95
     found = difference(sets[0][:, 0], shifted[:, 0])
     assert found.distance > 0.8 and found.p_value < 1e-9
-    # Of what no single number tells, too.
+    # By what no single number shows, too.
     bent = np.column_stack([sets[1][:, 0], sets[1][:, 0], sets[1][:, 2:]])
     bent = np.insert(bent, 4, sets[2][:, 0], axis=1)[:, :5]
     assert separability(sets[0], bent, seed=1).auc > 0.65

@@ -33,7 +33,7 @@ _GRID_STAMPS = 500
 _RANKED, _SAMPLES = 1000, 99
 """Stamps whose profiles' posterior is tested, and samples of each."""
 
-Scenes = Mapping[str, np.ndarray]
+SceneArrays = Mapping[str, np.ndarray]
 """Arrays of the scenes of one kind by name, as `dataset.load` returns them."""
 
 
@@ -68,8 +68,8 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     networks: Networks,
-    test: Mapping[str, Scenes],
-    training: Mapping[str, Scenes],
+    test: Mapping[str, SceneArrays],
+    training: Mapping[str, SceneArrays],
     survey: Survey,
     *,
     seed: int,
@@ -119,7 +119,7 @@ def evaluate(
 class StampSet:
     """Stamps of one kind of scene with their noise."""
 
-    def __init__(self, scenes: Scenes, survey: Survey, seed: tuple[int, ...]):
+    def __init__(self, scenes: SceneArrays, survey: Survey, seed: tuple[int, ...]):
         """Adds the noise that `seed` and the survey make."""
         self.scenes, self.survey = scenes, survey
         self.image = noisy(scenes["blend"], survey, seed)
@@ -211,7 +211,7 @@ def measure_baseline(
         return None, str(error)
 
 
-def _training_sets(kinds, training: Mapping[str, Scenes], survey: Survey, seed: int):
+def _training_sets(kinds, training: Mapping[str, SceneArrays], survey: Survey, seed: int):
     """Training stamps of the kinds that are evaluated and of isolated galaxies."""
     split = SPLITS.index("train")
     sets = {

@@ -33,7 +33,8 @@ _RADII = slice(4, 6)
 _RIDGE = 1e-10
 """Prior precision of each parameter over its information: all that those without effect have."""
 _LEAST_VARIANCE = 1e-12
-"""Of a prior: what does not vary in the population is known, and nothing divided by zero."""
+"""Least variance of a prior: a parameter that does not vary in the population is known, and
+nothing is divided by zero."""
 
 _EXPONENTIAL = special.gammaincinv(2, 0.5)
 _DE_VAUCOULEURS = special.gammaincinv(8, 0.5)

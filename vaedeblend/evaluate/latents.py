@@ -1,4 +1,4 @@
-"""What a latent space holds: how many of its dimensions are used, for what, and in what order."""
+"""What a latent space holds: how many of its dimensions are used, and for what properties."""
 
 from collections.abc import Callable, Mapping
 
@@ -36,7 +36,7 @@ ProfileDecoder = Callable[..., Float[Array, "n height width band"]]
 def make_decode(
     model: VAE, params: dict, psf: Float[np.ndarray, "side side band"]
 ) -> ProfileDecoder:
-    """The jitted function from latents to profiles."""
+    """The jitted function from latents to profiles of unit flux, under the PSF `psf`."""
     features = psf_features(jnp.asarray(psf))
 
     @jax.jit
@@ -67,11 +67,11 @@ def study(
     """Numbers of a latent space, its t-SNE, and images along its most used dimensions.
 
     Args:
-        mean: Of each galaxy's posterior.
-        std: The same.
-        column: Of the per-example table, with `GALAXY_PARAMETERS`.
-        decode: See `make_decode`; without one there are no images.
-        seed: Of the t-SNE.
+        mean: Mean of each galaxy's posterior.
+        std: Standard deviation of each galaxy's posterior.
+        column: Columns of the per-example table, with `GALAXY_PARAMETERS`.
+        decode: Decoder of `make_decode`; None leaves the images out.
+        seed: Seed of the t-SNE.
     """
     numbers = usage(mean, std)
     numbers["layout"] = layout(mean, column)
@@ -91,9 +91,9 @@ def study(
 
 
 def usage(mean: Float[np.ndarray, "n latent"], std: Float[np.ndarray, "n latent"]) -> dict:
-    """Of each dimension: variance of the mean over galaxies, mean variance, KL from N(0, 1) [nat].
+    """Use of each dimension: variance of the mean, mean variance, KL from N(0, 1) [nat].
 
-    And the number of dimensions that are active.
+    With the number of dimensions that are active; variance and means are over galaxies.
     """
     variance = mean.astype(float).var(axis=0) if len(mean) else np.zeros(mean.shape[1])
     noise = np.square(std.astype(float))
@@ -158,7 +158,7 @@ def traverse(
 
 
 def _change(images: Float[np.ndarray, "step height width"]) -> dict:
-    """From the first image to the last: how shape and place of the light change."""
+    """Change of radius, peak, axis ratio and place of the light from first to last image."""
     ends = images[[0, -1]]
     shapes = measure_shapes(ends, ends.sum(axis=(1, 2)))
     radius, ratio = shapes.half_light_radius, shapes.axis_ratio

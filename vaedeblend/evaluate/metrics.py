@@ -14,13 +14,13 @@ from scipy import ndimage
 OUTLIER = 0.5
 """Relative flux errors beyond this are outliers (Euclid Morphology Challenge)."""
 BEYOND = 0.75
-"""Where the talk's class of one object with an error of 50-75 % ends."""
+"""Largest relative flux error of the class 'one' of `failure_class`."""
 FAILURES = ("missed", "one", "one_beyond", "several")
 FEWEST = 5
 """Stamps from which a scatter is quoted for a cell of two columns."""
 
-_WINDOW = 1.5
-"""Sigma of the structural similarity's window [pixel]."""
+_SSIM_SIGMA = 1.5
+"""Sigma of the Gaussian that weighs pixels in the structural similarity [pixel]."""
 
 ExampleColumns = Mapping[str, np.ndarray]
 """ExampleColumns of the per-example table by name, one number a stamp (`table.columns`)."""
@@ -42,8 +42,8 @@ def summarise(error: Float[np.ndarray, " n"], found: Bool[np.ndarray, " n"] | No
     """Statistics of relative flux errors.
 
     Args:
-        error: One a stamp.
-        found: Which stamps had a detection; all of them by default.
+        error: Relative flux error of each stamp.
+        found: Whether a stamp had a detection; true of all of them by default.
 
     Returns:
         n stamps, number found, bias (median), sigma (standard deviation), nmad, dispersion68 (68 %
@@ -89,7 +89,7 @@ def bootstrap(
 
 
 def failure_class(error: Float[np.ndarray, " n"], n_objects: Int[np.ndarray, " n"]) -> np.ndarray:
-    """The talk's classes of SExtractor's failures (|e| > 0.5), as text, one a stamp.
+    """Class of SExtractor's failure (|e| > 0.5) on each stamp, as text.
 
     By the number of objects that it detects on the stamp: 'missed' (none), 'one' (one, with |e| of
     50 to 75 per cent), 'one_beyond' (one, with more) and 'several' (two or more). 'none': no
@@ -127,7 +127,7 @@ def similarity(
 ) -> Float[np.ndarray, " n"]:
     """Mean structural similarity (SSIM, Wang+ 2004) of each stamp: 1 for stamps that agree.
 
-    Under a Gaussian window of 1.5 pixels; the dynamic range is the brightest pixel of the truth.
+    Weights are Gaussian, of 1.5 pixels; the dynamic range is the brightest pixel of the truth.
     NaN where either has a NaN, or the truth is dark.
     """
     peak = truth.max(axis=(1, 2), keepdims=True)
@@ -135,7 +135,7 @@ def similarity(
         x, y = image / peak, truth / peak
 
         def smooth(values):
-            return ndimage.gaussian_filter(values, (0, _WINDOW, _WINDOW), truncate=3.5)
+            return ndimage.gaussian_filter(values, (0, _SSIM_SIGMA, _SSIM_SIGMA), truncate=3.5)
 
         mean_x, mean_y = smooth(x), smooth(y)
         xx, yy, xy = (smooth(a * b) - m * k for a, b, m, k in _pairs(x, y, mean_x, mean_y))
@@ -160,16 +160,20 @@ def coverage(
 def weighted_size(
     image: Float[np.ndarray, "*n height width band"], sigma: float = 4.0
 ) -> Float[np.ndarray, "*n"]:
-    """Root mean square radius of the light under a round Gaussian about the centre [pixel].
+    """Root mean square radius of the light, weighted by a round Gaussian at the centre [pixel].
 
-    The window's `sigma` [pixel] keeps the stamp's far pixels out; bands are added up.
+    Bands are added up.
+
+    Args:
+        image: Stamps of light in any unit.
+        sigma: Width of the Gaussian, which keeps the stamp's far pixels out [pixel].
     """
     y, x = (np.arange(n) - (n - 1) / 2 for n in image.shape[-3:-1])
     square = y[:, None] ** 2 + x**2
-    window = np.exp(-square / (2 * sigma**2))
+    weight = np.exp(-square / (2 * sigma**2))
     light = image.sum(axis=-1)
-    weighted = np.einsum("...hw,hw->...", light, window * square)
-    return np.sqrt(weighted / np.einsum("...hw,hw->...", light, window))
+    weighted = np.einsum("...hw,hw->...", light, weight * square)
+    return np.sqrt(weighted / np.einsum("...hw,hw->...", light, weight))
 
 
 def ranks(

@@ -19,7 +19,7 @@ ROWS = {
     "  no failures": "sextractor_clean",
     "  bias removed": "sextractor_corrected",
     "  its defaults": "sextractor_default",
-    "network, one look": "one_look",
+    "VAE, one iteration": "one_look",
     "VAE I": "vae_i",
 }
 """Names of the methods and their keys in the metrics of a kind of scene."""

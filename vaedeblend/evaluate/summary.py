@@ -30,9 +30,9 @@ MAPS = {
 NOMINAL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.95, 0.99)
 """Probabilities of the intervals whose coverage is measured."""
 WITHIN = (10, 15)
-"""Errors within which the talk says that most galaxies are [%]."""
+"""Relative flux errors [%]; the share of galaxies within each is quoted."""
 ELONGATED = 0.8
-"""Axis ratio below which a galaxy has a position angle worth comparing."""
+"""Axis ratio below which a galaxy's position angle is well defined."""
 
 _HISTOGRAM = 10
 _DEFAULTS = ("sextractor_default_error", "default_failure", "default_n_objects")
@@ -42,8 +42,8 @@ def summarise_examples(table: Table, rng: np.random.Generator) -> dict:
     """Statistics of both methods over a table of test stamps, overall and in bins (first band).
 
     Args:
-        table: Of `table.make_table`.
-        rng: Of the bootstrap.
+        table: Per-example table of `table.make_table`.
+        rng: Random numbers of the bootstrap.
     """
     column = with_estimates(table)
     galaxy, theirs = column["id"], column["sextractor_error"]
@@ -169,7 +169,7 @@ def _axis_ratio(column: ExampleColumns) -> dict:
 
 
 def _angle(column: ExampleColumns) -> dict:
-    """Of the elongated galaxies alone [deg]."""
+    """Error of the position angle of elongated galaxies [deg]."""
     turn = turned(column["vae_position_angle"], column["truth_position_angle"])
     return _spread(turn[column["truth_axis_ratio"] < ELONGATED])
 
@@ -194,7 +194,7 @@ _SHAPES = {
 
 
 def ellipticity(column: ExampleColumns, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both components of (1 - q) / (1 + q) towards the position angle; of 'truth' or 'vae'."""
+    """Both components of the ellipticity (1 - q) / (1 + q), of 'truth' or 'vae'."""
     q, angle = (column[f"{method}_{name}"] for name in ("axis_ratio", "position_angle"))
     length, double = (1 - q) / (1 + q), 2 * np.radians(angle)
     return length * np.cos(double), length * np.sin(double)
