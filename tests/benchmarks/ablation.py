@@ -1,4 +1,4 @@
-"""What each choice of the recipe is worth, at equal wall time.
+"""What each choice of the recipe gains, at equal wall time.
 
     PYTHONPATH=. python tests/benchmarks/ablation.py --workdir runs/ablation [--minutes M]
 
@@ -29,7 +29,7 @@ from vaedeblend.io import dataset
 from vaedeblend.simulate import examples
 
 SHARES = {"isolated": 1 / 3, "blended": 2 / 3}
-"""Of the wall time, by stage."""
+"""Share of the wall time, by stage."""
 
 ROWS = {
     "the quick recipe": {},

@@ -5,8 +5,8 @@
 Cuts isolated and blended stamps of all fields of each dataset (`vaedeblend simulate --style emc`
 writes such a folder), and compares fluxes with the truth catalogue's. What is isolated or blended
 is decided by the list of true positions; both programs see the noisy stamps alone, the background's
-rms, the PSF and the gain. SExtractor has its default settings. Most blends are mild: `accounting`
-says how few have a purity below 0.95.
+rms, the PSF and the gain. SExtractor has its default settings. Most blends are mild:
+`emc.census` counts how few have a purity below 0.95.
 """
 
 import argparse

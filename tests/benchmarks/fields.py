@@ -33,7 +33,7 @@ BINS = [(20, 23, 2), (23, 25, 2), (23, 25, 0.95), (23, 25, 0.8), (25, 26, 2)]
 """Magnitudes, and the purity below which galaxies are counted."""
 
 
-def make(folder, style, size, density, seed, weights, looks, console):
+def make(folder, style, size, density, seed, weights, iterations, console):
     """Simulates and deblends a field; its truth and both programs' catalogues."""
     survey = Survey()
     if not (folder / "truth.fits").exists():
@@ -41,12 +41,12 @@ def make(folder, style, size, density, seed, weights, looks, console):
             options = {"density": density, "style": style, "processes": os.cpu_count() or 1}
             field = simulate_field(size=size, seed=seed, survey=survey, **options)
             write_field(field, survey, folder)
-    out = folder / f"{Path(weights).name}_{looks}"
+    out = folder / f"{Path(weights).name}_{iterations}"
     if not (out / "index.html").exists():
         with console.status(f"{folder}: deblending"):
             start = time.monotonic()
             paths = {name: folder / f"{name}.fits" for name in ("rms", "psf")}
-            deblend_image(folder / "image.fits", out, weights=weights, looks=looks, **paths)
+            deblend_image(folder / "image.fits", out, weights=weights, looks=iterations, **paths)
             console.print(f"{out}: {time.monotonic() - start:.1f} s")
     ours = Columns.read(out / "catalog.fits", hdu=1)
     image, rms = (
@@ -131,63 +131,31 @@ def chosen(table, low, high, purity):
     return {name: values[kept] for name, values in table.items()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--weights", default="euclid_vis")
-    parser.add_argument("--fields", type=int, default=10)
-    parser.add_argument("--dense", type=int, default=4)
-    parser.add_argument("--style", default="analytic", help="of the galaxies")
-    parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--looks", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1000, help="of the first field")
-    options = parser.parse_args()
-    console = Console(width=150)
-    results, chi2 = {"vaedeblend": [], "source-extractor": []}, []
-    for seed in range(options.fields + options.dense):
-        density = 1.0 if seed < options.fields else 3.0
-        style = re.sub(r"\W+", "_", options.style)
-        name = f"{style}_{options.seed + seed}_{density:g}_{options.size}"
-        folder = options.workdir / name
-        arguments = (
-            options.style,
-            options.size,
-            density,
-            options.seed + seed,
-            options.weights,
-            options.looks,
-        )
-        truth, ours, theirs, found = make(folder, *arguments, console)
-        chi2.append(found)
-        for name, each in zip(results, (ours, theirs), strict=True):
-            results[name].append(examples(truth, each, options.size))
-    columns = "found", "median", "rms", "NMAD", "outliers", "coverage", "flagged", "rms with misses"
-    table = Table("program", "mag", "purity", "n", *columns, title="relative flux error [%]")
+def resampled(fields, rng):
+    """Judged sources of all fields together, and of 100 bootstrap samples of the fields."""
+    draws = [rng.integers(len(fields), size=len(fields)) for _ in range(100)]
+    samples = [fields, *([fields[i] for i in draw] for draw in draws)]
+    return [{k: np.concatenate([f[k] for f in some]) for k in fields[0]} for some in samples]
+
+
+def add_rows(table, results):
+    """Statistics of each program in each bin, with the bootstrap's errors."""
     rng = np.random.default_rng(0)
     for low, high, purity in BINS:
         for name, fields in results.items():
-            parts = [chosen(part, low, high, purity) for part, *_ in fields]
-            pool = [
-                {k: np.concatenate([p[k] for p in some]) for k in parts[0]}
-                for some in [
-                    parts,
-                    *(
-                        [parts[i] for i in rng.integers(len(parts), size=len(parts))]
-                        for _ in range(100)
-                    ),
-                ]
-            ]
+            pool = resampled([chosen(part, low, high, purity) for part, *_ in fields], rng)
             values, *draws = [statistics(each) for each in pool]
-            cells = [
-                f"{v:.1f} +- {s:.1f}" for v, s in zip(values, np.std(draws, axis=0), strict=True)
-            ]
-            table.add_row(
-                name,
-                f"{low}-{high}",
-                "all" if purity > 1 else f"< {purity}",
-                str(len(pool[0]["mag"])),
-                *cells,
-            )
+            errors = np.std(draws, axis=0)
+            cells = [f"{v:.1f} +- {s:.1f}" for v, s in zip(values, errors, strict=True)]
+            kept = "all" if purity > 1 else f"< {purity}"
+            table.add_row(name, f"{low}-{high}", kept, str(len(pool[0]["mag"])), *cells)
+
+
+def report(results, chi2, console):
+    """Prints errors in bins, spurious sources, and the residual's chi2."""
+    columns = "found", "median", "rms", "NMAD", "outliers", "coverage", "flagged", "rms with misses"
+    table = Table("program", "mag", "purity", "n", *columns, title="relative flux error [%]")
+    add_rows(table, results)
     console.print(table)
     for name, fields in results.items():
         wrong, n = (sum(field[i] for field in fields) for i in (1, 2))
@@ -195,6 +163,33 @@ def main():
     (total, n), (clean, clean_n) = np.array(chi2).sum(axis=0)
     share = f"of the {100 * clean_n / n:.0f} % that belong to sources without a flag"
     console.print(f"chi2 per pixel of sources: {total / n:.3f}; {share}: {clean / clean_n:.3f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--weights", default="euclid_vis")
+    parser.add_argument("--fields", type=int, default=10)
+    parser.add_argument("--dense", type=int, default=4)
+    parser.add_argument("--style", default="analytic", help="how galaxies are drawn")
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--iterations", "--looks", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1000, help="seed of the first field")
+    options = parser.parse_args()
+    console = Console(width=150)
+    results, chi2 = {"vaedeblend": [], "source-extractor": []}, []
+    measured = options.style, options.size
+    for seed in range(options.fields + options.dense):
+        density = 1.0 if seed < options.fields else 3.0
+        number = options.seed + seed
+        name = re.sub(r"\W+", "_", options.style) + f"_{number}_{density:g}_{options.size}"
+        network = options.weights, options.iterations
+        *found, each = make(options.workdir / name, *measured, density, number, *network, console)
+        truth, *catalogues = found
+        chi2.append(each)
+        for program, catalogue in zip(results, catalogues, strict=True):
+            results[program].append(examples(truth, catalogue, options.size))
+    report(results, chi2, console)
 
 
 if __name__ == "__main__":

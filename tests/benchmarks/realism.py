@@ -1,4 +1,4 @@
-"""How different the galaxies of two styles look, in numbers.
+"""How different galaxies of two styles are in morphology, in numbers.
 
     python tests/benchmarks/realism.py --styles structured analytic [--n N] [--out FOLDER]
 

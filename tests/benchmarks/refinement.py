@@ -1,14 +1,14 @@
-"""Do further looks, and fitting the pixels, improve on the network's first look, and at what speed?
+"""What further iterations and a fit to the pixels gain over the network alone, and at what speed.
 
     python tests/benchmarks/refinement.py [--weights NAME_OR_WORKDIR] [--n N] [--seed SEED]
 
-The companions of n isolated and n blended test stamps are found with sep, the network is asked for
-every one of them, and again less its neighbours' light (`iterative.measure`). From there all
-members of a stamp are refined together (`refine.make_refine`), under the unit Gaussian and under
-the learned flow as the latent's prior. Prints errors of the central galaxy's flux and galaxies per
-second; also where a refined flux counts only if it lies within two of the network's errors, since a
-companion that was not found spoils the fit of its neighbours. Positions are found, not known; the
-central's is the centre.
+The companions of n isolated and n blended test stamps are found with sep; every one of them is
+measured by the network, and again less its neighbours' light (an iteration of the subtraction of
+neighbours). From there all members of a stamp are refined together (`refine.make_refine`), under
+the unit Gaussian and under the learned flow as the latent's prior. Prints errors of the central
+galaxy's flux and galaxies per second; also where a refined flux counts only if it lies within two
+of the network's errors, since a companion that was not found spoils the fit of its neighbours.
+Positions are found, not known; the central's is the centre.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from vaedeblend.pixels.stamps import Frames
 from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 
-SIZE, MEMBERS, LOOKS = 64, 4, (1, 2, 4)
+SIZE, MEMBERS, ITERATIONS = 64, 4, (1, 2, 4)
 
 
 def groups(index, corner):
@@ -82,12 +82,12 @@ def measure(table, kind, network, n, seed):
     index, corner = members(image[..., 0], np.sqrt(even[..., 0]))
     deblend = make_deblend(model, params, **options)
     frames = Frames(image, even, size=SIZE, gain=survey.gain)
-    look = partial(measure_again, deblend, frames, index, corner)
-    for looks in LOOKS:
-        found, seconds = timed(partial(look, looks=looks))
+    again = partial(measure_again, deblend, frames, index, corner)
+    for iterations in ITERATIONS:
+        found, seconds = timed(partial(again, looks=iterations))
         central = (corner == 0).all(axis=1)
         flux, error = (a[central, 0].astype(float) for a in (found.flux, found.flux_err))
-        row(table, kind, f"looks: {looks}", flux, error, true, len(index) / seconds)
+        row(table, kind, f"iterations: {iterations}", flux, error, true, len(index) / seconds)
     kept, place = groups(index, corner)
     group, corner = index[kept], scattered(corner[kept], index[kept], place)
     present = scattered(np.ones(len(kept), bool), group, place)

@@ -93,7 +93,7 @@ def row(table, name, result, true):
 
 
 def psf_rows(table, deblend, n, seed):
-    """Galaxies under a family of PSFs; the network is told each one's image."""
+    """Galaxies under a family of PSFs; the network is conditioned on each one's image, or not."""
     survey, rng = Survey(), np.random.default_rng(seed)
     for low, high in zip(PSF_EDGES, PSF_EDGES[1:], strict=False):
         made = stamps(
@@ -109,18 +109,18 @@ def psf_rows(table, deblend, n, seed):
         light = made["stamp"][:, margin:-margin, margin:-margin].astype(np.float32)
         image, variance = noisy(light, rng)
         true = (made["flux_bulge"] + made["flux_disk"])[:, 0].astype(float)
-        for told in (True, False):
+        for given in (True, False):
             parts = [
                 deblend(
                     image[i::8],
                     variance[i::8],
-                    psf=made["psf"][i] if told else None,
+                    psf=made["psf"][i] if given else None,
                     gain=survey.gain,
                 )
                 for i in range(1, 8)
             ]
             joined = type(parts[0])(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-            name = f"PSF of {low:.2f}-{high:.2f} arcsec, " + ("told" if told else "not told")
+            name = f"PSF of {low:.2f}-{high:.2f} arcsec, " + ("given" if given else "not given")
             row(table, name, joined, np.concatenate([true[i::8] for i in range(1, 8)]))
 
 

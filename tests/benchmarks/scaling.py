@@ -1,26 +1,26 @@
 """How time and memory of `vaedeblend deblend` grow with the image, beside source-extractor's.
 
-    python tests/benchmarks/scaling.py --workdir runs/scaling [--sizes 4096 8192]
+    python tests/benchmarks/scaling.py --workdir runs/scaling [--sizes 4096 8192] [--against FOLDER]
 
 From files to files, all programs held to the same core. Times are the processor's, which other work
 on the machine disturbs least. The slope between two sizes leaves out what every run costs: its
 start, which is given beside, and the compilation that only the very first run has to wait for.
+With --against, the command of the checkout in FOLDER runs by turns with this one's.
 """
 
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from astropy.table import Table as Columns
+from checkouts import COMMAND, HERE, environment
 from rich.console import Console
 from rich.table import Table
 
-PROGRAM = Path(sys.executable).parent / "vaedeblend"
 SEXTRACTOR = """CATALOG_TYPE FITS_1.0
 BACK_TYPE MANUAL
 BACK_VALUE 0
@@ -38,29 +38,41 @@ CATALOG_NAME objects.fits
 MEMORY_PIXSTACK 3000000
 """
 COLUMNS = "NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUXERR_AUTO\nFLAGS\n"
+ALONE, TOGETHER, OTHER = "network alone", "deblended together", ", the other checkout"
+"""Names of programs, and what is added to those of another checkout."""
 FILTER = "CONV NORM\n1 2 1\n2 4 2\n1 2 1\n"
 
 
+class Program(NamedTuple):
+    """A command that measures image.fits of a field's folder."""
+
+    words: list[str]
+    catalogue: str
+    """Path of the catalogue that it writes, in the folder."""
+    root: Path = HERE
+    """Checkout whose package it imports."""
+
+
 class Run(NamedTuple):
-    """What a command took."""
+    """Cost of one run of a program."""
 
     seconds: float
-    """Of the processor."""
+    """Time of the processor [s]."""
     wall: float
-    """[s]."""
+    """Elapsed time [s]."""
     memory: float
-    """At most resident [GB]."""
+    """Largest resident memory [GB]."""
     sources: int
 
 
-def timed(command, folder, catalogue, cache):
-    """Runs a command in a field's folder; XLA's programs are kept in a folder of their own."""
-    start, environment = time.monotonic(), os.environ | {"XDG_CACHE_HOME": str(cache)}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+def timed(program, folder, cache):
+    """Runs a program in a field's folder; XLA's programs are kept in a folder of their own."""
+    start, variables = time.monotonic(), environment(program.root, XDG_CACHE_HOME=str(cache))
+    process = subprocess.Popen(program.words, cwd=folder, env=variables, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{command} ended with status {status}")
-    wall, n = time.monotonic() - start, len(Columns.read(folder / catalogue, hdu=1))
+        raise RuntimeError(f"{program.words} ended with status {status}")
+    wall, n = time.monotonic() - start, len(Columns.read(folder / program.catalogue, hdu=1))
     return Run(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1e6, n)
 
 
@@ -68,8 +80,10 @@ def simulate(folder, size, console):
     """A field, unless it is there; in another process, whose memory is not to count for ours."""
     if not (folder / "truth.fits").exists():
         with console.status(f"simulating {size} x {size}"):
-            options = ["--out", folder, "--size", str(size), "--seed", str(size)]
-            subprocess.run([PROGRAM, "simulate", *options], check=True, stdout=subprocess.DEVNULL)
+            words = ["simulate", "--out", str(folder), "--size", str(size), "--seed", str(size)]
+            subprocess.run(
+                COMMAND + words, check=True, stdout=subprocess.DEVNULL, env=environment(HERE)
+            )
 
 
 def prepare(folder):
@@ -79,34 +93,52 @@ def prepare(folder):
         (folder / name).write_text(content)
 
 
-def measure(folders, repeats, console):
-    """Of each program: its first run, on the small field, and its fastest runs on both."""
-    ours = [PROGRAM, "deblend", "image.fits"]
-    ours += ["--rms", "rms.fits", "--psf", "psf.fits"]
-    commands = {
-        "source-extractor": (
-            ["source-extractor", "image.fits", "-c", "default.sex"],
-            "objects.fits",
+def make_programs(against):
+    """Programs by name; with another checkout, its command after this one's."""
+    ours = [*COMMAND, "deblend", "image.fits", "--rms", "rms.fits", "--psf", "psf.fits"]
+    programs = {
+        "source-extractor": Program(
+            ["source-extractor", "image.fits", "-c", "default.sex"], "objects.fits"
         ),
-        "network alone": ([*ours, "--looks", "1", "--out", "one"], "one/catalog.fits"),
-        "deblended together": ([*ours, "--out", "all"], "all/catalog.fits"),
+        ALONE: Program([*ours, "--looks", "1", "--out", "one"], "one/catalog.fits"),
+        TOGETHER: Program([*ours, "--out", "all"], "all/catalog.fits"),
     }
-    found = {}
+    if against is not None:
+        for name in (ALONE, TOGETHER):
+            words, catalogue, _ = programs[name]
+            words = [*words[:-1], f"other_{words[-1]}"]
+            programs[name + OTHER] = Program(words, f"other_{catalogue}", against)
+    return programs
+
+
+def measure(programs, folders, repeats, console):
+    """First run of each program, on the small field, and its fastest runs on both.
+
+    Programs run by turns, so that what else the machine does disturbs all of them alike.
+    """
     with tempfile.TemporaryDirectory() as caches:
-        for name, command in commands.items():
-            cache = Path(caches) / name
-            first = timed(command[0], folders[0], command[1], cache)
-            fastest = []
-            for folder in folders:
-                runs = [timed(command[0], folder, command[1], cache) for _ in range(repeats)]
-                fastest.append(min(runs))
-                console.print(f"{folder.name}: {name}: {fastest[-1]}")
-            found[name] = first, *fastest
+        cache = {name: Path(caches) / name for name in programs}
+        found = {
+            name: [timed(program, folders[0], cache[name])] for name, program in programs.items()
+        }
+        for folder in folders:
+            runs = {name: [] for name in programs}
+            for _ in range(repeats):
+                for name, program in programs.items():
+                    runs[name].append(timed(program, folder, cache[name]))
+            for name, each in runs.items():
+                found[name].append(min(each))
+                console.print(f"{folder.name}: {name}: {found[name][-1]}")
     return found
 
 
+def slope(small, large):
+    """Processor time of one more source [s]."""
+    return (large.seconds - small.seconds) / (large.sources - small.sources)
+
+
 def report(found, sizes, console):
-    """Slopes, what every run and the first one costs beside them, memory."""
+    """Prints slopes, the cost of every run and of the first one beside them, and memory."""
     head = (
         "program",
         "sources",
@@ -116,17 +148,24 @@ def report(found, sizes, console):
         "compiling [s]",
     )
     table = Table(*head, *(f"GB at {size}" for size in sizes), "ratio")
-    slope = {
-        name: (large.seconds - small.seconds) / (large.sources - small.sources)
-        for name, (_, small, large) in found.items()
-    }
+    slopes = {name: slope(small, large) for name, (_, small, large) in found.items()}
     for name, (first, small, large) in found.items():
-        start = small.seconds - slope[name] * small.sources
-        cells = (1e3 * slope[name], slope[name] / slope["source-extractor"], start)
+        start = small.seconds - slopes[name] * small.sources
+        cells = (1e3 * slopes[name], slopes[name] / slopes["source-extractor"], start)
         cells += first.seconds - small.seconds, small.memory, large.memory
         cells += (large.memory / small.memory,)
         table.add_row(name, str(large.sources), *(f"{cell:.2f}" for cell in cells))
     console.print(table)
+    for name in (ALONE, TOGETHER):
+        if name + OTHER in found:
+            each = {
+                s: f"{a.seconds / b.seconds:.3f}"
+                for s, a, b in zip(sizes, found[name][1:], found[name + OTHER][1:], strict=True)
+            }
+            console.print(
+                f"{name}: time a source {slopes[name] / slopes[name + OTHER]:.3f} times the "
+                f"other checkout's; whole runs by size: {each}"
+            )
 
 
 def main():
@@ -134,6 +173,7 @@ def main():
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs=2, default=[4096, 8192])
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--against", type=Path, help="root of another checkout")
     options = parser.parse_args()
     console = Console(width=120)
     folders = [options.workdir / f"field_{size}" for size in options.sizes]
@@ -141,7 +181,8 @@ def main():
         simulate(folder, size, console)
         prepare(folder)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # and so those of all that it starts
-    report(measure(folders, options.repeats, console), options.sizes, console)
+    programs = make_programs(options.against)
+    report(measure(programs, folders, options.repeats, console), options.sizes, console)
 
 
 if __name__ == "__main__":

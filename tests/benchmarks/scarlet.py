@@ -3,10 +3,10 @@
     python3 -m venv runs/scarlet2 && runs/scarlet2/bin/pip install scarlet2
     python tests/benchmarks/scarlet.py --python runs/scarlet2/bin/python [--weights NAME] [--n N]
 
-scarlet2 lives in an environment of its own. It is told the true number and positions of the
+scarlet2 lives in an environment of its own. It is given the true number and positions of the
 galaxies, the PSF and the variance, and fits a non-parametric, positive image and a flux to each
-galaxy, as its quick-start guide does, in one band and without a prior; the network is told that
-there is a galaxy at the centre, and finds the others. Times are those of the fits alone, on the
+galaxy, as its quick-start guide does, in one band and without a prior; the network is given
+the centre of one galaxy, and finds the others. Times are those of the fits alone, on the
 same cores.
 """
 
@@ -81,7 +81,7 @@ def _blends(n, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--python", help="Of an environment that has scarlet2.")
+    parser.add_argument("--python", help="of an environment that has scarlet2")
     parser.add_argument("--weights", default="euclid_vis")
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -104,12 +104,12 @@ def compare(options):
     from vaedeblend.simulate.render import default_psf
 
     survey, image, positions, n_sources, true = _blends(options.n, options.seed)
-    one_look = load_deblender(options.weights)
+    network = load_deblender(options.weights)
     variance = np.broadcast_to(survey.variance, image.shape)
     rows = {}
     for name, deblend in {
-        "network, one look": one_look,
-        "network, four looks": make_deblend_stamps(one_look),
+        "network, one iteration": network,
+        "network, four iterations": make_deblend_stamps(network),
     }.items():
         deblend(image, variance, gain=survey.gain)
         start = time.perf_counter()
