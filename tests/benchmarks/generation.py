@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vaedeblend.catalogues import egg
-from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.simulate import canonical
 from vaedeblend.simulate.profiles import dominant_shape, half_light_radius
 from vaedeblend.simulate.styles import find_style

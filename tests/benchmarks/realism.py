@@ -26,7 +26,7 @@ from rich.progress import track
 from rich.table import Table
 
 from vaedeblend.catalogues import egg
-from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.evaluate.realism import (
     MORPHOLOGY_STATISTICS,
     Morphology,

@@ -8,7 +8,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from written import SHAPE, WIDE, WRITTEN
 
-from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.cli import main
 from vaedeblend.emc import census, simulate
 from vaedeblend.emc.census import account, cut_stamps, used

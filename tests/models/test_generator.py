@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 from scipy import special
 
 from vaedeblend.catalogues import egg
-from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.configs import flowvae, quick
 from vaedeblend.exceptions import CheckpointError, WorkdirError
 from vaedeblend.io import checkpoint

@@ -4,8 +4,7 @@ import pytest
 from skies import PSFS, VIS
 
 from vaedeblend.catalogues import catalogue, egg
-from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate.fields import (
     MAX_RADIUS,

@@ -8,8 +8,7 @@ from astropy.table import QTable
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
 from vaedeblend.catalogues import catalogue, egg
-from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.cli import main
 from vaedeblend.exceptions import StyleError
 from vaedeblend.io import dataset

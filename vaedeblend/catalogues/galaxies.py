@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from astropy.table import QTable
 from jaxtyping import Bool, Float
 
 
@@ -34,3 +35,13 @@ class Galaxies(NamedTuple):
     def star(self) -> Bool[np.ndarray, "*n"]:
         """Whether it is a star."""
         return np.asarray((self.bulge_half_light_radius == 0) & (self.disk_half_light_radius == 0))
+
+
+def make_galaxies(table: QTable) -> Galaxies:
+    """A catalogue's galaxies as plain arrays in uJy, arcsec and deg."""
+    units = {"flux": "uJy", "radius": "arcsec", "ratio": "", "angle": "deg"}
+    columns = {}
+    for name in Galaxies._fields:
+        unit = next(unit for key, unit in units.items() if key in name)
+        columns[name] = np.asarray(table[name].to_value(unit) if unit else table[name], float)
+    return Galaxies(**columns)

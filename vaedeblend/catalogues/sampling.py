@@ -29,16 +29,6 @@ def population(
     return egg.catalogue(area, seed=seed, magnitude_limit=magnitude_limit, bands=bands)
 
 
-def make_galaxies(table: QTable) -> Galaxies:
-    """A catalogue's galaxies as plain arrays in uJy, arcsec and deg."""
-    units = {"flux": "uJy", "radius": "arcsec", "ratio": "", "angle": "deg"}
-    columns = {}
-    for name in Galaxies._fields:
-        unit = next(unit for key, unit in units.items() if key in name)
-        columns[name] = np.asarray(table[name].to_value(unit) if unit else table[name], float)
-    return Galaxies(**columns)
-
-
 def choose_galaxies(
     table: QTable,
     n_central: int,

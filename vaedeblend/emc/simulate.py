@@ -15,8 +15,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable, Table, vstack
 
-from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.sampling import make_galaxies
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.emc.census import STAMP_SIZE
 from vaedeblend.emc.emctruth import DATASETS, LISTS
 from vaedeblend.emc.layout import PIXEL_SCALE, PSF_FILE

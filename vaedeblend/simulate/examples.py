@@ -13,12 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.sampling import (
-    choose_galaxies,
-    choose_sources,
-    make_galaxies,
-    population,
-)
+from vaedeblend.catalogues.galaxies import make_galaxies
+from vaedeblend.catalogues.sampling import choose_galaxies, choose_sources, population
 from vaedeblend.exceptions import PsfError, SceneError
 from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.pixels.psf import Psf

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.sampling import make_galaxies, population
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
+from vaedeblend.catalogues.sampling import population
 from vaedeblend.exceptions import SkyError
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf, read_psf

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.catalogues.sampling import choose_sources, make_galaxies, population
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
+from vaedeblend.catalogues.sampling import choose_sources, population
 from vaedeblend.simulate.canonical import describe, draw
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
