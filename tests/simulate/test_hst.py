@@ -12,8 +12,16 @@ from astropy.table import Table
 from vaedeblend.cli import main
 from vaedeblend.exceptions import CatalogueError
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.simulate.cosmosfile import Sample, open_catalog, read_sample, read_stamp
-from vaedeblend.simulate.hst import choose_similar, cosmos, make_portraits, residual_rms
+from vaedeblend.simulate.hst import (
+    Sample,
+    choose_similar,
+    cosmos,
+    make_portraits,
+    open_catalog,
+    read_sample,
+    read_stamp,
+    residual_rms,
+)
 from vaedeblend.simulate.library import render_library
 from vaedeblend.simulate.profiles import analytic
 from vaedeblend.simulate.render import make_draw

@@ -10,25 +10,29 @@ not whitened, since that would add to it. Under Euclid's PSF, that of COSMOS is 
 Euclid's own background, as long as a galaxy keeps its flux and size: so galaxies are chosen that
 have to be made fainter, such that 0.3 of that or less remains, where the catalogue has such. How
 much there is of it where a galaxy's light is, `residual_rms` tells.
+
+A catalogue's main table (`RealGalaxyCatalog`) names files and HDUs of stamps, PSFs and noise;
+beside it lie, if at all, parametric fits (`_fits`) and what GalSim selects usable stamps by
+(`_selection`).
 """
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import galsim
 import numpy as np
+from astropy.io import fits
 from jaxtyping import Float, Int
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import CatalogueError
-from vaedeblend.simulate.cosmosfile import Sample, Stamp, open_catalog, read_sample, read_stamp
 from vaedeblend.simulate.profiles import dominant_shape, half_light_radius, points
 from vaedeblend.survey import flux_to_magnitude
 
 N_SIMILAR = 20
 """Real galaxies from which one is chosen by chance."""
-
 _TOLERANCES = np.array([0.5, 0.2, 0.15])
 """What counts as similar: in magnitude, logarithm of the radius and axis ratio."""
 _NOISE = 0.3
@@ -39,6 +43,14 @@ _KEPT = 2000
 """Stamps that GalSim keeps in memory."""
 _CHOICE = 2
 """Last word of the seed, whose other purposes are the caller's."""
+_COLUMNS = (
+    *("ident", "mag", "gal_filename", "gal_hdu", "PSF_filename", "PSF_hdu"),
+    *("pixel_scale", "noise_variance"),
+)
+_FIT_COLUMNS = ("sersicfit", "bulgefit", "fit_status", "hlr", "flux")
+_FILES = ("gal_filename", "PSF_filename", "noise_filename")
+_FIT_PIXEL = 0.03
+"""Unit of the fits' radii [arcsec]."""
 
 
 class Portrait(NamedTuple):
@@ -50,6 +62,28 @@ class Portrait(NamedTuple):
     light: galsim.GSObject
     axes: Float[np.ndarray, "2 2"]
     """From the unit circle to the ellipse of half its light, (x, y) [arcsec]."""
+
+
+class Sample(NamedTuple):
+    """The n usable galaxies of a catalogue."""
+
+    row: Int[np.ndarray, " n"]
+    """Of the catalogue."""
+    magnitude: Float[np.ndarray, " n"]
+    """AB."""
+    radius: Float[np.ndarray, " n"]
+    """Half-light radius along the major axis [arcsec]; NaN where there are no fits."""
+    axis_ratio: Float[np.ndarray, " n"]
+    """NaN where there are no fits."""
+
+
+class HubbleStamp(NamedTuple):
+    """A galaxy as Hubble saw it."""
+
+    image: galsim.Image
+    psf: galsim.Image
+    """With the response of the pixel."""
+    noise: galsim.BaseCorrelatedNoise
 
 
 @functools.lru_cache(maxsize=4)
@@ -135,7 +169,7 @@ def choose_similar(
     return np.lexsort([np.hypot.reduce(apart), noisy | (larger > 0.2)])[:N_SIMILAR]
 
 
-def make_portraits(stamp: Stamp) -> tuple[Portrait, Portrait] | None:
+def make_portraits(stamp: HubbleStamp) -> tuple[Portrait, Portrait] | None:
     """A galaxy deconvolved, and as Hubble saw it; None if there is none on the stamp."""
     scale = float(stamp.image.scale)
     moments, core = (galsim.hsm.FindAdaptiveMom(i, strict=False) for i in (stamp.image, stamp.psf))
@@ -162,6 +196,68 @@ def ellipse(radius: float, axis_ratio: float, angle: float) -> Float[np.ndarray,
     """From the unit circle to an ellipse at an angle [rad], (x, y) in units of the radius."""
     cos, sin = np.cos(angle), np.sin(angle)
     return radius * np.array([[cos, -sin], [sin, cos]]) * [1, axis_ratio]
+
+
+def open_catalog(path: str | Path) -> galsim.RealGalaxyCatalog:
+    """The catalogue of a folder, or of its main file, all of whose files are there.
+
+    Raises:
+        CatalogueError: There is none, or not one; it is empty, or lacks a column or a file.
+    """
+    path = _main_file(Path(path))
+    columns = _check_columns(path, _COLUMNS)
+    catalog = galsim.RealGalaxyCatalog(str(path))
+    for column in _FILES:
+        if column.lower() in columns:
+            for name in sorted({name.strip() for name in catalog.cat[column]}):
+                if not (path.parent / name).is_file():
+                    wanted = f"wanted that file, which its column {column} names"
+                    raise CatalogueError(f"{path}: found no {path.parent / name}; {wanted}")
+    return catalog
+
+
+def read_sample(catalog: galsim.RealGalaxyCatalog) -> Sample:
+    """The galaxies that may be drawn.
+
+    Without parametric fits beside the catalogue, all of them; without the table for selection,
+    those that could be fitted; else those that GalSim itself would choose.
+
+    Raises:
+        CatalogueError: The fits lack a column, are not of this catalogue, or no galaxy is left.
+    """
+    magnitude = np.asarray(catalog.mag, float)
+    path = Path(catalog.file_name)
+    beside = {kind: path.with_name(f"{path.stem}_{kind}.fits") for kind in ("fits", "selection")}
+    if not beside["fits"].is_file():
+        unknown = np.full(len(magnitude), np.nan)
+        return Sample(np.arange(len(magnitude)), magnitude, unknown, unknown)
+    _check_columns(beside["fits"], _FIT_COLUMNS)
+    level = "marginal" if beside["selection"].is_file() else "bad_fits"
+    chosen = galsim.GalaxySample(str(path), exclusion_level=level)
+    if chosen.getNTot() != len(magnitude):
+        wanted = f"wanted {len(magnitude)}, as in {path.name}"
+        raise CatalogueError(f"{beside['fits']}: found {chosen.getNTot()} rows; {wanted}")
+    if not len(chosen):
+        raise CatalogueError(f"{path}: found no galaxy that passes GalSim's cuts ({level})")
+    row = np.asarray(chosen.orig_index)
+    fit = np.asarray(chosen.param_cat["sersicfit"], float)[row]
+    return Sample(row, magnitude[row], fit[:, 1] * _FIT_PIXEL, fit[:, 3])
+
+
+def read_stamp(catalog: galsim.RealGalaxyCatalog, row: int) -> HubbleStamp:
+    """What there is of a galaxy of the catalogue.
+
+    Raises:
+        CatalogueError: An HDU is missing or holds no image.
+    """
+    try:
+        image, psf = catalog.getGalImage(row), catalog.getPSFImage(row)
+        return HubbleStamp(image, psf, catalog.getNoise(row, rng=galsim.BaseDeviate(1)))
+    except (OSError, LookupError, TypeError, AttributeError) as error:
+        stamp = f"{catalog.gal_file_name[row]}, HDU {catalog.gal_hdu[row]}"
+        psf = f"{catalog.psf_file_name[row]}, HDU {catalog.psf_hdu[row]}"
+        found = f"found no image of galaxy {catalog.ident[row]} ({error})"
+        raise CatalogueError(f"{catalog.file_name}: {found}; wanted {stamp}, and {psf}") from error
 
 
 def _covariance(moments: galsim.hsm.ShapeData, scale: float) -> Float[np.ndarray, "2 2"]:
@@ -208,3 +304,35 @@ def _half_light_axes(light, blur: float, like: galsim.Image) -> Float[np.ndarray
     half = max(half**2 - 1.6 * blur**2, 0.25 * half**2) ** 0.5
     angle = np.arctan2(vectors[1, 1], vectors[0, 1])
     return ellipse(half * (major / minor) ** 0.5, minor / major, angle)
+
+
+def _main_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CatalogueError(f"{path}: found no such folder; wanted that of a catalogue for GalSim")
+    found = [
+        each
+        for each in sorted(path.glob("real_galaxy_catalog*.fits"))
+        if not each.stem.endswith(("_fits", "_selection"))
+    ]
+    if len(found) != 1:
+        names = [each.name for each in found] or "none"
+        wanted = "wanted one real_galaxy_catalog*.fits, or the path of the catalogue itself"
+        raise CatalogueError(f"{path}: found catalogues {names}; {wanted}")
+    return found[0]
+
+
+def _check_columns(path: Path, wanted: tuple[str, ...]) -> set[str]:
+    """Names of a table's columns in lower case, all that are wanted among them; never empty."""
+    try:
+        with fits.open(path) as hdus:
+            names, n = {each.lower() for each in hdus[1].columns.names}, len(hdus[1].data)
+    except (OSError, LookupError, AttributeError) as error:
+        raise CatalogueError(f"{path}: found no table in its first extension ({error})") from error
+    missing = [each for each in wanted if each.lower() not in names]
+    if missing:
+        raise CatalogueError(f"{path}: found columns {sorted(names)}; wanted {missing} as well")
+    if not n:
+        raise CatalogueError(f"{path}: found no rows; wanted one a galaxy")
+    return names
