@@ -15,7 +15,6 @@ SOURCES = [*PACKAGE.values(), *BUILDERS, *SCRIPTS]
 WORLDS = {
     "galsim": {
         "simulate.canonical",
-        "simulate.generated",
         "simulate.hst",
         "simulate.profiles",
         "simulate.render",

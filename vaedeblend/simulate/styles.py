@@ -1,5 +1,11 @@
-"""Styles: the ways in which a catalogue galaxy's parameters become its light before the PSF."""
+"""Styles: the ways in which a catalogue galaxy's parameters become its light before the PSF.
 
+Most are modules of their own; the galaxies that a trained generator makes up, at the flux, size and
+shape of a catalogue, are made here.
+"""
+
+import functools
+import multiprocessing
 from collections.abc import Callable
 from types import MappingProxyType
 
@@ -8,12 +14,42 @@ import numpy as np
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import StyleError
-from vaedeblend.simulate import generated, hst, profiles, structured
+from vaedeblend.simulate import hst, profiles, structured
+from vaedeblend.simulate.canonical import describe, place
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
 """A galaxy's light in each band [uJy], given the galaxy and the words of a seed.
 
 All have the catalogue's flux, size, shape and place, and draw a star as a point."""
+
+
+_MORPHOLOGY, _CHOICE = 3, 4
+"""Last words of the seed, whose other purposes are those of the other styles and the caller's."""
+
+
+@functools.lru_cache(maxsize=2)
+def generated(workdir: str) -> Style:
+    """The style of the generator of a working directory.
+
+    A galaxy's morphology depends on the words of the seed, its magnitude, half-light radius, B/T
+    and axis ratio, and is the same in all bands. Flux, half-light radius, axis ratio, angle and
+    centroid are the catalogue's: of bulge and disk together, the shape of the brighter of them.
+
+    Raises:
+        WorkdirError: The workdir is not that of a generator.
+        CheckpointError: Its training left no checkpoint, or a damaged one.
+    """
+    draw_stamp = _on_cpu(workdir)
+
+    def style(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSObject]:
+        if galaxy.star:
+            return profiles.points(galaxy)
+        stamp = draw_stamp((*seed, _MORPHOLOGY), describe(galaxy))
+        light = place(stamp, profiles.half_light_radius(galaxy), *profiles.dominant_shape(galaxy))
+        return [light.withFlux(float(flux)) for flux in galaxy.flux]
+
+    return style
+
 
 STYLES = MappingProxyType(
     {
@@ -23,17 +59,14 @@ STYLES = MappingProxyType(
     }
 )
 
+
 READERS: MappingProxyType[str, Callable[[str], Style]] = MappingProxyType(
     {
         "cosmos": hst.cosmos,
-        "generator": generated.generated,
+        "generator": generated,
     }
 )
 """What makes a style of a path on disk, which stands after its name and a colon."""
-
-
-_CHOICE = 4
-"""Last word of the seed, whose other purposes are the styles'."""
 
 
 def find_style(name: str) -> Style:
@@ -63,3 +96,28 @@ def _mixture(styles: list[Style]) -> Style:
         return styles[rng.integers(len(styles))](galaxy, seed)
 
     return mixture
+
+
+def _on_cpu(workdir: str):
+    """`(seed, condition) -> stamp`, one galaxy at a time: on a CPU as fast as many at once.
+
+    Not on an accelerator, whose memory many processes would fight for, and whose galaxies would
+    differ a little.
+    """
+    # JAX only here: the processes that render other styles do without.
+    import jax
+
+    from vaedeblend.models.generator import load_generator
+
+    if multiprocessing.parent_process() is not None:
+        jax.config.update("jax_platforms", "cpu")
+    cpu = jax.devices("cpu")[0]
+    generate = load_generator(workdir)
+
+    def draw_stamp(seed, condition):
+        words = np.random.SeedSequence(seed).generate_state(2)
+        with jax.default_device(cpu):
+            key = jax.random.wrap_key_data(words)
+            return np.asarray(generate(key, condition[None].astype(np.float32)))[0]
+
+    return draw_stamp
