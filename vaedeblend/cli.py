@@ -63,15 +63,14 @@ def inject(*, magnitude: list[float], **options) -> None:
 
 
 def simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
-    """`vaedeblend simulate`: see `fields.simulate_field` and `skyfile.write_field`.
+    """`vaedeblend simulate`: see `fields.simulate_field` and `fields.write_field`.
 
     Of style emc: see `simulate.write_fields`.
     """
     if style == "emc":
         _simulate_challenge(out, 0.05 if star_fraction is None else star_fraction, **options)
         return
-    from vaedeblend.simulate.fields import simulate_field
-    from vaedeblend.simulate.skyfile import write_field
+    from vaedeblend.simulate.fields import simulate_field, write_field
     from vaedeblend.survey import Survey
 
     survey = Survey()

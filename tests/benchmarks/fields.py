@@ -23,8 +23,7 @@ from scipy.spatial import cKDTree
 from vaedeblend.evaluate import sextractor
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.pixels.matching import match
-from vaedeblend.simulate.fields import simulate_field
-from vaedeblend.simulate.skyfile import write_field
+from vaedeblend.simulate.fields import simulate_field, write_field
 from vaedeblend.survey import Survey
 
 NEAR, EDGE = 3.0, 32

@@ -8,8 +8,7 @@ from vaedeblend.cli import main
 from vaedeblend.exceptions import FileError
 from vaedeblend.io.mosaic import open_mosaic
 from vaedeblend.pixels.psf import read_psf
-from vaedeblend.simulate.fields import simulate_field
-from vaedeblend.simulate.skyfile import write_field
+from vaedeblend.simulate.fields import simulate_field, write_field
 from vaedeblend.survey import Survey
 
 

@@ -22,9 +22,15 @@ from vaedeblend.emc.layout import PIXEL_SCALE, PSF_FILE
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import profiles
-from vaedeblend.simulate.fields import STAMP_SIZES, Field, Sources, render_sources, simulate_field
+from vaedeblend.simulate.fields import (
+    STAMP_SIZES,
+    Field,
+    Sources,
+    field_header,
+    render_sources,
+    simulate_field,
+)
 from vaedeblend.simulate.render import resampled_psf, survey_psfs
-from vaedeblend.simulate.skyfile import field_header
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Band, Survey
 

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import astropy.units as u
 import numpy as np
+from astropy.io import fits
 from astropy.table import QTable
+from astropy.wcs import WCS
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
@@ -18,20 +20,20 @@ from vaedeblend.catalogues import catalogue
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.catalogues.sampling import population
 from vaedeblend.exceptions import SkyError
+from vaedeblend.io import write
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.library import random_poses, render_stamps, stamp_sizes
-from vaedeblend.simulate.render import add_noise, survey_psfs
+from vaedeblend.simulate.render import add_noise, resampled_psfs, survey_psfs
 from vaedeblend.simulate.styles import find_style
-from vaedeblend.survey import Survey, flux_to_magnitude
+from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey, flux_to_magnitude
 
 STAMP_SIZES = (64, 128, 256, 512)
 """Sides of the stamps on which sources are rendered [pixel]."""
 MAX_RADIUS = 4.0
 """Half-light radii above this are rendered as this [arcsec]: no stamp holds such galaxies, and
 their Fourier transforms fill gigabytes."""
-
 _REACH = STAMP_SIZES[-1] // 2 - 1
 """From where the largest stamps reach the field [pixel]."""
 _NEIGHBOUR = 26.0, 3.0
@@ -45,6 +47,8 @@ _STRIP = 512
 _ROWS, _STARS, _PLACE, _POSE, _NOISE = range(1, 6)
 _CHOICE, _CHOSEN_POSE = 21, 23
 """Purposes of random numbers."""
+_CENTRE = 150.1, 2.2
+"""Of the field on the sky: ra and dec [deg]."""
 
 
 class Sources(NamedTuple):
@@ -263,6 +267,42 @@ def make_truth(
     columns |= {"star": galaxies.star, "purity": purities[inside]}
     columns["n_neighbours"] = near - bright[inside]
     return QTable(columns, meta={"bands": survey.band_names})
+
+
+def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
+    """Writes image.fits, rms.fits, psf.fits and truth.fits of a field, its first band.
+
+    Images are in uJy per pixel, with zero point, gain and a WCS; the PSF at the survey's pixels.
+
+    Raises:
+        FileError: A file cannot be written.
+    """
+    folder = write.prepare_folder(folder)
+    header = field_header(survey, field.image.shape[:2])
+    for name, image in (("image", field.image), ("rms", field.rms)):
+        with write.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
+            put(image[..., 0])
+    psf = resampled_psfs(survey_psfs(survey, STAMP_SIZES[-1]), survey.pixel_scale.value)[..., 0]
+    header = fits.Header()
+    header["PIXSCALE"] = float(survey.pixel_scale.value), "arcsec"
+    with write.write_image(folder / "psf.fits", psf.shape, header) as put:
+        put(psf)
+    truth = field.truth.copy()
+    truth.meta["bands"] = ",".join(truth.meta["bands"])
+    write.write_tables(folder / "truth.fits", {"TRUTH": truth})
+
+
+def field_header(survey: Survey, shape: tuple[int, int]) -> fits.Header:
+    """Zero point, gain, and a WCS about a place in COSMOS."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crpix = [(n + 1) / 2 for n in shape[::-1]]
+    wcs.wcs.crval = _CENTRE
+    wcs.wcs.cdelt = np.array([-1, 1]) * survey.pixel_scale.value / 3600
+    header = wcs.to_header()
+    known = {"BUNIT": "uJy", "MAGZERO": MICROJANSKY_ZERO_POINT, "GAIN": float(survey.gain[0])}
+    header.update(known)
+    return header
 
 
 def _check(holds, name: str, found, wanted: str) -> None:
