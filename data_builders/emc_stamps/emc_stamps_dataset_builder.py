@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from data_builders.records import quiet, tensor
 from vaedeblend.emc import census, layout
-from vaedeblend.emc.emctruth import DATASETS
+from vaedeblend.emc.layout import DATASETS
 from vaedeblend.exceptions import EmcError
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import PSF_SIZE

@@ -20,8 +20,7 @@ from data_builders.emc_stamps.emc_stamps_dataset_builder import build
 from vaedeblend.deblend.iterative import in_batches
 from vaedeblend.deblend.network import load_deblender
 from vaedeblend.deblend.together import make_deblend_stamps
-from vaedeblend.emc.emctruth import DATASETS
-from vaedeblend.emc.layout import field_numbers
+from vaedeblend.emc.layout import DATASETS, field_numbers
 from vaedeblend.emc.simulate import SURVEY
 from vaedeblend.evaluate import sextractor
 from vaedeblend.evaluate.metrics import nmad

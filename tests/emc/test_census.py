@@ -8,8 +8,7 @@ from written import SPLIT, WIDE, read_all
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
 from vaedeblend.emc import census, simulate
 from vaedeblend.emc.census import SELECTION, STATUSES, Reach, account, cut_stamps, used
-from vaedeblend.emc.emctruth import DATASETS
-from vaedeblend.emc.layout import read_alone, read_field
+from vaedeblend.emc.layout import DATASETS, read_alone, read_field
 from vaedeblend.io import dataset
 
 

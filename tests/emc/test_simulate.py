@@ -12,8 +12,7 @@ from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.cli import main
 from vaedeblend.emc import census, simulate
 from vaedeblend.emc.census import account, cut_stamps, used
-from vaedeblend.emc.emctruth import DATASETS, LISTS
-from vaedeblend.emc.layout import PSF_FILE, read_alone, read_field, read_field_psf
+from vaedeblend.emc.layout import DATASETS, LISTS, PSF_FILE, read_alone, read_field, read_field_psf
 from vaedeblend.simulate import profiles
 from vaedeblend.simulate.fields import simulate_field
 

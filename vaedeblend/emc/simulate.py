@@ -17,8 +17,7 @@ from astropy.table import QTable, Table, vstack
 
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.emc.census import STAMP_SIZE
-from vaedeblend.emc.emctruth import DATASETS, LISTS
-from vaedeblend.emc.layout import PIXEL_SCALE, PSF_FILE
+from vaedeblend.emc.layout import DATASETS, LISTS, PIXEL_SCALE, PSF_FILE
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import profiles
