@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.records import quiet, seen, tensor
-from vaedeblend.simulate import specimens
 from vaedeblend.simulate.canonical import CONDITIONS, SIDE
+from vaedeblend.simulate.examples import canonical_galaxies
 from vaedeblend.survey import Survey
 
 
@@ -22,7 +22,7 @@ class CanonicalConfig(tfds.core.BuilderConfig):
     Attributes:
         sizes: Galaxies a split.
         survey: Names the bands.
-        options: Further keyword arguments of `specimens.examples`.
+        options: Further keyword arguments of `examples.canonical_galaxies`.
         processes: That draw side by side; changes no byte.
     """
 
@@ -60,7 +60,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         config = self.builder_config
-        examples = specimens.examples(
+        examples = canonical_galaxies(
             split,
             config.sizes[split],
             survey=config.survey,
@@ -81,7 +81,7 @@ def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **o
         sizes: Galaxies a split.
         survey: Names the bands.
         data_dir: That holds all datasets.
-        options: Of `specimens.examples`.
+        options: Of `examples.canonical_galaxies`.
     """
     processes = options.pop("processes", os.cpu_count() or 1)
     content = (sorted(sizes.items()), survey.band_names, sorted(options.items()), seen(options))

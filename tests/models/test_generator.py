@@ -25,7 +25,8 @@ from vaedeblend.models.generator import (
     random_examples,
 )
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.simulate import canonical, specimens
+from vaedeblend.simulate import canonical
+from vaedeblend.simulate.examples import canonical_galaxies
 from vaedeblend.simulate.fields import simulate_field
 from vaedeblend.simulate.library import render_library
 from vaedeblend.simulate.profiles import dominant_shape, half_light_radius
@@ -211,9 +212,9 @@ def test_any_number_of_processes_draws_the_same(sample, untrained):
     assert np.isfinite(one).all() and one.any(axis=(1, 2, 3)).all()
 
 
-def test_specimens_do_not_depend_on_how_many_there_are(sample):
+def test_canonical_galaxies_do_not_depend_on_how_many_there_are(sample):
     options = {"survey": Survey(), "seed": 1, "area": 0.03, "magnitude": (20.0, 24.0)}
-    few, more = (list(specimens.examples("train", n, **options)) for n in (2, 4))
+    few, more = (list(canonical_galaxies("train", n, **options)) for n in (2, 4))
     for a, b in zip(few, more, strict=False):
         np.testing.assert_array_equal(a["stamp"], b["stamp"])
     assert not np.array_equal(more[0]["stamp"], more[1]["stamp"])

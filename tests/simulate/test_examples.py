@@ -203,16 +203,28 @@ def test_fluxes_follow_the_order_of_the_survey_s_bands(source):
 
 def test_chosen_rows_keep_the_names_of_the_bands(source):
     table = catalogue.read(source, TWO_BANDS.band_names)
-    chosen, _ = sampling.choose_galaxies(
-        table,
-        4,
-        4,
-        (1, 2, 3),
-        selection=catalogue.TALK_SELECTION,
-        companion_magnitude=(21.0, 26.0),
-        star_fraction=0.5,
-    )
+    recipe = sampling.SampleRecipe(star_fraction=0.5)
+    chosen, _ = sampling.choose_galaxies(table, 4, 4, (1, 2, 3), recipe)
     assert chosen.meta["bands"] == TWO_BANDS.band_names
+
+
+def test_an_option_of_no_recipe_is_refused(source):
+    with pytest.raises(TypeError, match=r"\['max_companion'\]; wanted some of"):
+        simulate("blended", 1, source, max_companion=2)
+
+
+def test_recipe_of_a_configuration_takes_every_option_to_its_part():
+    options = {"area": 0.2, "n_psfs": 2, "max_companions": 1, "field_density": 9.0}
+    recipe = simulation.make_recipe(VIS, 3, style="sersic", **options)
+    assert (recipe.survey, recipe.seed, recipe.style, recipe.processes) == (VIS, 3, "sersic", 1)
+    assert recipe.sample == sampling.SampleRecipe(area=0.2)
+    assert recipe.psfs == simulation.PsfRecipe(n_psfs=2)
+    assert recipe.scene == simulation.SceneRecipe(max_companions=1)
+    assert recipe.sheet == simulation.SheetRecipe(field_density=9.0)
+
+
+def test_every_kind_has_its_function():
+    assert tuple(simulation.EXAMPLES) == simulation.KINDS
 
 
 def test_unknown_band_is_refused(source):

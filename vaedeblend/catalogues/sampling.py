@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import QTable, vstack
@@ -19,6 +20,26 @@ _POPULATION = 6
 """Purposes of random numbers; `examples` has the others."""
 
 
+class SampleRecipe(NamedTuple):
+    """Which galaxies of a catalogue are drawn, and which stars."""
+
+    source: str = ""
+    """Catalogue file; empty for EGG."""
+    area: float = 1.5
+    """Sky sampled where EGG is the source [deg2]."""
+    selection: Cuts = catalogue.TALK_SELECTION
+    """Cuts on central galaxies (`catalogue.select`)."""
+    populations: Sequence[tuple[float, Cuts]] = ()
+    """Shares and cuts of the populations of which the central galaxies of kind galaxies are a
+    mixture; where there are any, they replace `selection`."""
+    companion_magnitude: tuple[float, float] = (21.0, 26.0)
+    """Range of companions, which obey no other cut."""
+    n_companions: int = 0
+    """Companions after the central galaxies of kind galaxies."""
+    star_fraction: float = 0.0
+    """Share of companions that are stars."""
+
+
 @functools.lru_cache(maxsize=2)
 def population(
     source: str, area: float, seed: int, bands: tuple[str, ...], magnitude_limit: float = 26.0
@@ -34,11 +55,7 @@ def choose_galaxies(
     n_central: int,
     n_other: int,
     words: tuple[int, ...],
-    *,
-    selection: Cuts,
-    populations: Sequence[tuple[float, Cuts]] = (),
-    companion_magnitude: tuple[float, float],
-    star_fraction: float,
+    recipe: SampleRecipe,
     n_groups: int = 1,
 ) -> tuple[QTable, Bool[np.ndarray, " n"]]:
     """The rows to render, central galaxies first, and which those are.
@@ -47,23 +64,22 @@ def choose_galaxies(
         table: Catalogue of a split.
         n_central: Number of central galaxies.
         n_other: Number of companions.
-        words: Of the seed.
-        selection: Cuts on central galaxies.
-        populations: Shares and cuts of the populations of central galaxies, instead.
-        companion_magnitude: Range of companions.
-        star_fraction: Share of companions that are stars.
-        n_groups: Row i is of group i % n_groups; all groups hold the same mixture of populations.
+        words: Words of the seed.
+        recipe: Cuts on central galaxies and companions.
+        n_groups: Number of groups, row i being of group i % n_groups; all groups hold the same
+            mixture of populations.
 
     Raises:
         CatalogueError: A cut leaves nothing, or shares do not add up to 1.
     """
-    if populations:
-        centrals = _mixture(table, n_central, words, populations, n_groups)
+    if recipe.populations:
+        centrals = _mixture(table, n_central, words, recipe.populations, n_groups)
     else:
-        centrals = _cycle(catalogue.select(table, selection), n_central, (*words, _CENTRAL))
+        centrals = _cycle(catalogue.select(table, recipe.selection), n_central, (*words, _CENTRAL))
     if not n_other:
         return centrals, np.ones(n_central, bool)
-    companions = choose_sources(table, n_other, words, companion_magnitude, star_fraction)
+    limits = recipe.companion_magnitude, recipe.star_fraction
+    companions = choose_sources(table, n_other, words, *limits)
     return _stack([centrals, companions], table), np.arange(n_central + n_other) < n_central
 
 

@@ -1,28 +1,31 @@
 """Simulated examples: from a catalogue to labelled noise-free stamps, one split at a time.
 
-Splits share no catalogue galaxy. Every library entry and every scene draws from a generator seeded
-by (seed, split, purpose, index): an example does not depend on how many processes made it, nor on
-the examples before it.
+There is one function for each kind of example, which a configuration names (`EXAMPLES`), and
+`canonical_galaxies`, from which a generator learns. Splits share no catalogue galaxy. Every library
+entry and every scene draws from a generator seeded by (seed, split, purpose, index): an example
+does not depend on how many processes made it, nor on the examples before it.
 """
 
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import numpy as np
+from astropy.table import QTable
 from jaxtyping import Float
 
-from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.galaxies import make_galaxies
-from vaedeblend.catalogues.sampling import choose_galaxies, choose_sources, population
+from vaedeblend.catalogues import catalogue, sampling
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.exceptions import PsfError, SceneError
-from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.pixels.psf import Psf
-from vaedeblend.simulate import scenes
+from vaedeblend.simulate import canonical, scenes
 from vaedeblend.simulate.library import Library, render_library
 from vaedeblend.simulate.render import add_noise, psf_family, resampled_psfs
 from vaedeblend.simulate.styles import find_style
-from vaedeblend.survey import Survey, flux_to_magnitude
+from vaedeblend.survey import Survey
 
 KINDS = ("galaxies", "isolated", "blended", "stratified", "standard", "fields")
 SPLITS = ("train", "validation", "test")
@@ -34,38 +37,91 @@ LIBRARY_SIZE = 128
 FIELD_SIZE = 192
 """Side of a sheet of sky [pixel]."""
 _MAX_LIBRARY = 8192
-_POSE, _SCENE, _CELLS, _PSF = 3, 4, 5, 7
+_FAINTEST = 26.0
+"""Magnitude to which the catalogue is made, unless a recipe asks for fainter galaxies."""
+_CHUNK = 64
+"""Canonical galaxies that are drawn, and handed over, at a time."""
+_POSE, _SCENE, _CELLS, _PSF, _CANONICAL = 3, 4, 5, 7, 8
 """Purposes of random numbers; `sampling` has the others."""
 
 
-def examples(
-    kind: Kind,
-    split: Split,
-    n: int,
-    *,
-    survey: Survey,
-    seed: int,
-    style: str = "analytic",
-    source: str = "",
-    area: float = 1.5,
-    selection: Mapping[str, tuple[float, float]] = catalogue.TALK_SELECTION,
-    populations: Sequence[tuple[float, Mapping[str, tuple[float, float]]]] = (),
-    companion_magnitude: tuple[float, float] = (21.0, 26.0),
-    n_companions: int = 0,
-    star_fraction: float = 0.0,
-    stamp_size: int = 64,
-    max_companions: int = 3,
-    separation: tuple[float, float] = (0.3, 3.0),
-    max_purity: float = 0.95,
-    n_psfs: int = 1,
-    psf_fwhm: tuple[float, float] = (0.15, 0.25),
-    psf_default_share: float = 0.25,
-    field_magnitude: tuple[float, float] = (19.0, 28.0),
-    field_density: float = 184.0,
-    field_star_fraction: float = 0.0,
-    processes: int = 1,
-) -> Iterator[dict]:
-    """Yields the examples of one split as dictionaries of arrays; see `features`.
+class PsfRecipe(NamedTuple):
+    """The family of PSFs of kinds galaxies and fields; other kinds have the survey's own PSF."""
+
+    n_psfs: int = 1
+    """Example i has PSF i % n_psfs of one `psf_family`."""
+    psf_fwhm: tuple[float, float] = (0.15, 0.25)
+    """Range of the family, before the pixel's response [arcsec]."""
+    psf_default_share: float = 0.25
+    """Share of the survey's own PSF in the family."""
+
+
+class SceneRecipe(NamedTuple):
+    """Scenes: a central galaxy and its companions on a stamp."""
+
+    stamp_size: int = 64
+    """[pixel]."""
+    max_companions: int = 3
+    """In blended and standard scenes."""
+    separation: tuple[float, float] = (0.3, 3.0)
+    """Companions' distance from the central galaxy [arcsec], uniform in area."""
+    max_purity: float = 0.95
+    """Highest purity of the central galaxy of blended scenes."""
+
+
+class SheetRecipe(NamedTuple):
+    """Sheets of sky, kind fields."""
+
+    field_magnitude: tuple[float, float] = (19.0, 28.0)
+    """Range of the sources."""
+    field_density: float = 184.0
+    """Sources per arcmin2; the default is EGG's of the default range."""
+    field_star_fraction: float = 0.0
+    """Share of the sources that are stars."""
+
+
+class Recipe(NamedTuple):
+    """Everything that decides on the examples of a kind and split."""
+
+    survey: Survey
+    """Bands, depth and PSF."""
+    seed: int
+    style: str = "analytic"
+    """How galaxies are drawn (`styles`)."""
+    sample: sampling.SampleRecipe = sampling.SampleRecipe()
+    psfs: PsfRecipe = PsfRecipe()
+    scene: SceneRecipe = SceneRecipe()
+    sheet: SheetRecipe = SheetRecipe()
+    processes: int = 1
+    """Processes that render side by side; changes no example."""
+
+
+def make_recipe(survey: Survey, seed: int, *, style="analytic", processes=1, **options) -> Recipe:
+    """The recipe of a configuration, which has the fields of all parts side by side.
+
+    Args:
+        survey: Bands, depth and PSF.
+        seed: Root of everything random.
+        style: How galaxies are drawn (`styles`).
+        processes: Processes that render side by side.
+        options: Fields of `SampleRecipe`, `PsfRecipe`, `SceneRecipe` and `SheetRecipe`.
+
+    Raises:
+        TypeError: An option is none of those fields.
+    """
+    kinds = {name: Recipe.__annotations__[name] for name in ("sample", "psfs", "scene", "sheet")}
+    parts = {
+        name: kind(**{key: options.pop(key) for key in kind._fields if key in options})
+        for name, kind in kinds.items()
+    }
+    if options:
+        wanted = [key for kind in kinds.values() for key in kind._fields]
+        raise TypeError(f"unexpected options {sorted(options)}; wanted some of {wanted}")
+    return Recipe(survey, seed, style, **parts, processes=processes)
+
+
+def examples(kind: Kind, split: Split, n: int, *, survey: Survey, **options) -> Iterator[dict]:
+    """Yields the examples of one kind and split as dictionaries of arrays.
 
     Args:
         kind: galaxies (single galaxies on library stamps), fields (sheets of sky without labels),
@@ -73,27 +129,7 @@ def examples(
         split: train, validation or test.
         n: Number of scenes or sheets; of kind galaxies, number of central galaxies.
         survey: Bands, depth and PSF.
-        seed: Of everything random.
-        style: How galaxies are drawn (`styles`).
-        source: Catalogue file; empty for EGG.
-        area: Of sky sampled where EGG is the source [deg2].
-        selection: Cuts on central galaxies (`catalogue.select`).
-        populations: Of kind galaxies: shares and cuts of the populations of which the central
-            galaxies are a mixture; where there are any, they replace `selection`.
-        companion_magnitude: Range of companions, which obey no other cut.
-        n_companions: Companions after the n central galaxies of kind galaxies.
-        star_fraction: Share of companions that are stars.
-        stamp_size: Of scenes [pixel].
-        max_companions: In blended and standard scenes.
-        separation: Of companions from the central galaxy [arcsec], uniform in area.
-        max_purity: Of the central galaxy of blended scenes.
-        n_psfs: Of kinds galaxies and fields: example i has PSF i % n_psfs of one `psf_family`.
-        psf_fwhm: Range of that family, before the pixel's response [arcsec].
-        psf_default_share: Share of the survey's own PSF in it.
-        field_magnitude: Range of a field's sources.
-        field_density: Of a field's sources [arcmin^-2]; the default is EGG's of the default range.
-        field_star_fraction: Share of a field's sources that are stars.
-        processes: That render side by side.
+        options: Further arguments of `make_recipe`, the seed among them.
 
     Raises:
         CatalogueError: The catalogue cannot be read, a cut leaves nothing, or the shares of
@@ -103,64 +139,157 @@ def examples(
         SceneError: The library holds no scene of the kind.
         StyleError: There is no such style.
     """
-    find_style(style)
-    words = (seed, SPLITS.index(split), KINDS.index(kind))
-    scale = survey.pixel_scale.value
-    depth = _depth(kind, populations, field_magnitude)
-    table = population(source, area, seed, survey.band_names, depth)
+    yield from EXAMPLES[kind](split, n, make_recipe(survey, **options))
+
+
+def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+    """Single galaxies on library stamps: n central ones, then the recipe's companions."""
+    words, sample, n_psfs = _words("galaxies", split, recipe), recipe.sample, recipe.psfs.n_psfs
+    asked = [cuts["magnitude"][1] for _, cuts in sample.populations if "magnitude" in cuts]
+    table = _catalogue(split, recipe, max([_FAINTEST, *asked]))
+    psfs = _psfs(split, recipe, n_psfs, n)
+    counts = n, sample.n_companions
+    chosen = sampling.choose_galaxies(table, *counts, words, sample, n_groups=n_psfs)
+    # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
+    library = _render(*chosen, words, psfs, recipe, np.float16)
+    native = _native(psfs, recipe.survey.pixel_scale.value)
+    for i, psf in zip(range(len(library.id)), itertools.cycle(native)):
+        parameters = library.galaxies.take(i)._asdict()
+        yield {
+            "stamp": library.stamps[i],
+            "psf": psf,
+            "phase": library.phase[i],
+            "central": library.central[i],
+            "id": library.id[i],
+            **{name: np.float32(value) for name, value in parameters.items()},
+        }
+
+
+def isolated_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+    """Scenes of a central galaxy alone."""
+    library = _scene_library("isolated", split, n, 0, recipe)
+    yield from _labelled(library, map(scenes.isolated, range(n)), recipe)
+
+
+def blended_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+    """Scenes whose companions make the central galaxy's purity less than the recipe's."""
+    options = {"size": recipe.scene.stamp_size, "max_purity": recipe.scene.max_purity}
+    yield from _crowded("blended", scenes.draw_blended, split, n, recipe, **options)
+
+
+def standard_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+    """Scenes of any number of companions, none included, whether they matter or not."""
+    yield from _crowded("standard", scenes.draw_neighbours, split, n, recipe, min_companions=0)
+
+
+def stratified_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+    """Pairs, cell after cell of the complexity map; a cell that fails leaves its turn to the next.
+
+    Raises:
+        SceneError: The library fills no cell.
+    """
+    words, n_entries = _words("stratified", split, recipe), min(n, _MAX_LIBRARY)
+    library = _scene_library("stratified", split, n_entries, n_entries, recipe)
+    options = {
+        "size": recipe.scene.stamp_size,
+        "min_separation": _pixels(recipe)[0],
+        "rms": recipe.survey.rms,
+    }
+    cells = scenes.feasible_cells(library, (*words, _CELLS), **options)
+    if not cells:
+        raise SceneError("no cell of the complexity map can be filled from this library")
+
+    def drawn(i: int) -> scenes.Scene:
+        rng = np.random.default_rng((*words, _SCENE, i))
+        turns = (cells[(i + k) % len(cells)] for k in range(len(cells)))
+        tried = (scenes.draw_stratified(library, rng, cell, **options) for cell in turns)
+        return next(each for each in tried if each is not None)
+
+    yield from _labelled(library, map(drawn, range(n)), recipe)
+
+
+def field_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+    """Sheets of sky without labels, each under a PSF of the recipe's family."""
+    words, sheet, n_psfs = _words("fields", split, recipe), recipe.sheet, recipe.psfs.n_psfs
+    scale = recipe.survey.pixel_scale.value
+    table = _catalogue(split, recipe, sheet.field_magnitude[1])
+    psfs = _psfs(split, recipe, n_psfs, n)
+    density = sheet.field_density * scale**2 / 3600
+    n_sources = n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2
+    # At most _MAX_LIBRARY entries, as many of each PSF.
+    n_sources = n_psfs * max(1, round(min(n_sources, _MAX_LIBRARY) / n_psfs))
+    limits = sheet.field_magnitude, sheet.field_star_fraction
+    chosen = sampling.choose_sources(table, n_sources, words, *limits)
+    library = _render(chosen, np.full(n_sources, False), words, psfs, recipe)
+    native = _native(psfs, scale)
+    for i in range(n):
+        entries = np.arange(i % n_psfs, n_sources, n_psfs)
+        rng = np.random.default_rng((*words, _SCENE, i))
+        drawn = scenes.draw_field(library, rng, entries, size=FIELD_SIZE, density=density)
+        light = scenes.compose_field(library, drawn, FIELD_SIZE)
+        yield {"sheet": light.astype(np.float16), "psf": native[i % n_psfs]}
+
+
+EXAMPLES: Mapping[str, Callable[[str, int, Recipe], Iterator[dict]]] = MappingProxyType(
+    {
+        "galaxies": galaxy_examples,
+        "isolated": isolated_examples,
+        "blended": blended_examples,
+        "stratified": stratified_examples,
+        "standard": standard_examples,
+        "fields": field_examples,
+    }
+)
+"""The function of each of KINDS, `(split, n, recipe) -> examples`."""
+
+
+def canonical_galaxies(
+    split: Split,
+    n: int,
+    *,
+    survey: Survey,
+    seed: int,
+    style: str = "structured",
+    source: str = "",
+    area: float = 0.5,
+    magnitude: tuple[float, float] = (20.0, 25.5),
+    processes: int = 1,
+) -> Iterator[dict]:
+    """Yields galaxies in their rest frame (`canonical`), each with its conditions.
+
+    Example i depends on the seed, the split and i alone; splits share no catalogue galaxy. All
+    bands of a galaxy are added up.
+
+    Args:
+        split: train, validation or test.
+        n: Number of galaxies.
+        survey: Survey that names the bands.
+        seed: Root of everything random.
+        style: How galaxies are drawn (`styles`).
+        source: Catalogue file; empty for EGG.
+        area: Sky sampled where EGG is the source [deg2].
+        magnitude: Range of the galaxies.
+        processes: Processes that draw side by side.
+
+    Raises:
+        CatalogueError: The catalogue cannot be read, or holds no galaxy of the range.
+        StyleError: There is no such style.
+    """
+    find_style(style)  # a worker that cannot start would be started again for ever
+    words = (seed, SPLITS.index(split), _CANONICAL)
+    table = sampling.population(source, area, seed, survey.band_names, max(magnitude))
     table = catalogue.split(table, split, seed)
-    n_psfs = n_psfs if kind in ("galaxies", "fields") else 1
-    _check_multiples(n_psfs, n, n_companions)
-    psfs = psf_family(
-        survey,
-        n_psfs,
-        fwhm=psf_fwhm,
-        default_share=psf_default_share,
-        stamp_size=stamp_size,
-        seed=(*words[:2], KINDS.index("galaxies"), _PSF),  # galaxies and fields share a family
-    )
-    if kind == "fields":
-        density = field_density * scale**2 / 3600
-        n_sources = _library_size(n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2, n_psfs)
-        chosen = choose_sources(table, n_sources, words, field_magnitude, field_star_fraction)
-        central = np.full(n_sources, False)
-    else:
-        n_central = n if kind in ("galaxies", "isolated") else min(n, _MAX_LIBRARY)
-        chosen, central = choose_galaxies(
-            table,
-            n_central,
-            {"galaxies": n_companions, "isolated": 0}.get(kind, n_central),
-            words,
-            selection=selection,
-            populations=populations if kind == "galaxies" else (),
-            companion_magnitude=companion_magnitude,
-            star_fraction=star_fraction,
-            n_groups=n_psfs,
-        )
-    library = render_library(
-        make_galaxies(chosen),
-        np.asarray(chosen["id"]),
-        central,
-        seed=(*words, _POSE),
-        psfs=psfs,
-        size=LIBRARY_SIZE,
-        pixel_scale=scale,
-        style=style,
-        processes=processes,
-        # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
-        dtype=np.float16 if kind == "galaxies" else np.float32,
-    )
-    if kind == "galaxies":
-        yield from _galaxies(library, _native(psfs, scale))
-    elif kind == "fields":
-        yield from _fields(library, n, words, _native(psfs, scale), density)
-    else:
-        pixels = tuple(s / scale for s in separation)
-        drawn = _scenes(
-            kind, library, n, words, stamp_size, max_companions, pixels, max_purity, survey.rms
-        )
-        for each in drawn:
-            yield _example(library, each, stamp_size, survey.rms, 1 + max_companions)
+    chosen = sampling.choose_sources(table, n, words, magnitude, star_fraction=0.0)
+    galaxies = make_galaxies(chosen)
+    galaxies = galaxies.take(~galaxies.star)
+    tasks = [(galaxies.take(slice(i, i + _CHUNK)), i) for i in range(0, len(galaxies.star), _CHUNK)]
+    make = functools.partial(_canonical_chunk, style, words)
+    if processes <= 1:
+        yield from itertools.chain.from_iterable(map(make, tasks))
+        return
+    # Not fork: the parent may hold JAX's threads.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from itertools.chain.from_iterable(pool.imap(make, tasks))
 
 
 def noisy(
@@ -174,108 +303,89 @@ def noisy(
     return np.stack(list(stamps))
 
 
-def _depth(kind: str, populations, field_magnitude) -> float:
-    """Faintest magnitude that a kind of examples asks the catalogue for."""
-    if kind == "fields":
-        return field_magnitude[1]
-    asked = [cuts["magnitude"][1] for _, cuts in populations if "magnitude" in cuts]
-    return max([26.0, *asked]) if kind == "galaxies" else 26.0
+def _words(kind: Kind, split: Split, recipe: Recipe) -> tuple[int, ...]:
+    return recipe.seed, SPLITS.index(split), KINDS.index(kind)
 
 
-def _check_multiples(n_psfs: int, n: int, n_companions: int) -> None:
+def _catalogue(split: Split, recipe: Recipe, depth: float) -> QTable:
+    """The catalogue galaxies of a split, to a magnitude; a bad style is refused before it."""
+    find_style(recipe.style)
+    sample, bands = recipe.sample, recipe.survey.band_names
+    table = sampling.population(sample.source, sample.area, recipe.seed, bands, depth)
+    return catalogue.split(table, split, recipe.seed)
+
+
+def _psfs(split: Split, recipe: Recipe, n_psfs: int, n: int) -> tuple[tuple[Psf, ...], ...]:
+    """The PSFs of a split, by turns those of n examples; galaxies and fields share a family."""
+    n_companions = recipe.sample.n_companions
     if n % n_psfs or n_companions % n_psfs:
         found = f"n = {n} and n_companions = {n_companions}"
         raise PsfError(f"{found} of n_psfs = {n_psfs}; wanted multiples of it")
+    return psf_family(
+        recipe.survey,
+        n_psfs,
+        fwhm=recipe.psfs.psf_fwhm,
+        default_share=recipe.psfs.psf_default_share,
+        stamp_size=recipe.scene.stamp_size,
+        seed=(*_words("galaxies", split, recipe), _PSF),
+    )
 
 
-def _library_size(n_sources: float, n_psfs: int) -> int:
-    """Entries for a mean number of sources: at most 8192, as many of each PSF."""
-    return n_psfs * max(1, round(min(n_sources, _MAX_LIBRARY) / n_psfs))
+def _render(chosen: QTable, central, words, psfs, recipe: Recipe, dtype=np.float32) -> Library:
+    return render_library(
+        make_galaxies(chosen),
+        np.asarray(chosen["id"]),
+        central,
+        seed=(*words, _POSE),
+        psfs=psfs,
+        size=LIBRARY_SIZE,
+        pixel_scale=recipe.survey.pixel_scale.value,
+        style=recipe.style,
+        processes=recipe.processes,
+        dtype=dtype,
+    )
 
 
 def _native(psfs: Sequence[tuple[Psf, ...]], scale) -> Float[np.ndarray, "n side side band"]:
     return np.stack([resampled_psfs(each, scale) for each in psfs])
 
 
-def _scenes(kind, library, n, words, size, max_companions, separation, max_purity, rms):
-    if kind == "isolated":
-        yield from map(scenes.isolated, range(n))
-    elif kind == "stratified":
-        yield from _stratified(library, n, words, size, separation[0], rms)
-    else:
-        options = {"max_companions": max_companions, "separation": separation}
-        if kind == "standard":
-            draw, options["min_companions"] = scenes.draw_neighbours, 0
-        else:
-            draw, options = scenes.draw_blended, options | {"size": size, "max_purity": max_purity}
-        for i in range(n):
-            yield draw(library, np.random.default_rng((*words, _SCENE, i)), **options)
+def _scene_library(kind: Kind, split, n_central: int, n_other: int, recipe: Recipe) -> Library:
+    """The galaxies of which the scenes of a kind are composed, under the survey's own PSF."""
+    words = _words(kind, split, recipe)
+    table = _catalogue(split, recipe, _FAINTEST)
+    psfs = _psfs(split, recipe, 1, n_central)
+    sample = recipe.sample._replace(populations=())
+    chosen = sampling.choose_galaxies(table, n_central, n_other, words, sample)
+    return _render(*chosen, words, psfs, recipe)
 
 
-def _stratified(library, n, words, size, min_separation, rms):
-    """Cell after cell of the complexity map; a cell that fails once leaves its turn to the next."""
-    options = {"size": size, "min_separation": min_separation, "rms": rms}
-    cells = scenes.feasible_cells(library, (*words, _CELLS), **options)
-    if not cells:
-        raise SceneError("no cell of the complexity map can be filled from this library")
-    for i in range(n):
-        rng = np.random.default_rng((*words, _SCENE, i))
-        turns = (cells[(i + k) % len(cells)] for k in range(len(cells)))
-        drawn = (scenes.draw_stratified(library, rng, cell, **options) for cell in turns)
-        yield next(each for each in drawn if each is not None)
+def _pixels(recipe: Recipe) -> tuple[float, ...]:
+    """Range of separations [pixel]."""
+    return tuple(each / recipe.survey.pixel_scale.value for each in recipe.scene.separation)
 
 
-def _galaxies(library: Library, psfs) -> Iterator[dict]:
-    for i, psf in zip(range(len(library.id)), itertools.cycle(psfs)):
-        parameters = library.galaxies.take(i)._asdict()
-        yield {
-            "stamp": library.stamps[i],
-            "psf": psf,
-            "phase": library.phase[i],
-            "central": library.central[i],
-            "id": library.id[i],
-            **{name: np.float32(value) for name, value in parameters.items()},
-        }
+def _crowded(kind: Kind, draw, split, n: int, recipe: Recipe, **options) -> Iterator[dict]:
+    """Scenes of a central galaxy and up to `max_companions` others, as `draw` lays them."""
+    words, n_entries = _words(kind, split, recipe), min(n, _MAX_LIBRARY)
+    library = _scene_library(kind, split, n_entries, n_entries, recipe)
+    options |= {"max_companions": recipe.scene.max_companions, "separation": _pixels(recipe)}
+    rngs = (np.random.default_rng((*words, _SCENE, i)) for i in range(n))
+    yield from _labelled(library, (draw(library, rng, **options) for rng in rngs), recipe)
 
 
-def _fields(library: Library, n, words, psfs, density) -> Iterator[dict]:
-    for i in range(n):
-        entries = np.arange(i % len(psfs), len(library.id), len(psfs))
-        rng = np.random.default_rng((*words, _SCENE, i))
-        drawn = scenes.draw_field(library, rng, entries, size=FIELD_SIZE, density=density)
-        sheet = scenes.compose_field(library, drawn, FIELD_SIZE)
-        yield {"sheet": sheet.astype(np.float16), "psf": psfs[i % len(psfs)]}
+def _labelled(library: Library, drawn: Iterator[scenes.Scene], recipe: Recipe) -> Iterator[dict]:
+    size, n_sources = recipe.scene.stamp_size, 1 + recipe.scene.max_companions
+    for scene in drawn:
+        yield scenes.label(library, scene, size, recipe.survey.rms, n_sources)
 
 
-def _example(library: Library, drawn: scenes.Scene, size, rms, n_sources) -> dict:
-    members = scenes.compose(library, drawn, size)
-    galaxies = library.galaxies.take(drawn.members)
-    scale = drawn.scale[:, None]
-    galaxies = galaxies._replace(
-        flux_bulge=galaxies.flux_bulge * scale, flux_disk=galaxies.flux_disk * scale
-    )
-    footprint = footprints(members, rms)
-    sources = {
-        "id": library.id[drawn.members],
-        "position": scenes.positions(library, drawn),
-        **galaxies._asdict(),
-    }
-    return {
-        "blend": members.sum(axis=0),
-        "isolated": members[0],
-        "flux": np.float32(galaxies.flux[0]),
-        "magnitude": np.float32(flux_to_magnitude(galaxies.flux[0])),
-        "purity": np.float32(purity(members)),
-        "bm_1": np.float32(blended_area(footprint)),
-        "flux_ratio": np.float32(flux_ratio(galaxies.flux, footprint)),
-        "n_companions": np.int32(len(drawn.members) - 1),
-        "id": library.id[drawn.members[0]],
-        "sources": {name: _pad(value, n_sources) for name, value in sources.items()},
-    }
-
-
-def _pad(values, n: int):
-    """Values of k sources on an axis of length n, zeros after them."""
-    values = np.asarray(values)
-    values = values.astype(np.int64 if values.dtype.kind == "i" else np.float32)
-    return np.pad(values, [(0, n - len(values))] + [(0, 0)] * (values.ndim - 1))
+def _canonical_chunk(style: str, words: tuple[int, ...], task: tuple[Galaxies, int]) -> list[dict]:
+    galaxies, first = task
+    make_light, made = find_style(style), []
+    for i in range(len(galaxies.star)):
+        galaxy = galaxies.take(i)
+        stamp = canonical.draw(make_light(galaxy, (*words, first + i)), galaxy)
+        condition = canonical.describe(galaxy).astype(np.float32)
+        made.append({"stamp": stamp.astype(np.float16), "condition": condition})
+    return made

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vaedeblend.exceptions import SceneError
-from vaedeblend.pixels.blending import blended_area, footprints, purity
+from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.simulate.library import Library
+from vaedeblend.survey import flux_to_magnitude
 
 BM_1_EDGES = np.linspace(0.0, 1.0, 6)
 FLUX_RATIO_EDGES = np.geomspace(0.1, 10.0, 7)
@@ -59,6 +60,44 @@ def compose(library: Library, scene: Scene, size: int) -> Float[np.ndarray, "k s
             for member, (y, x), scale in zip(scene.members, start, scene.scale, strict=True)
         ]
     )
+
+
+def label(
+    library: Library, scene: Scene, size: int, rms: Float[np.ndarray, " band"], n_sources: int
+) -> dict:
+    """A scene's light, that of its central galaxy alone, and their labels, as arrays.
+
+    Args:
+        library: Library of the members.
+        scene: Members and where they lie.
+        size: Side of the stamp [pixel].
+        rms: Background rms, which sets the footprints [uJy per pixel].
+        n_sources: Length of the members' axis, padded with zeros.
+    """
+    members = compose(library, scene, size)
+    galaxies = library.galaxies.take(scene.members)
+    scale = scene.scale[:, None]
+    galaxies = galaxies._replace(
+        flux_bulge=galaxies.flux_bulge * scale, flux_disk=galaxies.flux_disk * scale
+    )
+    footprint = footprints(members, rms)
+    sources = {
+        "id": library.id[scene.members],
+        "position": positions(library, scene),
+        **galaxies._asdict(),
+    }
+    return {
+        "blend": members.sum(axis=0),
+        "isolated": members[0],
+        "flux": np.float32(galaxies.flux[0]),
+        "magnitude": np.float32(flux_to_magnitude(galaxies.flux[0])),
+        "purity": np.float32(purity(members)),
+        "bm_1": np.float32(blended_area(footprint)),
+        "flux_ratio": np.float32(flux_ratio(galaxies.flux, footprint)),
+        "n_companions": np.int32(len(scene.members) - 1),
+        "id": library.id[scene.members[0]],
+        "sources": {name: _pad(value, n_sources) for name, value in sources.items()},
+    }
 
 
 def isolated(entry: int) -> Scene:
@@ -195,6 +234,13 @@ def feasible_cells(library: Library, seed: tuple[int, ...], **options) -> list[t
         for cell in cells
         if draw_stratified(library, np.random.default_rng((*seed, *cell)), cell, **options)
     ]
+
+
+def _pad(values, n: int):
+    """Values of k sources on an axis of length n, zeros after them."""
+    values = np.asarray(values)
+    values = values.astype(np.int64 if values.dtype.kind == "i" else np.float32)
+    return np.pad(values, [(0, n - len(values))] + [(0, 0)] * (values.ndim - 1))
 
 
 def _scene(members, shifts, scale=None) -> Scene:
