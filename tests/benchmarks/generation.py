@@ -41,15 +41,18 @@ def speed(galaxies, name: str) -> None:
     style = find_style(name)
     style(galaxies[0], (0,))
     light = [style(each, (1, i)) for i, each in enumerate(galaxies[:100])]
-    stamps = [canonical.draw(each, galaxy) for each, galaxy in zip(light, galaxies, strict=False)]
+    stamps = [
+        canonical.canonical_stamp(each, galaxy)
+        for each, galaxy in zip(light, galaxies, strict=False)
+    ]
     stamps = [stamps[i % len(stamps)] for i in range(len(galaxies))]
     table = Table("galaxies a second", "wall clock", "processor")
     steps = {
         f"style {name}": lambda i, each: style(each, (1, i)),
-        "of which: frame measured, put on the sky": lambda i, each: canonical.place(
+        "of which: frame measured, put on the sky": lambda i, each: canonical.place_on_sky(
             stamps[i], half_light_radius(each), *dominant_shape(each)
         ),
-        "of which: frame measured": lambda i, each: canonical.measure(stamps[i]),
+        "of which: frame measured": lambda i, each: canonical.measure_frame(stamps[i]),
         "style structured": lambda i, each: find_style("structured")(each, (1, i)),
     }
     for label, step in steps.items():
@@ -69,7 +72,7 @@ def fidelity(galaxies, style) -> None:
         radius, (ratio, _) = half_light_radius(galaxy), dominant_shape(galaxy)
         side, scale = 14 * _FINE, radius / _FINE
         image = light.drawImage(nx=side, ny=side, scale=scale, method="no_pixel").array
-        frame = canonical.measure(image.clip(0), _FINE)
+        frame = canonical.measure_frame(image.clip(0), _FINE)
         low, high = np.linalg.eigvalsh(frame.plane)
         flux = image.sum() / float(galaxy.flux[0])
         rows.append([flux, 1 / low / _FINE, low / high / ratio])

@@ -127,13 +127,13 @@ def look(pixels, angle=0.0, axis_ratio=1.0):
 @pytest.mark.parametrize("style", ["structured", "analytic"])
 def test_canonical_stamps_have_unit_sum_one_radius_and_are_round(sample, style):
     light = [find_style(style)(sample.take(i), (1, i)) for i in range(12)]
-    stamps = [canonical.draw(each, sample.take(i)) for i, each in enumerate(light)]
+    stamps = [canonical.canonical_stamp(each, sample.take(i)) for i, each in enumerate(light)]
     assert np.sum(stamps, axis=(1, 2)) == pytest.approx(1, abs=1e-6) and np.min(stamps) >= 0
     radius, _, ratio = np.transpose([look(stamp) for stamp in stamps])
     disk = sample.take(slice(12))
     share = (disk.flux_bulge / disk.flux)[:, 0]
-    assert radius[share < 0.5] == pytest.approx(canonical.RADIUS, rel=0.12)
-    assert np.median(radius) == pytest.approx(canonical.RADIUS, rel=0.03)
+    assert radius[share < 0.5] == pytest.approx(canonical.CANONICAL_RADIUS, rel=0.12)
+    assert np.median(radius) == pytest.approx(canonical.CANONICAL_RADIUS, rel=0.03)
     assert np.median(ratio) > 0.96 and ratio.min() > 0.8
 
 
@@ -143,7 +143,7 @@ def test_frame_of_a_sheared_image_is_the_sheared_frame():
         light = galsim.Convolve(blob.shear(q=q, beta=angle * galsim.degrees).shift(1, 2))
         image = light.drawImage(nx=96, ny=96, scale=0.7, method="no_pixel").array
         frame, plain = (
-            canonical.measure(each.clip(0).astype(float), 8.0)
+            canonical.measure_frame(each.clip(0).astype(float), 8.0)
             for each in (image, blob.drawImage(nx=96, ny=96, scale=0.7, method="no_pixel").array)
         )
         shear = galsim.Shear(q=q, beta=angle * galsim.degrees).getMatrix()

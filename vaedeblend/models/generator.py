@@ -187,7 +187,7 @@ def make_generate(model: Generator, params: dict) -> Generate:
     """The jitted function `(key, conditions) -> stamps`.
 
     It draws a galaxy in its rest frame for each row (n, 4) of the conditions that
-    `simulate.canonical.describe` gives; `simulate.canonical.place` puts the galaxy on the sky.
+    `simulate.canonical.describe` gives; `place_on_sky` there puts the galaxy on the sky.
     Stamps are about canonical, and put right only there.
     """
 

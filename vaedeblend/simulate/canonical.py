@@ -1,8 +1,8 @@
 """Galaxies in their own frame: unit flux, centred, face on, of one radius, major axis along x.
 
 What is left in this frame is morphology: a generator that learns it has nothing to learn of flux,
-size, ellipticity and place, and nothing to get wrong. `measure` finds the frame of an image, so
-that a galaxy drawn imperfectly is put right when it goes back to the sky.
+size, ellipticity and place, and nothing to get wrong. `measure_frame` finds the frame of an image,
+so that a galaxy drawn imperfectly is put right when it goes back to the sky.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from vaedeblend.survey import flux_to_magnitude
 
 SIDE = 64
 """Of a canonical stamp [pixel], half of which are five half-light radii."""
-RADIUS = SIDE / 10
+CANONICAL_RADIUS = SIDE / 10
 """Half-light radius in it [pixel]."""
 CONDITIONS = ("magnitude", "log_radius", "bulge_share", "axis_ratio")
 """What `describe` tells of a galaxy."""
@@ -60,7 +60,7 @@ def describe(galaxy: Galaxies) -> Float[np.ndarray, "4"]:
     return np.array([magnitude, radius, bulge_share(galaxy), dominant_shape(galaxy)[0]])
 
 
-def measure(image: Float[np.ndarray, "side side"], radius: float = RADIUS) -> Frame:
+def measure_frame(image: Float[np.ndarray, "side side"], radius: float = CANONICAL_RADIUS) -> Frame:
     """The frame of an image: its centroid, second moments and half-light radius.
 
     Moments are those within four half-light radii of the frame, which is found by iteration, so
@@ -84,7 +84,9 @@ def measure(image: Float[np.ndarray, "side side"], radius: float = RADIUS) -> Fr
     return Frame(centre, plane)
 
 
-def draw(light: Sequence[galsim.GSObject], galaxy: Galaxies) -> Float[np.ndarray, "64 64"]:
+def canonical_stamp(
+    light: Sequence[galsim.GSObject], galaxy: Galaxies
+) -> Float[np.ndarray, "64 64"]:
     """The canonical stamp of a galaxy's light before the PSF.
 
     Its radius is that of the light out to six half-light radii, its shape that within four. A stamp
@@ -102,13 +104,17 @@ def draw(light: Sequence[galsim.GSObject], galaxy: Galaxies) -> Float[np.ndarray
     side = 12 * _FINE
     sky = blurred.drawImage(nx=side, ny=side, scale=scale, method="no_pixel", dtype=float)
     sky = sky.array.clip(0)
-    centre, plane = measure(sky.reshape(side // 2, 2, side // 2, 2).sum(axis=(1, 3)), _FINE / 2)
+    centre, plane = measure_frame(
+        sky.reshape(side // 2, 2, side // 2, 2).sum(axis=(1, 3)), _FINE / 2
+    )
     _, angle = dominant_shape(galaxy)
-    stamp = resampled(sky, 2 * centre, np.linalg.inv(RADIUS * _turn(-angle) @ plane / 2), SIDE)
+    stamp = resampled(
+        sky, 2 * centre, np.linalg.inv(CANONICAL_RADIUS * _turn(-angle) @ plane / 2), SIDE
+    )
     return stamp / stamp.sum()
 
 
-def place(
+def place_on_sky(
     stamp: Float[np.ndarray, "64 64"], radius: float, axis_ratio: float, angle: float
 ) -> galsim.GSObject:
     """The light of unit flux that a canonical stamp stands for, about the origin of the sky.
@@ -122,7 +128,7 @@ def place(
         axis_ratio: Of second moments.
         angle: Of the major axis, from +x towards +y [deg].
     """
-    centre, plane = measure(stamp)
+    centre, plane = measure_frame(stamp)
     side = int(np.clip(8 * round(10 * radius / _SAMPLING / 8), *_SIDES))
     to_stamp = np.linalg.inv(side / 10 * _turn(angle) * [1, axis_ratio] @ plane)
     image = resampled(stamp, centre, to_stamp, side)

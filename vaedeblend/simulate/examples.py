@@ -385,7 +385,7 @@ def _canonical_chunk(style: str, words: tuple[int, ...], task: tuple[Galaxies, i
     make_light, made = find_style(style), []
     for i in range(len(galaxies.star)):
         galaxy = galaxies.take(i)
-        stamp = canonical.draw(make_light(galaxy, (*words, first + i)), galaxy)
+        stamp = canonical.canonical_stamp(make_light(galaxy, (*words, first + i)), galaxy)
         condition = canonical.describe(galaxy).astype(np.float32)
         made.append({"stamp": stamp.astype(np.float16), "condition": condition})
     return made

@@ -15,7 +15,7 @@ import numpy as np
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import StyleError
 from vaedeblend.simulate import hst, profiles, structured
-from vaedeblend.simulate.canonical import describe, place
+from vaedeblend.simulate.canonical import describe, place_on_sky
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
 """A galaxy's light in each band [uJy], given the galaxy and the words of a seed.
@@ -45,7 +45,8 @@ def generated(workdir: str) -> Style:
         if galaxy.star:
             return profiles.points(galaxy)
         stamp = draw_stamp((*seed, _MORPHOLOGY), describe(galaxy))
-        light = place(stamp, profiles.half_light_radius(galaxy), *profiles.dominant_shape(galaxy))
+        radius, shape = profiles.half_light_radius(galaxy), profiles.dominant_shape(galaxy)
+        light = place_on_sky(stamp, radius, *shape)
         return [light.withFlux(float(flux)) for flux in galaxy.flux]
 
     return style
