@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from vaedeblend.exceptions import SceneError
 from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
+from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.library import Library
 from vaedeblend.survey import flux_to_magnitude
 
@@ -217,13 +218,13 @@ def compose_field(library: Library, scene: Scene, size: int) -> Float[np.ndarray
     side, bands = library.stamps.shape[2:]
     if (side - size) % 2:
         raise SceneError(f"a sheet of {size} pixels, stamps of {side}; wanted both even or odd")
-    # Around the sheet there is room for a stamp on every side.
-    canvas = np.zeros((size + 2 * side, size + 2 * side, bands), np.float32)
-    for member, (y, x), scale in zip(
-        scene.members, (size + side) // 2 + scene.shift, scene.scale, strict=True
+    light = np.zeros((size, size, bands), np.float32)
+    for member, corner, scale in zip(
+        scene.members, (size - side) // 2 + scene.shift, scene.scale, strict=True
     ):
-        canvas[y : y + side, x : x + side] += library.stamps[member] * np.float32(scale)
-    return canvas[side : side + size, side : side + size]
+        on_sheet, on_stamp = overlap(corner.tolist(), side, (size, size))
+        light[on_sheet] += library.stamps[member][on_stamp] * np.float32(scale)
+    return light
 
 
 def feasible_cells(library: Library, seed: tuple[int, ...], **options) -> list[tuple[int, int]]:
