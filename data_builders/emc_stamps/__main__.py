@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from data_builders.emc_stamps.emc_stamps_dataset_builder import SPLITS, build, read_accounting
+from data_builders.emc_stamps.emc_stamps_dataset_builder import SPLITS, build, read_census
 from vaedeblend.emc.layout import DATASETS
 
 
@@ -31,15 +31,15 @@ def main() -> None:
         console.print(f"error: {error}", style="red", soft_wrap=True)
         raise SystemExit(1) from error
     console.print(f"stamps: {directory}", soft_wrap=True)
-    console.print(show(read_accounting(directory)))
+    console.print(show(read_census(directory)))
 
 
-def show(accounting) -> Table:
+def show(counts) -> Table:
     """What became of every source, field by field and of all, as a table to be printed."""
-    fields = ["all" if field == -1 else f"field {field}" for field in accounting["field"]]
+    fields = ["all" if field == -1 else f"field {field}" for field in counts["field"]]
     shown = Table("", *fields, title="what became of every source")
-    for name in accounting.colnames[1:]:
-        shown.add_row(name, *map(str, accounting[name]))
+    for name in counts.colnames[1:]:
+        shown.add_row(name, *map(str, counts[name]))
     return shown
 
 

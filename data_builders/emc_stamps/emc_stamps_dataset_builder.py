@@ -96,18 +96,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             number: _read(config, number)
             for number in sorted(number for each in config.splits.values() for number in each)
         }
-        accounts = {
-            number: census.account(field, selection=config.selection, reach=config.reach)
+        censuses = {
+            number: census.take_census(field, selection=config.selection, reach=config.reach)
             for number, field in fields.items()
         }
         for split, numbers in config.splits.items():
-            if not sum(len(census.used(accounts[number])) for number in numbers):
+            if not sum(len(census.used_rows(censuses[number])) for number in numbers):
                 found = f"{config.folder}: no galaxy of fields {tuple(numbers)} is selected"
                 raise EmcError(f"{found}; split {split!r} wanted at least one")
-        table = census.tabulate(accounts)
+        table = census.tabulate(censuses)
         self.info.metadata["accounting"] = {name: table[name].tolist() for name in table.colnames}
         return {
-            split: _examples([(fields[n], accounts[n]) for n in numbers], psf, config.noise_free)
+            split: _examples([(fields[n], censuses[n]) for n in numbers], psf, config.noise_free)
             for split, numbers in config.splits.items()
         }
 
@@ -135,7 +135,7 @@ def build(
         dataset: ssersic, dsersic or realm.
         data_dir: That holds all datasets.
         splits: Numbers of the fields of each.
-        selection: Ranges of true parameters; see `census.account`, as for `reach`.
+        selection: Ranges of true parameters; see `census.take_census`, as for `reach`.
         reach: Of light, which makes galaxies blended.
         missing_truth: Whether galaxies may lack a row of the truth catalogue.
 
@@ -162,7 +162,7 @@ def build(
     return Path(builder.data_dir)
 
 
-def read_accounting(directory: str | Path) -> Table:
+def read_census(directory: str | Path) -> Table:
     """What became of every source of the fields of a built dataset; see `census.tabulate`."""
     metadata = json.loads((Path(directory) / "metadata.json").read_text())
     return Table(metadata["accounting"])
@@ -189,17 +189,17 @@ def _noise_free(config: StampConfig) -> bool:
 
 def _examples(fields, psf, noise_free: bool) -> Iterator[tuple[int, dict]]:
     key = 0
-    for field, account in fields:
+    for field, counted in fields:
         phase, alone = census.phases(field), layout.read_alone(field)
-        for stamp in census.cut_stamps(field, census.used(account)):
-            example = _example(field, account, stamp, phase[stamp.row]) | {"psf": psf}
+        for stamp in census.cut_stamps(field, census.used_rows(counted)):
+            example = _example(field, counted, stamp, phase[stamp.row]) | {"psf": psf}
             if noise_free:
                 example |= _labels(stamp, alone.get(int(field.id[stamp.row])))
             yield key, example
             key += 1
 
 
-def _example(field: layout.EmcField, account, stamp: census.Stamp, phase) -> dict:
+def _example(field: layout.EmcField, counted, stamp: census.Stamp, phase) -> dict:
     row = stamp.row
     return {
         "image": stamp.image[..., None],
@@ -209,8 +209,8 @@ def _example(field: layout.EmcField, account, stamp: census.Stamp, phase) -> dic
         "position": field.position[row],
         "flux": magnitude_to_flux(field.truth["mag"][[row]]).astype(np.float32),
         "truth": {name: np.float32(values[row]) for name, values in field.truth.items()},
-        "blended": census.STATUSES[account.status[row]] == "blended",
-        "n_neighbours": account.n_neighbours[row],
+        "blended": census.STATUSES[counted.status[row]] == "blended",
+        "n_neighbours": counted.n_neighbours[row],
         "id": field.id[row],
         "field": field.number,
     }

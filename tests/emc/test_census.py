@@ -7,7 +7,7 @@ from written import SPLIT, WIDE, read_all
 
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
 from vaedeblend.emc import census, simulate
-from vaedeblend.emc.census import SELECTION, STATUSES, Reach, account, cut_stamps, used
+from vaedeblend.emc.census import SELECTION, STATUSES, Reach, cut_stamps, take_census, used_rows
 from vaedeblend.emc.layout import DATASETS, read_alone, read_field
 from vaedeblend.io import dataset
 
@@ -15,14 +15,14 @@ from vaedeblend.io import dataset
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_source_is_accounted_for(folder, name):
     fields = read_all(folder, name)
-    accounts = {field.number: account(field) for field in fields}
-    table = census.tabulate(accounts)
+    censuses = {field.number: take_census(field) for field in fields}
+    table = census.tabulate(censuses)
     assert list(table["field"]) == [0, 1, -1]
     for row, field in zip(table, fields, strict=False):
         assert sum(row[status] for status in STATUSES) == row["sources"] == len(field.id)
         assert row["star"] == field.star.sum()
-        assert row["isolated"] + row["blended"] == len(used(accounts[field.number])) > 0
-        kept = used(accounts[field.number])
+        assert row["isolated"] + row["blended"] == len(used_rows(censuses[field.number])) > 0
+        kept = used_rows(censuses[field.number])
         for parameter in field.truth.keys() & SELECTION.keys():
             low, high = SELECTION[parameter]
             values = field.truth[parameter][kept]
@@ -34,7 +34,7 @@ def test_every_source_is_accounted_for(folder, name):
 def test_stamps_are_cut_about_their_galaxies(folder):
     field = read_field(folder, "ssersic", 0)
     image = fits.getdata(field.files["image"])
-    rows = used(account(field, selection=WIDE))
+    rows = used_rows(take_census(field, selection=WIDE))
     stamps = list(cut_stamps(field, rows))
     assert {stamp.row for stamp in stamps} == set(rows)
     phase = census.phases(field)
@@ -47,7 +47,7 @@ def test_stamps_are_cut_about_their_galaxies(folder):
 
 def test_stamps_of_strips_are_those_of_the_whole(folder, monkeypatch):
     field = read_field(folder, "ssersic", 0)
-    rows = used(account(field, selection=WIDE))
+    rows = used_rows(take_census(field, selection=WIDE))
     whole = {stamp.row: stamp.image for stamp in cut_stamps(field, rows)}
     monkeypatch.setattr(census, "_STRIP", 50)
     for stamp in cut_stamps(field, rows):
@@ -59,8 +59,8 @@ def test_stamps_of_strips_are_those_of_the_whole(folder, monkeypatch):
 @pytest.mark.parametrize("reach", [Reach(), Reach(own=2.0, radii=1.0, star=5.0, fainter=1.0)])
 def test_blended_is_what_brute_force_says(folder, name, reach):
     for field in read_all(folder, name):
-        got = account(field, selection=WIDE, reach=reach)
-        for i in used(got):
+        got = take_census(field, selection=WIDE, reach=reach)
+        for i in used_rows(got):
             n = 0
             for j in range(len(field.id)):
                 separation = 0.1 * np.hypot(*(field.position[i] - field.position[j]))
@@ -84,8 +84,8 @@ def test_fluxes_of_isolated_stamps_agree_with_the_truth(folder):
     errors = []
     for field in read_all(folder):
         alone, mag = read_alone(field), field.truth["mag"]
-        got = account(field, selection=WIDE)
-        rows = used(got)[got.n_neighbours[used(got)] == 0]
+        got = take_census(field, selection=WIDE)
+        rows = used_rows(got)[got.n_neighbours[used_rows(got)] == 0]
         for stamp in cut_stamps(field, rows):
             flux = 10 ** (0.4 * (23.9 - mag[stamp.row]))
             profile = alone[field.id[stamp.row]].astype(float) / flux
@@ -105,17 +105,17 @@ def test_fluxes_of_isolated_stamps_agree_with_the_truth(folder):
 
 def test_pixels_without_an_rms_cost_their_stamps(copy):
     field = read_field(copy, "ssersic", 0)
-    before = account(field, selection=WIDE)
-    row = used(before)[0]
+    before = take_census(field, selection=WIDE)
+    row = used_rows(before)[0]
     y, x = np.round(field.position[row]).astype(int)
     for name, value in (("rms", 0.0), ("image", np.nan)):
         with fits.open(field.files[name], mode="update", memmap=False) as hdus:
             kept = hdus[0].data[y, x]
             hdus[0].data[y, x] = value
-        after = account(read_field(copy, "ssersic", 0), selection=WIDE)
+        after = take_census(read_field(copy, "ssersic", 0), selection=WIDE)
         assert STATUSES[after.status[row]] == "rms"
         changed = np.flatnonzero(after.status != before.status)
         near = abs(census.corners(field)[changed] + 31.5 - (y, x)).max(axis=1) < 33
-        assert near.all() and len(changed) < len(used(before))
+        assert near.all() and len(changed) < len(used_rows(before))
         with fits.open(field.files[name], mode="update", memmap=False) as hdus:
             hdus[0].data[y, x] = kept

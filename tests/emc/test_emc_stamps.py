@@ -14,7 +14,7 @@ from vaedeblend.io import dataset
 
 def test_stamps_are_built_and_accounted_for(folder, tmp_path):
     directory = builder.build(folder, "realm", data_dir=tmp_path, **SPLIT)
-    table = builder.read_accounting(directory)
+    table = builder.read_census(directory)
     assert table.colnames == ["field", "sources", *STATUSES]
     for number, split in enumerate(("train", "test")):
         stamps = dataset.load(directory, split)
@@ -58,7 +58,7 @@ def test_a_build_cut_off_leaves_nothing_under_its_name(folder, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(builder.accounting, "cut_stamps", dies)
+        patched.setattr(builder.census, "cut_stamps", dies)
         builder.build(folder, "ssersic", data_dir=tmp_path, **SPLIT)
     assert not list(tmp_path.glob("emc_stamps/*/1.0.0"))
     directory = builder.build(folder, "ssersic", data_dir=tmp_path, **SPLIT)

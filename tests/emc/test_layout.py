@@ -9,7 +9,7 @@ from astropy.table import Table
 from written import GALAXIES, LIST, SPLIT, STARS, edit, read_all
 
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
-from vaedeblend.emc.census import STATUSES, account
+from vaedeblend.emc.census import STATUSES, take_census
 from vaedeblend.emc.layout import PSF_FILE, field_numbers, read_alone, read_field, read_field_psf
 from vaedeblend.exceptions import EmcError
 from vaedeblend.io import dataset
@@ -41,7 +41,7 @@ def test_a_folder_without_our_own_files_is_read_as_well(folder, copy, tmp_path):
     for one, other in zip(read_all(folder), read_all(copy), strict=True):
         for name in ("id", "position", "star", "galaxy"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        np.testing.assert_array_equal(account(one).status, account(other).status)
+        np.testing.assert_array_equal(take_census(one).status, take_census(other).status)
         assert read_alone(other) == {}
     stamps = dataset.load(builder.build(copy, "ssersic", data_dir=tmp_path, **SPLIT), "train")
     ours = dataset.load(builder.build(folder, "ssersic", data_dir=tmp_path, **SPLIT), "train")
@@ -55,7 +55,7 @@ def test_without_lists_of_some_the_truth_says_who_is_a_galaxy(copy):
         path.unlink()
     field = read_field(copy, "ssersic", 0)
     np.testing.assert_array_equal(field.galaxy, ~np.isnan(field.truth["mag"]))
-    counts = np.bincount(account(field).status, minlength=len(STATUSES))
+    counts = np.bincount(take_census(field).status, minlength=len(STATUSES))
     assert counts[STATUSES.index("unlisted")] == (~field.galaxy).sum() > 0
 
 
@@ -199,6 +199,6 @@ def test_a_psf_of_another_scale_is_refused(copy):
 def test_galaxies_without_truth_can_be_left_out(copy):
     change_truth(copy, lambda table: table[3:])
     field = read_field(copy, "ssersic", 0, missing_truth=True)
-    status = account(field).status
+    status = take_census(field).status
     assert [STATUSES[s] for s in status[:3]] == ["no truth"] * 3
     assert (status != STATUSES.index("no truth"))[3:].all()

@@ -68,7 +68,7 @@ class Reach(NamedTuple):
     """Than the galaxy, at most, are the others that count [mag]."""
 
 
-class Account(NamedTuple):
+class Census(NamedTuple):
     """What becomes of a field's n sources."""
 
     status: Int[np.ndarray, " n"]
@@ -88,12 +88,12 @@ class Stamp(NamedTuple):
     """Of all sources, without noise, where the field has it."""
 
 
-def account(
+def take_census(
     field: EmcField,
     *,
     selection: Mapping[str, tuple[float, float]] = SELECTION,
     reach: Reach = Reach(),  # noqa: B008
-) -> Account:
+) -> Census:
     """What becomes of each source of a field.
 
     Args:
@@ -121,12 +121,12 @@ def account(
     for stamp in cut_stamps(field, np.flatnonzero(np.isin(status, (_ISOLATED, _BLENDED)))):
         if not np.isfinite(stamp.rms).all():
             status[stamp.row] = _RMS
-    return Account(status, neighbours)
+    return Census(status, neighbours)
 
 
-def used(account: Account) -> Int[np.ndarray, " used"]:
+def used_rows(census: Census) -> Int[np.ndarray, " used"]:
     """Rows of the sources that become stamps."""
-    return np.flatnonzero(np.isin(account.status, (_ISOLATED, _BLENDED)))
+    return np.flatnonzero(np.isin(census.status, (_ISOLATED, _BLENDED)))
 
 
 def count_neighbours(field: EmcField, reach: Reach) -> Int[np.ndarray, " n"]:
@@ -179,11 +179,11 @@ def cut_stamps(field: EmcField, rows: Int[np.ndarray, " rows"]) -> Iterator[Stam
         raise EmcError(f"field {field.number}: {error}") from error
 
 
-def tabulate(accounts: Mapping[int, Account]) -> Table:
+def tabulate(censuses: Mapping[int, Census]) -> Table:
     """Sources of each field by what becomes of them, and of all fields (field -1)."""
     counts = {
         number: np.bincount(each.status, minlength=len(STATUSES))
-        for number, each in accounts.items()
+        for number, each in censuses.items()
     }
     counts[-1] = np.sum(list(counts.values()), axis=0)
     table = Table({"field": list(counts), "sources": [int(each.sum()) for each in counts.values()]})
