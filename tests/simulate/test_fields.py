@@ -8,7 +8,7 @@ from skies import PSFS, VIS, gaussian_psf
 
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.exceptions import CatalogueError, SkyError
-from vaedeblend.simulate.fields import place, simulate_field
+from vaedeblend.simulate.fields import place_sources, simulate_field
 from vaedeblend.survey import Band, Survey, flux_to_magnitude
 
 TWO_BANDS = ("vis", "h")
@@ -148,7 +148,7 @@ def test_stars_are_as_many_as_asked_for(crowded):
     star = crowded.truth["star"]
     np.testing.assert_array_equal(star, crowded.truth["id"] < 0)
     assert 0 < star.sum() < 0.5 * len(star)
-    many = place([catalogue.stars(9, np.random.default_rng(0))], (9, 9), 0)
+    many = place_sources([catalogue.stars(9, np.random.default_rng(0))], (9, 9), 0)
     assert not many.galaxies.disk_half_light_radius.any()
 
 

@@ -9,9 +9,9 @@ from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate.fields import (
     MAX_RADIUS,
     STAMP_SIZES,
-    Sources,
+    PlacedSources,
     make_truth,
-    place,
+    place_sources,
     render_sources,
 )
 from vaedeblend.simulate.library import render_library, stamp_sizes
@@ -28,7 +28,7 @@ def disks(flux, radius, ratio=0.7, angle=20.0):
 def sources_at(pixel, flux, radius, seed=0):
     pixel = np.asarray(pixel)
     phase = np.random.default_rng(seed).uniform(-0.5, 0.5, pixel.shape).astype(np.float32)
-    return Sources(np.arange(len(pixel)), disks(flux, radius), pixel, phase)
+    return PlacedSources(np.arange(len(pixel)), disks(flux, radius), pixel, phase)
 
 
 def render(sources, shape, psfs=PSFS):
@@ -39,7 +39,7 @@ def test_light_is_what_the_catalogue_says():
     table = catalogue.select(egg.catalogue(0.002, seed=1), {"magnitude": (22.0, 25.0)})[:25]
     pixel = np.random.default_rng(0).integers(256, 384, (25, 2))
     poses = np.zeros((25, 2), np.float32)
-    sources = Sources(np.asarray(table["id"]), make_galaxies(table), pixel, poses)
+    sources = PlacedSources(np.asarray(table["id"]), make_galaxies(table), pixel, poses)
     light, _ = render(sources, (640, 640))
     total = sources.galaxies.flux.sum()
     assert 0.99 * total < light.sum() < 1.001 * total
@@ -108,7 +108,7 @@ def test_centres_up_to_the_outer_edge_of_the_pixels_are_on_the_image():
 
 def test_every_row_lies_once_anywhere_on_field_and_margin():
     table = egg.catalogue(0.01, seed=2)
-    sources = place([table, catalogue.stars(50, np.random.default_rng(0))], (300, 100), 5)
+    sources = place_sources([table, catalogue.stars(50, np.random.default_rng(0))], (300, 100), 5)
     np.testing.assert_array_equal(sources.id, [*table["id"], *-np.arange(1, 51)])
     np.testing.assert_array_equal(sources.galaxies.flux[:-50], make_galaxies(table).flux)
     for axis, side in enumerate((300, 100)):
@@ -122,7 +122,7 @@ def test_every_row_lies_once_anywhere_on_field_and_margin():
 def test_radii_that_no_stamp_holds_are_cut():
     table = egg.catalogue(0.002, seed=2)
     table["disk_half_light_radius"][:] = 9 * u.arcsec
-    assert (place([table], (9, 9), 0).galaxies.disk_half_light_radius == MAX_RADIUS).all()
+    assert (place_sources([table], (9, 9), 0).galaxies.disk_half_light_radius == MAX_RADIUS).all()
 
 
 def test_stamps_grow_with_what_they_hold():

@@ -14,7 +14,7 @@ from vaedeblend.exceptions import StyleError
 from vaedeblend.io import dataset
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate import examples, profiles, structured, styles
-from vaedeblend.simulate.fields import Sources, render_sources, simulate_field
+from vaedeblend.simulate.fields import PlacedSources, render_sources, simulate_field
 from vaedeblend.simulate.library import render_library, stamp_sizes
 from vaedeblend.simulate.render import make_draw, survey_psfs
 from vaedeblend.simulate.structured import REACH, disk_image
@@ -242,7 +242,7 @@ def test_fields_differ_in_structure_alone():
 
 
 def test_structure_of_a_field_s_source_depends_on_its_index_alone(sample):
-    sources = Sources(
+    sources = PlacedSources(
         np.arange(2), sample.take(slice(2)), np.array([[30, 30], [400, 400]]), np.zeros((2, 2))
     )
     one, two = (

@@ -24,7 +24,7 @@ from vaedeblend.simulate import profiles
 from vaedeblend.simulate.fields import (
     STAMP_SIZES,
     Field,
-    Sources,
+    PlacedSources,
     field_header,
     render_sources,
     simulate_field,
@@ -140,7 +140,7 @@ def alone(
     return Table({"ID": _ids(truth)[rows], "light": stamps})
 
 
-def _apart(truth: QTable) -> tuple[Sources, np.ndarray]:
+def _apart(truth: QTable) -> tuple[PlacedSources, np.ndarray]:
     """Galaxies in cells of an image, and the corners of their stamps; other rows are far off it."""
     position = np.stack([truth["y"].value, truth["x"].value], axis=1)
     ids = np.asarray(truth["id"])
@@ -148,7 +148,7 @@ def _apart(truth: QTable) -> tuple[Sources, np.ndarray]:
     row, pixel = np.zeros(ids.max() + 1, int), np.full((ids.max() + 1, 2), -_SIDE * _CELL)
     row[ids], pixel[ids] = np.arange(len(ids)), cell
     phase = (position + 0.5 - np.floor(position + 1)).astype(np.float32)
-    sources = Sources(np.arange(len(row)), make_galaxies(truth).take(row), pixel, phase[row])
+    sources = PlacedSources(np.arange(len(row)), make_galaxies(truth).take(row), pixel, phase[row])
     return sources, cell - STAMP_SIZE // 2
 
 

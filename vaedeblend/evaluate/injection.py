@@ -17,7 +17,7 @@ from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.matching import match
-from vaedeblend.simulate.fields import Sources, field_psfs, random_sources, render_sources
+from vaedeblend.simulate.fields import PlacedSources, field_psfs, random_sources, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude, make_survey
 
 _PHOTONS = 22
@@ -111,7 +111,7 @@ def _check(n: int, magnitude, image: Path, made: Path) -> None:
 
 
 def _light(
-    sources: Sources, opened: Mosaic, psfs: tuple, scale: float, seed: int
+    sources: PlacedSources, opened: Mosaic, psfs: tuple, scale: float, seed: int
 ) -> Float[np.ndarray, "height width"]:
     """Light of the galaxies [image units], with their photon noise where the gain is known."""
     light = render_sources(sources, opened.shape, psfs, scale)[0][..., 0]
@@ -129,7 +129,7 @@ def _write_injected(opened: Mosaic, light: Float[np.ndarray, "height width"], pa
         put(np.where(pixels.bad, np.nan, pixels.image + light))
 
 
-def _match_catalogue(sources: Sources, found: Table, zero_point: float) -> Table:
+def _match_catalogue(sources: PlacedSources, found: Table, zero_point: float) -> Table:
     """The galaxies injected, each with the source of the catalogue that it is matched with."""
     magnitude = flux_to_magnitude(sources.galaxies.flux[:, 0])
     flux = 10 ** (0.4 * (zero_point - magnitude))

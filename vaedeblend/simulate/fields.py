@@ -51,7 +51,28 @@ _CENTRE = 150.1, 2.2
 """Of the field on the sky: ra and dec [deg]."""
 
 
-class Sources(NamedTuple):
+class SkyRecipe(NamedTuple):
+    """What lies on a field, and what its image has besides."""
+
+    density: float = 1.0
+    """Galaxies, in units of the sky's own number."""
+    source: str = ""
+    """Catalogue file; empty for EGG, whose every row is then used once."""
+    area: float | None = None
+    """Sky that the catalogue file covers [deg2]."""
+    magnitude_limit: float = 28.0
+    """Faintest galaxies, in the first band."""
+    star_fraction: float = 0.0
+    """Stars per galaxy, of 18 to 26 mag."""
+    correlated: float = 0.0
+    """Sub-pixel shift along both axes by whose bilinear interpolation the noise is resampled
+    [pixel]; its variance is restored."""
+    sky_offset: float = 0.0
+    """Mean of the sky left on the image [background rms]; it rises along x, from nothing to twice
+    that."""
+
+
+class PlacedSources(NamedTuple):
     """n sources as they lie on and around a field."""
 
     id: Int[np.ndarray, " n"]
@@ -87,73 +108,48 @@ def simulate_field(
     size: int | tuple[int, int],
     seed: int,
     survey: Survey,
-    density: float = 1.0,
-    source: str = "",
-    area: float | None = None,
-    magnitude_limit: float = 28.0,
-    star_fraction: float = 0.0,
-    correlated: float = 0.0,
-    sky_offset: float = 0.0,
     psfs: tuple[Psf, ...] | None = None,
     style: str = "analytic",
     processes: int = 1,
+    **sky,
 ) -> Field:
     """A field of galaxies and stars under a survey's noise, and its truth.
 
     Args:
         size: Side, or (height, width) [pixel].
-        seed: Of everything random.
+        seed: Root of everything random.
         survey: Bands, depth and PSF.
-        density: Of galaxies, in units of the sky's own.
-        source: Catalogue file; empty for EGG, whose every row is then used once.
-        area: Of sky that the catalogue file covers [deg2].
-        magnitude_limit: Of the galaxies, in the first band.
-        star_fraction: Stars per galaxy, of 18 to 26 mag.
-        correlated: Sub-pixel shift along both axes by whose bilinear interpolation the noise is
-            resampled [pixel]; its variance is restored.
-        sky_offset: Mean of the sky left on the image [background rms]; it rises along x, from
-            nothing to twice that.
-        psfs: One a band; the survey's own if None.
+        psfs: One PSF a band; the survey's own if None.
         style: How galaxies are drawn (`styles`).
-        processes: That render side by side.
+        processes: Processes that render side by side.
+        sky: Fields of `SkyRecipe`.
 
     Raises:
         SkyError: An argument out of its range, or a catalogue file without its area.
         CatalogueError: The catalogue cannot be read or made, or holds nothing so bright.
         PsfError: A band's PSF cannot be used.
         StyleError: There is no such style.
+        TypeError: `SkyRecipe` has no such field.
     """
     find_style(style)
-    shape = (size, size) if isinstance(size, int) else size
+    shape, sky = (size, size) if isinstance(size, int) else size, SkyRecipe(**sky)
     _check(min(shape) > 0, "size", size, "positive")
-    _check(0 < density < np.inf, "density", density, "positive and finite")
-    _check(0 <= star_fraction < np.inf, "star_fraction", star_fraction, "0 or more, finite")
-    _check(0 <= correlated <= 0.5, "correlated", correlated, "a shift within 0 and 0.5 pixel")
-    _check(np.isfinite(sky_offset), "sky_offset", sky_offset, "finite")
-    usable = area is not None and 0 < area < np.inf if source else area is None
-    _check(usable, "area", area, f"the deg2 that {source} covers" if source else "none for EGG")
-    scale = survey.pixel_scale.value
+    _check_sky(sky)
     psfs = field_psfs(survey) if psfs is None else psfs
     n_bands = len(survey.bands)
     _check(len(psfs) == n_bands, "number of PSFs", len(psfs), f"that of the bands, {n_bands}")
-    # deg2 of the field and its margin; a catalogue of `density` times as much sky lies on it.
-    covered = float(density * np.prod(np.add(shape, 2 * _REACH + 1)) * (scale / 3600) ** 2)
-    bands = survey.band_names
-    table = population(source, covered, seed, bands, magnitude_limit)
-    if source:
-        table = _rows(table, covered / area, magnitude_limit, seed)
-    rng = np.random.default_rng((seed, _STARS))
-    stars = catalogue.stars(rng.poisson(star_fraction * len(table)), rng, bands)
-    sources = place([table, stars], shape, seed)
+    tables = _catalogues(shape, seed, survey, sky)
+    sources = place_sources(tables, shape, seed)
     drawing = {"style": style, "seed": seed, "processes": processes}
+    scale = survey.pixel_scale.value
     light, purities = render_sources(sources, shape, psfs, scale, **drawing)
-    image = _noisy(light, survey, seed, correlated)
-    image += np.linspace(0, 2 * sky_offset, shape[1], dtype=np.float32)[:, None] * survey.rms
+    image = _noisy(light, survey, seed, sky.correlated)
+    image += np.linspace(0, 2 * sky.sky_offset, shape[1], dtype=np.float32)[:, None] * survey.rms
     rms = np.tile(survey.rms, (*shape, 1))
     return Field(image, light, rms, make_truth(sources, purities, shape, survey))
 
 
-def place(tables: list[QTable], shape: tuple[int, int], seed: int) -> Sources:
+def place_sources(tables: list[QTable], shape: tuple[int, int], seed: int) -> PlacedSources:
     """All rows of catalogues, uniform over a field and its margin, at random angles."""
     ids = np.concatenate([np.asarray(table["id"]) for table in tables])
     galaxies = Galaxies(*map(np.concatenate, zip(*map(make_galaxies, tables), strict=True)))
@@ -164,7 +160,7 @@ def place(tables: list[QTable], shape: tuple[int, int], seed: int) -> Sources:
     turned, phase = random_poses(galaxies, (seed, _POSE))
     rng = np.random.default_rng((seed, _PLACE))
     pixel = rng.integers(-_REACH, np.add(shape, _REACH + 1), (len(ids), 2))
-    return Sources(ids, turned, pixel, phase)
+    return PlacedSources(ids, turned, pixel, phase)
 
 
 def random_sources(
@@ -173,7 +169,7 @@ def random_sources(
     shape: tuple[int, int],
     bands: tuple[str, ...],
     seed: int,
-) -> Sources:
+) -> PlacedSources:
     """Galaxies of EGG's catalogue within a range of magnitude, evenly over a field.
 
     Each galaxy of the catalogue is taken once before any is taken again.
@@ -182,7 +178,7 @@ def random_sources(
     rng = np.random.default_rng((seed, _CHOICE))
     chosen = table[np.resize(rng.permutation(len(table)), n)]
     galaxies, phase = random_poses(make_galaxies(chosen), (seed, _CHOSEN_POSE))
-    return Sources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
+    return PlacedSources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
 
 
 def field_psfs(survey: Survey, path: str | Path | None = None, **scales) -> tuple[Psf, ...]:
@@ -199,7 +195,7 @@ def field_psfs(survey: Survey, path: str | Path | None = None, **scales) -> tupl
 
 
 def render_sources(
-    sources: Sources,
+    sources: PlacedSources,
     shape: tuple[int, int],
     psfs: tuple[Psf, ...],
     pixel_scale: float,
@@ -241,7 +237,10 @@ def render_sources(
 
 
 def make_truth(
-    sources: Sources, purities: Float[np.ndarray, "n band"], shape: tuple[int, int], survey: Survey
+    sources: PlacedSources,
+    purities: Float[np.ndarray, "n band"],
+    shape: tuple[int, int],
+    survey: Survey,
 ) -> QTable:
     """A row for each source centred on the image.
 
@@ -305,9 +304,33 @@ def field_header(survey: Survey, shape: tuple[int, int]) -> fits.Header:
     return header
 
 
+def _check_sky(sky: SkyRecipe) -> None:
+    density, shift, stars = sky.density, sky.correlated, sky.star_fraction
+    _check(0 < density < np.inf, "density", density, "positive and finite")
+    _check(0 <= stars < np.inf, "star_fraction", stars, "0 or more, finite")
+    _check(0 <= shift <= 0.5, "correlated", shift, "a shift within 0 and 0.5 pixel")
+    _check(np.isfinite(sky.sky_offset), "sky_offset", sky.sky_offset, "finite")
+    source, area = sky.source, sky.area
+    usable = area is not None and 0 < area < np.inf if source else area is None
+    _check(usable, "area", area, f"the deg2 that {source} covers" if source else "none for EGG")
+
+
 def _check(holds, name: str, found, wanted: str) -> None:
     if not holds:
         raise SkyError(f"{name} is {found}; wanted {wanted}")
+
+
+def _catalogues(shape, seed: int, survey: Survey, sky: SkyRecipe) -> list[QTable]:
+    """The galaxies of a field and its margin, and the stars."""
+    scale, bands = survey.pixel_scale.value, survey.band_names
+    # deg2 of both; a catalogue of `density` times as much sky lies on them.
+    covered = float(sky.density * np.prod(np.add(shape, 2 * _REACH + 1)) * (scale / 3600) ** 2)
+    table = population(sky.source, covered, seed, bands, sky.magnitude_limit)
+    if sky.source:
+        table = _rows(table, covered / sky.area, sky.magnitude_limit, seed)
+    rng = np.random.default_rng((seed, _STARS))
+    n_stars = rng.poisson(sky.star_fraction * len(table))
+    return [table, catalogue.stars(n_stars, rng, bands)]
 
 
 def _rows(table: QTable, mean: float, magnitude_limit: float, seed: int) -> QTable:
@@ -318,7 +341,7 @@ def _rows(table: QTable, mean: float, magnitude_limit: float, seed: int) -> QTab
     return table[np.resize(rng.permutation(len(table)), n)]
 
 
-def _on_image(sources: Sources, shape) -> Bool[np.ndarray, " n"]:
+def _on_image(sources: PlacedSources, shape) -> Bool[np.ndarray, " n"]:
     edge = np.subtract(shape, 0.5)
     return ((sources.position >= -0.5) & (sources.position < edge)).all(axis=1)
 
