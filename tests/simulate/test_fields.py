@@ -8,7 +8,8 @@ from skies import PSFS, VIS, gaussian_psf
 
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.exceptions import CatalogueError, SkyError
-from vaedeblend.simulate.fields import place_sources, simulate_field
+from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.simulate.library import place_sources
 from vaedeblend.survey import Band, Survey, flux_to_magnitude
 
 TWO_BANDS = ("vis", "h")

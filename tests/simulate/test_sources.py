@@ -6,15 +6,16 @@ from skies import PSFS, VIS
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.simulate.fields import (
+from vaedeblend.simulate.fields import make_truth
+from vaedeblend.simulate.library import (
     MAX_RADIUS,
     STAMP_SIZES,
     PlacedSources,
-    make_truth,
     place_sources,
+    render_library,
     render_sources,
+    stamp_sizes,
 )
-from vaedeblend.simulate.library import render_library, stamp_sizes
 
 
 def disks(flux, radius, ratio=0.7, angle=20.0):

@@ -14,8 +14,8 @@ from vaedeblend.exceptions import StyleError
 from vaedeblend.io import dataset
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate import examples, profiles, structured, styles
-from vaedeblend.simulate.fields import PlacedSources, render_sources, simulate_field
-from vaedeblend.simulate.library import render_library, stamp_sizes
+from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.simulate.library import PlacedSources, render_library, render_sources, stamp_sizes
 from vaedeblend.simulate.render import make_draw, survey_psfs
 from vaedeblend.simulate.structured import REACH, disk_image
 from vaedeblend.simulate.styles import STYLES, find_style

@@ -50,6 +50,19 @@ def population(
     return egg.catalogue(area, seed=seed, magnitude_limit=magnitude_limit, bands=bands)
 
 
+def split_population(
+    split: str,
+    source: str,
+    area: float,
+    seed: int,
+    bands: tuple[str, ...],
+    magnitude_limit: float = 26.0,
+) -> QTable:
+    """The galaxies of `population` that belong to a split, `catalogue.split`."""
+    table = population(source, area, seed, bands, magnitude_limit)
+    return catalogue.split(table, split, seed)
+
+
 def choose_galaxies(
     table: QTable,
     n_central: int,

@@ -19,11 +19,10 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.catalogues.catalogue import TALK_SELECTION
-from vaedeblend.emc.layout import PIXEL_SCALE, EmcField
+from vaedeblend.emc.layout import PIXEL_SCALE, STAMP_SIZE, EmcField
 from vaedeblend.exceptions import EmcError, MosaicError
 from vaedeblend.io.mosaic import open_mosaic
 
-STAMP_SIZE = 64
 STATUSES = (
     "isolated",
     "blended",

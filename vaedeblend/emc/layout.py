@@ -67,6 +67,8 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
 """By the names of images."""
 PIXEL_SCALE = 0.1
 """Of the images and of the PSF [arcsec]."""
+STAMP_SIZE = 64
+"""Side of a galaxy's stamp [pixel]."""
 PSF_FILE = "psf_visSC3ovs6_centered_realpixscale.norm.fits"
 
 

@@ -16,25 +16,17 @@ from astropy.io import fits
 from astropy.table import QTable, Table, vstack
 
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
-from vaedeblend.emc.census import STAMP_SIZE
-from vaedeblend.emc.layout import DATASETS, LISTS, PIXEL_SCALE, PSF_FILE
+from vaedeblend.emc.layout import DATASETS, LISTS, PIXEL_SCALE, PSF_FILE, STAMP_SIZE
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import profiles
-from vaedeblend.simulate.fields import (
-    STAMP_SIZES,
-    Field,
-    PlacedSources,
-    field_header,
-    render_sources,
-    simulate_field,
-)
+from vaedeblend.simulate.fields import Field, field_header, simulate_field
+from vaedeblend.simulate.library import STAMP_SIZES, PlacedSources, render_sources
 from vaedeblend.simulate.render import resampled_psf, survey_psfs
-from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Band, Survey
 
 N_FIELDS = 5
-STYLES = {"ssersic": "sersic", "dsersic": "analytic", "realm": "structured"}
+DATASET_STYLES = {"ssersic": "sersic", "dsersic": "analytic", "realm": "structured"}
 """In which each dataset's galaxies are drawn."""
 SURVEY = Survey((Band(charge_diffusion=0.0758),), PIXEL_SCALE)
 """Euclid VIS with the challenge's PSF, of a FWHM of 0.238 arcsec with the pixel's response."""
@@ -75,8 +67,6 @@ def write_fields(
         FileError: A file cannot be written.
         SkyError: An option is out of its range.
     """
-    for style in STYLES.values():
-        find_style(style)
     folder = write.prepare_folder(folder)
     psf, scale = survey_psfs(survey, STAMP_SIZES[-1]), survey.pixel_scale.value
     _write(folder / PSF_FILE, resampled_psf(psf[0], scale, PSF_SIDE), _scale_header())
@@ -86,7 +76,7 @@ def write_fields(
         for step, name in enumerate(DATASETS):
             if report:
                 report("images", len(DATASETS) * done + step, len(DATASETS) * len(numbers))
-            drawing = {"psfs": psf, "style": STYLES[name], "seed": N_FIELDS * seed + number}
+            drawing = {"psfs": psf, "style": DATASET_STYLES[name], "seed": N_FIELDS * seed + number}
             field = simulate_field(size=size, survey=survey, **drawing, **options)
             stem = f"{name}_{number}_vis"
             _write_images(folder, stem, field, survey, number)

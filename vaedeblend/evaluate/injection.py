@@ -17,7 +17,7 @@ from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.matching import match
-from vaedeblend.simulate.fields import PlacedSources, field_psfs, random_sources, render_sources
+from vaedeblend.simulate.library import PlacedSources, field_psfs, random_sources, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude, make_survey
 
 _PHOTONS = 22

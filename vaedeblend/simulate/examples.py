@@ -9,7 +9,7 @@ does not depend on how many processes made it, nor on the examples before it.
 import functools
 import itertools
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -17,10 +17,9 @@ import numpy as np
 from astropy.table import QTable
 from jaxtyping import Float
 
-from vaedeblend.catalogues import catalogue, sampling
+from vaedeblend.catalogues import sampling
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.exceptions import PsfError, SceneError
-from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import canonical, scenes
 from vaedeblend.simulate.library import Library, render_library
 from vaedeblend.simulate.render import add_noise, psf_family, resampled_psfs
@@ -277,8 +276,8 @@ def canonical_galaxies(
     """
     find_style(style)  # a worker that cannot start would be started again for ever
     words = (seed, SPLITS.index(split), _CANONICAL)
-    table = sampling.population(source, area, seed, survey.band_names, max(magnitude))
-    table = catalogue.split(table, split, seed)
+    sky = source, area, seed, survey.band_names, max(magnitude)
+    table = sampling.split_population(split, *sky)
     chosen = sampling.choose_sources(table, n, words, magnitude, star_fraction=0.0)
     galaxies = make_galaxies(chosen)
     galaxies = galaxies.take(~galaxies.star)
@@ -311,11 +310,11 @@ def _catalogue(split: Split, recipe: Recipe, depth: float) -> QTable:
     """The catalogue galaxies of a split, to a magnitude; a bad style is refused before it."""
     find_style(recipe.style)
     sample, bands = recipe.sample, recipe.survey.band_names
-    table = sampling.population(sample.source, sample.area, recipe.seed, bands, depth)
-    return catalogue.split(table, split, recipe.seed)
+    sky = sample.source, sample.area, recipe.seed, bands, depth
+    return sampling.split_population(split, *sky)
 
 
-def _psfs(split: Split, recipe: Recipe, n_psfs: int, n: int) -> tuple[tuple[Psf, ...], ...]:
+def _psfs(split: Split, recipe: Recipe, n_psfs: int, n: int):
     """The PSFs of a split, by turns those of n examples; galaxies and fields share a family."""
     n_companions = recipe.sample.n_companions
     if n % n_psfs or n_companions % n_psfs:
@@ -346,7 +345,7 @@ def _render(chosen: QTable, central, words, psfs, recipe: Recipe, dtype=np.float
     )
 
 
-def _native(psfs: Sequence[tuple[Psf, ...]], scale) -> Float[np.ndarray, "n side side band"]:
+def _native(psfs, scale) -> Float[np.ndarray, "n side side band"]:
     return np.stack([resampled_psfs(each, scale) for each in psfs])
 
 

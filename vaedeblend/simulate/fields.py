@@ -13,40 +13,31 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 from astropy.wcs import WCS
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.catalogues.sampling import population
 from vaedeblend.exceptions import SkyError
 from vaedeblend.io import write
-from vaedeblend.pixels.blending import purity
-from vaedeblend.pixels.psf import Psf, read_psf
-from vaedeblend.pixels.stamps import overlap
-from vaedeblend.simulate.library import random_poses, render_stamps, stamp_sizes
-from vaedeblend.simulate.render import add_noise, resampled_psfs, survey_psfs
+from vaedeblend.pixels.psf import Psf
+from vaedeblend.simulate.library import (
+    REACH,
+    PlacedSources,
+    field_psfs,
+    place_sources,
+    render_sources,
+)
+from vaedeblend.simulate.render import add_noise, resampled_psfs
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey, flux_to_magnitude
 
-STAMP_SIZES = (64, 128, 256, 512)
-"""Sides of the stamps on which sources are rendered [pixel]."""
-MAX_RADIUS = 4.0
-"""Half-light radii above this are rendered as this [arcsec]: no stamp holds such galaxies, and
-their Fourier transforms fill gigabytes."""
-_REACH = STAMP_SIZES[-1] // 2 - 1
-"""From where the largest stamps reach the field [pixel]."""
 _NEIGHBOUR = 26.0, 3.0
 """Neighbours are brighter than this [mag], and nearer [arcsec]."""
-_CORE = 64
-"""Side of the part of a source within which its purity is measured [pixel]."""
-_SAMPLED = 0.1
-"""Area of the catalogue from which `random_sources` takes galaxies [deg2]."""
 _STRIP = 512
 """Rows to which noise is added at a time."""
-_ROWS, _STARS, _PLACE, _POSE, _NOISE = range(1, 6)
-_CHOICE, _CHOSEN_POSE = 21, 23
-"""Purposes of random numbers."""
+_ROWS, _STARS, _NOISE = 1, 2, 5
+"""Purposes of random numbers; `library` has the others."""
 _CENTRE = 150.1, 2.2
 """Of the field on the sky: ra and dec [deg]."""
 
@@ -70,24 +61,6 @@ class SkyRecipe(NamedTuple):
     sky_offset: float = 0.0
     """Mean of the sky left on the image [background rms]; it rises along x, from nothing to twice
     that."""
-
-
-class PlacedSources(NamedTuple):
-    """n sources as they lie on and around a field."""
-
-    id: Int[np.ndarray, " n"]
-    """Of the catalogue; negative for stars."""
-    galaxies: Galaxies
-    """As rendered."""
-    pixel: Int[np.ndarray, "n 2"]
-    """(y, x) of the pixel whose first corner, half a pixel below its centre, is nearest."""
-    phase: Float[np.ndarray, "n 2"]
-    """(y, x) from that corner, within half a pixel."""
-
-    @property
-    def position(self) -> Float[np.ndarray, "n 2"]:
-        """(y, x) on the field [0-based pixels]."""
-        return self.pixel - 0.5 + self.phase
 
 
 class Field(NamedTuple):
@@ -149,93 +122,6 @@ def simulate_field(
     return Field(image, light, rms, make_truth(sources, purities, shape, survey))
 
 
-def place_sources(tables: list[QTable], shape: tuple[int, int], seed: int) -> PlacedSources:
-    """All rows of catalogues, uniform over a field and its margin, at random angles."""
-    ids = np.concatenate([np.asarray(table["id"]) for table in tables])
-    galaxies = Galaxies(*map(np.concatenate, zip(*map(make_galaxies, tables), strict=True)))
-    galaxies = galaxies._replace(
-        bulge_half_light_radius=galaxies.bulge_half_light_radius.clip(max=MAX_RADIUS),
-        disk_half_light_radius=galaxies.disk_half_light_radius.clip(max=MAX_RADIUS),
-    )
-    turned, phase = random_poses(galaxies, (seed, _POSE))
-    rng = np.random.default_rng((seed, _PLACE))
-    pixel = rng.integers(-_REACH, np.add(shape, _REACH + 1), (len(ids), 2))
-    return PlacedSources(ids, turned, pixel, phase)
-
-
-def random_sources(
-    n: int,
-    magnitude: tuple[float, float],
-    shape: tuple[int, int],
-    bands: tuple[str, ...],
-    seed: int,
-) -> PlacedSources:
-    """Galaxies of EGG's catalogue within a range of magnitude, evenly over a field.
-
-    Each galaxy of the catalogue is taken once before any is taken again.
-    """
-    table = catalogue.select(population("", _SAMPLED, seed, bands), {"magnitude": magnitude})
-    rng = np.random.default_rng((seed, _CHOICE))
-    chosen = table[np.resize(rng.permutation(len(table)), n)]
-    galaxies, phase = random_poses(make_galaxies(chosen), (seed, _CHOSEN_POSE))
-    return PlacedSources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
-
-
-def field_psfs(survey: Survey, path: str | Path | None = None, **scales) -> tuple[Psf, ...]:
-    """PSFs under which a field is rendered: the survey's own, or the one of a file.
-
-    Args:
-        survey: Bands and pixels.
-        path: FITS file of one band's PSF.
-        **scales: Samplings of the PSF image, as `psf.read_psf` takes them [arcsec].
-    """
-    if path is None:
-        return survey_psfs(survey, STAMP_SIZES[-1])
-    return (read_psf(path, **scales),)
-
-
-def render_sources(
-    sources: PlacedSources,
-    shape: tuple[int, int],
-    psfs: tuple[Psf, ...],
-    pixel_scale: float,
-    *,
-    style: str = "analytic",
-    seed: int = 0,
-    processes: int = 1,
-) -> tuple[Float[np.ndarray, "height width band"], Float[np.ndarray, "n band"]]:
-    """Noise-free light [uJy per pixel], and the purity of each source centred on the image.
-
-    The structure of source i depends on `seed` and i alone. A purity is that of the 64 pixels about
-    the source as far as they lie on the image; NaN for sources off it.
-    """
-    light = np.zeros((*shape, len(psfs)), np.float32)
-    inside = _on_image(sources, shape)
-    sizes = stamp_sizes(sources.galaxies, psfs, pixel_scale, STAMP_SIZES)
-    drawing = {"psfs": [psfs], "pixel_scale": pixel_scale, "style": style, "processes": processes}
-    flux = sources.galaxies.flux.astype(np.float32)
-    cores = []
-    for size in STAMP_SIZES:
-        reaching = (abs(2 * sources.pixel - shape) < np.add(shape, size)).all(axis=1)
-        members = np.flatnonzero(reaching & (sizes == size))
-        galaxies, phase = sources.galaxies.take(members), sources.phase[members]
-        margin = (size - _CORE) // 2
-        core = slice(margin, size - margin)
-        seeds = [(seed, _POSE, i) for i in members.tolist()]
-        stamps = render_stamps(galaxies, phase, seeds=seeds, size=size, **drawing)
-        for i, stamp in zip(members, stamps, strict=True):
-            on_image, on_stamp = _about(sources.pixel[i], size, shape)
-            light[on_image] += stamp[on_stamp]
-            if inside[i]:  # half precision: the cores are most of what is held
-                cores.append((i, (stamp[core, core] / flux[i]).astype(np.float16)))
-    purities = np.full((len(sizes), len(psfs)), np.nan)
-    for i, core in cores:
-        on_image, on_core = _about(sources.pixel[i], _CORE, shape)
-        own = core[on_core].astype(np.float32)
-        purities[i] = purity(np.stack([own, light[on_image] / flux[i] - own]))
-    return light, purities
-
-
 def make_truth(
     sources: PlacedSources,
     purities: Float[np.ndarray, "n band"],
@@ -247,7 +133,7 @@ def make_truth(
     Columns: id, x, y, flux, mag and purity of each band, the parameters of `Galaxies`, star, and
     n_neighbours: sources of mag < 26 in the first band within 3 arcsec, on the image or off it.
     """
-    inside = _on_image(sources, shape)
+    inside = sources.on_image(shape)
     galaxies = sources.galaxies.take(inside)
     limit, distance = _NEIGHBOUR
     bright = flux_to_magnitude(sources.galaxies.flux[:, 0]) < limit
@@ -281,7 +167,7 @@ def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
     for name, image in (("image", field.image), ("rms", field.rms)):
         with write.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
             put(image[..., 0])
-    psf = resampled_psfs(survey_psfs(survey, STAMP_SIZES[-1]), survey.pixel_scale.value)[..., 0]
+    psf = resampled_psfs(field_psfs(survey), survey.pixel_scale.value)[..., 0]
     header = fits.Header()
     header["PIXSCALE"] = float(survey.pixel_scale.value), "arcsec"
     with write.write_image(folder / "psf.fits", psf.shape, header) as put:
@@ -324,7 +210,7 @@ def _catalogues(shape, seed: int, survey: Survey, sky: SkyRecipe) -> list[QTable
     """The galaxies of a field and its margin, and the stars."""
     scale, bands = survey.pixel_scale.value, survey.band_names
     # deg2 of both; a catalogue of `density` times as much sky lies on them.
-    covered = float(sky.density * np.prod(np.add(shape, 2 * _REACH + 1)) * (scale / 3600) ** 2)
+    covered = float(sky.density * np.prod(np.add(shape, 2 * REACH + 1)) * (scale / 3600) ** 2)
     table = population(sky.source, covered, seed, bands, sky.magnitude_limit)
     if sky.source:
         table = _rows(table, covered / sky.area, sky.magnitude_limit, seed)
@@ -339,16 +225,6 @@ def _rows(table: QTable, mean: float, magnitude_limit: float, seed: int) -> QTab
     rng = np.random.default_rng((seed, _ROWS))
     n = rng.poisson(mean * len(table))
     return table[np.resize(rng.permutation(len(table)), n)]
-
-
-def _on_image(sources: PlacedSources, shape) -> Bool[np.ndarray, " n"]:
-    edge = np.subtract(shape, 0.5)
-    return ((sources.position >= -0.5) & (sources.position < edge)).all(axis=1)
-
-
-def _about(pixel, size: int, shape):
-    """Where an image and a stamp about a pixel overlap, on the one and on the other."""
-    return overlap((pixel - size // 2).tolist(), size, shape)
 
 
 def _noisy(light, survey: Survey, seed, shift) -> Float[np.ndarray, "height width band"]:

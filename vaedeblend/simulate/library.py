@@ -7,18 +7,39 @@ not, and the random phases make the positions of a scene's galaxies continuous a
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.table import QTable
 from jaxtyping import Bool, Float, Int
 from scipy.special import gammaincc
 from threadpoolctl import threadpool_limits
 
-from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.pixels.psf import Psf
-from vaedeblend.simulate.render import make_draw
+from vaedeblend.catalogues import catalogue
+from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
+from vaedeblend.catalogues.sampling import population
+from vaedeblend.pixels.blending import purity
+from vaedeblend.pixels.psf import Psf, read_psf
+from vaedeblend.pixels.stamps import overlap
+from vaedeblend.simulate.render import make_draw, survey_psfs
 from vaedeblend.simulate.styles import find_style
+from vaedeblend.survey import Survey
 
+STAMP_SIZES = (64, 128, 256, 512)
+"""Sides of the stamps on which a field's sources are rendered [pixel]."""
+REACH = STAMP_SIZES[-1] // 2 - 1
+"""Distance from which the largest of those stamps reach a field [pixel]."""
+MAX_RADIUS = 4.0
+"""Half-light radii above this are rendered as this [arcsec]: no stamp holds such galaxies, and
+their Fourier transforms fill gigabytes."""
+
+_CORE = 64
+"""Side of the part of a source within which its purity is measured [pixel]."""
+_SAMPLED = 0.1
+"""Area of the catalogue from which `random_sources` takes galaxies [deg2]."""
+_PLACE, _POSE, _CHOICE, _CHOSEN_POSE = 3, 4, 21, 23
+"""Purposes of random numbers; `fields` has the others."""
 _CHUNK = 64 * 128**2
 """Pixels of the stamps that are rendered, and handed over, at a time; at most 64 stamps."""
 _LOST = 0.005
@@ -38,6 +59,29 @@ class Library(NamedTuple):
     """Of the catalogue; negative for stars."""
     galaxies: Galaxies
     """As rendered: position angles include the entry's rotation."""
+
+
+class PlacedSources(NamedTuple):
+    """n sources as they lie on and around a field."""
+
+    id: Int[np.ndarray, " n"]
+    """Of the catalogue; negative for stars."""
+    galaxies: Galaxies
+    """As rendered."""
+    pixel: Int[np.ndarray, "n 2"]
+    """(y, x) of the pixel whose first corner, half a pixel below its centre, is nearest."""
+    phase: Float[np.ndarray, "n 2"]
+    """(y, x) from that corner, within half a pixel."""
+
+    @property
+    def position(self) -> Float[np.ndarray, "n 2"]:
+        """(y, x) on the field [0-based pixels]."""
+        return self.pixel - 0.5 + self.phase
+
+    def on_image(self, shape: tuple[int, int]) -> Bool[np.ndarray, " n"]:
+        """Whether a source's centre lies on the field."""
+        edge = np.subtract(shape, 0.5)
+        return ((self.position >= -0.5) & (self.position < edge)).all(axis=1)
 
 
 class _Task(NamedTuple):
@@ -144,6 +188,93 @@ def render_stamps(
         yield from stamps
 
 
+def place_sources(tables: list[QTable], shape: tuple[int, int], seed: int) -> PlacedSources:
+    """All rows of catalogues, uniform over a field and its margin, at random angles."""
+    ids = np.concatenate([np.asarray(table["id"]) for table in tables])
+    galaxies = Galaxies(*map(np.concatenate, zip(*map(make_galaxies, tables), strict=True)))
+    galaxies = galaxies._replace(
+        bulge_half_light_radius=galaxies.bulge_half_light_radius.clip(max=MAX_RADIUS),
+        disk_half_light_radius=galaxies.disk_half_light_radius.clip(max=MAX_RADIUS),
+    )
+    turned, phase = random_poses(galaxies, (seed, _POSE))
+    rng = np.random.default_rng((seed, _PLACE))
+    pixel = rng.integers(-REACH, np.add(shape, REACH + 1), (len(ids), 2))
+    return PlacedSources(ids, turned, pixel, phase)
+
+
+def random_sources(
+    n: int,
+    magnitude: tuple[float, float],
+    shape: tuple[int, int],
+    bands: tuple[str, ...],
+    seed: int,
+) -> PlacedSources:
+    """Galaxies of EGG's catalogue within a range of magnitude, evenly over a field.
+
+    Each galaxy of the catalogue is taken once before any is taken again.
+    """
+    table = catalogue.select(population("", _SAMPLED, seed, bands), {"magnitude": magnitude})
+    rng = np.random.default_rng((seed, _CHOICE))
+    chosen = table[np.resize(rng.permutation(len(table)), n)]
+    galaxies, phase = random_poses(make_galaxies(chosen), (seed, _CHOSEN_POSE))
+    return PlacedSources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
+
+
+def field_psfs(survey: Survey, path: str | Path | None = None, **scales) -> tuple[Psf, ...]:
+    """PSFs under which a field is rendered: the survey's own, or the one of a file.
+
+    Args:
+        survey: Bands and pixels.
+        path: FITS file of one band's PSF.
+        **scales: Samplings of the PSF image, as `psf.read_psf` takes them [arcsec].
+    """
+    if path is None:
+        return survey_psfs(survey, STAMP_SIZES[-1])
+    return (read_psf(path, **scales),)
+
+
+def render_sources(
+    sources: PlacedSources,
+    shape: tuple[int, int],
+    psfs: tuple[Psf, ...],
+    pixel_scale: float,
+    *,
+    style: str = "analytic",
+    seed: int = 0,
+    processes: int = 1,
+) -> tuple[Float[np.ndarray, "height width band"], Float[np.ndarray, "n band"]]:
+    """Noise-free light [uJy per pixel], and the purity of each source centred on the image.
+
+    The structure of source i depends on `seed` and i alone. A purity is that of the 64 pixels about
+    the source as far as they lie on the image; NaN for sources off it.
+    """
+    light = np.zeros((*shape, len(psfs)), np.float32)
+    inside = sources.on_image(shape)
+    sizes = stamp_sizes(sources.galaxies, psfs, pixel_scale, STAMP_SIZES)
+    drawing = {"psfs": [psfs], "pixel_scale": pixel_scale, "style": style, "processes": processes}
+    flux = sources.galaxies.flux.astype(np.float32)
+    cores = []
+    for size in STAMP_SIZES:
+        reaching = (abs(2 * sources.pixel - shape) < np.add(shape, size)).all(axis=1)
+        members = np.flatnonzero(reaching & (sizes == size))
+        galaxies, phase = sources.galaxies.take(members), sources.phase[members]
+        margin = (size - _CORE) // 2
+        core = slice(margin, size - margin)
+        seeds = [(seed, _POSE, i) for i in members.tolist()]
+        stamps = render_stamps(galaxies, phase, seeds=seeds, size=size, **drawing)
+        for i, stamp in zip(members, stamps, strict=True):
+            on_image, on_stamp = _about(sources.pixel[i], size, shape)
+            light[on_image] += stamp[on_stamp]
+            if inside[i]:  # half precision: the cores are most of what is held
+                cores.append((i, (stamp[core, core] / flux[i]).astype(np.float16)))
+    purities = np.full((len(sizes), len(psfs)), np.nan)
+    for i, core in cores:
+        on_image, on_core = _about(sources.pixel[i], _CORE, shape)
+        own = core[on_core].astype(np.float32)
+        purities[i] = purity(np.stack([own, light[on_image] / flux[i] - own]))
+    return light, purities
+
+
 def stamp_sizes(
     galaxies: Galaxies, psfs: tuple[Psf, ...], pixel_scale: float, sizes: Sequence[int]
 ) -> Int[np.ndarray, " n"]:
@@ -208,3 +339,8 @@ def _start_worker(drawing):
 
 def _render_in_worker(task):
     return _render(task, _draws)
+
+
+def _about(pixel, size: int, shape):
+    """Where an image and a stamp about a pixel overlap, on the one and on the other."""
+    return overlap((pixel - size // 2).tolist(), size, shape)
