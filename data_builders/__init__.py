@@ -11,10 +11,10 @@ def build_datasets(config, workdir: Path, console, *, split: str = "train") -> d
     """Directory of each kind of dataset that has a split, built where missing.
 
     Args:
-        config: As train.py takes it, or as the working directory keeps it.
+        config: Configuration as train.py takes it, or as the working directory keeps it.
         workdir: Takes the data unless the configuration names another place.
-        console: Of rich, for progress.
-        split: That is wanted; kinds of which the configuration names no such split are left out.
+        console: Console of rich, for progress.
+        split: Split that is wanted; kinds without it in the configuration are left out.
     """
     from data_builders.canonical_galaxies import canonical_galaxies_dataset_builder as canonical
     from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as scenes

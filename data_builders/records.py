@@ -26,7 +26,7 @@ def seen(options: Mapping, *others: str | None) -> list[tuple[int, int]]:
     checkpoints of the training that it holds), and others; those that there are.
 
     Args:
-        options: Of the data: source and style, where they have them.
+        options: Options of the data: source and style, where they have them.
         others: Further files.
     """
     styles = (each.partition(":")[2] for each in options.get("style", "").split("+"))

@@ -1,4 +1,4 @@
-"""Galaxies in their own frame, from which a generator learns, as a TFDS dataset."""
+"""Galaxies in their rest frame, from which a generator learns, as a TFDS dataset."""
 
 import dataclasses
 import hashlib
@@ -21,9 +21,9 @@ class CanonicalConfig(tfds.core.BuilderConfig):
 
     Attributes:
         sizes: Galaxies a split.
-        survey: Names the bands.
+        survey: Survey that names the bands.
         options: Further keyword arguments of `examples.canonical_galaxies`.
-        processes: That draw side by side; changes no byte.
+        processes: Processes that draw side by side; changes no byte.
     """
 
     sizes: Mapping[str, int] = dataclasses.field(
@@ -79,9 +79,9 @@ def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **o
 
     Args:
         sizes: Galaxies a split.
-        survey: Names the bands.
-        data_dir: That holds all datasets.
-        options: Of `examples.canonical_galaxies`.
+        survey: Survey that names the bands.
+        data_dir: Folder that holds all datasets.
+        options: Further keyword arguments of `examples.canonical_galaxies`.
     """
     processes = options.pop("processes", os.cpu_count() or 1)
     content = (sorted(sizes.items()), survey.band_names, sorted(options.items()), seen(options))

@@ -31,11 +31,11 @@ class StampConfig(tfds.core.BuilderConfig):
     """What changes the bytes on disk.
 
     Attributes:
-        dataset: ssersic, dsersic or realm.
-        folder: That holds the challenge's files.
-        splits: Numbers of the fields of each.
+        dataset: Name of the dataset: ssersic, dsersic or realm.
+        folder: Folder that holds the challenge's files.
+        splits: Numbers of the fields of each split.
         selection: Ranges of true parameters, outside of which galaxies are left out.
-        reach: Of light, which makes galaxies blended.
+        reach: Reach of light, which makes galaxies blended.
         missing_truth: Whether galaxies may lack a row of the truth catalogue.
         noise_free: Whether all fields have their light without noise, and that of galaxies alone.
     """
@@ -131,12 +131,12 @@ def build(
     build that is cut off leaves nothing under that name.
 
     Args:
-        folder: That holds the challenge's files.
-        dataset: ssersic, dsersic or realm.
-        data_dir: That holds all datasets.
-        splits: Numbers of the fields of each.
-        selection: Ranges of true parameters; see `census.take_census`, as for `reach`.
-        reach: Of light, which makes galaxies blended.
+        folder: Folder that holds the challenge's files.
+        dataset: Name of the dataset: ssersic, dsersic or realm.
+        data_dir: Folder that holds all datasets.
+        splits: Numbers of the fields of each split.
+        selection: Ranges of true parameters, outside of which galaxies are left out.
+        reach: Reach of light, which makes galaxies blended.
         missing_truth: Whether galaxies may lack a row of the truth catalogue.
 
     Raises:
@@ -217,7 +217,7 @@ def _example(field: layout.EmcField, counted, stamp: census.Stamp, phase) -> dic
 
 
 def _labels(stamp: census.Stamp, alone) -> dict:
-    """Of the noise-free light; NaN for a galaxy whose light alone is not there."""
+    """Labels of the noise-free light; NaN for a galaxy whose light alone is not there."""
     own = np.full(stamp.image.shape, np.nan, np.float32) if alone is None else alone
     members = np.stack([own, stamp.light - own])[..., None]
     labels = {"light": stamp.light[..., None], "alone": own[..., None]}

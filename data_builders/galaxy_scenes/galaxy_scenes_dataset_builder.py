@@ -33,11 +33,11 @@ class SceneConfig(tfds.core.BuilderConfig):
     """What changes the bytes on disk.
 
     Attributes:
-        kind: Of example; see `examples.examples`, as for `options`.
+        kind: Kind of example (`examples.KINDS`).
         sizes: Examples a split; of kind galaxies, central galaxies a split.
         survey: Bands, depth and PSF.
         options: Further keyword arguments of `examples.examples`.
-        processes: That render side by side; changes no byte.
+        processes: Processes that render side by side; changes no byte.
     """
 
     kind: str = "galaxies"
@@ -98,11 +98,11 @@ def build(
     its own. A build that is cut off leaves nothing under that name.
 
     Args:
-        kind: Of example.
+        kind: Kind of example (`examples.KINDS`).
         sizes: Examples a split.
         survey: Bands, depth and PSF.
-        data_dir: That holds all datasets.
-        options: Of `examples.examples`.
+        data_dir: Folder that holds all datasets.
+        options: Further keyword arguments of `examples.examples`.
     """
     files = seen(options, *(band.psf for band in survey.bands))
     content = (kind, sorted(sizes.items()), survey, sorted(options.items()), files)

@@ -171,7 +171,7 @@ def vis_magnitude(
 
 
 def _beyond_redshift_4(schechter: Schechter) -> Schechter:
-    """The same with nodes up to z = 10.6, where phi follows the mass density of Grazian+ 2015."""
+    """Nodes up to z = 10.6 added, where phi follows the mass density of Grazian+ 2015."""
     z = np.arange(4.6, 10.7, 0.2)
     decline = 10 ** (-0.43 * (np.minimum(z, 6) - 4) - 0.7 * (np.maximum(z, 6) - 6))
     flat = Schechter(*(np.full(len(z), parameter[-1]) for parameter in schechter))

@@ -19,7 +19,7 @@ class Galaxies(NamedTuple):
     bulge_axis_ratio: Float[np.ndarray, "*n"]
     disk_axis_ratio: Float[np.ndarray, "*n"]
     bulge_position_angle: Float[np.ndarray, "*n"]
-    """From +x towards +y [deg], as is `disk_position_angle`."""
+    """Angle from +x towards +y [deg], as is `disk_position_angle`."""
     disk_position_angle: Float[np.ndarray, "*n"]
 
     def take(self, index) -> "Galaxies":

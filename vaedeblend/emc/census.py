@@ -34,10 +34,10 @@ STATUSES = (
     "no truth",
     "unlisted",
 )
-"""Of a source: used as isolated or as blended; masked by magnitude or radius; its stamp beyond the
-image, or with pixels that have no valid value or rms; a star; a galaxy of which nothing is known;
-listed neither as a galaxy nor as a star. Each has one: of several reasons for no stamp the first of
-star, unlisted, no truth, magnitude, radius, edge and rms."""
+"""Fates of a source: used as isolated or as blended; masked by magnitude or radius; its stamp
+beyond the image, or with pixels that have no valid value or rms; a star; a galaxy of which nothing
+is known; listed neither as a galaxy nor as a star. Each source has one: of several reasons for no
+stamp the first of star, unlisted, no truth, magnitude, radius, edge and rms."""
 _ISOLATED, _BLENDED, _MAGNITUDE, _RADIUS, _EDGE, _RMS, _STAR, _NO_TRUTH, _UNLISTED = range(9)
 _DISK = TALK_SELECTION["disk_half_light_radius"]
 SELECTION: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -58,13 +58,13 @@ class Reach(NamedTuple):
     """How far light reaches: what makes a galaxy blended."""
 
     own: float = 0.7
-    """Of the galaxies selected [arcsec]."""
+    """Reach of the galaxies selected [arcsec]."""
     radii: float = 3.0
-    """Of another galaxy, besides [its half-light radius]."""
+    """Reach of another galaxy, to be added [its half-light radius]."""
     star: float = 3.0
-    """Of a star, that of the galaxy included [arcsec]."""
+    """Reach of a star, that of the galaxy included [arcsec]."""
     fainter: float = 2.5
-    """Than the galaxy, at most, are the others that count [mag]."""
+    """Largest magnitude difference to the galaxy of a source that counts [mag]."""
 
 
 class Census(NamedTuple):
@@ -80,11 +80,11 @@ class Stamp(NamedTuple):
     """A galaxy's pixels [uJy]."""
 
     row: int
-    """Of the field's sources."""
+    """Row among the field's sources."""
     image: Float[np.ndarray, "size size"]
     rms: Float[np.ndarray, "size size"]
     light: Float[np.ndarray, "size size"] | None
-    """Of all sources, without noise, where the field has it."""
+    """Light of all sources, without noise, where the field has it."""
 
 
 def take_census(
@@ -96,10 +96,10 @@ def take_census(
     """What becomes of each source of a field.
 
     Args:
-        field: Whose rms map is read.
+        field: Field, whose rms map is read.
         selection: Ranges of parameters, outside of which galaxies are masked out; those that the
             truth does not have mask nothing.
-        reach: Of light, which makes galaxies blended.
+        reach: Reach of light, which makes galaxies blended.
 
     Raises:
         EmcError: A file is damaged.

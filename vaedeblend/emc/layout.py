@@ -53,8 +53,8 @@ class Dataset(NamedTuple):
     catalogue: str
     """What truth catalogues call it."""
     parameters: tuple[str, ...]
-    """That its truth has: mag, re (half-light radius), q (axis ratio), n (Sersic index), bt (light
-    of the bulge over all), and of bulge and disk reb, red, qb, qd."""
+    """Parameters that its truth has: mag, re (half-light radius), q (axis ratio), n (Sersic index),
+    bt (light of the bulge over all), and of bulge and disk reb, red, qb, qd."""
 
 
 DATASETS: Mapping[str, Dataset] = MappingProxyType(
@@ -64,9 +64,9 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
         "realm": Dataset("realistic", ("mag", "re", "q", "n")),
     }
 )
-"""By the names of images."""
+"""Datasets by the names of their images."""
 PIXEL_SCALE = 0.1
-"""Of the images and of the PSF [arcsec]."""
+"""Pixel of the images and of the PSF [arcsec]."""
 STAMP_SIZE = 64
 """Side of a galaxy's stamp [pixel]."""
 PSF_FILE = "psf_visSC3ovs6_centered_realpixscale.norm.fits"
@@ -78,7 +78,7 @@ class EmcField(NamedTuple):
     dataset: str
     number: int
     files: Mapping[str, Path]
-    """Of image and rms, and of light and alone where they are."""
+    """Paths of image and rms, and of light and alone where they are."""
     shape: tuple[int, int]
     id: Int[np.ndarray, " n"]
     position: Float[np.ndarray, "n 2"]
@@ -165,7 +165,7 @@ def read_truth(folder, dataset: str, number: int) -> dict:
 
 
 def field_numbers(folder: str | Path, dataset: str) -> list[int]:
-    """Which fields of a dataset a folder holds.
+    """Numbers of the fields of a dataset that a folder holds.
 
     Raises:
         EmcError: None, or no such dataset.
@@ -186,9 +186,9 @@ def read_field(
     """A field with all that is known of its sources; its pixels stay in their files.
 
     Args:
-        folder: That holds the challenge's files, in it or below.
+        folder: Folder that holds the challenge's files, in it or below.
         dataset: ssersic, dsersic or realm.
-        number: Of the field.
+        number: Number of the field.
         missing_truth: Whether galaxies of the list may lack a row of the truth catalogue, as the
             challenge's, which holds only what all participants have detected, will.
 
@@ -280,7 +280,7 @@ def _repeated(ids) -> Bool[np.ndarray, " n"]:
 
 
 def _values(column, name: str) -> Float[np.ndarray, " n"]:
-    """Of a column, radii in arcsec; NaN where it is masked."""
+    """Values of a column, radii in arcsec; NaN where it is masked."""
     values = np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
     return values * u.Unit(column.unit).to("arcsec") if name in RADII and column.unit else values
 
@@ -293,7 +293,7 @@ def _field_files(folder, dataset: str, number: int) -> dict[str, Path]:
 
 
 def _image_shape(files: Mapping[str, Path], number: int) -> tuple[int, int]:
-    """Of image, rms and light, which are the same; units and scale must be the challenge's."""
+    """Shape of image, rms and light; units and scale must be the challenge's."""
     image, rms, light = (files.get(key) for key in ("image", "rms", "light"))
     try:
         with open_mosaic(image, rms=rms, mask=light) as mosaic:  # no mask: its shape is compared
@@ -325,7 +325,7 @@ def _check_on_field(path: Path, number: int, ids, position, shape) -> None:
 
 
 def _members(folder, key: str, number: int, ids, all_path: Path) -> Bool[np.ndarray, " n"] | None:
-    """Which sources a list of some of them names; None without a list."""
+    """Mask of the sources that a list of some of them names; None without a list."""
     path = find(folder, LISTS[key].format(number), needed=False)
     if path is None:
         return None

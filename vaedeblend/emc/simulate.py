@@ -27,16 +27,16 @@ from vaedeblend.survey import Band, Survey
 
 N_FIELDS = 5
 DATASET_STYLES = {"ssersic": "sersic", "dsersic": "analytic", "realm": "structured"}
-"""In which each dataset's galaxies are drawn."""
+"""Styles in which each dataset's galaxies are drawn."""
 SURVEY = Survey((Band(charge_diffusion=0.0758),), PIXEL_SCALE)
 """Euclid VIS with the challenge's PSF, of a FWHM of 0.238 arcsec with the pixel's response."""
 PSF_SIDE = 51
-"""Of the PSF's image, which holds all of the PSF that the fields are drawn with [pixel]."""
+"""Side of the PSF's image, which holds all of the PSF that the fields are drawn with [pixel]."""
 
 _APART = 1.0
-"""Between the fields on the sky, along declination [deg]."""
+"""Distance of the fields on the sky, along declination [deg]."""
 _FAINTEST = 26.0
-"""Of the galaxies whose light is kept alone [mag]."""
+"""Faintest galaxies whose light is kept alone [mag]."""
 _CELL, _SIDE = (STAMP_SIZES[-1] + STAMP_SIZE) // 2, 8
 """Side of the cell that a galaxy alone has [pixel], and cells along an image's side."""
 _UNITS = {"mag": "mag", "re": "arcsec", "reb": "arcsec", "red": "arcsec"}
@@ -55,13 +55,13 @@ def write_fields(
     """Writes fields in all datasets, and returns how many galaxies and stars each holds.
 
     Args:
-        folder: That takes the files.
-        size: Of each field: side, or (height, width) [pixel].
-        seed: Of everything random; field f is that of the seed 5 * seed + f.
-        numbers: Of the fields.
+        folder: Folder that takes the files.
+        size: Size of each field: side, or (height, width) [pixel].
+        seed: Root of everything random; field f is that of the seed 5 * seed + f.
+        numbers: Numbers of the fields.
         survey: Depth and PSF; its first band is written.
-        report: Is told what is going on: (what, done, total).
-        options: Of `fields.simulate_field`, but for a catalogue file.
+        report: Called with what is going on: (what, done, total).
+        options: Further arguments of `fields.simulate_field`, but for a catalogue file.
 
     Raises:
         FileError: A file cannot be written.
@@ -153,7 +153,7 @@ def _two_components(galaxies: Galaxies) -> dict[str, np.ndarray]:
 
 
 def _one_component(galaxies: Galaxies) -> dict[str, np.ndarray]:
-    """Of the profile that `profiles.sersic` draws."""
+    """Parameters of the profile that `profiles.sersic` draws."""
     single = [galaxies.take(i) for i in range(len(galaxies.flux))]
     share = np.array([profiles.bulge_share(each) for each in single])
     return {

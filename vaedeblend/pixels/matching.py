@@ -15,9 +15,9 @@ def match(
 
     Args:
         true: Positions (y, x) [pixel].
-        flux: Of the true sources: the brightest takes the nearest of what is there.
+        flux: Flux of the true sources: the brightest takes the nearest of what is there.
         found: Positions (y, x) [pixel].
-        radius: Of a match [pixel].
+        radius: Largest distance of a match [pixel].
     """
     row, free = np.full(len(true), -1), np.ones(len(found), bool)
     if not len(found):

@@ -31,7 +31,7 @@ class Psf(NamedTuple):
 
     image: Float[np.ndarray, "side side"]
     pixel_scale: float
-    """Of the image [arcsec]; may be finer than the survey's."""
+    """Sampling of the image [arcsec]; may be finer than the survey's."""
 
     @property
     def extent(self) -> float:
@@ -44,9 +44,9 @@ def make_psf(image, pixel_scale: float, *, max_extent: float = np.inf, source: s
 
     Args:
         image: Square image of odd size, brightest near its middle pixel.
-        pixel_scale: [arcsec].
+        pixel_scale: Sampling of the image [arcsec].
         max_extent: Largest side allowed [arcsec]: the stamp that has to hold it.
-        source: What to call it in errors.
+        source: Name of the PSF in errors.
 
     Raises:
         PsfError: Not two-dimensional and square, an even size, values that are not finite, a sum
@@ -105,7 +105,7 @@ def read_psf_grid(
     It has the axes (row, column, height, width), or is the one PSF of the whole image.
 
     Raises:
-        PsfError: As `read_psf`.
+        PsfError: The file cannot be read, or `make_psf` refuses an image of it.
     """
     images, pixel_scale = _read(path, pixel_scale, default_pixel_scale)
     if images.ndim == 2:

@@ -1,6 +1,6 @@
 """Where a galaxy's light lies: centre, half-light radius, axis ratio and angle of profiles.
 
-Of the light as the image shows it, the PSF included.
+The light is that of the image, the PSF included.
 """
 
 from typing import NamedTuple
@@ -18,20 +18,20 @@ _CORE = 10.0
 _NARROWEST, _WIDEST = 1.0, 12.0
 """Sigma of the weight [pixel]."""
 _LEAST = 1e-12
-"""Of a weight that counts: products with smaller ones would be subnormal numbers, and slow."""
+"""Least weight that counts: products with smaller ones would be subnormal numbers, and slow."""
 
 
 class Shapes(NamedTuple):
-    """Of n profiles; NaN for those that are dark."""
+    """Shapes of n profiles; NaN for those that are dark."""
 
     centre: Float[np.ndarray, "n 2"]
     """(y, x) from the stamp's centre [pixel]."""
     half_light_radius: Float[np.ndarray, " n"]
-    """Of the circle about the centre that holds half of the total flux [pixel]; NaN where the
-    stamp holds less than that."""
+    """Radius of the circle about the centre that holds half of the total flux [pixel]; NaN where
+    the stamp holds less than that."""
     axis_ratio: Float[np.ndarray, " n"]
     position_angle: Float[np.ndarray, " n"]
-    """Of the major axis, from +x towards +y [deg], above -90 and up to 90."""
+    """Angle of the major axis, from +x towards +y [deg], above -90 and up to 90."""
 
 
 def measure_shapes(
@@ -54,7 +54,7 @@ def measure_shapes(
 
 
 def _measured(profile, total) -> Shapes:
-    """Of a few profiles."""
+    """Shapes of a few profiles."""
     offset = np.arange(profile.shape[1]) - stamp_centre(profile.shape[1])
     y, x = np.zeros((2, len(profile)))
     sigma2 = np.full(len(profile), 9.0)
@@ -84,7 +84,7 @@ def annuli(
     Args:
         image: Stamps.
         centre: (y, x) from the stamp's centre [pixel].
-        edges: Of the rings [pixel].
+        edges: Edges of the rings [pixel].
     """
     offset = np.arange(image.shape[1]) - stamp_centre(image.shape[1])
     rings, means = len(edges) - 1, np.full((len(image), len(edges) - 1), np.nan)
@@ -101,7 +101,7 @@ def annuli(
 def turned(
     angle: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """By how much an axis is turned against another [deg], in [-90, 90)."""
+    """Angle by which an axis is turned against another [deg], in [-90, 90)."""
     return (angle - reference + 90) % 180 - 90
 
 
@@ -135,7 +135,7 @@ def _axis_ratio(yy, xx, xy, sigma2):
 
 
 def _half_light(profile, total, offset, centre):
-    """By interpolation of the light within growing circles; a pixel counts at its centre."""
+    """Half-light radius [pixel], interpolated between growing circles; a pixel is its centre."""
     radius = np.full(len(profile), np.nan)
     for i, (stamp, flux, (y, x)) in enumerate(zip(profile, total, centre, strict=True)):
         if not (np.isfinite(y + x) and flux > 0):

@@ -1,4 +1,4 @@
-"""Galaxies in their own frame: unit flux, centred, face on, of one radius, major axis along x.
+"""Galaxies in their rest frame: unit flux, centred, face on, of one radius, major axis along x.
 
 What is left in this frame is morphology: a generator that learns it has nothing to learn of flux,
 size, ellipticity and place, and nothing to get wrong. `measure_frame` finds the frame of an image,
@@ -18,11 +18,11 @@ from vaedeblend.simulate.profiles import bulge_share, dominant_shape, half_light
 from vaedeblend.survey import flux_to_magnitude
 
 SIDE = 64
-"""Of a canonical stamp [pixel], half of which are five half-light radii."""
+"""Side of a canonical stamp [pixel], half of which are five half-light radii."""
 CANONICAL_RADIUS = SIDE / 10
 """Half-light radius in it [pixel]."""
 CONDITIONS = ("magnitude", "log_radius", "bulge_share", "axis_ratio")
-"""What `describe` tells of a galaxy."""
+"""Names of the numbers by which `describe` describes a galaxy."""
 
 _FINE = 16
 """Pixels in a half-light radius of the image from which a stamp is resampled."""
@@ -30,14 +30,14 @@ _BLUR = 0.6
 """Sigma by which it is smoothed [pixel]: the cusps of bulges have no value at a point."""
 _QUICK = galsim.GSParams(folding_threshold=0.01, maxk_threshold=0.01)
 _SAMPLING, _SIDES = 0.03, (64, 160)
-"""Of a galaxy's image on the sky [arcsec], as far as its side lies within these limits [pixel]."""
+"""Pixel of a galaxy's image on the sky [arcsec], as far as the side lies within limits [pixel]."""
 _APERTURE, _EDGE = 4.0, 1.0
 """Radius within which moments are taken, and over which their weight falls [half-light radius]."""
 _ROUNDS = 8
 _PIXEL = 1 / 12
 """Second moment of a pixel [pixel2]: light in one pixel is as wide as that."""
 _BINS = 16
-"""Of radius, in a pixel."""
+"""Bins of radius in a pixel."""
 
 
 class Frame(NamedTuple):
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
     centre: Float[np.ndarray, "2"]
     """(x, y) of its light from the image's centre [pixel]."""
     plane: Float[np.ndarray, "2 2"]
-    """From offsets (x, y) [pixel] to where the light is round and of half-light radius 1."""
+    """Linear map of offsets (x, y) [pixel] to where the light is round, of half-light radius 1."""
 
 
 def describe(galaxy: Galaxies) -> Float[np.ndarray, "4"]:
@@ -93,8 +93,8 @@ def canonical_stamp(
     has unit sum: light that falls outside is left out, a tenth of a de Vaucouleurs bulge's.
 
     Args:
-        light: As a style draws it; its bands are added up.
-        galaxy: Whose parameters it has; the frame is found from there.
+        light: Light in each band, as a style draws it; the bands are added up.
+        galaxy: Parameters of that light, from which its frame is found.
     """
     # Seen on the sky and resampled: GalSim takes five times as long for sheared images.
     scale = half_light_radius(galaxy) / _FINE
@@ -125,8 +125,8 @@ def place_on_sky(
     Args:
         stamp: Light, not negative.
         radius: Half-light radius along the major axis [arcsec].
-        axis_ratio: Of second moments.
-        angle: Of the major axis, from +x towards +y [deg].
+        axis_ratio: Minor over major axis of the second moments.
+        angle: Position angle of the major axis, from +x towards +y [deg].
     """
     centre, plane = measure_frame(stamp)
     side = int(np.clip(8 * round(10 * radius / _SAMPLING / 8), *_SIDES))
@@ -155,8 +155,8 @@ def resampled(
     Args:
         image: Light per pixel.
         centre: (x, y) in it where the middle of the new image lies, from its own middle [pixel].
-        matrix: From offsets (x, y) in the new image to those in the old one.
-        side: Of the new image [pixel].
+        matrix: Linear map of offsets (x, y) in the new image to those in the old one.
+        side: Side of the new image [pixel].
     """
     matrix = matrix[::-1, ::-1]  # scipy's places are (y, x)
     middle = (np.array(image.shape) - 1) / 2 + centre[::-1]
@@ -177,7 +177,7 @@ def _radii(plane, apart):
 
 
 def _turn(angle: float) -> Float[np.ndarray, "2 2"]:
-    """From +x towards +y [deg]."""
+    """Rotation by an angle from +x towards +y [deg]."""
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return np.array([[cos, -sin], [sin, cos]])
 

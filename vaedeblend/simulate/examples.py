@@ -61,7 +61,7 @@ class SceneRecipe(NamedTuple):
     stamp_size: int = 64
     """[pixel]."""
     max_companions: int = 3
-    """In blended and standard scenes."""
+    """Most companions of blended and standard scenes."""
     separation: tuple[float, float] = (0.3, 3.0)
     """Companions' distance from the central galaxy [arcsec], uniform in area."""
     max_purity: float = 0.95

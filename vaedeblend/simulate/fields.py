@@ -39,7 +39,7 @@ _STRIP = 512
 _ROWS, _STARS, _NOISE = 1, 2, 5
 """Purposes of random numbers; `library` has the others."""
 _CENTRE = 150.1, 2.2
-"""Of the field on the sky: ra and dec [deg]."""
+"""Centre of the field on the sky: ra and dec [deg]."""
 
 
 class SkyRecipe(NamedTuple):
@@ -67,11 +67,11 @@ class Field(NamedTuple):
     """A simulated image and what is on it."""
 
     image: Float[np.ndarray, "height width band"]
-    """With noise [uJy per pixel, float32]."""
+    """Light with noise [uJy per pixel, float32]."""
     light: Float[np.ndarray, "height width band"]
-    """Without noise or sky [uJy per pixel, float32]."""
+    """Light without noise or sky [uJy per pixel, float32]."""
     rms: Float[np.ndarray, "height width band"]
-    """Of the background alone [uJy per pixel, float32]."""
+    """Rms of the background alone [uJy per pixel, float32]."""
     truth: QTable
     """The sources whose centres lie on the image; see `make_truth`."""
 

@@ -8,8 +8,8 @@ and scaled to the parameters asked for.
 Stamps are noisy, and what noise is left counts as light. It is cut off outside of the galaxy, but
 not whitened, since that would add to it. Under Euclid's PSF, that of COSMOS is 0.7 of the rms of
 Euclid's own background, as long as a galaxy keeps its flux and size: so galaxies are chosen that
-have to be made fainter, such that 0.3 of that or less remains, where the catalogue has such. How
-much there is of it where a galaxy's light is, `residual_rms` tells.
+have to be made fainter, such that 0.3 of that or less remains, where the catalogue has such.
+`residual_rms` is how much there is of it where a galaxy's light is.
 
 A catalogue's main table (`RealGalaxyCatalog`) names files and HDUs of stamps, PSFs and noise;
 beside it lie, if at all, parametric fits (`_fits`) and what GalSim selects usable stamps by
@@ -61,14 +61,14 @@ class Portrait(NamedTuple):
 
     light: galsim.GSObject
     axes: Float[np.ndarray, "2 2"]
-    """From the unit circle to the ellipse of half its light, (x, y) [arcsec]."""
+    """Linear map of the unit circle to the ellipse of half its light, (x, y) [arcsec]."""
 
 
 class Sample(NamedTuple):
     """The n usable galaxies of a catalogue."""
 
     row: Int[np.ndarray, " n"]
-    """Of the catalogue."""
+    """Row in the catalogue."""
     magnitude: Float[np.ndarray, " n"]
     """AB."""
     radius: Float[np.ndarray, " n"]
@@ -82,7 +82,7 @@ class HubbleStamp(NamedTuple):
 
     image: galsim.Image
     psf: galsim.Image
-    """With the response of the pixel."""
+    """PSF with the response of the pixel."""
     noise: galsim.BaseCorrelatedNoise
 
 
@@ -136,12 +136,12 @@ def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
 
 
 def residual_rms(light: galsim.GSObject, psf: galsim.GSObject, pixel_scale: float) -> float:
-    """Of the noise of Hubble's stamp where the light of one band is [uJy per pixel].
+    """Rms of the noise of Hubble's stamp where the light of one band is [uJy per pixel].
 
     Args:
-        light: As the style made it.
-        psf: With the response of the pixel.
-        pixel_scale: [arcsec].
+        light: Light of a galaxy, as the style made it.
+        psf: PSF with the response of the pixel.
+        pixel_scale: Side of a pixel [arcsec].
     """
     return galsim.Convolve(light, psf).noise.getVariance() ** 0.5 * pixel_scale**2
 
@@ -155,8 +155,8 @@ def choose_similar(
     magnified by more than a fifth. What is not known of them makes no difference.
 
     Args:
-        sample: Of real galaxies.
-        magnitude: Of the galaxy to draw, as are the others.
+        sample: Real galaxies to choose from.
+        magnitude: Magnitude of the galaxy to draw [AB].
         radius: Half-light radius along the major axis [arcsec].
         axis_ratio: Minor over major axis.
     """
@@ -193,7 +193,7 @@ def make_portraits(stamp: HubbleStamp) -> tuple[Portrait, Portrait] | None:
 
 
 def ellipse(radius: float, axis_ratio: float, angle: float) -> Float[np.ndarray, "2 2"]:
-    """From the unit circle to an ellipse at an angle [rad], (x, y) in units of the radius."""
+    """Linear map of the unit circle to an ellipse at an angle [rad], in units of the radius."""
     cos, sin = np.cos(angle), np.sin(angle)
     return radius * np.array([[cos, -sin], [sin, cos]]) * [1, axis_ratio]
 

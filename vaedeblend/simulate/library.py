@@ -56,18 +56,18 @@ class Library(NamedTuple):
     central: Bool[np.ndarray, " n"]
     """Whether the entry may be a scene's central galaxy; the others are companions."""
     id: Int[np.ndarray, " n"]
-    """Of the catalogue; negative for stars."""
+    """Ids in the catalogue; negative for stars."""
     galaxies: Galaxies
-    """As rendered: position angles include the entry's rotation."""
+    """Parameters as rendered: position angles include the entry's rotation."""
 
 
 class PlacedSources(NamedTuple):
     """n sources as they lie on and around a field."""
 
     id: Int[np.ndarray, " n"]
-    """Of the catalogue; negative for stars."""
+    """Ids in the catalogue; negative for stars."""
     galaxies: Galaxies
-    """As rendered."""
+    """Parameters as rendered."""
     pixel: Int[np.ndarray, "n 2"]
     """(y, x) of the pixel whose first corner, half a pixel below its centre, is nearest."""
     phase: Float[np.ndarray, "n 2"]
@@ -109,15 +109,15 @@ def render_library(
 
     Args:
         galaxies: One an entry; a galaxy may appear in several.
-        ids: Of the catalogue.
-        central: Which entries may be central galaxies.
+        ids: Ids in the catalogue.
+        central: Entries that may be central galaxies.
         seed: Words of the seed; the entry's index is appended.
-        psfs: By turns, one a band each: entry i is drawn with `psfs[i % len(psfs)]`.
-        size: Of the stamps [pixel].
-        pixel_scale: [arcsec].
+        psfs: PSFs, one a band each, taken by turns: entry i is drawn with `psfs[i % len(psfs)]`.
+        size: Side of the stamps [pixel].
+        pixel_scale: Side of a pixel [arcsec].
         style: How the galaxies are drawn (`styles`).
-        processes: That render side by side.
-        dtype: Of the stamps.
+        processes: Processes that render side by side.
+        dtype: Type of the stamps.
 
     Raises:
         StyleError: There is no such style.
@@ -164,15 +164,15 @@ def render_stamps(
     """Yields the stamp of each galaxy in order, of which only a few are held at a time.
 
     Args:
-        galaxies: As they are to be seen.
-        phase: (y, x) from the stamp's centre [pixel].
+        galaxies: Parameters of the galaxies as they are to be seen.
+        phase: Place (y, x) from the stamp's centre [pixel].
         seeds: Words of each galaxy's own, for what its style leaves to chance.
-        psfs: By turns, one a band each: galaxy i is drawn with `psfs[i % len(psfs)]`.
-        size: Of the stamps [pixel].
-        pixel_scale: [arcsec].
+        psfs: PSFs, one a band each, taken by turns: galaxy i is drawn with `psfs[i % len(psfs)]`.
+        size: Side of the stamps [pixel].
+        pixel_scale: Side of a pixel [arcsec].
         style: How the galaxies are drawn (`styles`).
-        processes: That render side by side.
-        dtype: Of the stamps; they change it where they are rendered, half precision being slow.
+        processes: Processes that render side by side.
+        dtype: Type of the stamps, to which they are cast where rendered, half precision being slow.
 
     Raises:
         StyleError: There is no such style.

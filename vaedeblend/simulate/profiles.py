@@ -83,7 +83,7 @@ def dominant_shape(galaxy: Galaxies) -> tuple[float, float]:
 
 
 def half_light_radius(galaxy: Galaxies) -> float:
-    """Of bulge and disk together, along the major axis, as if they were aligned [arcsec].
+    """Half-light radius of bulge and disk, along the major axis, as if aligned [arcsec].
 
     At least a hundredth of the larger component's.
     """

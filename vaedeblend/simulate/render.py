@@ -32,7 +32,7 @@ def optical_psf(band: Band, pixel_scale: float) -> Psf:
 
     Args:
         band: Telescope and detector.
-        pixel_scale: Of the survey [arcsec], whose pixel response the PSF includes.
+        pixel_scale: Side of the survey's pixel [arcsec], whose response the PSF includes.
     """
     diffusion = _blur(band.charge_diffusion.value)
     effective = galsim.Convolve(_optics(band), diffusion, galsim.Pixel(pixel_scale))
@@ -75,10 +75,10 @@ def psf_family(
     Args:
         survey: Bands and pixel scale.
         n: Number of variants.
-        fwhm: Their range [arcsec], uniform in logarithm, before the pixel's response (which an
-            image holds already). It starts at that of the optics or the image where that is more.
+        fwhm: Range of the FWHM [arcsec], uniform in logarithm, before the pixel's response (which
+            an image holds already), starting at that of the optics or the image where that is more.
         default_share: Share of the survey's own PSF, at least one.
-        stamp_size: That has to hold a PSF image [pixel].
+        stamp_size: Side of the stamp that has to hold a PSF image [pixel].
         seed: Words of the seed.
 
     Raises:
@@ -129,9 +129,9 @@ def make_draw(
     (size, size, band) in uJy per pixel, float32.
 
     Args:
-        psfs: One a band.
-        size: Of the stamp [pixel].
-        pixel_scale: [arcsec].
+        psfs: One PSF a band.
+        size: Side of the stamp [pixel].
+        pixel_scale: Side of a pixel [arcsec].
         style: Name of one of `styles.STYLES`.
 
     Raises:

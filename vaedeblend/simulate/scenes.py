@@ -34,7 +34,7 @@ class Scene(NamedTuple):
     shift: Int[np.ndarray, "k 2"]
     """(y, x) from the stamp's centre to that of the entry's stamp [whole pixels]."""
     scale: Float[np.ndarray, " k"]
-    """By which the entry's flux is multiplied."""
+    """Factor of the entry's flux."""
 
 
 def positions(library: Library, scene: Scene) -> Float[np.ndarray, "k 2"]:
@@ -117,7 +117,7 @@ def draw_neighbours(
     """A central galaxy and `min_companions` or more companions, blended with it or not.
 
     Args:
-        library: Of central galaxies and companions.
+        library: Library of central galaxies and companions.
         rng: Source of randomness.
         max_companions: The number of companions is uniform from `min_companions` to this.
         separation: Range of distances from the central galaxy [pixel], uniform in area.
@@ -168,12 +168,12 @@ def draw_stratified(
     separations along a random direction one is chosen whose blended area lies in the cell.
 
     Args:
-        library: Of central galaxies and companions.
+        library: Library of central galaxies and companions.
         rng: Source of randomness.
         cell: Index into `BM_1_EDGES` and `FLUX_RATIO_EDGES`.
-        size: Of the scene [pixel].
-        min_separation: [pixel].
-        rms: Of the background, which sets the footprints [uJy per pixel].
+        size: Side of the scene [pixel].
+        min_separation: Least distance of the companion [pixel].
+        rms: Background rms, which sets the footprints [uJy per pixel].
 
     Returns:
         None where 100 draws held no such pair.
@@ -198,10 +198,10 @@ def draw_field(
     """Sources uniform over a sheet and over all around it from where their stamps reach it.
 
     Args:
-        library: Of the sources.
+        library: Library of the sources.
         rng: Source of randomness.
-        entries: Of the library, from which the sources are drawn with replacement.
-        size: Of the sheet [pixel].
+        entries: Entries of the library from which the sources are drawn with replacement.
+        size: Side of the sheet [pixel].
         density: Mean number of sources a pixel.
     """
     reach = (size + library.stamps.shape[1]) // 2 - 1

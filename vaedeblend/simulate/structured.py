@@ -10,7 +10,7 @@ Whatever its structure, a disk has the flux, the centroid, the radius and the se
 ratio and angle of the exponential disk that it replaces: a linear map makes up for what its
 structure changed. Lengths are in the disk's half-light radii unless said otherwise.
 
-No galaxies have been measured for this: their looks are plausible, their statistics made up.
+No galaxies have been measured for this: their appearance is plausible, their statistics made up.
 """
 
 import math
@@ -63,14 +63,14 @@ class Structure(NamedTuple):
     """Amplitude of the first harmonic far out, below 1."""
     lopsided_angle: float
     lane_depth: float
-    """Of the dust lane along the major axis."""
+    """Depth of the dust lane along the major axis."""
     lane_place: float
-    """Along the minor axis."""
+    """Offset of the lane along the minor axis."""
     knot_share: float
-    """Of the disk's light."""
+    """Share of the disk's light in knots."""
     n_knots: int
     knot_size: float
-    """Their typical standard deviation, on the sky."""
+    """Typical standard deviation of a knot, on the sky."""
     bulge_offset: float
     """Typical distance of the bulge from the disk's centroid."""
 
@@ -107,8 +107,8 @@ def draw_structure(rng: np.random.Generator, amount: float, axis_ratio: float) -
 
     Args:
         rng: Source of chance.
-        amount: Of structure, from 0 to 1.
-        axis_ratio: Of the disk as seen.
+        amount: Amount of structure, from 0 to 1.
+        axis_ratio: Minor over major axis of the disk as seen.
     """
     irregular = rng.random() < 0.3 * amount**4
     barred = rng.random() < 0.4
@@ -153,10 +153,10 @@ def disk_image(
     """A disk of unit flux as seen on the sky, out to 5 of its half-light radii.
 
     Args:
-        structure: That it has.
-        rng: Places its knots.
-        axes: From the plane of the disk to the sky, (x, y) each.
-        side: [pixel].
+        structure: Structure of the disk.
+        rng: Source of chance, which places the knots.
+        axes: Linear map of the plane of the disk to the sky, (x, y) each.
+        side: Side of the image [pixel].
         within: Radius within which the disk has as much light as without structure.
     """
     points = _LIGHT[0] * np.stack([np.cos(_LIGHT[1]), np.sin(_LIGHT[1])])
@@ -179,7 +179,7 @@ def disk_image(
 
 
 def _axes(axis_ratio: float, angle: float) -> Float[np.ndarray, "2 2"]:
-    """From a disk's plane, whose x is its major axis, to the sky's (x, y)."""
+    """Linear map of a disk's plane, whose x is its major axis, to the sky's (x, y)."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, -sin], [sin, cos]]) * [1, axis_ratio]
 
@@ -198,7 +198,7 @@ def _as_light(image, scale: float) -> galsim.GSObject:
 
 
 def _pattern(structure: Structure, place):
-    """By what the smooth disk is multiplied at places (x, y) of its plane, 0 or more."""
+    """Factor of the smooth disk's light at places (x, y) of its plane, 0 or more."""
     s = structure
     x, y = place
     radius = np.maximum(np.hypot(x, y), 1e-3)
