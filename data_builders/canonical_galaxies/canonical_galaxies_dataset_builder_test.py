@@ -23,6 +23,13 @@ def test_is_built_once_under_a_name_of_all_that_changes_it(tmp_path):
     assert not np.isin(train["condition"], test["condition"]).any()
 
 
+def test_datasets_keep_the_names_that_earlier_versions_gave(tmp_path, monkeypatch):
+    monkeypatch.setattr(builder.Builder, "download_and_prepare", lambda self: None)
+    sizes = {"train": 4, "test": 2}
+    made = builder.build(sizes=sizes, survey=Survey(), data_dir=tmp_path, **OPTIONS)
+    assert made == tmp_path / "canonical_galaxies" / "canonical-be503851a1ec" / "1.0.0"
+
+
 def test_a_style_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(StyleError, match="watercolour"):
         builder.build(

@@ -68,6 +68,31 @@ def test_what_is_built_is_named_by_all_that_changes_it(tmp_path):
     assert make(sizes=sizes, **(options | {"seed": 4})) != first
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("isolated-9bb18c1d7ef0", {"processes": 1}),
+        (
+            "galaxies-fd750edee70d",
+            {
+                "populations": (
+                    (0.5, {"magnitude": (20.0, 25.0)}),
+                    (0.5, {"magnitude": (24.0, 26.5)}),
+                ),
+                "n_psfs": 2,
+                "separation": (0.3, 2.0),
+            },
+        ),
+    ],
+)
+def test_datasets_keep_the_names_that_earlier_versions_gave(tmp_path, monkeypatch, name, options):
+    monkeypatch.setattr(builder.Builder, "download_and_prepare", lambda self: None)
+    options = {"seed": 3, "area": 0.03} | options
+    kind, sizes = name.split("-")[0], {"train": 2}
+    made = builder.build(kind, sizes=sizes, survey=Survey(), data_dir=tmp_path, **options)
+    assert made == tmp_path / "galaxy_scenes" / name / "1.1.0"
+
+
 def test_files_at_a_style_s_path_are_seen_to_change(tmp_path):
     """Of a generator its checkpoints, of real galaxies their FITS files; not what lies beside."""
     step = tmp_path / "made" / "flow" / "checkpoints" / "40"

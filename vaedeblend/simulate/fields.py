@@ -22,7 +22,7 @@ from vaedeblend.exceptions import SkyError
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate.library import (
-    REACH,
+    FIELD_MARGIN,
     PlacedSources,
     field_psfs,
     place_sources,
@@ -210,7 +210,9 @@ def _catalogues(shape, seed: int, survey: Survey, sky: SkyRecipe) -> list[QTable
     """The galaxies of a field and its margin, and the stars."""
     scale, bands = survey.pixel_scale.value, survey.band_names
     # deg2 of both; a catalogue of `density` times as much sky lies on them.
-    covered = float(sky.density * np.prod(np.add(shape, 2 * REACH + 1)) * (scale / 3600) ** 2)
+    covered = float(
+        sky.density * np.prod(np.add(shape, 2 * FIELD_MARGIN + 1)) * (scale / 3600) ** 2
+    )
     table = population(sky.source, covered, seed, bands, sky.magnitude_limit)
     if sky.source:
         table = _rows(table, covered / sky.area, sky.magnitude_limit, seed)

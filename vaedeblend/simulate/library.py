@@ -28,8 +28,8 @@ from vaedeblend.survey import Survey
 
 STAMP_SIZES = (64, 128, 256, 512)
 """Sides of the stamps on which a field's sources are rendered [pixel]."""
-REACH = STAMP_SIZES[-1] // 2 - 1
-"""Distance from which the largest of those stamps reach a field [pixel]."""
+FIELD_MARGIN = STAMP_SIZES[-1] // 2 - 1
+"""Width of the margin about a field from which the largest of those stamps reach it [pixel]."""
 MAX_RADIUS = 4.0
 """Half-light radii above this are rendered as this [arcsec]: no stamp holds such galaxies, and
 their Fourier transforms fill gigabytes."""
@@ -198,7 +198,7 @@ def place_sources(tables: list[QTable], shape: tuple[int, int], seed: int) -> Pl
     )
     turned, phase = random_poses(galaxies, (seed, _POSE))
     rng = np.random.default_rng((seed, _PLACE))
-    pixel = rng.integers(-REACH, np.add(shape, REACH + 1), (len(ids), 2))
+    pixel = rng.integers(-FIELD_MARGIN, np.add(shape, FIELD_MARGIN + 1), (len(ids), 2))
     return PlacedSources(ids, turned, pixel, phase)
 
 
