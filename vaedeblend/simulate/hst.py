@@ -34,13 +34,28 @@ from vaedeblend.survey import flux_to_magnitude
 N_SIMILAR = 20
 """Real galaxies from which one is chosen by chance."""
 _TOLERANCES = np.array([0.5, 0.2, 0.15])
-"""What counts as similar: in magnitude, logarithm of the radius and axis ratio."""
+"""Differences that count as equal: of magnitude, natural logarithm of the radius, axis ratio."""
 _NOISE = 0.3
-"""Of Hubble's noise that may remain."""
+"""Share of Hubble's noise that may remain: of 0.7 of the rms of Euclid's background, a fifth is
+left, which adds 2 % to it in quadrature."""
+_MAGNIFIED = 0.2
+"""Natural logarithm of the largest magnification that is not avoided, a fifth."""
 _SHARP = 1.3
 """A stamp magnified by more is not deconvolved: Euclid's PSF would be smaller than its own."""
 _KEPT = 2000
 """Stamps that GalSim keeps in memory."""
+_REACH, _FULL, _FADING = 10.0, 0.8, 0.2
+"""Radius beyond which nothing of a stamp is kept [sigma of the light], and shares of that radius:
+out to which all is kept, and over which the window falls."""
+_CORE = 1.2
+"""Sigma of the Gaussian under which a galaxy is measured, over that of Hubble's PSF, whose wings
+the Gaussian lacks."""
+_THINNEST, _SMALLEST = 0.04, 0.1
+"""Least of the minor axis' second moment, over the major axis' (an axis ratio of 0.2), and of both,
+over the Gaussian's: neither thinner nor smaller than Hubble could tell."""
+_BLURRED = 1.6
+"""Growth of a squared half-light radius under a Gaussian, in squares of its sigma: 2 ln 2 = 1.39
+for a galaxy that is a Gaussian itself, and 1.68 for an exponential disk."""
 _CHOICE = 2
 """Last word of the seed, whose other purposes are the caller's."""
 _COLUMNS = (
@@ -166,7 +181,7 @@ def choose_similar(
     apart = np.stack([brighter, larger, rounder]) / _TOLERANCES[:, None]
     # Noise is a surface brightness times a length: it goes with flux over radius.
     noisy = 0.4 * np.log(10) * brighter - larger > np.log(_NOISE)
-    return np.lexsort([np.hypot.reduce(apart), noisy | (larger > 0.2)])[:N_SIMILAR]
+    return np.lexsort([np.hypot.reduce(apart), noisy | (larger > _MAGNIFIED)])[:N_SIMILAR]
 
 
 def make_portraits(stamp: HubbleStamp) -> tuple[Portrait, Portrait] | None:
@@ -184,7 +199,7 @@ def make_portraits(stamp: HubbleStamp) -> tuple[Portrait, Portrait] | None:
     seen.noise = stamp.noise / (flux * scale**2) ** 2
     sharpen = galsim.Deconvolve(galsim.InterpolatedImage(stamp.psf, flux=1.0))
     lights = galsim.Convolve(seen, sharpen), seen
-    axes = [_half_light_axes(each, 1.2 * scale * core.moments_sigma, image) for each in lights]
+    axes = [_half_light_axes(each, _CORE * scale * core.moments_sigma, image) for each in lights]
     if any(each is None for each in axes):
         return None
     shift = scale * (stamp.image.true_center - moments.moments_centroid)
@@ -263,6 +278,7 @@ def read_stamp(catalog: galsim.RealGalaxyCatalog, row: int) -> HubbleStamp:
 def _covariance(moments: galsim.hsm.ShapeData, scale: float) -> Float[np.ndarray, "2 2"]:
     """Adaptive second moments [arcsec2]."""
     shape = moments.observed_shape
+    # Distortions e1, e2 are (xx - yy, 2 xy) / (xx + yy), and sigma the fourth root of det.
     matrix = np.array([[1 + shape.e1, shape.e2], [shape.e2, 1 - shape.e1]])
     return (scale * moments.moments_sigma) ** 2 * matrix / np.linalg.det(matrix) ** 0.5
 
@@ -277,9 +293,9 @@ def _places(image: galsim.Image, moments) -> Float[np.ndarray, "2 height width"]
 def _window(covariance, place) -> Float[np.ndarray, "height width"]:
     """One out to 8 sigma and zero beyond 10, or less if such an ellipse would leave the stamp."""
     inside = np.array([min(-each.min(), each.max()) for each in place])
-    reach = np.clip((inside / np.sqrt(np.diag(covariance))).min(), 0.1, 10)
+    reach = np.clip((inside / np.sqrt(np.diag(covariance))).min(), 0.1, _REACH)
     sigmas = np.sqrt(np.einsum("iyx,ij,jyx->yx", place, np.linalg.inv(covariance), place))
-    outward = np.clip((sigmas / reach - 0.8) / 0.2, 0, 1)
+    outward = np.clip((sigmas / reach - _FULL) / _FADING, 0, 1)
     return np.cos(0.5 * np.pi * outward) ** 2
 
 
@@ -293,15 +309,15 @@ def _half_light_axes(light, blur: float, like: galsim.Image) -> Float[np.ndarray
     if moments.moments_status:
         return None
     values, vectors = np.linalg.eigh(_covariance(moments, scale) - blur**2 * np.eye(2))
-    # Not thinner, nor smaller, than Hubble could tell.
-    minor, major = np.maximum(values, [max(0.04 * values[1], 0.1 * blur**2), 0.1 * blur**2]) ** 0.5
+    smallest = _SMALLEST * blur**2
+    minor, major = np.maximum(values, [max(_THINNEST * values[1], smallest), smallest]) ** 0.5
     along = np.tensordot(vectors.T, _places(image, moments), 1)
     radii = np.hypot(along[0] / minor, along[1] / major) * (minor * major) ** 0.5
     order = np.argsort(radii, axis=None)
     growth = np.maximum.accumulate(np.cumsum(image.array.ravel()[order]) / image.array.sum())
     half = np.interp(0.5, growth, radii.ravel()[order])
-    # By 1.39 of a Gaussian galaxy, and by 1.68 of an exponential disk.
-    half = max(half**2 - 1.6 * blur**2, 0.25 * half**2) ** 0.5
+    # Never by more than half of the radius: there is little left to tell.
+    half = max(half**2 - _BLURRED * blur**2, 0.25 * half**2) ** 0.5
     angle = np.arctan2(vectors[1, 1], vectors[0, 1])
     return ellipse(half * (major / minor) ** 0.5, minor / major, angle)
 

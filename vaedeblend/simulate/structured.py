@@ -29,15 +29,24 @@ _SAMPLING, _SIDES = 0.03, (64, 256)
 _STRUCTURE = 1
 """Last word of the seed, whose other purposes are the caller's."""
 _SCALE_LENGTHS = 1.6783
-"""Half-light radius of an exponential disk over its scale length."""
+"""Half-light radius of an exponential disk over its scale length: gammainc(2, x) = 1/2."""
 REACH = 5.0
-"""From where a disk is cut off: 0.2 % of its light lies further out."""
+"""Radius at which a disk is cut off: 0.2 % of its light, exp(-x) (1 + x) with x = 1.68 REACH, is
+beyond."""
 _KNOT_REACH = 1.8
-"""Within which knots lie."""
+"""Radius within which knots lie."""
 _KNOT_PIXELS = 0.8
 """Standard deviation of the smallest knot that an image holds [pixel]."""
-_ARMS_MEAN = float(np.i0(1.5))
-"""Of exp(1.5 cos) over all angles."""
+_ARMS = 1.5
+"""Sharpness of arms, exp(_ARMS cos phase): half as wide as the gaps between them."""
+_ARMS_MEAN = float(np.i0(_ARMS))
+"""Mean of that over all angles, a Bessel function: arms of mean 1 leave the disk's flux as it is."""
+_DUST_PHASE, _DUST = 0.9, 5.0
+"""Phase [rad] by which dust lies inward of an arm's ridge, and its sharpness, thrice an arm's."""
+_BAR_WIDTH = 0.3
+"""Width of a bar over its length."""
+_LANE_WIDTH, _LANE_LENGTH = 0.35, 1.8
+"""Standard deviation of a dust lane across, and where along the disk it fades to 1 / e."""
 _N_LIGHT = 2000
 _LIGHT = (
     gammaincinv(2, (np.arange(_N_LIGHT) + 0.5) / _N_LIGHT) / _SCALE_LENGTHS,
@@ -110,6 +119,9 @@ def draw_structure(rng: np.random.Generator, amount: float, axis_ratio: float) -
         amount: Amount of structure, from 0 to 1.
         axis_ratio: Minor over major axis of the disk as seen.
     """
+    # Plausible numbers, made up: irregular are only galaxies of nearly no bulge, and dust lanes are
+    # seen on disks inclined by more than arccos 0.4 = 66 deg; pitch angles [deg] go from tightly
+    # wound arms to open ones.
     irregular = rng.random() < 0.3 * amount**4
     barred = rng.random() < 0.4
     dusty = axis_ratio < 0.4 and not irregular and rng.random() < 0.6
@@ -201,22 +213,24 @@ def _pattern(structure: Structure, place):
     """Factor of the smooth disk's light at places (x, y) of its plane, 0 or more."""
     s = structure
     x, y = place
-    radius = np.maximum(np.hypot(x, y), 1e-3)
+    radius = np.maximum(np.hypot(x, y), 1e-3)  # neither 1 / 0 nor log(0) at the centre
     angle = np.arctan2(y, x)
+    # Harmonics rise from the centre, where an angle has no meaning: the first one to half of its
+    # amplitude at 0.7 radii, the arms to half of theirs at a third of a radius.
     pattern = 1 + s.lopsidedness * radius / (radius + 0.7) * np.cos(angle - s.lopsided_angle)
     if s.arm_contrast:
         outside = radius**2 / (radius**2 + 0.1)
         phase = s.n_arms * (angle - s.winding * np.log(radius)) - s.arm_phase
-        arms = np.exp(1.5 * np.cos(phase)) / _ARMS_MEAN
-        dust = np.exp(5 * (np.cos(phase - math.copysign(0.9, s.winding)) - 1))
+        arms = np.exp(_ARMS * np.cos(phase)) / _ARMS_MEAN
+        dust = np.exp(_DUST * (np.cos(phase - math.copysign(_DUST_PHASE, s.winding)) - 1))
         pattern *= 1 + s.arm_contrast * outside * (arms - 1)
         pattern *= 1 - s.arm_dust * outside * dust
     if s.bar_contrast:
         along, across = _turned(x, y, s.bar_angle)
-        shape = (along / s.bar_length) ** 4 + (across / (0.3 * s.bar_length)) ** 2
+        shape = (along / s.bar_length) ** 4 + (across / (_BAR_WIDTH * s.bar_length)) ** 2
         pattern += s.bar_contrast * np.exp(-shape)
     if s.lane_depth:
-        lane = np.exp(-0.5 * ((y - s.lane_place) / 0.35) ** 2 - (x / 1.8) ** 2)
+        lane = np.exp(-0.5 * ((y - s.lane_place) / _LANE_WIDTH) ** 2 - (x / _LANE_LENGTH) ** 2)
         pattern *= 1 - s.lane_depth * lane
     return pattern
 
@@ -234,7 +248,8 @@ def _place_knots(structure: Structure, rng, points, light):
     # Further out one would take a knot for another galaxy.
     likely = np.cumsum(np.where(radius < _KNOT_REACH, likely, 0))
     chosen = np.searchsorted(likely, likely[-1] * rng.random(n))
-    # Luminosities of HII regions: numbers fall as the square.
+    # Luminosities of HII regions: numbers fall as the square, N(L) dL ~ L^-2 dL, so that 1 / L is
+    # uniform; the brightest are ten times as bright as the faintest.
     luminosity = 1 / rng.uniform(0.1, 1, n)
     sizes = structure.knot_size * rng.lognormal(0, 0.3, n)
     places = points[:, chosen] + 0.05 * rng.standard_normal((2, n))
@@ -242,7 +257,10 @@ def _place_knots(structure: Structure, rng, points, light):
 
 
 def _spread(knots, sizes, axes):
-    """Four points in the disk's plane for each knot, of the second moments it has on the sky."""
+    """Four points in the disk's plane for each knot, of the second moments it has on the sky.
+
+    A quarter of its light at +-sqrt(2) sigma along each of two axes: 2/4 * 2 sigma^2 = sigma^2.
+    """
     steps = np.linalg.solve(axes, 2**0.5 * np.eye(2))[:, :, None] * sizes
     return np.concatenate([knots + sign * steps[:, k] for k in (0, 1) for sign in (1, -1)], axis=1)
 
@@ -251,7 +269,10 @@ def _corrected(points, light, within: float):
     """How to undo what structure did to centroid, axis ratio and radius.
 
     The centroid of weighted points of the plane, and the map by which places of the plane as it
-    shall be become distances from the centroid in the plane of the points.
+    shall be become distances from the centroid in the plane of the points. With M = V diag(m) V^T
+    their second moments, that is a multiple of M^(1/2) / det(M)^(1/4), of determinant 1, which
+    takes the round to the shape of the points; the multiple is such that the radius `within` holds
+    the share of the light that an exponential disk has there, gammainc(2, 1.68 within).
     """
     centre = points @ light
     apart = points - centre[:, None]
