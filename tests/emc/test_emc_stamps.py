@@ -43,7 +43,7 @@ def test_what_is_built_is_named_by_all_that_changes_it(copy, tmp_path):
 
 
 def test_galaxies_too_faint_for_light_alone_have_none(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder.emc, "read_alone", lambda field: {})
+    monkeypatch.setattr(builder.layout, "read_alone", lambda field: {})
     directory = builder.build(folder, "ssersic", data_dir=tmp_path, **SPLIT)
     stamps = dataset.load(directory, "train")
     assert np.isnan(stamps["alone"]).all() and np.isnan(stamps["purity"]).all()

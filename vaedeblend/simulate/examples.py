@@ -214,9 +214,7 @@ def field_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     table = _catalogue(split, recipe, sheet.field_magnitude[1])
     psfs = _psfs(split, recipe, n_psfs, n)
     density = sheet.field_density * scale**2 / 3600
-    n_sources = n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2
-    # At most _MAX_LIBRARY entries, as many of each PSF.
-    n_sources = n_psfs * max(1, round(min(n_sources, _MAX_LIBRARY) / n_psfs))
+    n_sources = _library_size(n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2, n_psfs)
     limits = sheet.field_magnitude, sheet.field_star_fraction
     chosen = sampling.choose_sources(table, n_sources, words, *limits)
     library = _render(chosen, np.full(n_sources, False), words, psfs, recipe)
@@ -343,6 +341,11 @@ def _render(chosen: QTable, central, words, psfs, recipe: Recipe, dtype=np.float
         processes=recipe.processes,
         dtype=dtype,
     )
+
+
+def _library_size(n_sources: float, n_psfs: int) -> int:
+    """Entries for a mean number of sources: at most _MAX_LIBRARY, as many of each PSF."""
+    return n_psfs * max(1, round(min(n_sources, _MAX_LIBRARY) / n_psfs))
 
 
 def _native(psfs, scale) -> Float[np.ndarray, "n side side band"]:

@@ -40,7 +40,7 @@ _KNOT_PIXELS = 0.8
 _ARMS = 1.5
 """Sharpness of arms, exp(_ARMS cos phase): half as wide as the gaps between them."""
 _ARMS_MEAN = float(np.i0(_ARMS))
-"""Mean of that over all angles, a Bessel function: arms of mean 1 leave the disk's flux as it is."""
+"""Mean of that over all angles, a Bessel function: arms of mean 1 leave the flux as it is."""
 _DUST_PHASE, _DUST = 0.9, 5.0
 """Phase [rad] by which dust lies inward of an arm's ridge, and its sharpness, thrice an arm's."""
 _BAR_WIDTH = 0.3
