@@ -3,12 +3,17 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.table import QTable
+from astropy.io import fits
+from astropy.table import QTable, Table
+from astropy.wcs import WCS
 from skies import PSFS, VIS, gaussian_psf
 
 from vaedeblend.catalogues import catalogue, egg
-from vaedeblend.exceptions import CatalogueError, SkyError
-from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.cli import main
+from vaedeblend.exceptions import CatalogueError, FileError, SkyError
+from vaedeblend.io.mosaic import open_mosaic
+from vaedeblend.pixels.psf import read_psf
+from vaedeblend.simulate.fields import simulate_field, write_field
 from vaedeblend.simulate.library import place_sources
 from vaedeblend.survey import Band, Survey, flux_to_magnitude
 
@@ -210,3 +215,65 @@ def test_catalogue_that_is_missing_or_too_faint_is_refused(catalogue_file, tmp_p
         field(source=str(tmp_path / "no.fits"), area=1.0)
     with pytest.raises(CatalogueError, match="none of 40 rows"):
         field(source=catalogue_file(("euclid-vis",)), area=1.0, magnitude_limit=15.0)
+
+
+@pytest.fixture(scope="module")
+def rectangle():
+    return simulate_field(size=(90, 120), seed=4, survey=Survey(), density=3.0)
+
+
+@pytest.fixture
+def folder(rectangle, tmp_path):
+    write_field(rectangle, Survey(), tmp_path / "field")
+    return tmp_path / "field"
+
+
+def test_files_are_those_of_a_real_field(folder, rectangle):
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"image.fits", "rms.fits", "psf.fits", "truth.fits"}
+    with open_mosaic(folder / "image.fits", rms=folder / "rms.fits") as mosaic:
+        pixels = mosaic.read(slice(0, 90), slice(0, 120))
+        assert mosaic.zero_point == 23.9 and mosaic.gain == pytest.approx(float(Survey().gain[0]))
+        assert mosaic.pixel_scale == pytest.approx(0.1)
+    np.testing.assert_array_equal(pixels.image, rectangle.image[..., 0])
+    np.testing.assert_array_equal(pixels.rms, rectangle.rms[..., 0])
+
+
+def test_psf_is_effective_centred_and_of_unit_sum(folder):
+    psf = read_psf(folder / "psf.fits", default_pixel_scale=0.5)
+    assert psf.pixel_scale == 0.1 and psf.image.sum() == pytest.approx(1)
+    assert np.unravel_index(np.argmax(psf.image), psf.image.shape) == (15, 15)
+
+
+def test_truth_is_read_again_with_its_units(folder, rectangle):
+    truth = Table.read(folder / "truth.fits", hdu="TRUTH")
+    np.testing.assert_array_equal(truth["id"], rectangle.truth["id"])
+    np.testing.assert_allclose(truth["flux"], rectangle.truth["flux"].value)
+    assert truth["flux"].unit == "uJy" and truth["x"].unit == "pix"
+
+
+def test_sky_coordinates_have_their_centre_in_the_middle(folder):
+    wcs = WCS(fits.getheader(folder / "image.fits"))
+    np.testing.assert_allclose(wcs.all_pix2world(59.5, 44.5, 0), (150.1, 2.2))
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(rectangle, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FileError, match="file/field"):
+        write_field(rectangle, Survey(), tmp_path / "file" / "field")
+
+
+def test_command_writes_the_same_field(tmp_path, capsys):
+    arguments = ["--size", "90", "--density", "2", "--seed", "5", "--processes", "1"]
+    assert main(["simulate", "--out", str(tmp_path / "one"), *arguments]) == 0
+    assert "galaxies and stars" in capsys.readouterr().out
+    expected = simulate_field(size=90, seed=5, survey=Survey(), density=2.0)
+    np.testing.assert_array_equal(
+        fits.getdata(tmp_path / "one" / "image.fits"), expected.image[..., 0]
+    )
+
+
+def test_command_refuses_what_makes_no_sense(tmp_path, capsys):
+    assert main(["simulate", "--out", str(tmp_path / "one"), "--density", "-1"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("error:") and "density is -1" in said
