@@ -129,7 +129,7 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
         state = loop.fit(
             state,
             step,
-            task.gallery,
+            task.library,
             directory=workdir / name,
             steps=stage.steps,
             log_every=stage.log_every,

@@ -129,7 +129,7 @@ def test_misspelt_keys_are_refused(trained, tmp_path):
     ("change", "message"),
     [
         ("stages.isolated.objective=evidenze", "objective is 'evidenze'; wanted one of"),
-        ("stages.isolated.scenes.field_share=0.5", "the gallery has no sheets of sky"),
+        ("stages.isolated.scenes.field_share=0.5", "the library has no sheets of sky"),
         ("stages.isolated.loss.likelihood=cauchy", "likelihood is 'cauchy'; wanted one of"),
     ],
 )

@@ -29,9 +29,9 @@ from vaedeblend.simulate.render import make_draw, survey_psfs
 from vaedeblend.survey import Survey
 from vaedeblend.training import loop
 from vaedeblend.training import scenes as compose
-from vaedeblend.training.gallery import make_gallery
 from vaedeblend.training.objectives import evidence, posterior
 from vaedeblend.training.observe import observe
+from vaedeblend.training.placement import Composing, make_device_library
 
 SIZE, SEPARATION = 64, (3.0, 30.0)
 
@@ -83,32 +83,30 @@ def accuracy(survey, psfs, galaxies, ids):
     return max(errors)
 
 
-def steps_per_second(step, state, gallery, n):
-    state, _ = step(state, gallery)
+def steps_per_second(step, state, library, n):
+    state, _ = step(state, library)
     jax.block_until_ready(state)
     start = time.perf_counter()
     for _ in range(n):
-        state, _ = step(state, gallery)
+        state, _ = step(state, library)
     jax.block_until_ready(state)
     return n / (time.perf_counter() - start)
 
 
 def composed(survey, n_central, stage):
-    """`(key, gallery) -> Batch` of a stage, as train.py makes it."""
+    """`(key, library) -> Batch` of a stage, as train.py makes it."""
     scenes = functools.partial(
         compose.random_scenes,
+        composing=Composing(separation=SEPARATION, max_purity=0.95, **stage.scenes),
         n_central=n_central,
         batch_size=stage.batch_size,
         size=SIZE,
-        separation=SEPARATION,
-        max_purity=0.95,
-        **stage.scenes,
     )
 
-    def make_batch(key, gallery):
+    def make_batch(key, library):
         scene_key, noise_key = jax.random.split(key)
         return observe(
-            noise_key, scenes(scene_key, gallery), variance=survey.variance, gain=survey.gain
+            noise_key, scenes(scene_key, library), variance=survey.variance, gain=survey.gain
         )
 
     return make_batch
@@ -123,7 +121,7 @@ def training_rates(survey, config, n_galaxies, n_steps):
     columns = (np.stack([e[name] for e in arrays]) for name in ("stamp", "phase"))
     flux = np.stack([e["flux_bulge"] + e["flux_disk"] for e in arrays])
     central = np.array([e["central"] for e in arrays])
-    gallery, n_central = make_gallery(*columns, flux, central, arrays[0]["psf"][None])
+    library, n_central = make_device_library(*columns, flux, central, arrays[0]["psf"][None])
     model = VAE(**config.model, bands=1)
     mesh = loop.data_mesh()
     params = loop.init_params(model, jax.random.key(0))
@@ -131,14 +129,14 @@ def training_rates(survey, config, n_galaxies, n_steps):
     rates = {}
     for name, stage in config.stages.items():
         make_batch = composed(survey, n_central, stage)
-        fixed = jax.jit(make_batch)(jax.random.key(0), gallery)
+        fixed = jax.jit(make_batch)(jax.random.key(0), library)
         makers = {"evidence": evidence, "posterior": functools.partial(posterior, teacher=teacher)}
         late = {"cleaned_from": 0} if "cleaned_from" in stage.loss else {}  # late steps are slower
         loss = makers[stage.objective](model, **stage.loss.to_dict() | late)
         optimizer = loop.make_optimizer(steps=stage.steps, **stage.optimizer)
         # The fixed batch is an argument: as a constant XLA would compute part of the step once.
         variants = (
-            (name, make_batch, gallery),
+            (name, make_batch, library),
             (f"{name}, fixed batch", lambda key, batch: batch, fixed),
         )
         for label, make, source in variants:

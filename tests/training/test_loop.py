@@ -15,7 +15,7 @@ from vaedeblend.io import checkpoint
 from vaedeblend.models.vae import VAE
 from vaedeblend.training import loop, objectives, observe
 from vaedeblend.training import scenes as compose
-from vaedeblend.training.gallery import make_gallery as gallery_of
+from vaedeblend.training.placement import Composing, make_device_library
 
 SIZE, SIDE = 16, 32
 OPTIMIZER = {"learning_rate": 1e-2, "warmup_steps": 2, "weight_decay": 1e-4, "clip_norm": 5.0}
@@ -50,12 +50,12 @@ def make_model():
 
 
 @pytest.fixture(scope="module")
-def gallery():
+def library():
     """Round Gaussians of many fluxes; the first half may be central galaxies."""
-    return make_gallery()
+    return make_library()
 
 
-def make_gallery():
+def make_library():
     rng = np.random.default_rng(0)
     phase = rng.uniform(-0.5, 0.5, (24, 2)).astype(np.float32)
     flux = rng.uniform(100.0, 300.0, (24, 1)).astype(np.float32)
@@ -64,21 +64,18 @@ def make_gallery():
     light = np.exp(-(y[:, :, None] ** 2 + x[:, None] ** 2) / 4) / (4 * np.pi)
     stamps = (light[..., None] * flux[:, None, None]).astype(np.float32)
     psf = light[:1, 8:25, 8:25, None]
-    return gallery_of(stamps, phase, flux, np.arange(24) < 12, psf)
+    return make_device_library(stamps, phase, flux, np.arange(24) < 12, psf)
 
 
-def make_batch(key, gallery):
+def make_batch(key, library):
     """Of eight blends."""
     scenes = compose.random_scenes(
         key,
-        gallery,
+        library,
+        Composing(max_companions=2, candidates=2, separation=(2.0, 6.0), max_purity=0.95),
         n_central=12,
         batch_size=8,
         size=SIZE,
-        max_companions=2,
-        separation=(2.0, 6.0),
-        max_purity=0.95,
-        candidates=2,
     )
     return observe.observe(key, scenes, variance=jnp.ones(1), gain=jnp.ones(1))
 
@@ -97,11 +94,11 @@ def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, avera
     return state, loop.make_step(parts, optimizer, make_batch, **options), parts
 
 
-def fit(state, step, gallery, directory, steps, validate=lambda params: {"loss": 0.0}):
+def fit(state, step, library, directory, steps, validate=lambda params: {"loss": 0.0}):
     return loop.fit(
         state,
         step,
-        gallery[0],
+        library[0],
         directory=directory,
         steps=steps,
         log_every=2,
@@ -118,21 +115,21 @@ def same(a, b):
 @pytest.mark.parametrize(
     "trainable", [("encoder", "decoder"), ("encoder", "flow")], ids=["isolated", "blended"]
 )
-def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, gallery, trainable):
+def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, library, trainable):
     state, step, _ = make_run(model, steps=4, trainable=trainable)
     before = jax.device_get(state.params)
     for _ in range(4):
-        state, _ = step(state, gallery[0])
+        state, _ = step(state, library[0])
     for found in (jax.device_get(state.params), jax.device_get(state.average)):
         for part in ("encoder", "decoder", "flow"):
             assert same(before[part], found[part]) == (part not in trainable)
 
 
-def test_a_freak_batch_costs_a_step_and_not_the_training(model, gallery):
+def test_a_freak_batch_costs_a_step_and_not_the_training(model, library):
     state, step, _ = make_run(model, steps=8)
-    freak = gallery[0]._replace(stamps=jnp.full_like(gallery[0].stamps, jnp.nan))
-    state, _ = step(state, gallery[0])  # at a learning rate of zero
-    for each in (gallery[0], freak, gallery[0]):
+    freak = library[0]._replace(stamps=jnp.full_like(library[0].stamps, jnp.nan))
+    state, _ = step(state, library[0])  # at a learning rate of zero
+    for each in (library[0], freak, library[0]):
         before = jax.device_get(state.params)
         state, metrics = step(state, each)
         assert np.isfinite(metrics["loss"]) == (each is not freak)
@@ -142,12 +139,12 @@ def test_a_freak_batch_costs_a_step_and_not_the_training(model, gallery):
 
 
 @pytest.fixture(scope="module")
-def followed(model, gallery):
+def followed(model, library):
     """Parameters and their average after each of eight steps."""
     state, step, _ = make_run(model, steps=8, average_decay=0.7)
     found = []
     for _ in range(8):
-        state, _ = step(state, gallery[0])
+        state, _ = step(state, library[0])
         found.append(jax.device_get((state.params, state.average)))
     return found
 
@@ -168,16 +165,16 @@ def test_average_of_the_first_three_steps_is_their_mean(followed):
         np.testing.assert_allclose(average, np.mean(each, axis=0), atol=1e-6)
 
 
-def test_average_without_decay_is_the_latest_parameters(model, gallery):
+def test_average_without_decay_is_the_latest_parameters(model, library):
     state, step, _ = make_run(model, steps=4, average_decay=0.0)
     for _ in range(2):
-        state, _ = step(state, gallery[0])
+        state, _ = step(state, library[0])
     jax.tree.map(
         lambda p, a: np.testing.assert_allclose(a, p, atol=1e-7), state.params, state.average
     )
 
 
-def test_average_is_what_is_validated_and_kept(model, gallery, tmp_path):
+def test_average_is_what_is_validated_and_kept(model, library, tmp_path):
     seen = []
 
     def validate(params):
@@ -185,37 +182,37 @@ def test_average_is_what_is_validated_and_kept(model, gallery, tmp_path):
         return {}
 
     state, step, _ = make_run(model, steps=4)
-    state = fit(state, step, gallery, tmp_path, 4, validate)
+    state = fit(state, step, library, tmp_path, 4, validate)
     kept = checkpoint.load_params(tmp_path / "checkpoints")
     assert same(kept, state.average) and same(kept, seen[-1])
     assert not same(kept["encoder"], state.params["encoder"])
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
-def test_loss_falls(model, gallery, likelihood):
+def test_loss_falls(model, library, likelihood):
     state, step, parts = make_run(model, steps=60, loss={"likelihood": likelihood})
-    batch = make_batch(jax.random.key(9), gallery[0])
+    batch = make_batch(jax.random.key(9), library[0])
     validate = loop.make_validation(parts, [batch], seed=0)
     before = validate(state.params)["loss"]
     for _ in range(60):
-        state, _ = step(state, gallery[0])
+        state, _ = step(state, library[0])
     assert validate(state.params)["loss"] < 0.9 * before
     assert validate(state.average)["loss"] < 0.9 * before
 
 
-def test_loss_of_the_second_stage_falls(model, gallery):
+def test_loss_of_the_second_stage_falls(model, library):
     state, step, parts = make_run(model, steps=60, trainable=("encoder", "flow"))
-    validate = loop.make_validation(parts, [make_batch(jax.random.key(9), gallery[0])], seed=0)
+    validate = loop.make_validation(parts, [make_batch(jax.random.key(9), library[0])], seed=0)
     before = validate(state.params)
     for _ in range(60):
-        state, _ = step(state, gallery[0])
+        state, _ = step(state, library[0])
     after = validate(state.average)
     assert all(after[part] < before[part] for part in ("loss", "flux", "purity", "prior"))
 
 
-def test_validation_is_the_mean_over_examples_not_batches(model, gallery):
+def test_validation_is_the_mean_over_examples_not_batches(model, library):
     state, _, parts = make_run(model, steps=4)
-    batch = make_batch(jax.random.key(9), gallery[0])
+    batch = make_batch(jax.random.key(9), library[0])
     parts = lambda params, batch, key, step: {"loss": batch.flux[:, 0]}  # noqa: E731
     few = jax.tree.map(lambda a: a[:2], batch)
     validate = loop.make_validation(parts, [batch, few], seed=0)
@@ -223,29 +220,29 @@ def test_validation_is_the_mean_over_examples_not_batches(model, gallery):
     assert validate(state.params)["loss"] == pytest.approx(flux.mean(), rel=1e-6)
 
 
-def test_step_is_traced_once(model, gallery):
+def test_step_is_traced_once(model, library):
     state, step, _ = make_run(model, steps=4)
     for _ in range(3):
-        state, _ = step(state, gallery[0])
+        state, _ = step(state, library[0])
     assert step._cache_size() == 1
 
 
-def test_resumed_run_is_bitwise_the_unbroken_one(model, gallery, tmp_path):
+def test_resumed_run_is_bitwise_the_unbroken_one(model, library, tmp_path):
     state, step, *_ = make_run(model, steps=8)
-    whole = fit(state, step, gallery, tmp_path / "whole", 8)
+    whole = fit(state, step, library, tmp_path / "whole", 8)
     state, step, *_ = make_run(model, steps=8)
-    fit(state, step, gallery, tmp_path / "broken", 4)
+    fit(state, step, library, tmp_path / "broken", 4)
     with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "train_loss": 1.0}\n{"step": 8, "tr')  # as a kill leaves it
     state, step, *_ = make_run(model, steps=8)
-    resumed = fit(state, step, gallery, tmp_path / "broken", 8)
+    resumed = fit(state, step, library, tmp_path / "broken", 8)
     assert same(whole.params, resumed.params) and same(whole.average, resumed.average)
     records = [loop.read_records(tmp_path / run / "metrics.jsonl") for run in ("whole", "broken")]
     assert records[0] == records[1]
     assert [record["step"] for record in records[0]] == [2, 4, 6, 8]
 
 
-def test_checkpoints_fall_on_records(model, gallery, tmp_path):
+def test_checkpoints_fall_on_records(model, library, tmp_path):
     state, step, *_ = make_run(model, steps=4)
     with pytest.raises(
         ValueError, match="checkpoint_every is 3; wanted a multiple of log_every, 2"
@@ -253,7 +250,7 @@ def test_checkpoints_fall_on_records(model, gallery, tmp_path):
         loop.fit(
             state,
             step,
-            gallery[0],
+            library[0],
             directory=tmp_path,
             steps=2,
             log_every=2,
@@ -265,9 +262,9 @@ def test_checkpoints_fall_on_records(model, gallery, tmp_path):
 
 # tensorstore's other readers fail after the event loop of the first one has closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_damaged_checkpoint_is_named(model, gallery, tmp_path):
+def test_damaged_checkpoint_is_named(model, library, tmp_path):
     state, step, *_ = make_run(model, steps=4)
-    fit(state, step, gallery, tmp_path, 2)
+    fit(state, step, library, tmp_path, 2)
     for file in (tmp_path / "checkpoints" / "2" / "default").rglob("*"):
         if file.is_file() and "metadata" not in file.name.lower():
             file.write_bytes(b"damage")
@@ -275,7 +272,7 @@ def test_damaged_checkpoint_is_named(model, gallery, tmp_path):
         checkpoint.load_params(tmp_path / "checkpoints")
     state, step, *_ = make_run(model, steps=4)
     with pytest.raises(CheckpointError, match="checkpoint of step 2 cannot be restored"):
-        fit(state, step, gallery, tmp_path, 4)
+        fit(state, step, library, tmp_path, 4)
     for _ in range(6):  # reads that were under way end late: while they are still this test's
         gc.collect()
         time.sleep(0.5)
@@ -292,11 +289,11 @@ def test_missing_checkpoint_is_named(tmp_path):
 SHARDED = """
 import numpy as np, jax, sys
 sys.path.insert(0, {tests!r})
-import test_training as t
-gallery = t.make_gallery()
+import test_loop as t
+library = t.make_library()
 state, step, _ = t.make_run(t.make_model(), steps=3)
 for _ in range(3):
-    state, metrics = step(state, gallery[0])
+    state, metrics = step(state, library[0])
 print(jax.device_count(), float(metrics["loss"]))
 """
 

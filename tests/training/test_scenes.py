@@ -4,37 +4,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from galleries import (
+from libraries import (
+    COMPOSING,
     SETTINGS,
     are_isolated,
     centroid,
     draw,
     gaussians,
-    make_place,
-    marked_gallery,
+    make_draw_layout,
+    marked_library,
     windows,
 )
 
 from vaedeblend.models.vae import psf_features
 from vaedeblend.pixels import blending
-from vaedeblend.training import scenes as compose
-from vaedeblend.training.gallery import make_gallery
+from vaedeblend.training import scenes as module
+from vaedeblend.training.placement import make_device_library
 from vaedeblend.training.scenes import apply_symmetry, random_scenes
 
 
 @pytest.fixture(scope="module")
 def marked():
-    return marked_gallery()
+    return marked_library()
 
 
 @pytest.fixture(scope="module")
-def gallery():
+def library():
     return gaussians()[0]
 
 
 @pytest.fixture(scope="module")
-def place(gallery):
-    return make_place(gallery)
+def layout(library):
+    return make_draw_layout(library)
 
 
 def draw_marked(key, marked, **changes):
@@ -45,14 +46,14 @@ def first_pixel(images):
     return np.asarray(images[:, 0, 0, 0])
 
 
-def test_fields_want_sheets(gallery, key):
-    with pytest.raises(ValueError, match="field_share is 0.5, but the gallery has no sheets"):
-        random_scenes(key, gallery, **SETTINGS | {"field_share": 0.5})
+def test_fields_want_sheets(library, key):
+    with pytest.raises(ValueError, match="field_share is 0.5, but the library has no sheets"):
+        random_scenes(key, library, COMPOSING._replace(field_share=0.5), **SETTINGS)
 
 
-def test_stamps_that_are_too_small_are_refused(gallery, key):
+def test_stamps_that_are_too_small_are_refused(library, key):
     with pytest.raises(ValueError, match="leave a margin of 8 pixels round a scene; wanted 9"):
-        random_scenes(key, gallery, **SETTINGS | {"separation": (2.0, 7.0)})
+        random_scenes(key, library, COMPOSING._replace(separation=(2.0, 7.0)), **SETTINGS)
 
 
 def test_all_of_a_scene_have_one_psf(marked, key):
@@ -76,11 +77,11 @@ def test_share_of_scenes_in_a_field_is_as_asked(marked, key):
 def test_fields_are_windows_of_their_psfs_sheets(marked, key):
     y, x = np.indices((20, 20))
     sheets = 1e4 * np.arange(6)[:, None, None] + 100 * y + x
-    gallery = marked._replace(fields=jnp.asarray(sheets[..., None], jnp.float32))
+    library = marked._replace(fields=jnp.asarray(sheets[..., None], jnp.float32))
 
     @jax.vmap
     def windows(key):
-        return compose._sky(key, gallery, jnp.array(1), jnp.array(0), 16, 1.0)
+        return module._sky(key, library, jnp.array(1), jnp.array(0), 16, 1.0)
 
     found = np.asarray(windows(jax.random.split(key, 300)), int)[..., 0]
     sheet, corner = np.divmod(found[:, 0, 0], 10_000)
@@ -111,74 +112,74 @@ def test_symmetry_keeps_every_pixel(element, rng):
         np.testing.assert_array_equal(sort(after.reshape(-1, 2)), sort(before.reshape(-1, 2)))
 
 
-def test_windows_are_slices_of_the_stamps(gallery, place, key):
+def test_windows_are_slices_of_the_stamps(library, layout, key):
     for k in jax.random.split(key, 5):
-        drawn = place(k)
-        expected = windows(gallery, drawn)
-        scene, target = compose._scene_and_target(gallery, drawn, jnp.array(0), 16)
+        drawn = layout(k)
+        expected = windows(library, drawn)
+        scene, target = module._scene_and_target(library, drawn, jnp.array(0), 16)
         np.testing.assert_allclose(scene, expected.sum(axis=0), rtol=1e-6)
         np.testing.assert_array_equal(target, expected[0])
 
 
 @pytest.mark.parametrize("element", range(8))
-def test_blend_and_target_turn_together(element, gallery, place, key):
-    upright = compose._scene_and_target(gallery, place(key), jnp.array(0), 16)
-    turned = compose._scene_and_target(gallery, place(key), jnp.array(element), 16)
+def test_blend_and_target_turn_together(element, library, layout, key):
+    upright = module._scene_and_target(library, layout(key), jnp.array(0), 16)
+    turned = module._scene_and_target(library, layout(key), jnp.array(element), 16)
     for before, after in zip(upright, turned, strict=True):
         np.testing.assert_array_equal(after, apply_symmetry(before, jnp.array(element)))
 
 
-def test_absent_companions_leave_no_light(gallery, place, key):
-    alone = place(key)._replace(present=jnp.array([True, False, False]))
-    scene, target = compose._scene_and_target(gallery, alone, jnp.array(0), 16)
+def test_absent_companions_leave_no_light(library, layout, key):
+    alone = layout(key)._replace(present=jnp.array([True, False, False]))
+    scene, target = module._scene_and_target(library, alone, jnp.array(0), 16)
     np.testing.assert_array_equal(scene, target)
 
 
-def test_without_companions_the_blend_is_the_target(gallery, key):
-    assert are_isolated(draw(key, gallery, max_companions=0)).all()
+def test_without_companions_the_blend_is_the_target(library, key):
+    assert are_isolated(draw(key, library, max_companions=0)).all()
 
 
-def test_purity_is_that_of_blending(gallery, key):
-    scenes = draw(key, gallery)
+def test_purity_is_that_of_blending(library, key):
+    scenes = draw(key, library)
     for i in range(5):
         members = np.stack([scenes.target[i], scenes.light[i] - scenes.target[i]])
         np.testing.assert_allclose(scenes.purity[i], blending.purity(members), rtol=1e-5)
 
 
-def test_flux_is_the_targets(gallery, key):
-    scenes = draw(key, gallery)
+def test_flux_is_the_targets(library, key):
+    scenes = draw(key, library)
     np.testing.assert_allclose(scenes.target.sum(axis=(1, 2)), scenes.flux, rtol=1e-3)
 
 
-def test_target_is_centred_at_shift_plus_phase(gallery, place, key):
-    drawn = place(key)
-    _, target = compose._scene_and_target(gallery, drawn, jnp.array(0), 16)
-    expected = drawn.shift[0] + gallery.phase[drawn.members[0]]
+def test_target_is_centred_at_shift_plus_phase(library, layout, key):
+    drawn = layout(key)
+    _, target = module._scene_and_target(library, drawn, jnp.array(0), 16)
+    expected = drawn.shift[0] + library.phase[drawn.members[0]]
     np.testing.assert_allclose(centroid(target[None])[0], expected, atol=1e-3)
 
 
 def test_companions_are_where_they_are_said_to_be_and_as_bright():
     """Under every symmetry of the square."""
-    gallery, _ = gaussians(sigma=(0.8, 1.0), side=40)
+    library, _ = gaussians(sigma=(0.8, 1.0), side=40)
     changes = {"size": 24, "max_companions": 1, "candidates": 1, "separation": (2.0, 6.0)}
-    scenes = draw(jax.random.key(8), gallery, **changes)
+    scenes = draw(jax.random.key(8), library, **changes)
     light = scenes.light - scenes.target
     np.testing.assert_allclose(scenes.companions[:, 0], centroid(light), atol=0.02)
     square = jnp.square(light[..., 0]).sum(axis=(1, 2))
     np.testing.assert_allclose(scenes.brightness[:, 0], jnp.sqrt(square), rtol=0.01)
 
 
-def test_absent_companions_have_no_brightness(gallery, key):
-    scenes = draw(key, gallery, isolated_share=0.5)
+def test_absent_companions_have_no_brightness(library, key):
+    scenes = draw(key, library, isolated_share=0.5)
     np.testing.assert_array_equal(~(scenes.brightness > 0).any(axis=1), are_isolated(scenes))
 
 
-def test_same_key_same_scenes(gallery, key):
-    jax.tree.map(np.testing.assert_array_equal, draw(key, gallery), draw(key, gallery))
+def test_same_key_same_scenes(library, key):
+    jax.tree.map(np.testing.assert_array_equal, draw(key, library), draw(key, library))
 
 
-def test_steps_differ(gallery, key):
-    first, second = (draw(jax.random.fold_in(key, i), gallery) for i in range(2))
+def test_steps_differ(library, key):
+    first, second = (draw(jax.random.fold_in(key, i), library) for i in range(2))
     for name in ("light", "target", "flux"):
         assert not np.array_equal(getattr(first, name), getattr(second, name))
 
@@ -190,9 +191,9 @@ def test_psf_is_told_as_turned_as_the_scene_is(key):
     star = np.moveaxis(star / star.sum(axis=(0, 1)), -1, 0)[..., None].astype(np.float32)
     arrays = star, np.zeros((4, 2), np.float32), np.ones((4, 1), np.float32)
     psf = star[:1, 9:24, 9:24]
-    gallery, n_central = make_gallery(*arrays, np.arange(4) < 2, psf)
+    library, n_central = make_device_library(*arrays, np.arange(4) < 2, psf)
     options = {"n_central": n_central, "batch_size": 64, "size": 15, "max_companions": 0}
-    scenes = draw(key, gallery, **options)
+    scenes = draw(key, library, **options)
     brightest = np.asarray(scenes.target).reshape(64, -1).argmax(axis=1)
     centred = np.all(np.divmod(brightest, 15) == np.array([[7], [7]]), axis=0)
     shown = psf_features(scenes.target[centred])

@@ -19,8 +19,8 @@ from vaedeblend.simulate.render import default_psf
 from vaedeblend.survey import make_survey
 from vaedeblend.training import loop, objectives
 from vaedeblend.training.calibrate import calibrate_field, calibrate_iterations
-from vaedeblend.training.gallery import make_gallery
 from vaedeblend.training.observe import observe, observe_examples
+from vaedeblend.training.placement import Composing, make_device_library
 from vaedeblend.training.scenes import random_scenes
 from vaedeblend.training.stages import Task, initial_params
 
@@ -36,11 +36,11 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     source = stage.get("teacher")
     teacher = initial_params(fresh, source, config, workdir) if source else params
     params = params | {part: teacher[part] for part in set(teacher) - set(stage.trainable)}
-    gallery, n_central = _gallery(directories, config.data.n_psfs, mesh)
+    library, n_central = _library(directories, config.data.n_psfs, mesh)
     return Task(
         params,
         _objective(stage, model, teacher),
-        gallery,
+        library,
         _make_batch(config, stage, survey, n_central),
         _validation_batches(directories[name], survey, config),
         functools.partial(_calibrate, config, name, workdir, directories, model),
@@ -75,30 +75,33 @@ def _objective(stage, model, teacher):
 
 
 def _make_batch(config, stage, survey, n_central: int):
-    """`(key, gallery) -> Batch`: scenes of the stage, under the observation of the survey."""
-    scenes = functools.partial(
-        random_scenes,
-        n_central=n_central,
-        batch_size=stage.batch_size,
-        size=config.data.stamp_size,
+    """`(key, library) -> Batch`: scenes of the stage, under the observation of the survey."""
+    composing = Composing(
         separation=tuple(s / survey.pixel_scale.value for s in config.data.separation),
         max_purity=config.data.max_purity,
         **stage.scenes,
     )
+    scenes = functools.partial(
+        random_scenes,
+        composing=composing,
+        n_central=n_central,
+        batch_size=stage.batch_size,
+        size=config.data.stamp_size,
+    )
     noise = {"variance": jnp.asarray(survey.variance), "gain": jnp.asarray(survey.gain)}
 
-    def make_batch(key, gallery):
+    def make_batch(key, library):
         scene_key, noise_key = jax.random.split(key)
-        return observe(noise_key, scenes(scene_key, gallery), **noise, **config.observation)
+        return observe(noise_key, scenes(scene_key, library), **noise, **config.observation)
 
     return make_batch
 
 
-def _gallery(directories: dict[str, Path], n_psfs: int, mesh):
+def _library(directories: dict[str, Path], n_psfs: int, mesh):
     galaxies = dataset.load(directories["galaxies"], "train")
     flux = galaxies["flux_bulge"] + galaxies["flux_disk"]
     sheets = dataset.load(directories["fields"], "train") if "fields" in directories else {}
-    gallery, n_central = make_gallery(
+    library, n_central = make_device_library(
         galaxies["stamp"],
         galaxies["phase"],
         flux,
@@ -106,7 +109,7 @@ def _gallery(directories: dict[str, Path], n_psfs: int, mesh):
         galaxies["psf"][:n_psfs],
         sheets.get("sheet"),
     )
-    return jax.device_put(gallery, NamedSharding(mesh, PartitionSpec())), n_central
+    return jax.device_put(library, NamedSharding(mesh, PartitionSpec())), n_central
 
 
 def _validation_batches(directory: Path, survey, config):

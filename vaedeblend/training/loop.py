@@ -72,12 +72,12 @@ def make_step(
     seed: int,
     mesh: jax.sharding.Mesh,
 ) -> Callable:
-    """The jitted step `(state, gallery) -> (state, metrics)`; a batch is split over the devices.
+    """The jitted step `(state, library) -> (state, metrics)`; a batch is split over the devices.
 
     Args:
         objective: Of `objectives`.
         optimizer: Of the trainable parts.
-        make_batch: `(key, gallery) -> batch`, of what the objective takes.
+        make_batch: `(key, library) -> batch`, of what the objective takes.
         trainable: Of encoder, decoder and flow; the others are left bitwise as they are.
         average_decay: Of the average of the parameters, a step; 0 for the latest parameters.
         seed: Of batches, noise and latent samples.
@@ -86,10 +86,10 @@ def make_step(
     split_batch = NamedSharding(mesh, PartitionSpec("data"))
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, gallery):
+    def step(state: TrainState, library):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         batch_key, latent_key = jax.random.split(key)
-        batch = jax.lax.with_sharding_constraint(make_batch(batch_key, gallery), split_batch)
+        batch = jax.lax.with_sharding_constraint(make_batch(batch_key, library), split_batch)
         frozen = {part: p for part, p in state.params.items() if part not in trainable}
 
         def mean_loss(params):
@@ -127,7 +127,7 @@ def init_params(model: VAE, key) -> dict:
 def fit(
     state: TrainState,
     step: Callable,
-    gallery,
+    library,
     *,
     directory: str | Path,
     steps: int,
@@ -141,7 +141,7 @@ def fit(
     Args:
         state: Before the first step.
         step: From `make_step`.
-        gallery: What batches are composed from.
+        library: What batches are composed from.
         directory: Of the stage: takes checkpoints/, metrics.jsonl and TensorBoard's events.
         steps: At which the training ends.
         log_every: Steps between records of metrics.jsonl.
@@ -164,7 +164,7 @@ def fit(
         done = int(state.step)
         _truncate(directory / "metrics.jsonl", done)
         with SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board:
-            for latest, record in _records(state, step, gallery, steps, log_every):
+            for latest, record in _records(state, step, library, steps, log_every):
                 state, at = latest, record["step"]
                 record |= {f"validation_{k}": v for k, v in validate(state.average).items()}
                 _log(directory / "metrics.jsonl", board, record)
@@ -187,11 +187,11 @@ def make_validation(objective: Objective, batches: Sequence, *, seed: int) -> Ca
     return validate
 
 
-def _records(state, step, gallery, steps, log_every) -> Iterator[tuple[TrainState, dict]]:
+def _records(state, step, library, steps, log_every) -> Iterator[tuple[TrainState, dict]]:
     """Yields after every `log_every` steps, with the mean metrics since the last time."""
     sums, n = None, 0
     for at in range(int(state.step) + 1, steps + 1):
-        state, metrics = step(state, gallery)
+        state, metrics = step(state, library)
         sums = metrics if sums is None else jax.tree.map(jnp.add, sums, metrics)
         n += 1
         if at % log_every == 0 or at == steps:

@@ -68,7 +68,7 @@ def observe(
 
     Args:
         key: Of the batch.
-        scenes: From `scenes.random_scenes`.
+        scenes: From `random_scenes`.
         variance: Of the survey's background [uJy2].
         gain: Electrons per uJy.
         depth: Range of the background's rms in units of the survey's, uniform in logarithm;

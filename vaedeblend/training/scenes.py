@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models.vae import N_PSF_FEATURES
-from vaedeblend.training.gallery import Gallery
-from vaedeblend.training.placement import place
+from vaedeblend.training.placement import Composing, DeviceLibrary, draw_layout
 
 _REACH = 2
 """Pixels by which the central galaxy's jitter moves a scene's members, but for one in 10^6."""
@@ -44,53 +43,55 @@ class Scenes(NamedTuple):
 
 def random_scenes(
     key: PRNGKeyArray,
-    gallery: Gallery,
+    library: DeviceLibrary,
+    composing: Composing,
     *,
+    n_central: int,
     batch_size: int,
     size: int,
-    max_companions: int,
-    separation: tuple[float, float],
-    field_share: float = 0.0,
-    **placing,
 ) -> Scenes:
-    """Composes a batch of scenes without noise.
+    """A batch of random scenes without noise.
 
     Args:
-        key: Of the batch.
-        gallery: Of central galaxies and companions.
-        batch_size: Examples in the batch.
-        size: Of the scenes [pixel].
-        max_companions: Of `placement.place`.
-        separation: The same.
-        field_share: Of scenes that have a window of the gallery's sheets behind them.
-        **placing: The other arguments of `placement.place`.
+        key: Random key of the batch.
+        library: Central galaxies and companions.
+        composing: Settings of the scenes.
+        n_central: Central galaxies in the library.
+        batch_size: Scenes in the batch.
+        size: Side of a scene [pixel].
 
     Raises:
-        ValueError: The gallery's stamps are too small for companions at that separation, or it
+        ValueError: The library's stamps are too small for companions at that separation, or it
             has no sheets where some are wanted.
     """
-    margin = (gallery.stamps.shape[1] - size) // 2
-    reach = (separation[1] if max_companions else 0) + _REACH
-    if margin < reach:
-        raise VaedeblendError(
-            f"gallery stamps leave a margin of {margin} pixels round a scene; wanted {reach}"
-        )
-    if field_share and not len(gallery.fields):
-        raise VaedeblendError(f"field_share is {field_share}, but the gallery has no sheets of sky")
-    placing |= {"max_companions": max_companions, "separation": separation}
+    _check_library(library, composing, size)
 
     def one(key):
         place_key, turn_key, field_key = jax.random.split(key, 3)
-        placement = place(place_key, gallery, **placing)
+        layout = draw_layout(place_key, library, composing, n_central=n_central)
         element = jax.random.randint(turn_key, (), 0, 8)
-        scene, target = _scene_and_target(gallery, placement, element, size)
-        if field_share:
-            scene += _sky(field_key, gallery, placement.psf, element, size, field_share)
-        psf = turned_features(gallery.psf[placement.psf], element)
-        flux = gallery.flux[placement.members[0]]
-        return Scenes(scene, target, flux, psf, *_companions_of(gallery, placement, element))
+        scene, target = _scene_and_target(library, layout, element, size)
+        if composing.field_share:
+            scene += _sky(field_key, library, layout.psf, element, size, composing.field_share)
+        psf = turned_features(library.psf[layout.psf], element)
+        flux = library.flux[layout.members[0]]
+        return Scenes(scene, target, flux, psf, *_companions_of(library, layout, element))
 
     return jax.vmap(one)(jax.random.split(key, batch_size))
+
+
+def _check_library(library: DeviceLibrary, composing: Composing, size: int) -> None:
+    """Refuses a library whose stamps are too small, or that lacks the sheets that are wanted."""
+    margin = (library.stamps.shape[1] - size) // 2
+    reach = (composing.separation[1] if composing.max_companions else 0) + _REACH
+    if margin < reach:
+        raise VaedeblendError(
+            f"library stamps leave a margin of {margin} pixels round a scene; wanted {reach}"
+        )
+    if composing.field_share and not len(library.fields):
+        raise VaedeblendError(
+            f"field_share is {composing.field_share}, but the library has no sheets of sky"
+        )
 
 
 def apply_symmetry(
@@ -112,45 +113,45 @@ def turned_features(
     return jnp.concatenate([each[:, :-2], each[:, -2:] * signs], axis=1).ravel()
 
 
-def _scene_and_target(gallery, placement, element, size):
+def _scene_and_target(library, layout, element, size):
     """All members in their places, and the central galaxy alone, turned and without noise.
 
     Each stamp is turned before it is added: three times as fast on a CPU as turning their sum.
     """
-    start = (gallery.stamps.shape[1] - size) // 2 - placement.shift
-    shape = (1, size, size, gallery.stamps.shape[-1])
+    start = (library.stamps.shape[1] - size) // 2 - layout.shift
+    shape = (1, size, size, library.stamps.shape[-1])
 
     def window(entry, corner):
-        stamp = jax.lax.dynamic_slice(gallery.stamps, (entry, *corner, 0), shape)[0]
+        stamp = jax.lax.dynamic_slice(library.stamps, (entry, *corner, 0), shape)[0]
         return apply_symmetry(stamp.astype(jnp.float32), element)
 
     def add(scene, companion):
         entry, corner, present = companion
         return scene + present * window(entry, corner), None
 
-    target = window(placement.members[0], start[0])
-    companions = placement.members[1:], start[1:], placement.present[1:]
+    target = window(layout.members[0], start[0])
+    companions = layout.members[1:], start[1:], layout.present[1:]
     scene, _ = jax.lax.scan(add, target, companions)
     return scene, target
 
 
-def _companions_of(gallery, placement, element):
+def _companions_of(library, layout, element):
     """Where the companions are on the turned scene, and how bright (the width's definition)."""
-    members, present = placement.members[1:], placement.present[1:]
-    position = placement.shift[1:] + gallery.phase[members]
+    members, present = layout.members[1:], layout.present[1:]
+    position = layout.shift[1:] + library.phase[members]
     position = jnp.where(element & 1, position[:, ::-1], position)
     position *= 1 - 2 * jnp.stack([element >> 1 & 1, element >> 2 & 1])
-    peak = gallery.flux[members, 0] / gallery.width[members] / jnp.sqrt(4 * jnp.pi)
+    peak = library.flux[members, 0] / library.width[members] / jnp.sqrt(4 * jnp.pi)
     return position, present * peak
 
 
-def _sky(key, gallery, psf, element, size, share):
+def _sky(key, library, psf, element, size, share):
     """A window of one of the PSF's sheets at a random place, or nothing."""
     sheet_key, corner_key, here_key = jax.random.split(key, 3)
-    n_psf, side = len(gallery.psf), gallery.fields.shape[1]
-    sheet = psf + n_psf * jax.random.randint(sheet_key, (), 0, len(gallery.fields) // n_psf)
+    n_psf, side = len(library.psf), library.fields.shape[1]
+    sheet = psf + n_psf * jax.random.randint(sheet_key, (), 0, len(library.fields) // n_psf)
     corner = jax.random.randint(corner_key, (2,), 0, side - size + 1)
-    shape = (1, size, size, gallery.fields.shape[-1])
-    window = jax.lax.dynamic_slice(gallery.fields, (sheet, *corner, 0), shape)[0]
+    shape = (1, size, size, library.fields.shape[-1])
+    window = jax.lax.dynamic_slice(library.fields, (sheet, *corner, 0), shape)[0]
     here = jax.random.uniform(here_key) < share
     return here * apply_symmetry(window.astype(jnp.float32), element)

@@ -22,10 +22,10 @@ class Task(NamedTuple):
     params: dict
     """Of the whole model, before the first step."""
     objective: Objective
-    gallery: tuple
+    library: tuple
     """Arrays on the devices, from which batches are composed."""
     make_batch: Callable
-    """`(key, gallery) -> batch`."""
+    """`(key, library) -> batch`."""
     validation: Sequence
     """Batches."""
     finish: Callable[[dict], None]

@@ -1,28 +1,18 @@
-"""Galleries of plain stamps, and scenes composed of them."""
+"""Device libraries of plain stamps, and scenes composed of them."""
 
 from functools import partial
 
 import jax
 import numpy as np
 
-from vaedeblend.training.gallery import make_gallery
-from vaedeblend.training.placement import place
+from vaedeblend.training.placement import Composing, draw_layout, make_device_library
 from vaedeblend.training.scenes import random_scenes
 
 N_CENTRAL = 256
-PLACING = {
-    "n_central": N_CENTRAL,
-    "max_companions": 2,
-    "separation": (2.0, 5.0),
-    "max_purity": 0.9,
-    "candidates": 8,
-    "isolated_share": 0.0,
-    "unselected_share": 0.0,
-    "hard_share": 0.0,
-    "hard_purity": 0.5,
-    "central_share": 0.0,
-}
-SETTINGS = PLACING | {"batch_size": 2048, "size": 16, "field_share": 0.0}
+COMPOSING = Composing(
+    max_companions=2, separation=(2.0, 5.0), max_purity=0.9, candidates=8, hard_purity=0.5
+)
+SETTINGS = {"n_central": N_CENTRAL, "batch_size": 2048, "size": 16}
 
 
 def gaussian(side, centre, sigma):
@@ -42,7 +32,7 @@ def gaussians(sigma=(1.0, 1.5), side=32):
     stamps = shapes[..., None] * flux[:, None, None]
     central = np.arange(len(phase)) < N_CENTRAL
     arrays = (a.astype(np.float32) for a in (stamps, phase, flux))
-    return make_gallery(*arrays, central, round_psfs(1, bands=2))[0], width
+    return make_device_library(*arrays, central, round_psfs(1, bands=2))[0], width
 
 
 def round_psfs(n, bands=1):
@@ -54,28 +44,29 @@ def round_psfs(n, bands=1):
 N_PSFS = 3
 
 
-def marked_gallery():
-    """A gallery of plain stamps and sheets, whose values tell the PSF that they stand for."""
+def marked_library():
+    """Plain stamps and sheets, whose values tell the PSF that they stand for."""
     group = 1 + np.arange(24) % N_PSFS
     central = np.arange(24) < 12
     value = np.where(central, group, 100 * group).astype(np.float32)
     stamps = np.tile(value[:, None, None, None], (1, 32, 32, 1))
     sheets = np.tile((1e4 * group[:6]).astype(np.float32)[:, None, None, None], (1, 20, 20, 1))
     phase, flux = np.zeros((24, 2), np.float32), np.ones((24, 1), np.float32)
-    return make_gallery(stamps, phase, flux, central, round_psfs(N_PSFS), sheets)[0]
+    return make_device_library(stamps, phase, flux, central, round_psfs(N_PSFS), sheets)[0]
 
 
-@partial(jax.jit, static_argnames=list(SETTINGS))
-def jitted(key, gallery, **settings):
-    return random_scenes(key, gallery, **settings)
+jitted = jax.jit(random_scenes, static_argnames=["composing", *SETTINGS])
 
 
-def draw(key, gallery, **changes):
-    return jitted(key, gallery, **SETTINGS | changes)
+def draw(key, library, **changes):
+    """Scenes of `SETTINGS` and `COMPOSING`, some of either changed."""
+    composing = {name: changes.pop(name) for name in Composing._fields if name in changes}
+    return jitted(key, library, composing=COMPOSING._replace(**composing), **SETTINGS | changes)
 
 
-def make_place(gallery):
-    return jax.jit(partial(place, gallery=gallery, **PLACING))
+def make_draw_layout(library):
+    draw_one = partial(draw_layout, composing=COMPOSING, n_central=N_CENTRAL)
+    return jax.jit(lambda key: draw_one(key, library))
 
 
 def are_isolated(scenes):
@@ -90,9 +81,9 @@ def centroid(images):
     return np.stack(moments, axis=-1) / band.sum(axis=(1, 2))[:, None]
 
 
-def windows(gallery, placement, size=16):
+def windows(library, layout, size=16):
     """By plain slices."""
-    start = (gallery.stamps.shape[1] - size) // 2 - np.asarray(placement.shift)
-    stamps = np.asarray(gallery.stamps)
-    members = zip(placement.members, start, placement.present, strict=True)
+    start = (library.stamps.shape[1] - size) // 2 - np.asarray(layout.shift)
+    stamps = np.asarray(library.stamps)
+    members = zip(layout.members, start, layout.present, strict=True)
     return np.stack([p * stamps[m, y : y + size, x : x + size] for m, (y, x), p in members])
