@@ -6,8 +6,7 @@ import jax
 from flax.traverse_util import flatten_dict
 
 from vaedeblend.configs import euclid_vis, harder, mixture, smooth
-from vaedeblend.models.vae import VAE
-from vaedeblend.training.loop import init_params
+from vaedeblend.models.vae import VAE, init_params
 
 
 def test_recipes_start_where_the_one_before_ends():

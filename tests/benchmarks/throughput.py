@@ -20,7 +20,7 @@ from rich.table import Table
 
 from vaedeblend.catalogues import catalogue, egg, sampling
 from vaedeblend.configs import quick
-from vaedeblend.models.vae import VAE
+from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.pixels import blending
 from vaedeblend.simulate import examples as simulation
 from vaedeblend.simulate import library
@@ -124,7 +124,7 @@ def training_rates(survey, config, n_galaxies, n_steps):
     library, n_central = make_device_library(*columns, flux, central, arrays[0]["psf"][None])
     model = VAE(**config.model, bands=1)
     mesh = loop.data_mesh()
-    params = loop.init_params(model, jax.random.key(0))
+    params = init_params(model, jax.random.key(0))
     teacher = jax.tree.map(jnp.copy, params["encoder"])
     rates = {}
     for name, stage in config.stages.items():

@@ -8,9 +8,8 @@ from vaedeblend.deblend import network as deblender
 from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.models.vae import VAE
+from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.survey import Survey
-from vaedeblend.training import loop
 
 FIELDS = {
     "latent_dim": 4,
@@ -37,7 +36,7 @@ def gaussian_psf(sigma, size=15):
 @pytest.fixture(scope="module")
 def network():
     model = VAE(**FIELDS, bands=1)
-    params = jax.jit(loop.init_params, static_argnums=0)(model, jax.random.key(0))
+    params = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
     return model, jax.tree.map(lambda p: p + 0.02, params)
 
 

@@ -6,8 +6,7 @@ import pytest
 from vaedeblend.evaluate import latents
 from vaedeblend.evaluate.latents import GALAXY_PARAMETERS
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.models.vae import VAE
-from vaedeblend.training.loop import init_params
+from vaedeblend.models.vae import VAE, init_params
 
 
 def blob(z, size=24):

@@ -10,14 +10,13 @@ from matched import PROFILE, SIZE, matched_filter
 from vaedeblend.deblend.calibration import calibrated
 from vaedeblend.deblend.network import make_deblend
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, normal_score, quantile
-from vaedeblend.models.vae import VAE
+from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.training.calibrate import (
     calibrate_field,
     calibrate_fluxes,
     calibrate_stamps,
     fit_calibration,
 )
-from vaedeblend.training.loop import init_params
 from vaedeblend.training.observe import observe_examples
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from vaedeblend.exceptions import CheckpointError
 from vaedeblend.io import checkpoint
-from vaedeblend.models.vae import VAE
+from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.training import loop, objectives, observe
 from vaedeblend.training import scenes as compose
 from vaedeblend.training.placement import Composing, make_device_library
@@ -84,7 +84,7 @@ def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, avera
     """The state before the first step, the step, and its objective."""
     mesh = loop.data_mesh()
     optimizer = loop.make_optimizer(steps=steps, **OPTIMIZER)
-    params = loop.init_params(model, jax.random.key(0))
+    params = init_params(model, jax.random.key(0))
     if "flow" in trainable:
         parts = objectives.posterior(model, jax.tree.map(jnp.array, params["encoder"]), **WEIGHTS)
     else:

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from vaedeblend.models import losses
-from vaedeblend.models.vae import VAE, Observation, reparameterize
+from vaedeblend.models.vae import VAE, Observation, init_params, reparameterize
 from vaedeblend.pixels.stamps_jax import frames_of, stamps_of
 from vaedeblend.training import objectives
-from vaedeblend.training.loop import init_params
 from vaedeblend.training.observe import Batch
 
 SIZE, N = 16, 4

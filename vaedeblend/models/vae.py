@@ -212,6 +212,13 @@ class VAE(nn.Module):
         return posterior, self.decode(z, observation.psf), self.log_prior(z)
 
 
+def init_params(model: VAE, key: PRNGKeyArray) -> dict:
+    """Random parameters of all parts: {'encoder': ..., 'decoder': ..., 'flow': ...}."""
+    stamp = jnp.ones((1, model.stamp_size, model.stamp_size, model.bands))
+    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf_features(stamp[0])[None], stamp)
+    return model.init(key, observation, key)["params"]
+
+
 def reparameterize(key: PRNGKeyArray, posterior: Posterior | Code) -> Float[Array, "batch latent"]:
     """A sample of the latent that is differentiable in its mean and width (Kingma+ 2014)."""
     noise = jax.random.normal(key, posterior.mean.shape)

@@ -24,7 +24,6 @@ from tensorboardX import SummaryWriter
 
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import checkpoint
-from vaedeblend.models.vae import VAE, Observation, psf_features
 from vaedeblend.training.objectives import Objective
 
 _FREAKS = 10
@@ -115,13 +114,6 @@ def create_state(params: dict, optimizer, *, trainable: Sequence[str], mesh) -> 
     average = jax.tree.map(jnp.array, params)  # of its own: the step donates its input
     state = TrainState(jnp.zeros((), int), params, average, optimized)
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-
-
-def init_params(model: VAE, key) -> dict:
-    """Random parameters of all parts."""
-    stamp = jnp.ones((1, model.stamp_size, model.stamp_size, model.bands))
-    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf_features(stamp[0])[None], stamp)
-    return model.init(key, observation, key)["params"]
 
 
 def fit(
