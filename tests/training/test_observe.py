@@ -5,13 +5,11 @@ import pytest
 from scipy import stats
 
 from vaedeblend.training import observe as module
-from vaedeblend.training.observe import observe, observe_examples
+from vaedeblend.training.observe import Observing, observe, observe_examples
 from vaedeblend.training.scenes import Scenes
 
 N, SIZE = 2000, 15
 VARIANCE, GAIN = np.array([1.0, 4.0], np.float32), np.array([0.5, 2.0], np.float32)
-CHOICES = ("depth", "depth_share", "gainless_share", "correlated_share", "sky_share", "sky_rms")
-CHOICES += ("uneven_share", "masked_share", "edge_share")
 
 
 def blobs(n=N, size=SIZE):
@@ -33,7 +31,8 @@ def scenes():
 
 def look(key, scenes, **options):
     """Not under jit, which every test would compile anew."""
-    return observe(key, scenes, variance=jnp.asarray(VARIANCE), gain=jnp.asarray(GAIN), **options)
+    noise = {"variance": jnp.asarray(VARIANCE), "gain": jnp.asarray(GAIN)}
+    return observe(key, scenes, Observing(**options), **noise)
 
 
 def residual(seen, light):
@@ -189,7 +188,7 @@ def test_sky_is_off_by_the_stamps_own_rms(scenes, key):
 @pytest.fixture(scope="module")
 def troubled(scenes):
     """Everything at once, and what is masked of it."""
-    shares = dict.fromkeys([c for c in CHOICES if c.endswith("share")], 0.5)
+    shares = dict.fromkeys([c for c in Observing._fields if c.endswith("share")], 0.5)
     seen = look(jax.random.key(5), scenes, depth=(0.1, 2.0), **shares).observation
     return seen, np.isinf(seen.variance)
 
@@ -234,7 +233,7 @@ def test_deep_noise_is_not_the_examples_own(share, scenes, key):
 
 
 def test_truth_does_not_reach_what_the_network_is_shown(scenes, key):
-    options = dict.fromkeys([c for c in CHOICES if c.endswith("share")], 0.5)
+    options = dict.fromkeys([c for c in Observing._fields if c.endswith("share")], 0.5)
     other = scenes._replace(target=3 * scenes.target, flux=7 * scenes.flux)
     one, two = (look(key, each, **options) for each in (scenes, other))
     jax.tree.map(np.testing.assert_array_equal, one.observation, two.observation)

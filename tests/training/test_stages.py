@@ -1,7 +1,5 @@
 """Where a stage's parameters start."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from vaedeblend.exceptions import CheckpointError
 from vaedeblend.io import checkpoint
 from vaedeblend.training.stages import initial_params
 
-CONFIG = SimpleNamespace(stages={"first": None})
+STAGES = ("first", "second")
 
 
 def params(value, latent=3):
@@ -26,7 +24,7 @@ def workdir(tmp_path):
 
 
 def start(workdir, latent=3, source="first", renewed=()):
-    return initial_params(lambda: params(0.0, latent), source, CONFIG, workdir, renewed)
+    return initial_params(lambda: params(0.0, latent), source, STAGES, workdir, renewed)
 
 
 def test_parameters_are_random_without_a_source_and_those_of_a_stage_with_one(workdir):

@@ -132,8 +132,13 @@ def _sources(deblend, frames: Frames, positions, **options) -> Sources:
     return find_and_measure(deblend, frames, np.zeros(len(corner), int), corner, **options)
 
 
-def source_positions(sources: Sources, shapes: Shapes, size: int) -> Float[np.ndarray, "n 2"]:
-    """(y, x) of the light of each source on the image."""
+def source_positions(
+    sources: Sources, size: int, shapes: Shapes | None = None
+) -> Float[np.ndarray, "n 2"]:
+    """(y, x) of the light of each source on the image; its shapes, where they are known."""
+    if shapes is None:
+        light = light_of(sources.found)[..., 0]
+        shapes = measure_shapes(light, sources.found.flux[:, 0].astype(float))
     centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
     return sources.corner + stamp_centre(size) + centre
 
@@ -153,7 +158,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
     rms, total = np.sqrt(background), frames.cut(canvas, *at)[..., 0]
     noise = rms if frames.gain is None else np.sqrt(background + model.clip(0) / frames.gain[0, 0])
     columns = {
-        "position": source_positions(sources, shapes, frames.size),
+        "position": source_positions(sources, frames.size, shapes),
         "flux": flux,
         "flux_err": np.hypot(found.flux_err[:, 0], _BINNED_ERROR * flux * (binning > 1)),
         "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),

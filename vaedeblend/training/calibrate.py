@@ -4,6 +4,7 @@ What is fitted, and how it is applied, stands in `deblend.calibration`.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,15 +17,15 @@ from vaedeblend.deblend.calibration import (
     Calibrations,
     log_error_factor,
     rescaled,
+    write_calibrations,
 )
-from vaedeblend.deblend.iterative import light_of
 from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.together import make_deblend_stamps
 from vaedeblend.image.measure import find_sources, source_positions
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, normal_score
 from vaedeblend.models.vae import background_rms
 from vaedeblend.pixels.matching import match
-from vaedeblend.pixels.shapes import measure_shapes
+from vaedeblend.simulate.fields import simulate_field
 from vaedeblend.training.observe import Batch
 
 _BINS = 8
@@ -35,6 +36,36 @@ _FEWEST = 10
 
 _TAILS = np.linspace(-0.6, 0.6, 121)
 _NINETY_FIVE, _WITHIN = 0.95, 1.96
+
+
+def calibrate_stage(
+    path: Path, deblend: Deblend, batches: Sequence[Batch], field: dict | None, *, stamp_size: int
+) -> None:
+    """Fits the calibrations of a stage's deblender and writes them.
+
+    Args:
+        path: File that takes the calibrations.
+        deblend: Deblender without a calibration.
+        batches: Validation galaxies under the survey's own PSF and depth.
+        field: Keywords of `simulate_field` for a field of galaxies of all kinds, on which sources
+            of whole images are calibrated; None for the stamps' calibration there, too.
+        stamp_size: Side of the stamps that `deblend` takes [pixel].
+    """
+    calibrations = calibrate_iterations(deblend, batches)
+    if field is not None:
+        made = simulate_field(**field)
+        y, x, flux = (made.truth[name].value for name in ("y", "x", "flux"))
+        of_field = calibrate_field(
+            deblend,
+            made.image[..., 0],
+            made.rms[..., 0],
+            np.stack([y, x], axis=1),
+            flux[:, 0],
+            size=stamp_size,
+            gain=float(field["survey"].gain[0]),
+        )
+        calibrations = calibrations._replace(field=of_field)
+    write_calibrations(calibrations, path)
 
 
 def calibrate_iterations(deblend: Deblend, batches: Sequence[Batch]) -> Calibrations:
@@ -87,9 +118,7 @@ def calibrate_field(
         gain: Electrons per image unit.
     """
     _, sources = find_sources(deblend, image, rms, size=size, gain=gain)
-    stamps = light_of(sources.found)[..., 0]
-    shapes = measure_shapes(stamps, sources.found.flux[:, 0].astype(float))
-    row = match(position, flux, source_positions(sources, shapes, size))
+    row = match(position, flux, source_positions(sources, size))
     # A binned source has an error of its own beside the network's: see `image.measure`.
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])
     found = jax.tree.map(lambda a: a[row[true]], sources.found)

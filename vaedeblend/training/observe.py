@@ -4,7 +4,8 @@ The networks are trained on what real images do: exposures of other depths, a sk
 quite removed, noise that resampling has correlated, edges, bad columns and cosmic rays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,9 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from vaedeblend.io import dataset
 from vaedeblend.models.vae import Observation, psf_features
-from vaedeblend.training.placement import CENTRE_JITTER
-from vaedeblend.training.scenes import Scenes
+from vaedeblend.simulate.examples import SPLITS
+from vaedeblend.simulate.render import default_psf
+from vaedeblend.survey import Survey
+from vaedeblend.training.placement import CENTRE_JITTER, Composing, DeviceLibrary
+from vaedeblend.training.scenes import Scenes, random_scenes
 
 DEEP = 0.1
 """Noise of the deep images of single galaxies, in units of the survey's."""
@@ -24,7 +29,7 @@ _FOUND, _FAINTEST, _NEAREST = 0.9, 5.0, 2.5
 the central galaxy [pixel]."""
 
 _STREAK_SIGMA = 6.0
-"""Of masked streaks' distances from the central galaxy [pixel]."""
+"""Standard deviation of masked streaks' distances from the central galaxy [pixel]."""
 
 _WITHIN = 2.0
 """Least distance of a galaxy's centre from the edge of its image [pixel]."""
@@ -34,81 +39,111 @@ class Batch(NamedTuple):
     """What a network is shown, and what its loss may know besides."""
 
     observation: Observation
+    """Noisy image of the scene."""
     deep: Observation
     """The central galaxy alone, with a tenth of the survey's noise."""
     target: Float[Array, "batch height width band"]
     """The central galaxy alone, noise-free [uJy per pixel]."""
     flux: Float[Array, "batch band"]
-    """Of the central galaxy [uJy]."""
+    """Flux of the central galaxy [uJy]."""
     purity: Float[Array, "batch band"]
-    """Of the central galaxy."""
+    """Purity of the central galaxy."""
     corner: Int[Array, "batch companion 2"]
     """(y, x) of the first pixel of the stamp that is centred on a companion."""
     found: Bool[Array, "batch companion"]
     """Whether a detection would find the companion, so that its light can be subtracted."""
 
 
+class Observing(NamedTuple):
+    """Depth of images and their corruptions; a share is that of the stamps."""
+
+    depth: tuple[float, float] = (1.0, 1.0)
+    """Range of the background's rms in units of the survey's, uniform in logarithm; the gain goes
+    with its inverse square, as it does with exposure time."""
+    depth_share: float = 0.0
+    """Share of stamps whose depth is drawn; the others have the survey's."""
+    gainless_share: float = 0.0
+    """Share of stamps without the light's own Poisson noise (infinite gain)."""
+    correlated_share: float = 0.0
+    """Share of stamps resampled by bilinear interpolation."""
+    sky_share: float = 0.0
+    """Share of stamps whose sky is off."""
+    sky_rms: float = 0.05
+    """Standard deviation of such a sky [background rms]."""
+    uneven_share: float = 0.0
+    """Share of stamps crossed by a line beyond which the depth is another, or the image has
+    ended."""
+    masked_share: float = 0.0
+    """Share of stamps with a masked streak: a bad column or row, or a cosmic ray."""
+    edge_share: float = 0.0
+    """Share of stamps that reach out of their image, as that of a galaxy near its edge does."""
+
+
+_PLAIN = Observing()
+
+
+def make_batches(
+    survey: Survey,
+    composing: Composing,
+    observing: Observing,
+    *,
+    n_central: int,
+    batch_size: int,
+    size: int,
+) -> Callable[[PRNGKeyArray, DeviceLibrary], Batch]:
+    """The function `(key, library) -> Batch`: random scenes under a survey's observation.
+
+    Args:
+        survey: Bands, depth and gain.
+        composing: Settings of the scenes.
+        observing: Settings of their observation.
+        n_central: Central galaxies in the library.
+        batch_size: Scenes in a batch.
+        size: Side of a scene [pixel].
+    """
+    variance, gain = jnp.asarray(survey.variance), jnp.asarray(survey.gain)
+    numbers = {"n_central": n_central, "batch_size": batch_size, "size": size}
+
+    def make_batch(key, library):
+        scene_key, noise_key = jax.random.split(key)
+        scenes = random_scenes(scene_key, library, composing, **numbers)
+        return observe(noise_key, scenes, observing, variance=variance, gain=gain)
+
+    return make_batch
+
+
 def observe(
     key: PRNGKeyArray,
     scenes: Scenes,
+    observing: Observing = _PLAIN,
     *,
     variance: Float[Array, " band"],
     gain: Float[Array, " band"],
-    depth: tuple[float, float] = (1.0, 1.0),
-    depth_share: float = 0.0,
-    gainless_share: float = 0.0,
-    correlated_share: float = 0.0,
-    sky_share: float = 0.0,
-    sky_rms: float = 0.05,
-    uneven_share: float = 0.0,
-    masked_share: float = 0.0,
-    edge_share: float = 0.0,
 ) -> Batch:
     """Noisy images of scenes.
 
     Args:
-        key: Of the batch.
-        scenes: From `random_scenes`.
-        variance: Of the survey's background [uJy2].
+        key: Random key of the batch.
+        scenes: Scenes without noise.
+        observing: Depth and corruptions; by default the survey's even depth, and none.
+        variance: Background variance of the survey [uJy2].
         gain: Electrons per uJy.
-        depth: Range of the background's rms in units of the survey's, uniform in logarithm;
-            the gain goes with its inverse square, as it does with exposure time.
-        depth_share: Of stamps whose depth is drawn; the others have the survey's.
-        gainless_share: Of stamps without the light's own Poisson noise (infinite gain).
-        correlated_share: Of stamps resampled by bilinear interpolation.
-        sky_share: Of stamps whose sky is off.
-        sky_rms: By how much [background rms].
-        uneven_share: Of stamps crossed by a line beyond which the depth is another, or the image
-            has ended.
-        masked_share: Of stamps with a masked streak: a bad column or row, or a cosmic ray.
-        edge_share: Of stamps that reach out of their image, as that of a galaxy near its edge does.
     """
     keys = iter(jax.random.split(key, 14))
     n, size = scenes.light.shape[:2]
-
-    def happens(share):
-        return jax.random.bernoulli(next(keys), share, (n, 1, 1, 1))
-
-    low, high = jnp.log(jnp.array(depth))
-    drawn = jnp.exp(jax.random.uniform(next(keys), (n, 1, 1, 1), minval=low, maxval=high))
-    scale = jnp.where(happens(depth_share), drawn, 1.0)
-    gains = jnp.where(happens(gainless_share), jnp.inf, gain / scale**2)
+    scale, gains = _depths(keys, observing, n, gain)
     background = jnp.broadcast_to(variance * scale**2, (n, 1, 1, len(variance)))
-    if uneven_share:
-        background = background * _beyond_a_line(next(keys), n, size, uneven_share)
+    if observing.uneven_share:
+        background = background * _beyond_a_line(next(keys), n, size, observing.uneven_share)
     white = jax.random.normal(next(keys), scenes.light.shape)
-    noise = _resampled(next(keys), white, correlated_share) if correlated_share else white
+    noise = white
+    if observing.correlated_share:
+        noise = _resampled(next(keys), white, observing.correlated_share)
     image = scenes.light + jnp.sqrt(background + scenes.light.clip(0) / gains) * noise
-    if sky_share:
-        offset = sky_rms * jax.random.normal(next(keys), (n, 1, 1, len(variance)))
-        image += happens(sky_share) * offset * jnp.sqrt(variance) * scale
-    if masked_share:
-        streak = _streak(next(keys), n, size, masked_share)
-        background = jnp.where(streak, jnp.inf, background)
-    if edge_share:
-        outside = _outside(next(keys), n, size, edge_share)
-        background = jnp.where(outside, jnp.inf, background)
-    background = jnp.broadcast_to(background, image.shape)
+    if observing.sky_share:
+        offset = observing.sky_rms * jax.random.normal(next(keys), (n, 1, 1, len(variance)))
+        image += _happens(keys, observing.sky_share, n) * offset * jnp.sqrt(variance) * scale
+    background = jnp.broadcast_to(_cut(keys, observing, background, size), image.shape)
     image = jnp.where(jnp.isfinite(background), image, 0.0)
     return Batch(
         Observation(image, background, gains[:, 0, 0], scenes.psf, jnp.zeros_like(image)),
@@ -118,6 +153,20 @@ def observe(
         scenes.purity,
         *_detected(next(keys), scenes, background, jnp.sqrt(variance[0]) * scale[:, 0, 0]),
     )
+
+
+def observe_validation(directory: Path, survey: Survey, *, seed: int) -> list[Batch]:
+    """Batches of a dataset's validation scenes, as a survey observes them.
+
+    Args:
+        directory: Folder of the dataset.
+        survey: Bands, depth, gain and PSF.
+        seed: Seed of the noise.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), SPLITS.index("validation"))
+    noise = {"variance": survey.variance, "gain": survey.gain}
+    examples = dataset.load(directory, "validation")
+    return observe_examples(key, examples, psf=default_psf(survey), **noise)
 
 
 def observe_examples(
@@ -132,12 +181,12 @@ def observe_examples(
     """Batches of materialised scenes, under a survey's even noise.
 
     Args:
-        key: Of the noise.
-        examples: As `dataset.load` returns them.
-        psf: Of all of them.
-        variance: Of the background [uJy2].
+        key: Random key of the noise.
+        examples: Arrays 'blend', 'isolated' and 'flux' of a dataset [uJy].
+        psf: PSF of all scenes; unit sum.
+        variance: Background variance [uJy2].
         gain: Electrons per uJy.
-        batch_size: Of all batches but the last.
+        batch_size: Scenes in a batch; the last one may have fewer.
     """
     arrays = [examples[name] for name in ("blend", "isolated", "flux")]
     noise = {"variance": jnp.asarray(variance), "gain": jnp.asarray(gain)}
@@ -149,6 +198,31 @@ def observe_examples(
         scenes = Scenes(light, target, flux, jnp.tile(features, (len(flux), 1)), *nobody)
         batches.append(observe(jax.random.fold_in(key, start), scenes, **noise))
     return batches
+
+
+def _depths(keys, observing: Observing, n, gain):
+    """Background rms in units of the survey's, and the gain, of each stamp."""
+    low, high = jnp.log(jnp.array(observing.depth))
+    drawn = jnp.exp(jax.random.uniform(next(keys), (n, 1, 1, 1), minval=low, maxval=high))
+    scale = jnp.where(_happens(keys, observing.depth_share, n), drawn, 1.0)
+    return scale, jnp.where(_happens(keys, observing.gainless_share, n), jnp.inf, gain / scale**2)
+
+
+def _happens(keys, share, n):
+    """Whether it does, to each stamp."""
+    return jax.random.bernoulli(next(keys), share, (n, 1, 1, 1))
+
+
+def _cut(keys, observing: Observing, background, size):
+    """The variance, infinite where a streak masks a stamp or it lies outside of its image."""
+    n = len(background)
+    if observing.masked_share:
+        streak = _streak(next(keys), n, size, observing.masked_share)
+        background = jnp.where(streak, jnp.inf, background)
+    if observing.edge_share:
+        outside = _outside(next(keys), n, size, observing.edge_share)
+        background = jnp.where(outside, jnp.inf, background)
+    return background
 
 
 def _detected(key, scenes: Scenes, background, rms):

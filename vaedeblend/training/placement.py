@@ -4,6 +4,7 @@ Training scenes are composed on the device from a library of single galaxies. A 
 before it has pixels.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.io import dataset
 from vaedeblend.models.vae import psf_features
 
 CENTRE_JITTER = 0.3
@@ -109,6 +111,27 @@ def make_device_library(
     features = psf_features(jnp.asarray(psf, jnp.float32))
     arrays = (stamps, phase, flux, width, features, fields)
     return DeviceLibrary(*map(jnp.asarray, arrays)), int(np.sum(central))
+
+
+def load_device_library(
+    galaxies: Path, fields: Path | None, *, n_psfs: int
+) -> tuple[DeviceLibrary, int]:
+    """A device library of datasets' training splits, and its number of central galaxies.
+
+    Args:
+        galaxies: Folder of the dataset of single galaxies.
+        fields: Folder of the dataset of sheets of sky, or None.
+        n_psfs: PSFs that the galaxies go through.
+    """
+    found = dataset.load(galaxies, "train")
+    return make_device_library(
+        found["stamp"],
+        found["phase"],
+        found["flux_bulge"] + found["flux_disk"],
+        found["central"],
+        found["psf"][:n_psfs],
+        None if fields is None else dataset.load(fields, "train")["sheet"],
+    )
 
 
 def draw_layout(

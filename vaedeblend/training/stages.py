@@ -3,12 +3,13 @@
 Each has STAGES, the names of its stages in their order, and `prepare`, which makes a Task of one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.io import checkpoint
@@ -32,8 +33,28 @@ class Task(NamedTuple):
     """Called with the trained parameters, on the host."""
 
 
+def choose_objective(makers: Mapping[str, Callable[..., Objective]], stage) -> Objective:
+    """The loss of a stage, of the name and with the weights that its configuration gives.
+
+    Raises:
+        VaedeblendError: There is no objective of that name.
+    """
+    if stage.objective not in makers:
+        raise VaedeblendError(f"objective is {stage.objective!r}; wanted one of {sorted(makers)}")
+    return makers[stage.objective](**stage.loss)
+
+
+def on_every_device(arrays, mesh: Mesh):
+    """A tree of arrays, a copy on every device."""
+    return jax.device_put(arrays, NamedSharding(mesh, PartitionSpec()))
+
+
 def initial_params(
-    fresh: Callable[[], dict], source: str, config, workdir: Path, renewed: Sequence[str] = ()
+    fresh: Callable[[], dict],
+    source: str,
+    stages: Collection[str],
+    workdir: Path,
+    renewed: Sequence[str] = (),
 ) -> dict:
     """Random parameters, or those that a stage has been trained to.
 
@@ -41,8 +62,8 @@ def initial_params(
         fresh: Makes random parameters.
         source: A stage of this training, or of another (WORKDIR/STAGE, or shipped: NAME/STAGE);
             empty for random parameters.
-        config: As train.py takes it.
-        workdir: Of this training.
+        stages: Names of this training's stages.
+        workdir: Folder of this training.
         renewed: Parts, or layers of them (encoder/Dense_9), that start at random nevertheless:
             those that are to have another shape than they had.
 
@@ -53,7 +74,7 @@ def initial_params(
     if not source:
         return fresh()
     other = Path(source)
-    inside = source in config.stages
+    inside = source in stages
     directory = workdir / source if inside else find_workdir(other.parent) / other.name
     trained = flatten_dict(checkpoint.load_params(directory / "checkpoints"), sep="/")
     model = flatten_dict(fresh() if renewed else jax.eval_shape(fresh), sep="/")
