@@ -1,4 +1,4 @@
-"""A generator of galaxies: a VAE of canonical stamps, and a flow on its latent.
+"""A generator of galaxies: a VAE of rest-frame stamps, and a flow on its latent.
 
 python train.py --workdir runs/flowvae --config vaedeblend/configs/flowvae.py
 

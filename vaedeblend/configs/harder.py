@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
 
     More of the blends are hard, companions are also drawn from the central galaxies (a network
     remembers a thousand bright ones), more of the stamps reach out of their image, and half of
-    those that have been cleaned are cleaned of what a second look finds.
+    those that have been cleaned are cleaned of the light that a second iteration finds.
     """
     config = mixture.get_config()
     config.observation.edge_share = 0.2

@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
 
 
 def plain_observation() -> dict:
-    """What ails an image, of which here nothing happens: shares of stamps."""
+    """Corruptions of an image, of which none happens here: shares of stamps."""
     return {
         "depth": (0.1, 2.0),  # background rms in units of the survey's
         "depth_share": 0.0,  # of stamps at another depth than the survey's, and so on
@@ -81,7 +81,7 @@ def isolated_stage(*, steps: int) -> dict:
     """Stage I: encoder and decoder, on galaxies alone.
 
     Args:
-        steps: Of the optimiser.
+        steps: Steps of the optimiser.
     """
     return training_stage(steps=steps, trainable=("encoder", "decoder"), init_from="") | {
         "scenes": {"max_companions": 0, "candidates": 1, "field_share": 0.0},
@@ -104,8 +104,8 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
     """Stage II: an encoder of blends and the latent's prior, against stage I's decoder.
 
     Args:
-        steps: Of the optimiser.
-        init_from: Where it starts from: see `training_stage`.
+        steps: Steps of the optimiser.
+        init_from: Trained stage that it starts from; empty for random parameters.
     """
     return training_stage(steps=steps, trainable=("encoder", "flow"), init_from=init_from) | {
         "teacher": "",  # stage I, whose decoder is kept; empty where it starts from that
@@ -132,11 +132,11 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
 
 
 def training_stage(*, steps: int, trainable: tuple[str, ...], init_from: str) -> dict:
-    """What all stages have in common, of whatever network.
+    """Settings that all stages have in common, of whatever network.
 
     Args:
-        steps: Of the optimiser.
-        trainable: Parts of the network.
+        steps: Steps of the optimiser.
+        trainable: Parts of the network that are trained.
         init_from: Trained stage that all start from, of this training or of another one
             (WORKDIR/STAGE, or shipped: NAME/STAGE); empty for random parameters.
     """

@@ -1,4 +1,4 @@
-"""What the shipped weights learn first: smooth galaxies of all sorts, a spread of PSFs, troubles.
+"""What the shipped weights learn first: smooth galaxies of all sorts, many PSFs, corruptions.
 
 python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
 """
@@ -45,11 +45,11 @@ def get_config() -> ConfigDict:
 
 
 def populations(config: ConfigDict, shares: tuple[float, ...]) -> tuple:
-    """Of central galaxies: the talk's, four ranges of magnitude as the sky has them, and the large.
+    """Central galaxies: the talk's, four ranges of magnitude as the sky has them, and the large.
 
     Args:
-        config: Whose selection is the talk's.
-        shares: Of these six.
+        config: Configuration whose selection is the talk's.
+        shares: Share of each of these six populations.
     """
     wide = {"bulge_half_light_radius": (0.0, 1.6), "disk_half_light_radius": (0.0, 1.6)}
     ranges = (19.0, 21.5), (21.5, 23.5), (23.5, 26.0), (26.0, 26.7)

@@ -23,8 +23,8 @@ class Coupling(nn.Module):
     r"""Affine coupling, $u_b = (z_b - t(z_a)) e^{-s(z_a)}$, $u_a = z_a$ (Dinh+ 2017, eq. 7-8).
 
     Attributes:
-        size: Of $z_b$.
-        hidden: Widths of the network of s and t. Its last layer starts at zero: the identity.
+        size: Elements of $z_b$.
+        hidden: Widths of the network of s and t, whose last layer starts at zero: the identity.
     """
 
     size: int
@@ -53,7 +53,7 @@ class Flow(nn.Module):
     Attributes:
         latent_dim: Size of z, at least 2.
         hidden: Widths of each coupling's network.
-        couplings: How many.
+        couplings: Number of couplings.
     """
 
     latent_dim: int

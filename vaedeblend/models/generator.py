@@ -1,4 +1,4 @@
-"""A generator of galaxies: a VAE on canonical stamps, and a flow on its latent given parameters.
+"""A generator of galaxies: a VAE of rest-frame stamps, and a flow on its latent given parameters.
 
 As in Lanusse+ 2021, and Bretonniere+ 2022 for the Euclid Morphology Challenge. The decoder draws a
 galaxy in its rest frame, so that flux, size, axis ratio and angle need not be learned;
@@ -32,15 +32,15 @@ Generate = Callable[..., Float[Array, "batch side side"]]
 
 
 class Examples(NamedTuple):
-    """Canonical stamps and what was asked of each galaxy."""
+    """Stamps of galaxies in their rest frame, and the parameters given for each."""
 
     stamp: Float[Array, "batch side side"]
-    """Unit sum; noise-free."""
+    """Light of unit sum, noise-free."""
     condition: Float[Array, "batch condition"]
     """Numbers of `simulate.canonical.describe`."""
 
 
-class CanonicalEncoder(nn.Module):
+class RestFrameEncoder(nn.Module):
     """Convolutions of the logarithm of the light.
 
     Attributes:
@@ -68,7 +68,7 @@ class CanonicalEncoder(nn.Module):
         return Code(mean, 5 * jnp.tanh((log_std - 1) / 5))
 
 
-class CanonicalDecoder(nn.Module):
+class RestFrameDecoder(nn.Module):
     """A smooth radial profile times the exponential of a convolutional network's image.
 
     A softmax makes the stamp positive and of unit sum. Steps of resolution are dense layers whose
@@ -86,7 +86,7 @@ class CanonicalDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch side side"]:
-        """Canonical stamps of unit sum."""
+        """Stamps of unit sum in the rest frame."""
         coarse = self.side >> len(self.widths)
         hidden = nn.gelu(nn.Dense(self.hidden)(z))
         x = nn.Dense(coarse**2 * self.widths[0])(hidden)
@@ -115,7 +115,7 @@ class Generator(nn.Module):
         condition_centre: Centre of the conditions trained on, one number a condition of
             `simulate.canonical.CONDITIONS`.
         condition_spread: Spread of the conditions trained on, one number a condition.
-        side: Side of a canonical stamp [pixel], that of `simulate.canonical`.
+        side: Side of a rest-frame stamp [pixel], that of `simulate.canonical`.
     """
 
     latent_dim: int
@@ -132,8 +132,8 @@ class Generator(nn.Module):
     def setup(self):
         """Makes the parts."""
         encoder = self.encoder_widths, self.encoder_hidden, self.side
-        self.encoder = CanonicalEncoder(self.latent_dim, *encoder)
-        self.decoder = CanonicalDecoder(self.decoder_widths, self.decoder_hidden, self.side)
+        self.encoder = RestFrameEncoder(self.latent_dim, *encoder)
+        self.decoder = RestFrameDecoder(self.decoder_widths, self.decoder_hidden, self.side)
         self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
 
     def encode(self, stamp) -> Code:
@@ -141,7 +141,7 @@ class Generator(nn.Module):
         return self.encoder(stamp)
 
     def decode(self, z) -> Float[Array, "batch side side"]:
-        """Canonical stamps of unit sum."""
+        """Stamps of unit sum in the rest frame."""
         return self.decoder(z)
 
     def log_prior(self, z, condition) -> Float[Array, " batch"]:
@@ -172,23 +172,23 @@ def init_generator(model: Generator, key: PRNGKeyArray) -> dict:
     return jax.jit(model.init)(key, key, blank)["params"]
 
 
-def random_examples(key: PRNGKeyArray, gallery: Examples, batch_size: int) -> Examples:
-    """Examples of a gallery, mirrored along each axis by chance; chance knows no handedness."""
+def random_examples(key: PRNGKeyArray, examples: Examples, batch_size: int) -> Examples:
+    """Random examples, mirrored along each axis by chance; chance knows no handedness."""
     index_key, flip_key = jax.random.split(key)
-    index = jax.random.randint(index_key, (batch_size,), 0, len(gallery.stamp))
-    stamp = gallery.stamp[index].astype(jnp.float32)
+    index = jax.random.randint(index_key, (batch_size,), 0, len(examples.stamp))
+    stamp = examples.stamp[index].astype(jnp.float32)
     flipped = jax.random.bernoulli(flip_key, shape=(2, batch_size, 1, 1))
     for axis in (1, 2):
         stamp = jnp.where(flipped[axis - 1], jnp.flip(stamp, axis), stamp)
-    return Examples(stamp, gallery.condition[index])
+    return Examples(stamp, examples.condition[index])
 
 
 def make_generate(model: Generator, params: dict) -> Generate:
     """The jitted function `(key, conditions) -> stamps`.
 
     It draws a galaxy in its rest frame for each row (n, 4) of the conditions that
-    `simulate.canonical.describe` gives; `place_on_sky` there puts the galaxy on the sky.
-    Stamps are about canonical, and put right only there.
+    `simulate.canonical.describe` gives; `simulate.canonical.place_on_sky` puts it on the sky.
+    Stamps are in their rest frame to within errors, which only that function corrects.
     """
 
     @jax.jit

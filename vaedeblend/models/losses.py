@@ -21,9 +21,9 @@ def gaussian_nll(
 
     Args:
         data: Image [uJy per pixel].
-        model: The same.
-        variance: [uJy2], of the pixel as a whole: background plus light / gain.
-        weight: See `centre_weight`.
+        model: Expected image [uJy per pixel].
+        variance: Variance of a pixel as a whole, background plus light / gain [uJy2].
+        weight: Weight of each pixel.
     """
     return jnp.einsum("hw,nhwb->n", weight, (data - model) ** 2 / variance) / 2
 
@@ -43,10 +43,10 @@ def poisson_nll(
 
     Args:
         data: Image [uJy per pixel].
-        model: The same, non-negative.
-        background: b, variance of sky and read noise [electron2].
+        model: Expected image, non-negative [uJy per pixel].
+        background: Variance b of sky and read noise [electron2].
         gain: Electrons per uJy.
-        weight: See `centre_weight`.
+        weight: Weight of each pixel.
     """
     count = jnp.maximum(data * gain + background, 1e-3)
     expected = model * gain + background
@@ -59,9 +59,9 @@ def kl_divergence(posterior: Posterior | Code, free_bits: float = 0.0) -> Float[
     r"""KL of the latent's posterior from N(0, 1), $\sum (\mu^2 + \sigma^2 - 1)/2 - \ln\sigma$.
 
     Args:
-        posterior: Of the latent.
-        free_bits: What each dimension costs at least [nat], so that none is switched off to save
-            less than that (Kingma+ 2016).
+        posterior: Posterior of the latent.
+        free_bits: Least cost of each dimension, so that none is switched off to save less than
+            that (Kingma+ 2016) [nat].
     """
     square = jnp.square(posterior.mean) + jnp.exp(2 * posterior.log_std)
     return jnp.sum(jnp.maximum((square - 1) / 2 - posterior.log_std, free_bits), axis=-1)

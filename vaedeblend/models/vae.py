@@ -6,7 +6,7 @@ while a head trained by the likelihood of the flux is accurate and knows its err
 
 Everything is scale-free. The encoder divides by the background rms, and fluxes are predicted
 relative to a matched-filter flux of the stamp's centre, so that neither image units nor the
-magnitude range saturate anything. Both halves are told the PSF, by a few numbers of it.
+magnitude range saturate anything. Both halves are given the PSF, by a few numbers of it.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ _POISSON_SCALE = 26.0
 
 
 _SMALL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
-"""Of a residual block's last layer: the block begins near the identity."""
+"""Initial kernel of a residual block's last layer: the block begins near the identity."""
 
 N_PSF_FEATURES = len(_PSF_SIGMAS) + 2
-"""That the networks are told of each band's PSF; the last two are its ellipticity."""
+"""Numbers of each band's PSF that the networks are given; the last two are its ellipticity."""
 
 
 class Observation(NamedTuple):
@@ -42,24 +42,24 @@ class Observation(NamedTuple):
     image: Float[Array, "batch height width band"]
     """Background subtracted, in any unit of flux per pixel."""
     variance: Float[Array, "batch height width band"]
-    """Of the background alone [image unit squared]; infinite where a pixel is masked."""
+    """Variance of the background alone [image unit squared]; infinite where a pixel is masked."""
     gain: Float[Array, "batch band"]
     """Electrons per image unit; infinite where the light's own Poisson noise is left out."""
     psf: Float[Array, "batch feature"]
-    """See `psf_features`."""
+    """Numbers of the PSF, from `psf_features`."""
     neighbours: Float[Array, "batch height width band"]
     """Light of other galaxies that has been subtracted from the image, as far as it is known."""
 
 
 class Posterior(NamedTuple):
-    """What the encoder says of a central galaxy; elements of the latent are independent."""
+    """The encoder's posterior of a central galaxy; elements of the latent are independent."""
 
     mean: Float[Array, "batch latent"]
     log_std: Float[Array, "batch latent"]
     log_flux: SinhArcsinh
-    """Of ln(flux) in the image's units (batch, band)."""
+    """Posterior of ln(flux) in the image's units (batch, band)."""
     purity_logit: Float[Array, "batch band"]
-    """Of the expected purity of the central galaxy."""
+    """Logit of the expected purity of the central galaxy."""
 
 
 class Code(NamedTuple):
@@ -130,7 +130,7 @@ class Decoder(nn.Module):
 
     Attributes:
         hidden: Widths of the dense layers.
-        stamp_size: [pixel].
+        stamp_size: Side of a stamp [pixel].
         bands: Number of bands.
     """
 
@@ -157,13 +157,13 @@ class VAE(nn.Module):
 
     Attributes:
         latent_dim: Size of z.
-        encoder_widths: See `Encoder`.
-        encoder_hidden: See `Encoder`.
-        encoder_blocks: See `Encoder`.
-        decoder_hidden: See `Decoder`.
-        flow_hidden: See `flow.Flow`, the latent's prior.
-        flow_couplings: The same.
-        stamp_size: [pixel].
+        encoder_widths: Channels of the encoder's convolutions of the inner half.
+        encoder_hidden: Width of the encoder's dense layers.
+        encoder_blocks: Residual blocks of the encoder.
+        decoder_hidden: Widths of the decoder's dense layers.
+        flow_hidden: Widths of each coupling's network in the flow, the latent's prior.
+        flow_couplings: Number of couplings of the flow.
+        stamp_size: Side of a stamp [pixel].
         bands: Number of bands.
     """
 
@@ -226,21 +226,21 @@ def reparameterize(key: PRNGKeyArray, posterior: Posterior | Code) -> Float[Arra
 
 
 def background_rms(variance: Float[Array, "batch height width band"]) -> Float[Array, "batch band"]:
-    """Of each stamp's pixels that are not masked: the unit in which a network sees a stamp."""
+    """Background rms of each stamp's valid pixels: the unit in which a network sees a stamp."""
     weight = 1 / variance
     valid = jnp.sum(weight > 0, axis=(1, 2))
     return jnp.sqrt(jnp.maximum(valid, 1) / jnp.sum(weight, axis=(1, 2)))
 
 
 def psf_features(psf: Float[Array, "*batch height width band"]) -> Float[Array, "*batch feature"]:
-    r"""What the networks are told of an effective PSF: six numbers a band.
+    r"""Numbers of an effective PSF that the networks are given: six a band.
 
     ln of $1 / (2 \pi a_k) - \sigma_k^2$ for four widths $\sigma_k$, where $a_k$ is the PSF's
     overlap with a round Gaussian of that width: a Gaussian PSF's own squared width [pixel2],
     whatever the width it is seen with; and two components of the ellipticity of its core.
 
     Args:
-        psf: Unit sum, of odd size, centred on the middle pixel; survey pixels.
+        psf: PSF of unit sum and odd size, centred on the middle pixel, at the survey's pixels.
     """
     square, x, y = _grid(*psf.shape[-3:-1])
     sigma2 = jnp.square(jnp.array(_PSF_SIGMAS))

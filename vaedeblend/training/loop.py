@@ -26,8 +26,8 @@ from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import checkpoint
 from vaedeblend.training.objectives import Objective
 
-_FREAKS = 10
-"""Gradients in a row that are not finite and may be passed over."""
+_NON_FINITE = 10
+"""Non-finite gradients in a row that are passed over."""
 
 
 class TrainState(NamedTuple):
@@ -35,11 +35,11 @@ class TrainState(NamedTuple):
 
     step: Int[Array, ""]
     params: dict
-    """Of the whole model: {'encoder': ..., 'decoder': ..., 'flow': ...}."""
+    """Parameters of the whole model: {'encoder': ..., 'decoder': ..., 'flow': ...}."""
     average: dict
-    """Of the parameters of late steps, exponentially weighted: what is kept of a training."""
+    """Exponentially weighted average of the parameters over late steps, which a training keeps."""
     optimizer: optax.OptState
-    """Of the trainable parts."""
+    """State of the optimiser of the trainable parts."""
 
 
 def data_mesh() -> jax.sharding.Mesh:
@@ -52,13 +52,13 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """AdamW behind a clipped gradient; the rate warms up and falls to zero along a cosine.
 
-    A gradient that is not finite is passed over: one freak of a scene in millions must not cost
-    all that has been learned. Many in a row are no freaks, and end the training in NaN.
+    A non-finite gradient is passed over: one implausible scene in millions must not cost all that
+    has been learned. Many in a row are no accident, and end the training in NaN.
     """
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, steps)
     decay = optax.adamw(schedule, weight_decay=weight_decay)
     clipped = optax.chain(optax.clip_by_global_norm(clip_norm), decay)
-    return optax.apply_if_finite(clipped, max_consecutive_errors=_FREAKS)
+    return optax.apply_if_finite(clipped, max_consecutive_errors=_NON_FINITE)
 
 
 def make_step(
@@ -74,13 +74,13 @@ def make_step(
     """The jitted step `(state, library) -> (state, metrics)`; a batch is split over the devices.
 
     Args:
-        objective: Of `objectives`.
-        optimizer: Of the trainable parts.
-        make_batch: `(key, library) -> batch`, of what the objective takes.
-        trainable: Of encoder, decoder and flow; the others are left bitwise as they are.
-        average_decay: Of the average of the parameters, a step; 0 for the latest parameters.
-        seed: Of batches, noise and latent samples.
-        mesh: From `data_mesh`.
+        objective: Function of `training.objectives`.
+        optimizer: Optimiser of the trainable parts.
+        make_batch: `(key, library) -> batch`, a batch as the objective takes it.
+        trainable: Names of the parts that are trained; the others are left bitwise as they are.
+        average_decay: Decay of the parameters' average in a step; 0 for the latest parameters.
+        seed: Seed of batches, noise and latent samples.
+        mesh: Devices of `data_mesh`.
     """
     split_batch = NamedSharding(mesh, PartitionSpec("data"))
 
@@ -99,7 +99,7 @@ def make_step(
         gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
         updates, opt_state = optimizer.update(gradient, state.optimizer, params)
         params = optax.apply_updates(params, updates)
-        # Young averages forget faster: a beginning at random is not worth remembering.
+        # A young average forgets faster: it need not remember a random beginning.
         new = jnp.maximum(1 - average_decay, 1 / (state.step + 1))
         before = {part: state.average[part] for part in trainable}
         average = optax.incremental_update(params, before, new)
@@ -131,15 +131,16 @@ def fit(
     """Trains up to `steps`, from the latest checkpoint where there is one.
 
     Args:
-        state: Before the first step.
-        step: From `make_step`.
-        library: What batches are composed from.
-        directory: Of the stage: takes checkpoints/, metrics.jsonl and TensorBoard's events.
-        steps: At which the training ends.
+        state: State before the first step.
+        step: Step of `make_step`.
+        library: Arrays from which batches are composed.
+        directory: Folder of the stage, which takes checkpoints/, metrics.jsonl and TensorBoard's
+            events.
+        steps: Steps after which the training ends.
         log_every: Steps between records of metrics.jsonl.
         checkpoint_every: Steps between checkpoints; a multiple of `log_every`.
         validate: `params -> metrics` on validation scenes.
-        report: Called with the step and its latest record.
+        report: Function called with the step and its latest record.
 
     Raises:
         CheckpointError: The latest checkpoint is damaged.

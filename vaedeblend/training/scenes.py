@@ -23,20 +23,20 @@ class Scenes(NamedTuple):
     """A batch of scenes without noise, and what is true of them."""
 
     light: Float[Array, "batch height width band"]
-    """[uJy per pixel], as is `target`."""
+    """Light of all galaxies [uJy per pixel]."""
     target: Float[Array, "batch height width band"]
-    """The central galaxy alone."""
+    """Light of the central galaxy alone [uJy per pixel]."""
     flux: Float[Array, "batch band"]
-    """Of the central galaxy [uJy]: the catalogue's total, of which a stamp holds a part."""
+    """Flux of the central galaxy [uJy]: the catalogue's total, of which a stamp holds a part."""
     psf: Float[Array, "batch feature"]
     companions: Float[Array, "batch companion 2"]
-    """Their (y, x) from the stamp's centre [pixel]."""
+    """(y, x) of the companions from the stamp's centre [pixel]."""
     brightness: Float[Array, "batch companion"]
     """Root of the sum of the squares of a companion's pixels [uJy]; 0 where there is none."""
 
     @property
     def purity(self) -> Float[Array, "batch band"]:
-        """Of the central galaxy; see `blending.purity`."""
+        """Purity of the central galaxy, as `blending.purity` defines it."""
         own = jnp.einsum("nhwb,nhwb->nb", self.target, self.target)
         return own / jnp.einsum("nhwb,nhwb->nb", self.target, self.light)
 

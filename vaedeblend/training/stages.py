@@ -21,14 +21,14 @@ class Task(NamedTuple):
     """What a stage trains, on what, by what."""
 
     params: dict
-    """Of the whole model, before the first step."""
+    """Parameters of the whole model before the first step."""
     objective: Objective
     library: tuple
     """Arrays on the devices, from which batches are composed."""
     make_batch: Callable
     """`(key, library) -> batch`."""
     validation: Sequence
-    """Batches."""
+    """Batches of validation scenes."""
     finish: Callable[[dict], None]
     """Called with the trained parameters, on the host."""
 
@@ -59,8 +59,8 @@ def initial_params(
     """Random parameters, or those that a stage has been trained to.
 
     Args:
-        fresh: Makes random parameters.
-        source: A stage of this training, or of another (WORKDIR/STAGE, or shipped: NAME/STAGE);
+        fresh: Function that makes random parameters.
+        source: Stage of this training, or of another (WORKDIR/STAGE, or shipped: NAME/STAGE);
             empty for random parameters.
         stages: Names of this training's stages.
         workdir: Folder of this training.
