@@ -10,6 +10,7 @@ A generator has stages of its own: an evidence bound on noise-free light, and it
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,19 +38,31 @@ _MOST_ELECTRONS = 1e3
 """Background rms above which a Poisson likelihood is not worth its rounding errors [electron]."""
 
 
-def evidence(
-    model: VAE,
-    *,
-    likelihood: str,
-    model_error: float,
-    kl_weight: float,
-    kl_warmup_steps: int,
-    kl_cycles: int,
-    free_bits: float,
-    flux_weight: float,
-    centre_boost: float,
-    centre_sigma: float,
-) -> Objective:
+class EvidenceSettings(NamedTuple):
+    """Likelihood, weights and allowances of the evidence lower bound."""
+
+    likelihood: str
+    """Likelihood of the light: gaussian or poisson."""
+    model_error: float
+    """Error that the decoder is allowed, relative to the light of each pixel: a bright galaxy's
+    photons would otherwise demand all of its attention."""
+    kl_weight: float
+    """Weight of the KL divergence once warmed up."""
+    kl_warmup_steps: int
+    """Steps over which that weight rises from zero."""
+    kl_cycles: int
+    """Times that it does so, one after the other (Fu+ 2019)."""
+    free_bits: float
+    """Least cost of each dimension of the latent [nat]."""
+    flux_weight: float
+    """Weight of the flux's likelihood."""
+    centre_boost: float
+    """Weight of the stamp's centre beyond that of its other pixels, which is one."""
+    centre_sigma: float
+    """Width of the Gaussian of that weight [pixel]."""
+
+
+def evidence(model: VAE, **settings) -> Objective:
     """The negative evidence lower bound of the central galaxy, and its flux's likelihood beside.
 
     loss = reconstruction + w KL + flux_weight x flux. The reconstruction is the likelihood of the
@@ -58,25 +71,17 @@ def evidence(
 
     Args:
         model: The VAE.
-        likelihood: gaussian or poisson.
-        model_error: Error that the decoder is allowed, relative to the light of each pixel: a
-            bright galaxy's photons would otherwise demand all of its attention.
-        kl_weight: Of the KL divergence once warmed up.
-        kl_warmup_steps: Over which it rises from zero.
-        kl_cycles: Times that it does so, one after the other (Fu+ 2019).
-        free_bits: See `losses.kl_divergence`.
-        flux_weight: Of the flux's likelihood.
-        centre_boost: See `losses.centre_weight`.
-        centre_sigma: The same [pixel].
+        **settings: Fields of `EvidenceSettings`.
 
     Raises:
-        ValueError: An unknown likelihood.
+        VaedeblendError: An unknown likelihood.
     """
-    weight = losses.centre_weight(model.stamp_size, centre_boost, centre_sigma)
+    chosen = EvidenceSettings(**settings)
+    weight = losses.centre_weight(model.stamp_size, chosen.centre_boost, chosen.centre_sigma)
 
     def gaussian(batch: Batch, light, unit):
         gain = batch.observation.gain[:, None, None]
-        allowed = jnp.square(model_error * batch.target)
+        allowed = jnp.square(chosen.model_error * batch.target)
         variance = unit**2 + batch.target.clip(0) / gain + allowed
         return losses.gaussian_nll(batch.target, light, variance, weight)
 
@@ -85,18 +90,20 @@ def evidence(
         return losses.poisson_nll(batch.target, light, (unit * gain) ** 2, gain, weight)
 
     likelihoods = {"gaussian": gaussian, "poisson": poisson}
-    if likelihood not in likelihoods:
-        raise VaedeblendError(f"likelihood is {likelihood!r}; wanted one of {sorted(likelihoods)}")
+    if chosen.likelihood not in likelihoods:
+        raise VaedeblendError(
+            f"likelihood is {chosen.likelihood!r}; wanted one of {sorted(likelihoods)}"
+        )
 
     def loss(params, batch: Batch, key, step) -> Parts:
         posterior, profile, _ = model.apply({"params": params}, batch.observation, key)
         light = batch.flux[:, None, None] * profile
         unit = background_rms(batch.observation.variance)[:, None, None]
-        reconstruction = likelihoods[likelihood](batch, light, unit)
-        kl = losses.kl_divergence(posterior, free_bits)
+        reconstruction = likelihoods[chosen.likelihood](batch, light, unit)
+        kl = losses.kl_divergence(posterior, chosen.free_bits)
         flux = losses.flux_nll(posterior, batch.flux)
-        warm = kl_weight * _warmth(step, kl_warmup_steps, kl_cycles)
-        total = reconstruction + warm * kl + flux_weight * flux
+        warm = chosen.kl_weight * _warmth(step, chosen.kl_warmup_steps, chosen.kl_cycles)
+        total = reconstruction + warm * kl + chosen.flux_weight * flux
         return {"loss": total, "reconstruction": reconstruction, "kl": kl, "flux": flux}
 
     return loss
