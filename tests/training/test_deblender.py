@@ -1,0 +1,36 @@
+"""From a configuration to the settings of a deblender's training."""
+
+import pytest
+
+from vaedeblend.configs import quick, smooth
+from vaedeblend.survey import make_survey
+from vaedeblend.training import deblender
+
+
+def settings(config):
+    return config.data, config.stages.blended.scenes, make_survey(**config.survey.to_dict())
+
+
+def test_separations_are_configured_in_arcsec_and_composed_in_pixels():
+    config = quick.get_config()
+    composing = deblender._composing(*settings(config))
+    assert composing.separation == pytest.approx((3.0, 30.0))
+    assert composing.max_purity == config.data.max_purity
+    assert composing.candidates == 8
+
+
+def test_misspelt_key_of_a_stages_scenes_is_an_error():
+    config = quick.get_config()
+    config.stages.blended.scenes.candidtes = 3
+    with pytest.raises(TypeError, match="candidtes"):
+        deblender._composing(*settings(config))
+
+
+def test_field_of_the_calibration_has_the_trainings_galaxies():
+    config = smooth.get_config()
+    options = deblender._field_options(config, make_survey(**config.survey.to_dict()))
+    assert options["style"] == config.data.style and options["size"] == 4096
+    assert options["area"] is None  # of EGG's sky, which is as large as the field needs
+    config.data.source = "catalogue.fits"
+    options = deblender._field_options(config, options["survey"])
+    assert (options["source"], options["area"]) == ("catalogue.fits", config.data.area)
