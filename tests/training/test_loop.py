@@ -224,7 +224,7 @@ def test_step_is_traced_once(model, library):
     state, step, _ = make_run(model, steps=4)
     for _ in range(3):
         state, _ = step(state, library[0])
-    assert step._cache_size() == 1
+    assert step.func._cache_size() == 1
 
 
 def test_resumed_run_is_bitwise_the_unbroken_one(model, library, tmp_path):

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.tree_util import Partial
 from jaxtyping import Array, Int
 from tensorboardX import SummaryWriter
 
@@ -84,8 +85,8 @@ def make_step(
     """
     split_batch = NamedSharding(mesh, PartitionSpec("data"))
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, library):
+    @functools.partial(jax.jit, donate_argnums=1)
+    def step(objective: Objective, state: TrainState, library):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         batch_key, latent_key = jax.random.split(key)
         batch = jax.lax.with_sharding_constraint(make_batch(batch_key, library), split_batch)
@@ -105,7 +106,8 @@ def make_step(
         average = optax.incremental_update(params, before, new)
         return TrainState(state.step + 1, params | frozen, average | frozen, opt_state), metrics
 
-    return step
+    everywhere = jax.device_put(_with_arrays(objective), NamedSharding(mesh, PartitionSpec()))
+    return functools.partial(step, everywhere)
 
 
 def create_state(params: dict, optimizer, *, trainable: Sequence[str], mesh) -> TrainState:
@@ -170,7 +172,9 @@ def fit(
 
 def make_validation(objective: Objective, batches: Sequence, *, seed: int) -> Callable:
     """`params -> metrics`: means over fixed scenes, each batch with a key of its own."""
-    parts = jax.jit(lambda params, batch, key: objective(params, batch, key, jnp.int32(2**30)))
+    late = jnp.int32(2**30)
+    jitted = jax.jit(lambda objective, *arguments: objective(*arguments, late))
+    parts = functools.partial(jitted, _with_arrays(objective))
 
     def validate(params) -> dict[str, float]:
         keys = jax.random.split(jax.random.key(seed), len(batches))
@@ -178,6 +182,11 @@ def make_validation(objective: Objective, batches: Sequence, *, seed: int) -> Ca
         return {name: float(np.concatenate([e[name] for e in each]).mean()) for name in each[0]}
 
     return validate
+
+
+def _with_arrays(objective: Objective) -> Partial:
+    """An objective as a tree of the arrays that it holds, which may be none."""
+    return objective if isinstance(objective, Partial) else Partial(objective)
 
 
 def _records(state, step, library, steps, log_every) -> Iterator[tuple[TrainState, dict]]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from vaedeblend.exceptions import VaedeblendError
@@ -25,7 +26,10 @@ from vaedeblend.training.observe import Batch
 
 Parts = dict[str, Float[Array, " batch"]]
 Objective = Callable[..., Parts]
-"""`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised."""
+"""`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised.
+
+One that holds arrays is a `jax.tree_util.Partial`, which a jitted function takes as an argument:
+arrays that it closed over would be constants in its program."""
 
 _MOST_FOUND = 0.6
 """Share of the companions that are there and found, at most, over a batch: the others would cost as
@@ -141,7 +145,7 @@ def posterior(
     def cleaned(params, batch: Batch):
         return _cleaned(model, params, batch, round(cleaned_share * len(batch.flux)), cleaned_looks)
 
-    def loss(params, batch: Batch, key, step) -> Parts:
+    def loss(teacher, params, batch: Batch, key, step) -> Parts:
         if cleaned_share and batch.corner.shape[1]:
             batch = jax.lax.cond(step >= cleaned_from, cleaned, lambda _, b: b, params, batch)
         seen = model.apply({"params": params | {"encoder": teacher}}, batch.deep, method="encode")
@@ -155,7 +159,7 @@ def posterior(
         parts = {"latent": latent, "flux": flux, "purity": purity, "prior": prior}
         return {"loss": total} | parts
 
-    return loss
+    return Partial(loss, teacher)
 
 
 def light(
