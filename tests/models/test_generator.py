@@ -299,8 +299,8 @@ def test_reconstruction_is_the_poisson_deviance_of_counted_photons(params, key):
 
 def test_mirror_images_are_the_only_change(key):
     stamps = jax.random.uniform(key, (3, 64, 64)).astype(jnp.float16)
-    gallery = Examples(stamps, jnp.arange(12.0).reshape(3, 4))
-    drawn, seen = jax.device_get(random_examples(key, gallery, 32)), set()
+    examples = Examples(stamps, jnp.arange(12.0).reshape(3, 4))
+    drawn, seen = jax.device_get(random_examples(key, examples, 32)), set()
     for stamp, condition in zip(*drawn, strict=True):
         source = np.asarray(stamps)[int(condition[0]) // 4]
         views = [source, source[::-1], source[:, ::-1], source[::-1, ::-1]]

@@ -125,15 +125,15 @@ def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, library, 
             assert same(before[part], found[part]) == (part not in trainable)
 
 
-def test_a_freak_batch_costs_a_step_and_not_the_training(model, library):
+def test_non_finite_gradients_cost_a_step_and_not_the_training(model, library):
     state, step, _ = make_run(model, steps=8)
-    freak = library[0]._replace(stamps=jnp.full_like(library[0].stamps, jnp.nan))
+    implausible = library[0]._replace(stamps=jnp.full_like(library[0].stamps, jnp.nan))
     state, _ = step(state, library[0])  # at a learning rate of zero
-    for each in (library[0], freak, library[0]):
+    for each in (library[0], implausible, library[0]):
         before = jax.device_get(state.params)
         state, metrics = step(state, each)
-        assert np.isfinite(metrics["loss"]) == (each is not freak)
-        assert same(before, state.params) == (each is freak)
+        assert np.isfinite(metrics["loss"]) == (each is not implausible)
+        assert same(before, state.params) == (each is implausible)
         for tree in (state.params, state.average, state.optimizer):
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 

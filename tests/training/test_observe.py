@@ -16,7 +16,7 @@ def scenes():
     return blobs()
 
 
-def look(key, scenes, **options):
+def observed(key, scenes, **options):
     """Not under jit, which every test would compile anew."""
     noise = {"variance": jnp.asarray(VARIANCE), "gain": jnp.asarray(GAIN)}
     return observe(key, scenes, Observing(**options), **noise)
@@ -31,21 +31,21 @@ def of_stamps(array):
 
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["white", "correlated"])
 def test_noise_of_every_pixel_is_the_maps_and_the_lights(share, scenes, key):
-    batch = look(key, scenes, correlated_share=share)
+    batch = observed(key, scenes, correlated_share=share)
     noise = residual(batch.observation, scenes.light)
     assert_unit_noise(noise)
     assert stats.kstest(noise[::7, ::5, ::5].ravel(), "norm").pvalue > 0.001
 
 
 def test_plain_observation_is_the_surveys(scenes, key):
-    seen = look(key, scenes).observation
+    seen = observed(key, scenes).observation
     np.testing.assert_array_equal(seen.variance, np.broadcast_to(VARIANCE, seen.image.shape))
     np.testing.assert_array_equal(seen.gain, np.tile(GAIN, (N, 1)))
     np.testing.assert_array_equal(seen.psf, scenes.psf)
 
 
 def test_white_noise_is_independent_of_pixels_bands_and_examples(scenes, key):
-    noise = residual(look(key, scenes).observation, scenes.light)
+    noise = residual(observed(key, scenes).observation, scenes.light)
     for one, other in (
         (noise[:, :, 1:], noise[:, :, :-1]),
         (noise[:, 1:], noise[:, :-1]),
@@ -94,7 +94,7 @@ def test_share_of_correlated_stamps_is_as_asked(key):
 @pytest.fixture(scope="module")
 def depths(scenes):
     """Squared scales of stamps of random depth."""
-    batch = look(jax.random.key(1), scenes, depth=(0.1, 2.0), depth_share=1.0)
+    batch = observed(jax.random.key(1), scenes, depth=(0.1, 2.0), depth_share=1.0)
     return batch, of_stamps(batch.observation.variance[..., :1] / VARIANCE[0])
 
 
@@ -118,19 +118,19 @@ def test_noise_of_any_depth_is_what_the_map_and_the_gain_say(depths, scenes):
 
 
 def test_share_of_other_depths_is_as_asked(scenes, key):
-    batch = look(key, scenes, depth=(0.1, 2.0), depth_share=0.4)
+    batch = observed(key, scenes, depth=(0.1, 2.0), depth_share=0.4)
     drawn = of_stamps(batch.observation.variance[..., :1]) != VARIANCE[0]
     assert drawn.mean() == pytest.approx(0.4, abs=0.05)
 
 
 def test_gainless_stamps_have_no_poisson_noise(scenes, key):
-    seen = look(key, scenes, gainless_share=1.0).observation
+    seen = observed(key, scenes, gainless_share=1.0).observation
     assert np.isinf(seen.gain).all()
     assert_unit_noise(np.asarray(seen.image - scenes.light) / np.sqrt(VARIANCE))
 
 
 def test_share_of_gainless_stamps_is_as_asked(scenes, key):
-    gain = np.asarray(look(key, scenes, gainless_share=0.2).observation.gain)
+    gain = np.asarray(observed(key, scenes, gainless_share=0.2).observation.gain)
     without = np.isinf(gain)
     np.testing.assert_array_equal(without[:, 0], without[:, 1])
     assert without[:, 0].mean() == pytest.approx(0.2, abs=0.04)
@@ -138,7 +138,7 @@ def test_share_of_gainless_stamps_is_as_asked(scenes, key):
 
 
 def test_sky_is_off_by_one_number_a_band(scenes, key):
-    plain, off = (look(key, scenes, sky_share=s, sky_rms=0.5).observation for s in (1e-9, 1.0))
+    plain, off = (observed(key, scenes, sky_share=s, sky_rms=0.5).observation for s in (1e-9, 1.0))
     offset = np.asarray(off.image - plain.image)
     each = offset.mean(axis=(1, 2))
     np.testing.assert_allclose(offset - each[:, None, None], 0, atol=1e-4)
@@ -149,45 +149,45 @@ def test_sky_is_off_by_one_number_a_band(scenes, key):
 
 def test_sky_is_off_by_the_stamps_own_rms(scenes, key):
     options = {"depth": (3.0, 3.0001), "depth_share": 1.0, "sky_rms": 0.5}
-    plain, off = (look(key, scenes, sky_share=s, **options).observation for s in (1e-9, 1.0))
+    plain, off = (observed(key, scenes, sky_share=s, **options).observation for s in (1e-9, 1.0))
     each = np.asarray(off.image - plain.image).mean(axis=(1, 2))
     np.testing.assert_allclose(each.std(axis=0), 1.5 * np.sqrt(VARIANCE), rtol=0.06)
-    share = look(key, scenes, sky_share=0.3, **options).observation
+    share = observed(key, scenes, sky_share=0.3, **options).observation
     assert np.mean(abs(share.image - plain.image).max(axis=(1, 2, 3)) > 1e-4) == pytest.approx(
         0.3, abs=0.04
     )
 
 
 @pytest.fixture(scope="module")
-def troubled(scenes):
+def corrupted(scenes):
     """Everything at once, and what is masked of it."""
     shares = dict.fromkeys([c for c in Observing._fields if c.endswith("share")], 0.5)
-    seen = look(jax.random.key(5), scenes, depth=(0.1, 2.0), **shares).observation
+    seen = observed(jax.random.key(5), scenes, depth=(0.1, 2.0), **shares).observation
     return seen, np.isinf(seen.variance)
 
 
-def test_masked_pixels_are_zero_of_infinite_variance(troubled):
-    seen, masked = troubled
+def test_masked_pixels_are_zero_of_infinite_variance(corrupted):
+    seen, masked = corrupted
     assert 0.02 < masked.mean() < 0.3
     assert (np.asarray(seen.image)[masked] == 0).all()
     assert (np.asarray(seen.image)[~masked] != 0).all()
     np.testing.assert_array_equal(masked[..., 0], masked[..., 1])
 
 
-def test_everything_at_once_is_finite_and_not_all_masked(troubled):
-    seen, masked = troubled
+def test_everything_at_once_is_finite_and_not_all_masked(corrupted):
+    seen, masked = corrupted
     assert np.isfinite(seen.image).all() and (np.asarray(seen.variance) > 0).all()
     assert not masked.all(axis=(1, 2, 3)).any()
 
 
 def test_valid_pixels_of_uneven_masked_stamps_have_the_maps_noise(scenes, key):
-    seen = look(key, scenes, uneven_share=1.0, masked_share=1.0, edge_share=0.5).observation
+    seen = observed(key, scenes, uneven_share=1.0, masked_share=1.0, edge_share=0.5).observation
     noise = residual(seen, scenes.light)[np.isfinite(seen.variance)]
     np.testing.assert_allclose(noise.var(), 1, atol=0.01)
 
 
 def test_deep_image_has_a_tenth_of_the_surveys_noise(scenes, key):
-    batch = look(key, scenes, depth=(0.1, 2.0), depth_share=1.0, masked_share=0.5)
+    batch = observed(key, scenes, depth=(0.1, 2.0), depth_share=1.0, masked_share=0.5)
     deep = batch.deep
     np.testing.assert_allclose(deep.variance, np.broadcast_to(VARIANCE / 100, deep.image.shape))
     np.testing.assert_allclose(deep.gain, np.tile(100 * GAIN, (N, 1)))
@@ -197,7 +197,7 @@ def test_deep_image_has_a_tenth_of_the_surveys_noise(scenes, key):
 
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["white", "correlated"])
 def test_deep_noise_is_not_the_examples_own(share, scenes, key):
-    batch = look(key, scenes, correlated_share=share)
+    batch = observed(key, scenes, correlated_share=share)
     own = residual(batch.observation, scenes.light).reshape(N, -1)
     deep = residual(batch.deep, scenes.target).reshape(N, -1)
     correlation = np.mean(own * deep, axis=1)
@@ -208,19 +208,19 @@ def test_deep_noise_is_not_the_examples_own(share, scenes, key):
 def test_truth_does_not_reach_what_the_network_is_shown(scenes, key):
     options = dict.fromkeys([c for c in Observing._fields if c.endswith("share")], 0.5)
     other = scenes._replace(target=3 * scenes.target, flux=7 * scenes.flux)
-    one, two = (look(key, each, **options) for each in (scenes, other))
+    one, two = (observed(key, each, **options) for each in (scenes, other))
     jax.tree.map(np.testing.assert_array_equal, one.observation, two.observation)
     assert not np.array_equal(one.purity, two.purity)
 
 
 def test_batch_knows_the_truth_of_its_scenes(scenes, key):
-    batch = look(key, scenes)
+    batch = observed(key, scenes)
     for name in ("target", "flux", "purity"):
         np.testing.assert_array_equal(getattr(batch, name), getattr(scenes, name))
 
 
 def test_same_key_same_batch(scenes, key):
-    jax.tree.map(np.testing.assert_array_equal, look(key, scenes), look(key, scenes))
+    jax.tree.map(np.testing.assert_array_equal, observed(key, scenes), observed(key, scenes))
 
 
 def as_examples(scenes):
@@ -250,20 +250,20 @@ def test_companions_are_found_where_they_are_bright_inside_and_apart(key):
         companions=jnp.tile(where, (N, 1, 1)),
         brightness=jnp.tile(jnp.array([20.0, 20.0, 0.0, 20.0, 4.0]), (N, 1)),
     )
-    found = np.asarray(look(key, scenes).found)
+    found = np.asarray(observed(key, scenes).found)
     assert found[:, 0].mean() == pytest.approx(module._FOUND, abs=0.03)
     assert not found[:, 1:].any()
-    batch = look(key, scenes, masked_share=1.0)
+    batch = observed(key, scenes, masked_share=1.0)
     y, x = (jnp.rint(where[0] + (SIZE - 1) / 2)).astype(int)
     masked = np.isinf(batch.observation.variance[:, y, x, 0])
     assert masked.any() and not batch.found[masked].any()
     assert batch.found[~masked][:, 0].mean() == pytest.approx(module._FOUND, abs=0.04)
-    deep = look(key, scenes, depth=(0.5, 0.5), depth_share=1.0).found
+    deep = observed(key, scenes, depth=(0.5, 0.5), depth_share=1.0).found
     assert deep[:, 4].mean() == pytest.approx(module._FOUND, abs=0.03)
 
 
 def test_corners_centre_stamps_on_companions_as_a_detection_would(scenes, key):
-    corner = np.asarray(look(key, scenes).corner, float)
+    corner = np.asarray(observed(key, scenes).corner, float)
     offset = corner - np.asarray(scenes.companions)
     assert (np.abs(offset) < 0.5 + 5 * module.CENTRE_JITTER).all()
     np.testing.assert_allclose(corner.mean(axis=0), scenes.companions[0], atol=0.15)

@@ -30,12 +30,15 @@ from vaedeblend.training.observe import Batch
 
 _BINS = 8
 _ROUNDS = 4
+"""Bins of an estimate, and rounds of fitting all three estimates in turn."""
 _SIXTY_EIGHT = 0.6827
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
 
 _TAILS = np.linspace(-0.6, 0.6, 121)
+"""Changes of ln d that are tried."""
 _NINETY_FIVE, _WITHIN = 0.95, 1.96
+"""Share of a standard normal variable within so many standard deviations."""
 
 
 def calibrate_stage(
@@ -178,7 +181,7 @@ def fit_calibration(
 
 
 def _fit_tail(stated: SinhArcsinh, log_scale, log_truth) -> Float[np.ndarray, " one"]:
-    """What brings the central 95 % interval to hold the truth so often; the 68 % one stays."""
+    """Change of ln d by which the central 95 % interval holds that share; the 68 % one stays."""
     scores = (normal_score(rescaled(stated, log_scale, t), log_truth) for t in _TAILS)
     covered = np.array([np.mean(np.abs(np.asarray(z)) < _WITHIN) for z in scores])
     return _TAILS[[np.argmin(np.abs(covered - _NINETY_FIVE))]].astype(np.float32)

@@ -133,13 +133,14 @@ def posterior(
     Args:
         model: The VAE.
         teacher: Parameters of stage I's encoder.
-        latent_weight: Of the latent's likelihood.
-        flux_weight: Of the likelihood of ln(flux).
-        purity_weight: Of the cross entropy of the purity.
-        cleaned_share: Of stamps from which the companions that a detection would find have been
-            subtracted, as the network itself sees them at present.
-        cleaned_from: Step from which on they are: early networks see nothing worth subtracting.
-        cleaned_looks: At a stamp's galaxies, at most, before the companions are subtracted.
+        latent_weight: Weight of the latent's likelihood.
+        flux_weight: Weight of the likelihood of ln(flux).
+        purity_weight: Weight of the cross entropy of the purity.
+        cleaned_share: Share of stamps from which the companions that a detection would find have
+            been subtracted, as the network itself sees them at present.
+        cleaned_from: Step from which on they are: an early network finds nothing to subtract.
+        cleaned_looks: Iterations of neighbour subtraction, at most, before the companions are
+            subtracted.
     """
 
     def cleaned(params, batch: Batch):
@@ -165,7 +166,7 @@ def posterior(
 def light(
     model: Generator, *, photons: float, background: float, kl_weight: float, kl_warmup_steps: int
 ) -> Objective:
-    """The negative evidence lower bound of a canonical stamp, as though photons were counted.
+    """The negative evidence lower bound of a rest-frame stamp, as though photons were counted.
 
     loss = reconstruction + w KL. Noise-free light has no noise to say which errors matter: a count
     of photons gives each pixel a variance in proportion to its light, plus a floor. Least squares
@@ -174,10 +175,11 @@ def light(
 
     Args:
         model: The generator.
-        photons: In a stamp. More of them, and finer structure is worth its place in the latent.
-        background: In a pixel.
-        kl_weight: Of the KL divergence once warmed up.
-        kl_warmup_steps: Over which it rises from zero.
+        photons: Photons in a stamp; the more of them, the finer the structure that the latent
+            holds.
+        background: Photons of the background in a pixel.
+        kl_weight: Weight of the KL divergence once warmed up.
+        kl_warmup_steps: Steps over which that weight rises from zero.
     """
     even = losses.centre_weight(model.side, 0.0, 1.0)
 

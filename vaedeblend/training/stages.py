@@ -18,7 +18,7 @@ from vaedeblend.training.objectives import Objective
 
 
 class Task(NamedTuple):
-    """What a stage trains, on what, by what."""
+    """A stage of a training: its parameters, its data and its objective."""
 
     params: dict
     """Parameters of the whole model before the first step."""
