@@ -11,7 +11,7 @@ from astropy.table import Table
 from browser import SKY_WRAPPER, look, needs_chromium
 from parsed import Parsed
 
-from vaedeblend.exceptions import PageError
+from vaedeblend.exceptions import FileError, PageError
 from vaedeblend.image import page
 from vaedeblend.image.page import Overview, Panel, write_page
 
@@ -230,7 +230,7 @@ def test_a_failure_leaves_the_earlier_page(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Path, "write_text", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(FileError, match="no space"):
         written(tmp_path, title="later")
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == earlier
 

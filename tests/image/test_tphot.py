@@ -218,14 +218,18 @@ def test_second_run_replaces_the_first(tmp_path, rng):
 
 def fail_at(monkeypatch, wanted):
     """Every write to a file called `wanted` meets a full disk."""
-    write_bytes = Path.write_bytes
 
-    def failing(path, data):
-        if path.name == wanted:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return write_bytes(path, data)
+    class Failing(fits.StreamingHDU):
+        def __init__(self, name, header):
+            self.name = name
+            super().__init__(name, header)
 
-    monkeypatch.setattr(Path, "write_bytes", failing)
+        def write(self, data):
+            if Path(self.name).name == wanted:
+                raise OSError(errno.ENOSPC, "No space left on device", self.name)
+            return super().write(data)
+
+    monkeypatch.setattr(fits, "StreamingHDU", Failing)
 
 
 def test_full_disk_leaves_nothing(tmp_path, rng, monkeypatch):

@@ -39,9 +39,3 @@ def test_forms_of_numbers(form, shown):
 def test_texts_are_escaped():
     assert "<b>" not in html.cell({"a": "<b>"}, "a")
     assert "&lt;b&gt;" in html.document("<b>", "")
-
-
-def test_files_are_written_whole(tmp_path):
-    html.write_whole(tmp_path / "a.html", "ä")
-    assert (tmp_path / "a.html").read_text(encoding="utf-8") == "ä"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]

@@ -8,7 +8,13 @@ from astropy.table import Table
 
 from vaedeblend.exceptions import FileError
 from vaedeblend.io import write as module
-from vaedeblend.io.write import prepare_folder, write_image, write_tables
+from vaedeblend.io.write import (
+    prepare_folder,
+    replacing_folder,
+    write_image,
+    write_tables,
+    write_text,
+)
 
 SHAPE = 30, 40
 
@@ -41,6 +47,13 @@ def test_a_cube_is_written_image_by_image(tmp_path, rng):
             hdus.verify("exception")
             assert hdus[0].shape == cube.shape
             assert n == 0 or np.array_equal(hdus[0].data, cube)
+
+
+def test_rows_too_many_are_refused(tmp_path, image):
+    wanted = pytest.raises(FileError, match="a.fits: could not be written")
+    with wanted, write_image(tmp_path / "a.fits", SHAPE, fits.Header()) as put:
+        put(np.concatenate([image, image]))
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_rows_leave_what_was_there(tmp_path, image):
@@ -81,3 +94,28 @@ def test_folders_are_made_or_refused(tmp_path):
         with pytest.raises(FileError, match="no folder that can be written into"):
             prepare_folder(path)
     assert not list((tmp_path / "a" / "b").iterdir())
+
+
+def test_texts_are_written_whole_and_in_utf8(tmp_path):
+    write_text(tmp_path / "a.html", "old")
+    write_text(tmp_path / "a.html", "ä")
+    assert (tmp_path / "a.html").read_bytes() == "ä".encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
+    with pytest.raises(FileError, match="none/a.html: could not be written"):
+        write_text(tmp_path / "none" / "a.html", "")
+
+
+def test_a_folder_takes_the_place_of_its_like_alone(tmp_path):
+    for text in ("one", "two"):
+        with replacing_folder(tmp_path / "a", {"t.txt"}) as partial:
+            (partial / "t.txt").write_text(text)
+    assert (tmp_path / "a" / "t.txt").read_text() == "two"
+    with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "a", {"t.txt"}):
+        raise ZeroDivisionError
+    with (
+        pytest.raises(FileError, match="holds t.txt; wanted a new folder"),
+        replacing_folder(tmp_path / "a", {"u.txt"}),
+    ):
+        pass
+    assert (tmp_path / "a" / "t.txt").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

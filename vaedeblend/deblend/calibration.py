@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaedeblend.exceptions import CalibrationError
+from vaedeblend.io.write import write_text
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import Observation, Posterior, background_rms
 
@@ -79,13 +80,11 @@ def estimates(
 
 def write_calibrations(calibrations: Calibrations, path: str | Path) -> None:
     """Writes a JSON file, whole or not at all."""
-    partial = Path(path).with_suffix(".partial")
     lists = {
         name: {key: a.astype(float).round(5).tolist() for key, a in each._asdict().items()}
         for name, each in calibrations._asdict().items()
     }
-    partial.write_text(json.dumps(lists, indent=1) + "\n")
-    partial.rename(path)
+    write_text(path, json.dumps(lists, indent=1) + "\n")
 
 
 def read_calibrations(path: str | Path) -> Calibrations | None:

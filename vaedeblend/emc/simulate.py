@@ -177,8 +177,7 @@ def _write_lists(folder: Path, number: int, truth: QTable) -> None:
     for key, chosen in {"all": star | True, "gals": ~star, "stars": star}.items():
         head = "" if key == "all" else "# ID X Y\n"
         lines = [row for row, each in zip(rows, chosen, strict=True) if each]
-        with write.replacing(folder / LISTS[key].format(number)) as partial:
-            partial.write_text(head + "".join(lines))
+        write.write_text(folder / LISTS[key].format(number), head + "".join(lines))
 
 
 def _write_images(folder: Path, stem: str, field: Field, survey: Survey, number: int) -> None:

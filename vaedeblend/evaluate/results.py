@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaedeblend.evaluate.evaluation import Evaluation
-from vaedeblend.io.html import write_whole
+from vaedeblend.io.write import write_text
 
 ROWS = {
     "VAE": "vae",
@@ -108,7 +108,7 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
 def write_metrics(metrics: Mapping, folder: str | Path) -> None:
     """Writes metrics.json into a folder, whole or not at all."""
     text = json.dumps(strict(metrics), indent=2, allow_nan=False) + "\n"
-    write_whole(Path(folder) / "metrics.json", text)
+    write_text(Path(folder) / "metrics.json", text)
 
 
 def strict(value):

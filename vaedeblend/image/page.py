@@ -14,7 +14,8 @@ from matplotlib.colors import AsinhNorm, Normalize, to_hex
 from matplotlib.image import imsave
 
 from vaedeblend.exceptions import PageError
-from vaedeblend.io.html import document, keys, number, percent, picture, table, write_whole
+from vaedeblend.io.html import document, keys, number, percent, picture, table
+from vaedeblend.io.write import write_text
 
 MOST_MARKS = 2000
 """Sources marked on the image: the brightest."""
@@ -95,7 +96,7 @@ def write_page(
 <h2>The hardest blends</h2>{_panels(sources, facts, panels)}<h2>Statistics</h2><div class="two">
 <div>{_counts(sources)}</div>
 <div>{table(["statistic", "value"], values)}{_flags(sources, flags)}</div></div>"""
-    write_whole(path, document(title, body, _STYLE))
+    write_text(path, document(title, body, _STYLE))
 
 
 def _check(catalog: Table, overview: Overview, panels: Sequence[Panel]) -> None:

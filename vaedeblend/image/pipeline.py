@@ -158,8 +158,7 @@ def _claim(job: Job, tile: int) -> None:
     if not path.exists() or path.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        with write.replacing(path) as partial:
-            partial.write_text(wanted)
+        write.write_text(path, wanted)
 
 
 def _each(function: Callable, tiles: Sequence[Tile], processes: int) -> Iterator:

@@ -9,7 +9,6 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
-from vaedeblend.exceptions import FileError
 from vaedeblend.image.measure import FLAGS
 from vaedeblend.image.merge import Catalog
 from vaedeblend.image.page import Overview, Panel, write_page
@@ -114,10 +113,7 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
     panels = [_panel(mosaic, job, catalog, int(i)) for i in hardest]
     options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
     options |= {"title": Path(job.image).name, "statistics": statistics}
-    try:
-        write_page(out / "index.html", **options)
-    except OSError as error:
-        raise FileError(f"{out}/index.html: could not be written ({error})") from error
+    write_page(out / "index.html", **options)
 
 
 def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:

@@ -48,16 +48,6 @@ def document(title: str, body: str, style: str = "") -> str:
 """
 
 
-def write_whole(path: str | Path, text: str) -> None:
-    """Writes a file that appears complete or not at all."""
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def read_json(path: str | Path) -> dict:
     """What a JSON file holds."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,10 +1,10 @@
-"""Results as files, which appear whole or not at all."""
+"""Results as files and folders, which appear whole or not at all."""
 
 import contextlib
-import math
+import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +14,47 @@ from astropy.table import Table
 from vaedeblend.exceptions import FileError
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a file in UTF-8.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def write_image(
     path: str | Path, shape: tuple[int, ...], header: fits.Header, dtype=np.float32
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Gives the function `put(rows)`, by which an image is written from its first row to its last.
 
-    The file appears under its name when the last row has come. Of a cube, a row is an image.
+    The file appears under its name when the last row has come. A row of a cube is an image.
 
     Raises:
         FileError: It cannot be written, or rows are missing.
     """
+    full = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header).header
+    for axis, n in enumerate(reversed(shape), 1):
+        full[f"NAXIS{axis}"] = n
+    written = 0
     with replacing(path) as partial:
-        full = fits.PrimaryHDU(np.zeros((1,) * len(shape), dtype), header).header
-        for axis, n in enumerate(reversed(shape), 1):
-            full[f"NAXIS{axis}"] = n
-        big_endian, written = np.dtype(dtype).newbyteorder(">"), 0
-        with open(partial, "wb") as file:
-            file.write(full.tostring().encode())
+        with fits.StreamingHDU(str(partial), full) as stream:
 
             def put(rows: np.ndarray) -> None:
                 nonlocal written
                 written += len(rows)
-                file.write(np.ascontiguousarray(rows, big_endian).tobytes())
+                if rows.size:  # a full stream takes no empty array
+                    stream.write(np.ascontiguousarray(rows, dtype))
 
             yield put
-            file.write(bytes(-math.prod(shape) * big_endian.itemsize % 2880))  # FITS's block
         if written != shape[0]:
             raise FileError(f"{path}: {written} rows were given; wanted {shape[0]}")
 
 
 def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
-    """Writes tables as extensions of one FITS file, by name, whole or not at all.
+    """Writes tables as extensions of one FITS file, by name.
 
     Raises:
         FileError: It cannot be written.
@@ -91,3 +100,40 @@ def replacing(path: str | Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"{path}: could not be written ({error})") from error
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
+    """A folder beside, for files that take the place of the other's if all goes well.
+
+    Args:
+        path: Folder to replace; the target of a symbolic link, not the link.
+        own: Names of files that may be replaced.
+
+    Raises:
+        FileError: The folder holds other files, or cannot be written.
+    """
+    try:
+        folder = Path(path).resolve()
+        partial, old = (folder.with_name(folder.name + end) for end in (".partial", ".old"))
+        for each in (folder, partial, old):
+            _refuse_others(each, own)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            shutil.rmtree(old, ignore_errors=True)
+            if folder.exists():
+                folder.rename(old)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise FileError(f"{path}: could not be written ({error})") from error
+
+
+def _refuse_others(folder: Path, own: Collection[str]) -> None:
+    if folder.exists() and (others := {file.name for file in folder.iterdir()} - set(own)):
+        wanted = f"wanted a new folder, or one that holds {sorted(own)} alone"
+        raise FileError(f"{folder}: holds {min(others)}; {wanted}")

@@ -21,6 +21,7 @@ from vaedeblend.evaluate.summary import with_estimates
 from vaedeblend.evaluate.table import read_examples
 from vaedeblend.exceptions import CatalogueError, VaedeblendError
 from vaedeblend.io import html
+from vaedeblend.io.write import write_text
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.report import parts, talk, verdicts
 from vaedeblend.report.builder import STYLE, Sheet, section
@@ -94,7 +95,7 @@ def write_report(
     body = _body(study, sheet)
     sheet.numbers["timing"] = strict(_timing(evaluation, setting, time.monotonic() - start))
     page = _head(sheet, setting) + _first_screen(study, sheet) + body + _foot(sheet)
-    html.write_whole(folder / "index.html", html.document(_title(setting), page, STYLE))
+    write_text(folder / "index.html", html.document(_title(setting), page, STYLE))
     write_metrics(sheet.numbers, folder)
     return sheet.numbers
 

@@ -25,6 +25,7 @@ from tensorboardX import SummaryWriter
 
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io import checkpoint
+from vaedeblend.io.write import write_text
 from vaedeblend.training.objectives import Objective
 
 _NON_FINITE = 10
@@ -226,4 +227,4 @@ def _truncate(path: Path, step: int) -> None:
     """Drops records of steps that a restored run will take again."""
     kept = [record for record in read_records(path) if record["step"] <= step]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
