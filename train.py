@@ -17,9 +17,10 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vaedeblend.exceptions import VaedeblendError, WorkdirError
+from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.io.progress import progress
+from vaedeblend.io.workdir import claim, export
 
 _QUICK = str(Path(__file__).parent / "vaedeblend" / "configs" / "quick.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Takes data, checkpoints, metrics and the report.")
@@ -37,8 +38,6 @@ def main(argv):
     try:
         train(_CONFIG.value, Path(_WORKDIR.value))
         if _EXPORT.value:
-            from vaedeblend.deblend.network import export
-
             export(_WORKDIR.value, _EXPORT.value)
     except ValueError as error:  # every error of this package that the user can mend is one
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
@@ -55,37 +54,12 @@ def train(config, workdir: Path) -> None:
     from data_builders import build_datasets
 
     trainer = _trainer(config)
-    _claim(workdir, config)
+    claim(workdir, json.loads(config.to_json_best_effort()))
     directories = build_datasets(config, workdir, console)
     for index, name in enumerate(trainer.STAGES):
         if name in config.stages:
             seed = config.seed * len(trainer.STAGES) + index
             _train_stage(trainer, config, name, seed, workdir, directories)
-
-
-def _claim(workdir: Path, config) -> None:
-    """Writes config.json, or compares with the one that is there."""
-    from vaedeblend.io.workdir import read_config
-
-    path, wanted = workdir / "config.json", json.loads(config.to_json_best_effort())
-    if path.exists():
-        found, wanted = _leaves(read_config(workdir)), _leaves(wanted)
-        keys = sorted(k for k in found | wanted if found.get(k) != wanted.get(k))
-        if keys:
-            differences = ", ".join(f"{k}: {found.get(k)} != {wanted.get(k)}" for k in keys)
-            raise WorkdirError(f"{path}: belongs to another configuration ({differences})")
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".partial").write_text(json.dumps(wanted, indent=2) + "\n")
-    path.with_suffix(".partial").rename(path)
-
-
-def _leaves(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        inside = isinstance(value, dict)
-        flat |= _leaves(value, f"{prefix}{key}.") if inside else {prefix + key: value}
-    return flat
 
 
 def _trainer(config):
@@ -125,7 +99,7 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
         seed=seed,
         mesh=mesh,
     )
-    with _progress(name, stage.steps, stage.batch_size) as report:
+    with progress(console) as report:
         state = loop.fit(
             state,
             step,
@@ -135,44 +109,27 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
             log_every=stage.log_every,
             checkpoint_every=stage.checkpoint_every,
             validate=loop.make_validation(task.objective, task.validation, seed=seed),
-            report=report,
+            report=_reporter(report, name, stage),
         )
     with console.status(f"{name}: finishing"):
         task.finish(jax.device_get(state.average))
 
 
-class _progress:
-    """A bar with throughput, time left and the latest losses."""
+def _reporter(report, name: str, stage):
+    """The function `(step, record)` that shows a training's losses and throughput."""
+    what, last = f"training {name}", None
+    report(what, 0, stage.steps, "compiling")
 
-    def __init__(self, name: str, steps: int, batch_size: int):
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        self.bar = Progress(*columns, console=console)
-        self.task = self.bar.add_task(f"training {name}", total=steps, note="compiling")
-        self.batch_size, self.last = batch_size, None
-
-    def __enter__(self):
-        self.bar.start()
-        return self.report
-
-    def __exit__(self, *exception):
-        self.bar.stop()
-
-    def report(self, step: int, record) -> None:
-        now = time.monotonic()
-        rate = ""
-        if self.last:
-            rate = f"{(step - self.last[0]) * self.batch_size / (now - self.last[1]):.0f} stamps/s"
-        self.last = step, now
+    def each(step: int, record) -> None:
+        nonlocal last
+        now, rate = time.monotonic(), ""
+        if last:
+            rate = f"{(step - last[0]) * stage.batch_size / (now - last[1]):.0f} stamps/s"
+        last = step, now
         losses = f"loss {record['train_loss']:.2f}, validation {record['validation_loss']:.2f}"
-        self.bar.update(self.task, completed=step, note=f"{losses} {rate}")
-        if not console.is_terminal:
-            console.print(f"{self.bar.tasks[0].description}: step {step}: {losses} {rate}")
+        report(what, step, stage.steps, f"{losses} {rate}")
+
+    return each
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ Heavy imports stand inside the functions that need them: `vaedeblend --help` ans
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.io.progress import progress
 
 console = Console()
 
@@ -40,7 +40,7 @@ def deblend(**options) -> None:
     _keep_compiled()
     from vaedeblend.image.pipeline import deblend_image
 
-    with _progress() as report:
+    with progress(console) as report:
         catalog = deblend_image(**options, report=report)
     flagged = int((catalog.table["flags"] > 0).sum())
     out = options["out"]
@@ -52,7 +52,7 @@ def inject(*, magnitude: list[float], **options) -> None:
     _keep_compiled()
     from vaedeblend.evaluate import injection as test
 
-    with _progress() as report:
+    with progress(console) as report:
         table = test.inject(magnitude=tuple(magnitude), report=report, **options)
     summary = test.summarise(table)
     shown = Table(*summary.colnames, title="injected galaxies: relative flux error [%]")
@@ -87,7 +87,7 @@ def _simulate_challenge(out: str, star_fraction: float, *, source, area, **optio
 
     if source or area is not None:
         raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
-    with _progress() as report:
+    with progress(console) as report:
         counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
     shown = Table(*counts.colnames, title=f"fields in {out}")
     for row in counts:
@@ -171,22 +171,3 @@ def _keep_compiled() -> None:
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vaedeblend"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-class _progress:
-    """One bar for each thing that is going on, with the time left."""
-
-    def __enter__(self) -> Callable[[str, int, int], None]:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=console)
-        self.tasks = {}
-        self.bar.start()
-        return self.report
-
-    def __exit__(self, *exception):
-        self.bar.stop()
-
-    def report(self, what: str, done: int, total: int) -> None:
-        if what not in self.tasks:
-            self.tasks[what] = self.bar.add_task(what, total=total)
-        self.bar.update(self.tasks[what], completed=done)

@@ -8,6 +8,7 @@ from vaedeblend.deblend import network as deblender
 from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
+from vaedeblend.io.workdir import export
 from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.survey import Survey
 
@@ -223,7 +224,7 @@ def test_loaded_deblender_is_the_stages_with_its_calibration(workdir, network, i
 
 
 def test_exported_weights_deblend_the_same_by_name(workdir, tmp_path, image, variance, monkeypatch):
-    deblender.export(workdir, tmp_path / "mine")
+    export(workdir, tmp_path / "mine")
     assert not (tmp_path / "mine" / "isolated").exists()
     monkeypatch.setattr("vaedeblend.io.workdir.WEIGHTS", tmp_path)
     found = deblender.load_deblender("mine")(image, variance)

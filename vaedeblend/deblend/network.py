@@ -1,8 +1,6 @@
 """A trained network as a function: noisy stamps in, fluxes, errors and profiles out."""
 
 import functools
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -170,23 +168,6 @@ def load_network(name_or_workdir: str | Path, stage: str = "blended") -> tuple[V
     calibrations = read_calibrations(workdir / stage / "calibration.json")
     options = {"psf": default_psf(survey), "calibrations": calibrations}
     return VAE(**config["model"], bands=len(survey.bands)), params, options
-
-
-def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> None:
-    """Writes into a folder what `load_deblender` needs of a finished training, and no more.
-
-    Raises:
-        WorkdirError: Not the workdir of a training.
-        CheckpointError: The stage has no checkpoint, or a damaged one.
-    """
-    workdir, folder = Path(workdir), Path(folder)
-    config = read_config(workdir)
-    trained = workdir / stage / "checkpoints"
-    params = checkpoint.load_params(trained)
-    checkpoint.save_params(folder / stage / "checkpoints", checkpoint.latest_step(trained), params)
-    shutil.copy(workdir / stage / "calibration.json", folder / stage)
-    config["stages"] = {stage: config["stages"][stage]}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _posterior(model: VAE, params, calibration: Calibration | None, observation) -> Posterior:

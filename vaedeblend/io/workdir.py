@@ -1,9 +1,12 @@
-"""The working directory of a training: where it is, and with which configuration it was trained."""
+"""The working directory of a training: where it is, what it was trained with, its weights alone."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from vaedeblend.exceptions import WorkdirError
+from vaedeblend.io.write import prepare_folder, write_text
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Workdirs that are shipped with the package, by name."""
@@ -31,3 +34,60 @@ def read_config(workdir: str | Path) -> dict:
         ) from error
     except json.JSONDecodeError as error:
         raise WorkdirError(f"{path}: not valid JSON ({error})") from error
+
+
+def claim(workdir: str | Path, config: Mapping) -> None:
+    """Writes config.json, or compares with the one that is there.
+
+    Args:
+        workdir: Working directory, made where it is missing.
+        config: Configuration of plain values, as JSON has them.
+
+    Raises:
+        WorkdirError: The directory holds another configuration.
+        FileError: It cannot be written.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        prepare_folder(workdir)
+        write_text(path, _as_json(config))
+        return
+    found, wanted = _leaves(read_config(workdir)), _leaves(config)
+    keys = sorted(k for k in found | wanted if found.get(k) != wanted.get(k))
+    if keys:
+        differences = ", ".join(f"{k}: {found.get(k)} != {wanted.get(k)}" for k in keys)
+        raise WorkdirError(f"{path}: belongs to another configuration ({differences})")
+
+
+def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> None:
+    """Writes into a folder what a deblender needs of a finished training, and no more.
+
+    Raises:
+        WorkdirError: Not the workdir of a training.
+        CheckpointError: The stage has no checkpoint, or a damaged one.
+        FileError: A file cannot be written.
+    """
+    from vaedeblend.io import checkpoint  # JAX and orbax take seconds, which no reader here needs
+
+    workdir, folder = Path(workdir), Path(folder)
+    config = read_config(workdir)
+    trained = workdir / stage / "checkpoints"
+    params = checkpoint.load_params(trained)
+    checkpoint.save_params(folder / stage / "checkpoints", checkpoint.latest_step(trained), params)
+    shutil.copy(workdir / stage / "calibration.json", folder / stage)
+    write_text(
+        folder / "config.json", _as_json(config | {"stages": {stage: config["stages"][stage]}})
+    )
+
+
+def _as_json(config: Mapping) -> str:
+    return json.dumps(config, indent=2) + "\n"
+
+
+def _leaves(tree: Mapping, prefix: str = "") -> dict:
+    """Values of a nested mapping by their dotted paths."""
+    flat = {}
+    for key, value in tree.items():
+        inside = isinstance(value, Mapping)
+        flat |= _leaves(value, f"{prefix}{key}.") if inside else {prefix + key: value}
+    return flat
