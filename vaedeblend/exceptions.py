@@ -41,6 +41,10 @@ class PageError(VaedeblendError):
     """A page that cannot be written, and why."""
 
 
+class ProcessError(VaedeblendError):
+    """A process that could not do its part of the work, and why."""
+
+
 class PsfError(VaedeblendError):
     """A PSF image that cannot be used, and why."""
 

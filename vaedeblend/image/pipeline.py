@@ -5,11 +5,8 @@ mosaic --tiles--> sources of each tile --merge--> one catalogue --outputs--> ima
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +17,10 @@ from vaedeblend.deblend.detect import estimate_background
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Catalog, merge
 from vaedeblend.image.products import IMAGES, Report, write_field_page, write_images, write_tphot
-from vaedeblend.image.tiles import Job, Tile, measure_tile, plan, read_part
+from vaedeblend.image.tiles import Job, measure_tile, plan, read_part
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
+from vaedeblend.io.parallel import parallel_map
 from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
 from vaedeblend.survey import make_survey
@@ -144,7 +142,8 @@ def _measure(mosaic, job: Job, tile: int, processes: int, out: Path, report: Rep
     tiles = plan(mosaic.shape, tile)
     _claim(job, tile)
     report("measuring tiles", 0, len(tiles))
-    for done, _ in enumerate(_each(partial(measure_tile, job), tiles, processes), 1):
+    measured = parallel_map(partial, tiles, processes, measure_tile, job)
+    for done, _ in enumerate(measured, 1):
         report("measuring tiles", done, len(tiles))
     return merge([read_part(job.folder, each) for each in tiles], mosaic, out / "stamps.fits")
 
@@ -159,20 +158,6 @@ def _claim(job: Job, tile: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         write.write_text(path, wanted)
-
-
-def _each(function: Callable, tiles: Sequence[Tile], processes: int) -> Iterator:
-    """The function of every tile, by so many processes."""
-    if processes == 1 or len(tiles) == 1:
-        yield from map(function, tiles)
-        return
-    try:
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            yield from pool.map(function, tiles)
-    except BrokenProcessPool as error:
-        raise MosaicError(
-            f"a process of {processes} was killed; wanted fewer, or more memory"
-        ) from error
 
 
 def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:

@@ -8,7 +8,6 @@ does not depend on how many processes made it, nor on the examples before it.
 
 import functools
 import itertools
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -20,6 +19,7 @@ from jaxtyping import Float
 from vaedeblend.catalogues import sampling
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.exceptions import PsfError, SceneError
+from vaedeblend.io.parallel import parallel_map
 from vaedeblend.simulate import canonical, scenes
 from vaedeblend.simulate.library import Library, render_library
 from vaedeblend.simulate.render import add_noise, psf_family, resampled_psfs
@@ -272,7 +272,7 @@ def canonical_galaxies(
         CatalogueError: The catalogue cannot be read, or holds no galaxy of the range.
         StyleError: There is no such style.
     """
-    find_style(style)  # a worker that cannot start would be started again for ever
+    find_style(style)  # before processes start
     words = (seed, SPLITS.index(split), _CANONICAL)
     sky = source, area, seed, survey.band_names, max(magnitude)
     table = sampling.split_population(split, *sky)
@@ -280,13 +280,9 @@ def canonical_galaxies(
     galaxies = make_galaxies(chosen)
     galaxies = galaxies.take(~galaxies.star)
     tasks = [(galaxies.take(slice(i, i + _CHUNK)), i) for i in range(0, len(galaxies.star), _CHUNK)]
-    make = functools.partial(_canonical_chunk, style, words)
-    if processes <= 1:
-        yield from itertools.chain.from_iterable(map(make, tasks))
-        return
-    # Not fork: the parent may hold JAX's threads.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from itertools.chain.from_iterable(pool.imap(make, tasks))
+    arguments = _canonical_chunk, style, words
+    chunks = parallel_map(functools.partial, tasks, processes, *arguments)
+    yield from itertools.chain.from_iterable(chunks)
 
 
 def noisy(

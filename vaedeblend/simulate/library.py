@@ -5,7 +5,7 @@ scene. Whole-pixel shifts of such stamps are exact, which Fourier shifts of unde
 not, and the random phases make the positions of a scene's galaxies continuous all the same.
 """
 
-import multiprocessing
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,11 @@ import numpy as np
 from astropy.table import QTable
 from jaxtyping import Bool, Float, Int
 from scipy.special import gammaincc
-from threadpoolctl import threadpool_limits
 
 from vaedeblend.catalogues import catalogue
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.catalogues.sampling import population
+from vaedeblend.io.parallel import parallel_map
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.pixels.stamps import overlap
@@ -177,14 +177,14 @@ def render_stamps(
     Raises:
         StyleError: There is no such style.
     """
-    find_style(style)  # a worker that cannot start would be started again for ever
+    find_style(style)  # before processes start
     chunk = max(1, min(64, _CHUNK // size**2))
     tasks = [
         _Task(i, galaxies.take(part := slice(i, i + chunk)), phase[part], seeds[part], dtype)
         for i in range(0, len(phase), chunk)
     ]
-    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
-    for stamps in _render_all(tasks, drawing, min(processes, len(tasks))):
+    drawing = {"size": size, "pixel_scale": pixel_scale, "style": style}
+    for stamps in parallel_map(_make_render, tasks, processes, psfs, drawing):
         yield from stamps
 
 
@@ -306,39 +306,19 @@ def _psf_beyond(psf: Psf, radius) -> float:
     return 1 - psf.image[np.ix_(inside, inside)].sum()
 
 
-def _render_all(tasks, drawing, processes):
-    """Yields the stamps of each task, in order."""
-    if processes <= 1:
-        draws = _make_draws(**drawing)
-        yield from (_render(task, draws) for task in tasks)
-        return
-    # Not fork: the parent may hold JAX's threads.
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, _start_worker, (drawing,)) as pool:
-        yield from pool.imap(_render_in_worker, tasks)
+def _make_render(psfs, drawing):
+    """The function from a task to its stamps; each PSF is prepared once."""
+    draws = [make_draw(each, **drawing) for each in psfs]
+    return functools.partial(_render, draws)
 
 
-def _make_draws(psfs, **drawing):
-    return [make_draw(each, **drawing) for each in psfs]
-
-
-def _render(task: _Task, draws) -> Float[np.ndarray, "n side side band"]:
+def _render(draws, task: _Task) -> Float[np.ndarray, "n side side band"]:
     turns = (draws[(task.first + i) % len(draws)] for i in range(len(task.phase)))
     stamps = [
         draw(task.galaxies.take(i), at, seed)
         for i, (draw, at, seed) in enumerate(zip(turns, task.phase, task.seeds, strict=True))
     ]
     return np.stack(stamps).astype(task.dtype, copy=False)
-
-
-def _start_worker(drawing):
-    global _draws
-    threadpool_limits(1)  # the processes are the threads: BLAS's own would fight them for cores
-    _draws = _make_draws(**drawing)
-
-
-def _render_in_worker(task):
-    return _render(task, _draws)
 
 
 def _about(pixel, size: int, shape):
