@@ -136,7 +136,14 @@ def _add_image(add) -> None:
     add.add_argument("--gain", type=float, help="electrons per image unit")
     add.add_argument("--psf-scale", type=float, help="sampling of the PSF image [arcsec]")
     add.add_argument("--hdu", type=int, help="of the image in its file")
-    add.add_argument("--looks", type=int, default=4, help="at each source; 1: the network alone")
+    add.add_argument(
+        "--iterations",
+        type=int,
+        default=4,
+        help="of neighbour subtraction, at most; 1: the network alone",
+    )
+    suppressed = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    add.add_argument("--looks", dest="iterations", type=int, **suppressed)  # name until 0.1
     add.add_argument("--tile", type=int, default=4096, help="side of the pieces measured [pixel]")
     add.add_argument("--processes", type=int, default=1, help="that measure pieces side by side")
 

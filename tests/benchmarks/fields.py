@@ -45,7 +45,9 @@ def make(folder, style, size, density, seed, weights, iterations, console):
         with console.status(f"{folder}: deblending"):
             start = time.monotonic()
             paths = {name: folder / f"{name}.fits" for name in ("rms", "psf")}
-            deblend_image(folder / "image.fits", out, weights=weights, looks=iterations, **paths)
+            deblend_image(
+                folder / "image.fits", out, weights=weights, iterations=iterations, **paths
+            )
             console.print(f"{out}: {time.monotonic() - start:.1f} s")
     ours = Columns.read(out / "catalog.fits", hdu=1)
     image, rms = (

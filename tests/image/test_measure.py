@@ -134,7 +134,7 @@ def test_psf_may_vary_from_source_to_source(image):
         )
 
     rms = np.full(SHAPE, 0.3)
-    measure_field(listen, image, rms, size=SIZE, positions=PLACES, passes=0, looks=1, psf=psf)
+    measure_field(listen, image, rms, size=SIZE, positions=PLACES, passes=0, iterations=1, psf=psf)
     np.testing.assert_allclose(told[0][: len(PLACES)], PLACES[:, 0], atol=0.6)
 
 

@@ -72,7 +72,7 @@ def measure_field(
     passes: int = 2,
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
     gain: float | None = None,
-    looks: int = 4,
+    iterations: int = 4,
 ) -> Measured:
     """Finds and measures all sources of an image in one band.
 
@@ -85,10 +85,10 @@ def measure_field(
         passes: Searches of the residual for sources that others hide.
         psf: Of `stamps.Frames`.
         gain: Electrons per image unit.
-        looks: See `iterative.measure`.
+        iterations: Iterations of neighbour subtraction, at most; 1 for the network alone.
     """
     given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
-    return _described(*find_sources(deblend, image, rms, **given, passes=passes, looks=looks))
+    return _described(*find_sources(deblend, image, rms, **given, passes=passes, looks=iterations))
 
 
 def find_sources(

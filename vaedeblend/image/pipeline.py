@@ -46,7 +46,7 @@ def deblend_image(
     zero_point: float | None = None,
     gain: float | None = None,
     psf_scale: float | None = None,
-    looks: int = 4,
+    iterations: int = 4,
     passes: int = 2,
     tile: int = 4096,
     processes: int = 1,
@@ -73,7 +73,7 @@ def deblend_image(
         zero_point: AB magnitude of one image unit; by default the header's.
         gain: Electrons per image unit; by default the header's.
         psf_scale: Sampling of the PSF image [arcsec]; by default its header's, or the image's.
-        looks: At each source; 1 for the network alone.
+        iterations: Iterations of neighbour subtraction, at most; 1 for the network alone.
         passes: Searches of the residual for sources that others hide.
         tile: Side of the pieces in which the image is measured [pixel].
         processes: That measure pieces side by side.
@@ -84,7 +84,7 @@ def deblend_image(
         ValueError: MosaicError, FileError, PsfError, WorkdirError, CheckpointError or TphotError:
             a file cannot be used or written.
     """
-    _check_counts(looks=looks, tile=tile, processes=processes)
+    _check_counts(iterations=iterations, tile=tile, processes=processes)
     config = read_config(find_workdir(weights))
     survey = make_survey(**config["survey"])
     if len(survey.bands) > 1:
@@ -107,7 +107,7 @@ def deblend_image(
             background,
             str(out / ".tiles"),
             str(weights),
-            {"looks": looks, "passes": passes if looks > 1 else 0},
+            {"iterations": iterations, "passes": passes if iterations > 1 else 0},
             None if catalog is None else read_positions(catalog, mosaic),
             None if psf is None else _psf_grid(psf, psf_scale, mosaic.pixel_scale or scale, scale),
         )
