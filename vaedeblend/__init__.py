@@ -6,7 +6,7 @@ The way through the package is the way of the light::
     simulate     what they look like                    profiles, renders, blends, whole fields
     models       the networks                           VAE, flow, flux distribution, losses
     training     how they learn                         scenes on the device, noise, objectives
-    deblend      what they say of stamps                (image, variance, ...) -> Deblended
+    deblend      a network on stamps                    (image, variance, ...) -> Deblended
     image        from a FITS image to a catalogue       tiles, measurement, products, priors
     emc          the Euclid Morphology Challenge        fields read, counted, written
     evaluate     how good it is                         flux errors, bounds, SExtractor
@@ -14,16 +14,84 @@ The way through the package is the way of the light::
     pixels, io   the ground: geometry; files            stamps, PSFs, shapes; FITS, checkpoints
 
 `survey` (units, bands, pixel conventions) is under all of them, `cli` (the command) above.
+What a user may import stands here, and is loaded when it is asked for.
 """
 
-__all__ = ["Deblended", "load_deblender"]
+import importlib
+import sys
+import warnings
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "Band": "survey.Band",
+    "Deblended": "deblend.network.Deblended",
+    "Survey": "survey.Survey",
+    "VaedeblendError": "exceptions.VaedeblendError",
+    "deblend_image": "image.pipeline.deblend_image",
+    "inject": "evaluate.injection.inject",
+    "load_deblender": "deblend.network.load_deblender",
+    "make_deblend_stamps": "deblend.together.make_deblend_stamps",
+    "quantile": "models.sinh_arcsinh.quantile",
+    "read_catalogue": "catalogues.catalogue.read",
+    "simulate_field": "simulate.fields.simulate_field",
+    "write_catalogue": "catalogues.catalogue.write",
+    "write_field": "simulate.skyfile.write_field",
+}
+_MOVED = {
+    "dataset.load": "io.dataset.load",
+    "image.deblend_image": "image.pipeline.deblend_image",
+    "inject.inject": "evaluate.injection.inject",
+    "refine.make_refine": "deblend.refine.make_refine",
+    "tails.quantile": "models.sinh_arcsinh.quantile",
+    "together.make_deblend_stamps": "deblend.together.make_deblend_stamps",
+}
+"""What the README of 0.1.0 imported from modules that are no more; gone in 0.3."""
+
+__all__ = [*_PUBLIC]
+
+if TYPE_CHECKING:  # for editors; the table above is what runs
+    from vaedeblend.catalogues.catalogue import read as read_catalogue
+    from vaedeblend.catalogues.catalogue import write as write_catalogue
+    from vaedeblend.deblend.network import Deblended, load_deblender
+    from vaedeblend.deblend.together import make_deblend_stamps
+    from vaedeblend.evaluate.injection import inject
+    from vaedeblend.exceptions import VaedeblendError
+    from vaedeblend.image.pipeline import deblend_image
+    from vaedeblend.models.sinh_arcsinh import quantile
+    from vaedeblend.simulate.fields import simulate_field
+    from vaedeblend.simulate.skyfile import write_field
+    from vaedeblend.survey import Band, Survey
 
 
 def __getattr__(name: str):
-    """Imports the deblender when asked for: processes that render galaxies do without JAX."""
-    if name in __all__:
-        from vaedeblend.deblend import network
+    """Loads a public name when it is asked for: processes that render do without JAX."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _load(_PUBLIC[name])
 
-        return getattr(network, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _load(path: str):
+    module, name = path.rsplit(".", 1)
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+
+
+def _load_moved(module: str, name: str):
+    old = f"{module}.{name}"
+    if old not in _MOVED:
+        raise AttributeError(f"module '{__name__}.{module}' has no attribute {name!r}")
+    said = f"{__name__}.{old} is {__name__}.{_MOVED[old]} now; the old name goes in 0.3"
+    warnings.warn(said, DeprecationWarning, stacklevel=2)
+    return _load(_MOVED[old])
+
+
+for _module in {path.split(".")[0] for path in _MOVED} - {"image"}:  # a room, which asks itself
+    sys.modules[f"{__name__}.{_module}"] = _shim = ModuleType(f"{__name__}.{_module}")
+    _shim.__getattr__ = partial(_load_moved, _module)

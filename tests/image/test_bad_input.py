@@ -198,7 +198,9 @@ def test_a_list_of_arrays_is_refused(give, image, tmp_path, capsys):
     assert "column x of 2 axes" in said
 
 
-@pytest.mark.parametrize("option", ["--iterations", "--looks", "--tile", "--processes", "--psf-scale"])
+@pytest.mark.parametrize(
+    "option", ["--iterations", "--looks", "--tile", "--processes", "--psf-scale"]
+)
 @pytest.mark.parametrize("value", [0, -2])
 def test_counts_and_scales_have_to_be_positive(give, image, tmp_path, capsys, option, value):
     psf = give("psf.fits", gaussian(15, 15, (31, 31)))

@@ -1,0 +1,142 @@
+"""What users rely on: public names, command lines, columns and files, each against a list."""
+
+import argparse
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import vaedeblend
+from vaedeblend import cli
+from vaedeblend.exceptions import VaedeblendError
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = {
+    *("Band", "Deblended", "Survey", "VaedeblendError", "deblend_image", "inject"),
+    *("load_deblender", "make_deblend_stamps", "quantile", "read_catalogue", "simulate_field"),
+    *("write_catalogue", "write_field"),
+}
+OLD = {
+    ("vaedeblend.dataset", "load"),
+    ("vaedeblend.image", "deblend_image"),
+    ("vaedeblend.inject", "inject"),
+    ("vaedeblend.refine", "make_refine"),
+    ("vaedeblend.tails", "quantile"),
+    ("vaedeblend.together", "make_deblend_stamps"),
+}
+"""Imports that the README of version 0.1.0 printed, besides `vaedeblend.load_deblender`."""
+IMAGE = {
+    *("image", "--out", "--rms", "--mask", "--mask-bits", "--psf", "--weights", "--zero-point"),
+    *("--gain", "--psf-scale", "--hdu", "--iterations", "--tile", "--processes"),
+}
+OPTIONS = {
+    "deblend": IMAGE | {"--catalog", "--tphot"},
+    "inject": IMAGE | {"--n", "--magnitude", "--seed"},
+    "simulate": {
+        *("--out", "--size", "--density", "--seed", "--star-fraction", "--correlated"),
+        *("--sky-offset", "--source", "--area", "--style", "--processes"),
+    },
+}
+FLAGS = {
+    "train.py": {"workdir", "export", "config"},
+    "eval.py": {"workdir", "weights", "style", "compare", "seed"},
+}
+
+
+def test_public_names_are_found_and_loaded():
+    assert {*vaedeblend.__all__} == PUBLIC <= {*dir(vaedeblend)}
+    for name in PUBLIC:
+        found = getattr(vaedeblend, name)
+        assert callable(found) and found.__module__.startswith("vaedeblend."), name
+        assert found.__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'deblended'"):
+        _ = vaedeblend.deblended
+
+
+def test_editors_see_what_runs():
+    tree = ast.parse(Path(vaedeblend.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    for node in block.body:
+        for alias in node.names:
+            path = f"{node.module}.{alias.name}".removeprefix("vaedeblend.")
+            assert vaedeblend._PUBLIC[alias.asname or alias.name] == path
+    assert sum(len(node.names) for node in block.body) == len(PUBLIC)
+
+
+def test_the_package_alone_loads_nothing_heavy():
+    code = "import sys, vaedeblend; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "vaedeblend" in loaded, done.stderr
+    assert not loaded & {"jax", "numpy", "galsim", "astropy", "matplotlib", "rich"}
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(OLD))
+def test_names_of_the_last_version_warn_and_work(module, name):
+    with pytest.warns(
+        DeprecationWarning, match=rf"{module}.{name} is vaedeblend\.\w+\.\w+\.{name}"
+    ):
+        found = getattr(importlib.import_module(module), name)
+    with pytest.warns(DeprecationWarning, match="the old name goes in 0.3"):
+        exec(f"from {module} import {name}")
+    assert found.__module__.startswith("vaedeblend.") and found.__module__ != module
+    with warnings.catch_warnings(), pytest.raises(ImportError):
+        exec(f"from {module} import not_{name}")
+
+
+def test_every_error_is_the_packages():
+    from vaedeblend import exceptions
+
+    found = [each for each in vars(exceptions).values() if isinstance(each, type)]
+    assert len(found) > 15
+    for each in found:
+        assert issubclass(each, VaedeblendError) and issubclass(each, ValueError)
+        assert each.__doc__
+
+
+def subcommands():
+    (commands,) = (
+        action
+        for action in cli._parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return commands.choices
+
+
+def shown(parser):
+    """Options and arguments that `--help` shows."""
+    return {
+        (action.option_strings or [action.dest])[-1]
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS
+    } - {"--help"}
+
+
+def test_options_of_the_command_are_as_before():
+    found = subcommands()
+    assert found.keys() == OPTIONS.keys()
+    for name, parser in found.items():
+        assert shown(parser) == OPTIONS[name], name
+        text = parser.format_help()
+        assert all(option in text for option in OPTIONS[name]) and "--looks" not in text
+
+
+@pytest.mark.parametrize("command", ["deblend", "inject"])
+def test_looks_is_another_name_of_iterations(command):
+    parse = cli._parser().parse_args
+    words = [command, "a.fits", "--out", "out"]
+    assert vars(parse(words))["iterations"] == 4
+    for option in ("--iterations", "--looks"):
+        found = vars(parse([*words, option, "7"]))
+        assert found["iterations"] == 7 and "looks" not in found
+
+
+@pytest.mark.parametrize("script", FLAGS)
+def test_flags_of_the_scripts_are_as_before(script):
+    text = (ROOT / script).read_text()
+    assert {*re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", text)} == FLAGS[script]
