@@ -21,11 +21,13 @@ from rich.console import Console
 
 from vaedeblend.exceptions import CatalogueError, CheckpointError, DatasetError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of a training; takes the report.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights; else the workdir's own.")
-_STYLE = flags.DEFINE_string("style", None, "Of the test galaxies; else the training's own.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training; takes the report.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Shipped weights or a workdir; else the workdir's own."
+)
+_STYLE = flags.DEFINE_string("style", None, "Style of the test galaxies; else the training's.")
 _COMPARE = flags.DEFINE_string("compare", None, "Workdir whose report is set beside this one.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the test noise.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the test noise.")
 
 _NOT_ANALYTIC = (
     "Test galaxies are of the style {}; the Fisher bound is that of analytic ones in their place."

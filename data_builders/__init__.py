@@ -11,10 +11,10 @@ def build_datasets(config, workdir: Path, console, *, split: str = "train") -> d
     """Directory of each kind of dataset that has a split, built where missing.
 
     Args:
-        config: Configuration as train.py takes it, or as the working directory keeps it.
-        workdir: Takes the data unless the configuration names another place.
-        console: Console of rich, for progress.
-        split: Split that is wanted; kinds without it in the configuration are left out.
+        config: Configuration of train.py, or of a working directory's config.json.
+        workdir: Folder of the data, unless the configuration names another place.
+        console: Terminal (rich) that shows progress.
+        split: Name of a split; kinds without such a split in the configuration are left out.
     """
     from data_builders.canonical_galaxies import canonical_galaxies_dataset_builder as canonical
     from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as scenes

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def deblend(**options) -> None:
+def _deblend(**options) -> None:
     """`vaedeblend deblend`: see `pipeline.deblend_image`."""
     _keep_compiled()
     from vaedeblend.image.pipeline import deblend_image
@@ -47,7 +47,7 @@ def deblend(**options) -> None:
     console.print(f"{len(catalog.table)} sources, {flagged} of them flagged: {out}/index.html")
 
 
-def inject(*, magnitude: list[float], **options) -> None:
+def _inject(*, magnitude: list[float], **options) -> None:
     """`vaedeblend inject`: see `injection.inject`."""
     _keep_compiled()
     from vaedeblend.evaluate import injection as test
@@ -62,11 +62,8 @@ def inject(*, magnitude: list[float], **options) -> None:
     console.print(shown)
 
 
-def simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
-    """`vaedeblend simulate`: see `fields.simulate_field` and `fields.write_field`.
-
-    Of style emc: see `simulate.write_fields`.
-    """
+def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
+    """`vaedeblend simulate`: see `fields.simulate_field`, `write_field`; `emc.simulate` for emc."""
     if style == "emc":
         _simulate_challenge(out, 0.05 if star_fraction is None else star_fraction, **options)
         return
@@ -105,14 +102,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_deblend(add) -> None:
-    add.set_defaults(run=deblend)
+    add.set_defaults(run=_deblend)
     _add_image(add)
     add.add_argument("--catalog", help="table of positions: x and y (0-based), or ra and dec")
     add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")
 
 
 def _add_inject(add) -> None:
-    add.set_defaults(run=inject)
+    add.set_defaults(run=_inject)
     _add_image(add)
     add.add_argument("--n", type=int, default=300, help="galaxies")
     add.add_argument(
@@ -149,7 +146,7 @@ def _add_image(add) -> None:
 
 
 def _add_simulate(add) -> None:
-    add.set_defaults(run=simulate)
+    add.set_defaults(run=_simulate)
     add.add_argument("--out", required=True, help="folder that takes the field")
     add.add_argument("--size", type=int, default=2048, help="side [pixel]")
     add.add_argument("--density", type=float, default=1.0, help="of galaxies, the sky's being 1")

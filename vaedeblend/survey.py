@@ -66,18 +66,18 @@ class Band(_WithUnits):
     Numbers are taken in the units below; quantities are converted.
 
     Attributes:
-        name: As the catalogue calls it.
+        name: Name of the band in catalogues.
         electron_zero_point: AB magnitude of one electron per second [mag].
-        sky_brightness: [mag / arcsec2].
-        exposure_time: Effective, of one exposure [s].
+        sky_brightness: Surface brightness of the sky [mag / arcsec2].
+        exposure_time: Effective time of one exposure [s].
         n_exposures: Exposures in the stack.
-        read_noise: Of one exposure [electron].
+        read_noise: Read noise of one exposure [electron].
         psf: FITS image of the effective PSF; empty for the optical PSF of the next five fields.
-        wavelength: [nm].
+        wavelength: Effective wavelength [nm].
         aperture: Diameter of the primary mirror [m].
         obscuration: Diameter of the secondary mirror over that of the primary.
-        n_struts: That hold the secondary mirror.
-        charge_diffusion: Gaussian sigma [arcsec].
+        n_struts: Struts that hold the secondary mirror.
+        charge_diffusion: Gaussian sigma of the detector's charge diffusion [arcsec].
     """
 
     name: str = "euclid-vis"
@@ -105,8 +105,8 @@ class Survey(_WithUnits):
     """Bands that share a pixel grid; the default is Euclid VIS.
 
     Attributes:
-        bands: In the order of the band axis.
-        pixel_scale: [arcsec].
+        bands: Bands in the order of the band axis.
+        pixel_scale: Side of a pixel [arcsec].
     """
 
     bands: tuple[Band, ...] = (Band(),)

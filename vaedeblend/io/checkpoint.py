@@ -10,18 +10,18 @@ from vaedeblend.exceptions import CheckpointError
 
 
 def open_manager(directory: str | Path) -> ocp.CheckpointManager:
-    """The manager of a stage's checkpoints, of which the latest two are kept."""
+    """Manager of a stage's checkpoints, of which the latest two are kept."""
     options = ocp.CheckpointManagerOptions(preservation_policy=LatestN(2))
     return ocp.CheckpointManager(Path(directory).absolute(), options=options)
 
 
-def save(manager: ocp.CheckpointManager, step: int, state) -> None:
+def save_state(manager: ocp.CheckpointManager, step: int, state) -> None:
     """Starts to write a state; `manager.wait_until_finished` waits for it."""
     manager.save(step, args=ocp.args.StandardSave(state))
 
 
 def restore(manager: ocp.CheckpointManager, like):
-    """The latest state, with the structure, types and shardings of `like`; None without one.
+    """The latest state, with the structure, types and shardings of `like`; None if none is there.
 
     Raises:
         CheckpointError: The latest checkpoint is damaged, or was written by another model.
@@ -37,7 +37,7 @@ def restore(manager: ocp.CheckpointManager, like):
 
 
 def load_params(directory: str | Path) -> dict:
-    """Averaged parameters of the latest checkpoint in a directory, as host arrays.
+    """Averaged parameters of the latest checkpoint in a directory.
 
     Raises:
         CheckpointError: There is none, or it is damaged.
@@ -50,19 +50,19 @@ def load_params(directory: str | Path) -> dict:
             raise CheckpointError(f"{directory}: holds no finished checkpoint")
         try:
             return manager.restore(step, args=ocp.args.StandardRestore())["average"]
-        except Exception as error:  # as above
+        except Exception as error:  # orbax and tensorstore raise many kinds
             raise CheckpointError(_cannot(directory, step, error)) from error
 
 
 def save_params(directory: str | Path, step: int, params: dict) -> None:
     """Writes parameters alone, without what only a training needs, for `load_params`."""
     with open_manager(directory) as manager:
-        save(manager, step, {"average": params})
+        save_state(manager, step, {"average": params})
         manager.wait_until_finished()
 
 
 def latest_step(directory: str | Path) -> int | None:
-    """Of the checkpoints in a directory; None without any."""
+    """Step of the latest checkpoint in a directory; None without any."""
     with open_manager(directory) as manager:
         return manager.latest_step()
 

@@ -18,8 +18,8 @@ def load(directory: str | Path, split: str) -> dict[str, np.ndarray]:
     """All examples of a split, stacked: one array a feature, nested features as 'outer/inner'.
 
     Args:
-        directory: Of the built dataset: the one that holds dataset_info.json.
-        split: Its name, or a slice of it such as 'train[:100]'.
+        directory: Folder of a built dataset, which holds dataset_info.json.
+        split: Name of a split, or a slice of one such as 'train[:100]'.
 
     Raises:
         DatasetError: No dataset is there, it has no such split, or a file of it is damaged.

@@ -1,7 +1,7 @@
 """Images of a survey as files, of which windows are read.
 
 Positions are (y, x), 0-based. Whatever its type, byte order or compression in the file, a window
-comes as float32, with the pixels that are of no use told.
+is read as float32, together with a map of its bad pixels.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ from vaedeblend.exceptions import MosaicError
 _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
 _ROWS = 32
-"""Read at a time."""
+"""Rows that are read at a time."""
 _LARGEST = 1e15
-"""Beyond this, or below one over it, squares leave the range of single precision."""
+"""Absolute value above which, or below whose inverse, squares leave single precision's range."""
 
 _UNITS = {"jy": 8.9, "mjy": 16.4, "ujy": 23.9, "microjy": 23.9, "njy": 31.4, "nanojy": 31.4}
-"""AB magnitude of one unit, of the units of BUNIT in small letters."""
+"""AB magnitude of one unit, by the unit's name in BUNIT in small letters."""
 
 
 class Pixels(NamedTuple):
     """A window of an image."""
 
     image: Float[np.ndarray, "height width"]
-    """0 where a pixel is bad."""
+    """Pixel values in the image's unit; 0 where a pixel is bad."""
     rms: Float[np.ndarray, "height width"] | None
-    """The background's, infinite where a pixel is bad; None without an rms map."""
+    """Background noise in the image's unit, infinite where a pixel is bad; None without a map."""
     bad: Bool[np.ndarray, "height width"]
-    """NaN, infinite or as good as that; masked; or without a positive rms."""
+    """Pixels that are NaN, infinite or close to it, masked, or without a positive rms."""
 
 
 class Mosaic(NamedTuple):
@@ -48,22 +48,22 @@ class Mosaic(NamedTuple):
     shape: tuple[int, int]
     header: fits.Header
     wcs: WCS | None
-    """Celestial, of the image's two axes."""
+    """Celestial coordinates of the image's two axes."""
     pixel_scale: float | None
-    """[arcsec]."""
+    """Mean side of a pixel [arcsec]."""
     zero_point: float | None
     """AB magnitude of one image unit."""
     gain: float | None
     """Electrons per image unit."""
     unit: u.UnitBase | None
-    """Of a pixel's flux."""
+    """Unit of a pixel's flux."""
     hdus: tuple
-    """Of image, rms and mask; None where there is none."""
+    """HDUs of image, rms and mask; None where a file is not given."""
     mask_bits: int
-    """Those bits of the mask that count; -1 for all."""
+    """Sum of the mask's flag bits that count; -1 for all."""
 
     def read(self, rows: slice, columns: slice) -> Pixels:
-        """A window, whatever the image's size; no more than the window is read.
+        """Pixels of a window; no more than the window is read.
 
         Raises:
             MosaicError: The file is damaged there.
@@ -85,7 +85,7 @@ class Mosaic(NamedTuple):
         return Pixels(image, rms, bad)
 
     def _masked(self, flags) -> Bool[np.ndarray, "height width"]:
-        """Where a mask says that pixels are of no use."""
+        """True where the mask's flags say that a pixel is bad."""
         bits = self.mask_bits
         return flags != 0 if bits == -1 else flags.astype(np.int64) & bits != 0
 
@@ -105,10 +105,10 @@ def open_mosaic(
 
     Args:
         image: FITS file, compressed or not.
-        rms: The same, of the background's standard deviation.
-        mask: The same; pixels that are not 0 are ignored.
-        mask_bits: Of a map of flags, those for which a pixel is ignored, 0 the lowest.
-        hdu: Of the image in its file; by default the first with an image of two axes.
+        rms: FITS file of the background's standard deviation, in the image's unit.
+        mask: FITS file of a mask; pixels that are not 0 are ignored.
+        mask_bits: Flag bits that mask a pixel; 0 is the least significant. By default all.
+        hdu: Number of the image's HDU; by default the first with an image of two axes.
         zero_point: AB magnitude of one image unit; by default the header's, or that of its unit.
         gain: Electrons per image unit; by default the header's.
 
@@ -136,7 +136,7 @@ def open_mosaic(
 
 
 def image_header(mosaic: Mosaic) -> fits.Header:
-    """What an image on the same pixels carries: WCS, unit, zero point and gain."""
+    """Header of an image on the mosaic's pixels: WCS, unit, zero point and gain."""
     header = fits.Header()
     if mosaic.wcs is not None:
         header.update(mosaic.wcs.to_header(relax=True))  # relaxed, it keeps SIP
@@ -170,7 +170,7 @@ def _opened(stack: contextlib.ExitStack, path, number: int | None):
 
 
 def _window(hdu, rows: slice, columns: slice, convert: Callable):
-    """What a function makes of a window, strip by strip."""
+    """Pixels of a window, converted by a function strip by strip."""
     window, compressed = None, isinstance(hdu, fits.CompImageHDU)
     for low in range(rows.start, rows.stop, _ROWS):
         strip = slice(low, min(low + _ROWS, rows.stop))

@@ -9,11 +9,11 @@ from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io.write import prepare_folder, write_text
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-"""Workdirs that are shipped with the package, by name."""
+"""Folder of the workdirs that are shipped with the package, by name."""
 
 
 def find_workdir(name_or_workdir: str | Path) -> Path:
-    """The directory of shipped weights of that name, or the workdir itself."""
+    """Folder of the shipped weights of a name, or the workdir itself."""
     shipped = WEIGHTS / str(name_or_workdir)
     return shipped if (shipped / "config.json").exists() else Path(name_or_workdir)
 

@@ -69,10 +69,10 @@ def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
 
 
 def prepare_folder(path: str | Path) -> Path:
-    """A folder, made where it is missing, into which files can be written.
+    """A folder into which files can be written, made where it is missing.
 
     Raises:
-        FileError: It cannot.
+        FileError: It cannot be made, or no file can be written there.
     """
     path = Path(path)
     try:

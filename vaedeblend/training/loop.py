@@ -166,7 +166,7 @@ def fit(
                 _log(directory / "metrics.jsonl", board, record)
                 report(at, record)
                 if at % checkpoint_every == 0 or at == steps:
-                    checkpoint.save(manager, at, state)
+                    checkpoint.save_state(manager, at, state)
         manager.wait_until_finished()
     return state
 
