@@ -63,7 +63,7 @@ def train(config, workdir: Path) -> None:
 
 
 def _trainer(config):
-    """The module of `vaedeblend.trainers` whose stages the configuration has."""
+    """Module of `vaedeblend.training` whose stages the configuration has."""
     from vaedeblend.training import deblender, generator
 
     for trainer in (deblender, generator):

@@ -11,6 +11,7 @@ from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 assert Path(vaedeblend.__file__).is_relative_to({target!r}), vaedeblend.__file__
 scenes = list(examples.examples("blended", "test", 2, survey=Survey(), seed=0, area=0.1))
+assert Path(vaedeblend.__file__).with_name("py.typed").exists()
 deblend = vaedeblend.load_deblender("euclid_vis")
 image = scenes[0]["blend"][None]
 print(deblend(image, image * 0 + 1e-6).flux.shape)

@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("vaedeblend", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_deblend(commands.add_parser("deblend", help="measure every galaxy of an image"))
-    _add_inject(commands.add_parser("inject", help="what becomes of galaxies put into your image"))
+    _add_inject(
+        commands.add_parser("inject", help="how well galaxies put into your image are measured")
+    )
     _add_simulate(commands.add_parser("simulate", help="a Euclid-like field with its truth"))
     return parser
 
@@ -111,61 +113,72 @@ def _add_deblend(add) -> None:
 def _add_inject(add) -> None:
     add.set_defaults(run=_inject)
     _add_image(add)
-    add.add_argument("--n", type=int, default=300, help="galaxies")
+    add.add_argument("--n", type=int, default=300, help="number of galaxies")
     add.add_argument(
-        "--magnitude", type=float, nargs=2, default=[22.0, 26.0], help="range of the galaxies"
+        "--magnitude", type=float, nargs=2, default=[22.0, 26.0], help="range of their magnitudes"
     )
-    add.add_argument("--seed", type=int, default=0, help="of everything random")
+    add.add_argument("--seed", type=int, default=0, help="seed of everything random")
 
 
 def _add_image(add) -> None:
     """Arguments of whatever measures an image."""
     add.add_argument("image", help="FITS image; background subtracted if an rms map is given")
     add.add_argument("--out", required=True, help="folder that takes the results")
-    add.add_argument("--rms", help="FITS image: the background's rms; estimated if not given")
-    add.add_argument("--mask", help="FITS image: pixels that are not 0 are ignored")
+    add.add_argument("--rms", help="FITS image of the background's rms; estimated if not given")
+    add.add_argument("--mask", help="FITS image; pixels that are not 0 are ignored")
     add.add_argument(
-        "--mask-bits", type=int, nargs="+", help="of a map of flags: ignore pixels for these alone"
+        "--mask-bits",
+        type=int,
+        nargs="+",
+        help="flag bits that mask a pixel, 0 the least significant; all if not given",
     )
     add.add_argument("--psf", help="FITS image of the effective PSF, or of a grid of them")
     add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
     add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")
     add.add_argument("--gain", type=float, help="electrons per image unit")
     add.add_argument("--psf-scale", type=float, help="sampling of the PSF image [arcsec]")
-    add.add_argument("--hdu", type=int, help="of the image in its file")
+    add.add_argument("--hdu", type=int, help="number of the image's HDU in its file")
     add.add_argument(
         "--iterations",
         type=int,
         default=4,
-        help="of neighbour subtraction, at most; 1: the network alone",
+        help="iterations of neighbour subtraction, at most; 1: the network alone",
     )
     suppressed = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
     add.add_argument("--looks", dest="iterations", type=int, **suppressed)  # name until 0.1
     add.add_argument("--tile", type=int, default=4096, help="side of the pieces measured [pixel]")
-    add.add_argument("--processes", type=int, default=1, help="that measure pieces side by side")
+    add.add_argument("--processes", type=int, default=1, help="processes that measure pieces")
 
 
 def _add_simulate(add) -> None:
     add.set_defaults(run=_simulate)
     add.add_argument("--out", required=True, help="folder that takes the field")
-    add.add_argument("--size", type=int, default=2048, help="side [pixel]")
-    add.add_argument("--density", type=float, default=1.0, help="of galaxies, the sky's being 1")
-    add.add_argument("--seed", type=int, default=0, help="of everything random")
-    add.add_argument("--star-fraction", type=float, help="stars per galaxy: 0, of emc 0.05")
-    add.add_argument("--correlated", type=float, default=0.0, help="shift of resampling [pixel]")
-    add.add_argument("--sky-offset", type=float, default=0.0, help="mean sky left [rms]")
+    add.add_argument("--size", type=int, default=2048, help="side of the field [pixel]")
+    add.add_argument(
+        "--density", type=float, default=1.0, help="density of galaxies over the sky's"
+    )
+    add.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    add.add_argument(
+        "--star-fraction", type=float, help="stars per galaxy; 0, for --style emc 0.05"
+    )
+    add.add_argument(
+        "--correlated", type=float, default=0.0, help="shift by which noise is resampled [pixel]"
+    )
+    add.add_argument(
+        "--sky-offset", type=float, default=0.0, help="mean sky left in the image [rms]"
+    )
     add.add_argument(
         "--source", default="", help="catalogue file; EGG's prescriptions if not given"
     )
-    add.add_argument("--area", type=float, help="of sky that the catalogue file covers [deg2]")
+    add.add_argument("--area", type=float, help="area of sky that the catalogue file covers [deg2]")
     add.add_argument(
         "--style",
         default="analytic",
-        help="of galaxies: analytic, sersic, structured, cosmos:PATH (real ones of a catalogue for "
-        "GalSim), generator:WORKDIR, or several joined by +; emc: five fields in the Euclid "
-        "Morphology Challenge's layout",
+        help="how galaxies are drawn: analytic, sersic, structured, cosmos:PATH (real ones of a "
+        "catalogue for GalSim), generator:WORKDIR, or several joined by +; emc: five fields in "
+        "the Euclid Morphology Challenge's layout",
     )
-    add.add_argument("--processes", type=int, default=os.cpu_count(), help="that render")
+    add.add_argument("--processes", type=int, default=os.cpu_count(), help="processes that render")
 
 
 def _keep_compiled() -> None:
