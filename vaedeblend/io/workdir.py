@@ -75,6 +75,8 @@ def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> N
     params = checkpoint.load_params(trained)
     checkpoint.save_params(folder / stage / "checkpoints", checkpoint.latest_step(trained), params)
     shutil.copy(workdir / stage / "calibration.json", folder / stage)
+    if (workdir / "psf.fits").exists():  # workdirs of version 0.1.0 hold none
+        shutil.copy(workdir / "psf.fits", folder)
     write_text(
         folder / "config.json", _as_json(config | {"stages": {stage: config["stages"][stage]}})
     )
