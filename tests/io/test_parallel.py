@@ -5,31 +5,10 @@ import textwrap
 from functools import partial
 
 import pytest
+from tasks import add, divide, make_end, make_threads
 
 from vaedeblend.exceptions import ProcessError
 from vaedeblend.io.parallel import parallel_map
-
-
-def add(a, b):
-    return a + b, os.getpid()
-
-
-def divide(a, b):
-    return a / b
-
-
-def end(task):
-    os._exit(9)
-
-
-def make_blas():
-    return blas_threads
-
-
-def blas_threads(task):
-    from threadpoolctl import threadpool_info
-
-    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
 
 def test_results_come_in_order_from_other_processes():
@@ -47,7 +26,7 @@ def test_a_single_task_needs_no_process():
 
 
 def test_blas_has_one_thread_in_each_process():
-    assert set().union(*parallel_map(make_blas, [0, 1], 2)) <= {1}
+    assert set().union(*parallel_map(make_threads, [0, 1], 2)) <= {1}
 
 
 def test_errors_come_back_as_they_are():
@@ -58,10 +37,6 @@ def test_errors_come_back_as_they_are():
 def test_a_killed_process_is_an_error():
     with pytest.raises(ProcessError, match="a process of 2 was killed; wanted fewer"):
         list(parallel_map(make_end, [0, 1], 2))
-
-
-def make_end():
-    return end
 
 
 def test_a_script_without_a_guard_is_told_so(tmp_path):

@@ -1,0 +1,30 @@
+"""Work for other processes, which import it by name."""
+
+import os
+
+from threadpoolctl import threadpool_info
+
+
+def add(a, b):
+    return a + b, os.getpid()
+
+
+def divide(a, b):
+    return a / b
+
+
+def make_end():
+    return end
+
+
+def end(task):
+    os._exit(9)
+
+
+def make_threads():
+    return threads
+
+
+def threads(task):
+    """Numbers of BLAS's threads."""
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
