@@ -39,7 +39,7 @@ _PUBLIC = {
     "read_catalogue": "catalogues.catalogue.read",
     "simulate_field": "simulate.fields.simulate_field",
     "write_catalogue": "catalogues.catalogue.write",
-    "write_field": "simulate.skyfile.write_field",
+    "write_field": "simulate.fields.write_field",
 }
 _MOVED = {
     "dataset.load": "io.dataset.load",
@@ -62,8 +62,7 @@ if TYPE_CHECKING:  # for editors; the table above is what runs
     from vaedeblend.exceptions import VaedeblendError
     from vaedeblend.image.pipeline import deblend_image
     from vaedeblend.models.sinh_arcsinh import quantile
-    from vaedeblend.simulate.fields import simulate_field
-    from vaedeblend.simulate.skyfile import write_field
+    from vaedeblend.simulate.fields import simulate_field, write_field
     from vaedeblend.survey import Band, Survey
 
 

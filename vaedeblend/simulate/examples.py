@@ -18,11 +18,10 @@ from jaxtyping import Float
 
 from vaedeblend.catalogues import sampling
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
-from vaedeblend.exceptions import PsfError, SceneError
 from vaedeblend.io.parallel import parallel_map
 from vaedeblend.simulate import canonical, scenes
 from vaedeblend.simulate.library import Library, render_library
-from vaedeblend.simulate.render import add_noise, psf_family, resampled_psfs
+from vaedeblend.simulate.render import add_noise, check_turns, psf_family, resampled_psfs
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
 
@@ -195,8 +194,6 @@ def stratified_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
         "rms": recipe.survey.rms,
     }
     cells = scenes.feasible_cells(library, (*words, _CELLS), **options)
-    if not cells:
-        raise SceneError("no cell of the complexity map can be filled from this library")
 
     def drawn(i: int) -> scenes.Scene:
         rng = np.random.default_rng((*words, _SCENE, i))
@@ -310,10 +307,7 @@ def _catalogue(split: Split, recipe: Recipe, depth: float) -> QTable:
 
 def _psfs(split: Split, recipe: Recipe, n_psfs: int, n: int):
     """The PSFs of a split, by turns those of n examples; galaxies and fields share a family."""
-    n_companions = recipe.sample.n_companions
-    if n % n_psfs or n_companions % n_psfs:
-        found = f"n = {n} and n_companions = {n_companions}"
-        raise PsfError(f"{found} of n_psfs = {n_psfs}; wanted multiples of it")
+    check_turns(n_psfs, n=n, n_companions=recipe.sample.n_companions)
     return psf_family(
         recipe.survey,
         n_psfs,

@@ -23,7 +23,6 @@ from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.render import make_draw, survey_psfs
-from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
 
 STAMP_SIZES = (64, 128, 256, 512)
@@ -177,7 +176,6 @@ def render_stamps(
     Raises:
         StyleError: There is no such style.
     """
-    find_style(style)  # before processes start
     chunk = max(1, min(64, _CHUNK // size**2))
     tasks = [
         _Task(i, galaxies.take(part := slice(i, i + chunk)), phase[part], seeds[part], dtype)

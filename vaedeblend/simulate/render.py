@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.psf import PSF_SIZE, Psf, make_psf, read_psf
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Band, Survey
@@ -98,6 +99,17 @@ def psf_family(
         profiles = (_variant(*each, rng) for each in zip(cores, blurs, pixels, strict=True))
         variants.append(tuple(map(_psf_like, own, profiles)))
     return n_own * (own,) + tuple(variants)
+
+
+def check_turns(n_psfs: int, **counts: int) -> None:
+    """Refuses numbers of stamps that are no multiples of the number of PSFs they take by turns.
+
+    Raises:
+        PsfError: One of the numbers is no multiple.
+    """
+    if any(n % n_psfs for n in counts.values()):
+        found = " and ".join(f"{name} = {n}" for name, n in counts.items())
+        raise PsfError(f"{found} of n_psfs = {n_psfs}; wanted multiples of it")
 
 
 def default_psf(survey: Survey) -> Float[np.ndarray, "side side band"]:

@@ -228,13 +228,19 @@ def compose_field(library: Library, scene: Scene, size: int) -> Float[np.ndarray
 
 
 def feasible_cells(library: Library, seed: tuple[int, ...], **options) -> list[tuple[int, int]]:
-    """Cells of the complexity map in which pairs occur; options are `draw_stratified`'s."""
-    cells = np.ndindex(len(BM_1_EDGES) - 1, len(FLUX_RATIO_EDGES) - 1)
-    return [
+    """Cells of the complexity map in which pairs occur; options are `draw_stratified`'s.
+
+    Raises:
+        SceneError: There are none.
+    """
+    cells = [
         cell
-        for cell in cells
+        for cell in np.ndindex(len(BM_1_EDGES) - 1, len(FLUX_RATIO_EDGES) - 1)
         if draw_stratified(library, np.random.default_rng((*seed, *cell)), cell, **options)
     ]
+    if not cells:
+        raise SceneError("no cell of the complexity map can be filled from this library")
+    return cells
 
 
 def _pad(values, n: int):
