@@ -42,12 +42,14 @@ OFFENDERS = {
     "modules": set(),
     "lines": (),
     "bodies": (),
-    "parameters": ("vaedeblend/image/", "vaedeblend/training/"),
-    "imports": ("vaedeblend/image/", "vaedeblend/report/", "vaedeblend/training/"),
+    "parameters": ("vaedeblend/image/",),
+    "imports": ("vaedeblend/image/", "vaedeblend/report/"),
     "names": {"STYLE", "background_rms"},
     "arguments": (
-        *("vaedeblend/deblend/", "vaedeblend/image/", "vaedeblend/models/", "vaedeblend/pixels/"),
-        *("vaedeblend/report/", "vaedeblend/training/"),
+        "vaedeblend/deblend/",
+        "vaedeblend/image/",
+        "vaedeblend/pixels/",
+        "vaedeblend/report/",
     ),
 }
 """What breaks each limit until it is mended: names, or beginnings of paths."""
@@ -130,7 +132,7 @@ def within(paths, measure, limit, rule):
 
 def test_each_layer_imports_only_those_below_it():
     code = (
-        "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+        "from importlinter.cli import lint_imports as lint; raise SystemExit(lint(no_cache=True))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
