@@ -100,8 +100,8 @@ def evaluate(
 
 def _networks(weights: Path, config) -> tuple:
     """Networks of the trained stages (`evaluation.Networks`), and notes of stages that miss."""
-    from vaedeblend.deblend.network import STAGES, load_network, make_deblend, make_sample
-    from vaedeblend.deblend.together import make_deblend_stamps
+    from vaedeblend.deblend.joint import make_deblend_stamps
+    from vaedeblend.deblend.network import STAGES, load_deblender
     from vaedeblend.evaluate.evaluation import Networks
     from vaedeblend.evaluate.latents import make_decode
     from vaedeblend.simulate.examples import KINDS
@@ -109,7 +109,7 @@ def _networks(weights: Path, config) -> tuple:
     loaded, notes, failure = {}, [], None
     for stage in (name for name in STAGES if name in config.stages):
         try:
-            loaded[stage] = load_network(weights, stage)
+            loaded[stage] = load_deblender(weights, stage)
         except CheckpointError as error:
             failure = error
             notes.append(f"Stage {stage} is not trained: {error}")
@@ -117,18 +117,16 @@ def _networks(weights: Path, config) -> tuple:
     if not loaded:
         raise failure or CheckpointError(f"{weights}: no stage is configured; wanted {STAGES}")
     stage = list(loaded)[-1]
-    model, params, options = loaded[stage]
-    deblend = make_deblend(model, params, **options)
-    others = {"one_look": deblend}  # one iteration; the name is that of columns and metrics
+    network = loaded[stage]
+    others = {"one_look": network}  # one iteration; the name is that of columns and metrics
     if stage != "isolated" and "isolated" in loaded:
-        first, first_params, first_options = loaded["isolated"]
-        others["vae_i"] = make_deblend(first, first_params, **first_options)
+        others["vae_i"] = loaded["isolated"]
     networks = Networks(
-        deblend=dict.fromkeys(KINDS, make_deblend_stamps(deblend)),
+        deblend=dict.fromkeys(KINDS, make_deblend_stamps(network)),
         stage=stage,
         others=others,
-        sample=make_sample(model, params, **options),
-        decode=make_decode(model, params, options["psf"]),
+        sample=network.sample,
+        decode=make_decode(network.model, network.params, network.psf),
     )
     return networks, notes
 

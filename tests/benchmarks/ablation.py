@@ -22,8 +22,8 @@ from rich.table import Table
 import train
 from data_builders import build_datasets, survey_of
 from vaedeblend.configs import quick
+from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import load_deblender
-from vaedeblend.deblend.together import make_deblend_stamps
 from vaedeblend.evaluate import metrics
 from vaedeblend.io import dataset
 from vaedeblend.simulate import examples

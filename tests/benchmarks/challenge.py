@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data_builders.emc_stamps.emc_stamps_dataset_builder import build
-from vaedeblend.deblend.iterative import in_batches
-from vaedeblend.deblend.network import load_deblender
-from vaedeblend.deblend.together import make_deblend_stamps
+from vaedeblend.deblend.joint import make_deblend_stamps
+from vaedeblend.deblend.network import in_batches, load_deblender
 from vaedeblend.emc.layout import DATASETS, field_numbers
 from vaedeblend.emc.simulate import SURVEY
 from vaedeblend.evaluate import sextractor

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data_builders import build_datasets, survey_of
+from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import load_deblender
-from vaedeblend.deblend.together import make_deblend_stamps
 from vaedeblend.evaluate import metrics
 from vaedeblend.evaluate.evaluation import StampSet
 from vaedeblend.io import dataset, workdir

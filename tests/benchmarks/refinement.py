@@ -22,12 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from vaedeblend.deblend.detect import members
-from vaedeblend.deblend.iterative import measure as measure_again
-from vaedeblend.deblend.network import load_network, make_deblend
+from vaedeblend.deblend.network import load_deblender
 from vaedeblend.deblend.refine import make_refine
+from vaedeblend.deblend.sources import make_sources
+from vaedeblend.deblend.sources import measure as measure_jointly
 from vaedeblend.evaluate import metrics
 from vaedeblend.models.vae import psf_features
-from vaedeblend.pixels.stamps import Frames
+from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
 
@@ -72,7 +73,6 @@ def chosen(start, refined):
 
 
 def measure(table, kind, network, n, seed):
-    model, params, options = network
     survey = Survey()
     made = list(examples.examples(kind, "test", n, survey=survey, seed=seed, area=2.0))
     light, true = (np.stack([m[k] for m in made]) for k in ("blend", "flux"))
@@ -80,11 +80,12 @@ def measure(table, kind, network, n, seed):
     image = examples.noisy(light, survey, (seed, 9))
     even = np.broadcast_to(survey.variance, image.shape).astype(np.float32)
     index, corner = members(image[..., 0], np.sqrt(even[..., 0]))
-    deblend = make_deblend(model, params, **options)
-    frames = Frames(image, even, size=SIZE, gain=survey.gain)
-    again = partial(measure_again, deblend, frames, index, corner)
+    images = PaddedImages(image, even, size=SIZE, gain=survey.gain)
+    sources = make_sources(index, corner, image.shape[1:])
+    jointly = partial(measure_jointly, network, images, sources)
     for iterations in ITERATIONS:
-        found, seconds = timed(partial(again, looks=iterations))
+        measured, seconds = timed(partial(jointly, iterations=iterations))
+        found = measured.found
         central = (corner == 0).all(axis=1)
         flux, error = (a[central, 0].astype(float) for a in (found.flux, found.flux_err))
         row(table, kind, f"iterations: {iterations}", flux, error, true, len(index) / seconds)
@@ -92,11 +93,11 @@ def measure(table, kind, network, n, seed):
     group, corner = index[kept], scattered(corner[kept], index[kept], place)
     present = scattered(np.ones(len(kept), bool), group, place)
 
-    condition = np.tile(psf_features(options["psf"]), (n, 1))
+    condition = np.tile(psf_features(network.psf), (n, 1))
     gain = np.tile(survey.gain, (n, 1))
 
     def apply(method, *arguments):
-        return model.apply({"params": params}, *arguments, method=method)
+        return network.model.apply({"params": network.params}, *arguments, method=method)
 
     latent = jnp.asarray(found.latent_mean)
     priors = {
@@ -126,7 +127,7 @@ def main():
     options = parser.parse_args()
     columns = ("bias", "sigma", "NMAD", "outliers", "coverage", "galaxies/s")
     table = Table("set", "method", *columns, title="relative flux error of the central galaxy [%]")
-    network = load_network(options.weights)
+    network = load_deblender(options.weights)
     for kind in ("isolated", "blended"):
         measure(table, kind, network, options.n, options.seed)
     Console(width=120).print(table)

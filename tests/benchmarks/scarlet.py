@@ -98,8 +98,8 @@ def compare(options):
     from rich.console import Console
     from rich.table import Table
 
+    from vaedeblend.deblend.joint import make_deblend_stamps
     from vaedeblend.deblend.network import load_deblender
-    from vaedeblend.deblend.together import make_deblend_stamps
     from vaedeblend.evaluate import metrics
     from vaedeblend.simulate.render import default_psf
 

@@ -5,8 +5,9 @@ import pytest
 
 from vaedeblend.deblend import missed
 from vaedeblend.deblend.network import Deblended
+from vaedeblend.deblend.sources import make_sources
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.pixels.stamps import Frames
+from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
 
 SIZE, N, RMS = 64, 128, 1.0
@@ -24,22 +25,23 @@ GALAXY = gaussian(MIDDLE, MIDDLE, 4.0, 2e4, (N, N))
 OTHER = gaussian(MIDDLE + 5, MIDDLE + 4, 1.0, 1.5e3, (N, N))
 
 
-def frames(light, seed=0):
+def images(light, seed=0):
     noise = RMS * np.random.default_rng(seed).standard_normal(light.shape)
     image = (light + noise)[None, ..., None].astype(np.float32)
-    return Frames(image, RMS**2, size=SIZE)
+    return PaddedImages(image, RMS**2, size=SIZE)
 
 
-def found():
+def sources(scale=1.0):
     """The smooth galaxy, as a network would have it."""
-    stamp = GALAXY[32 : 32 + SIZE, 32 : 32 + SIZE][None, ..., None].astype(np.float32)
+    stamp = scale * GALAXY[32 : 32 + SIZE, 32 : 32 + SIZE][None, ..., None].astype(np.float32)
     flux, none = stamp.sum(axis=(1, 2)), np.zeros((1, 1), np.float32)
-    return Deblended(flux, none, stamp, none, none, none, SinhArcsinh(*[none] * 4))
+    found = Deblended(flux, none, stamp, none, none, none, SinhArcsinh(*[none] * 4))
+    return make_sources(np.zeros(1, int), CORNER, (SIZE, SIZE, 1))._replace(found=found)
 
 
-def misfit(light):
-    arguments = frames(light), np.zeros(1, int), CORNER, np.ones(1, int), found().image
-    model = arguments[0].paste(found().image, np.zeros(1, int), CORNER)
+def misfit(light, scale=1.0):
+    arguments = images(light), sources(scale)
+    model = arguments[0].paste(arguments[1].found.image, np.zeros(1, int), CORNER)
     return missed._misfit(*arguments, model)[0] / missed._MISFIT
 
 
@@ -59,17 +61,12 @@ def test_one_companion_hardly_moves_the_misfit():
 
 
 def test_faint_galaxies_are_not_studied():
-    light = 0.04 * GALAXY
-    one = frames(light), np.zeros(1, int), CORNER, np.ones(1, int)
-    stamp = 0.04 * found().image
-    model = one[0].paste(stamp, np.zeros(1, int), CORNER)
-    assert missed._misfit(*one, stamp, model) == [0]
+    assert misfit(0.04 * GALAXY, scale=0.04) == 0
 
 
 @pytest.mark.parametrize("search", [missed.close, missed.hidden])
 def test_a_companion_is_found_beside_a_smooth_galaxy_and_no_knot_of_a_structured_one(search):
-    at = np.zeros(1, int), CORNER, np.ones(1, int)
-    index, corner = search(frames(GALAXY + OTHER), *at, found())
+    index, corner = search(images(GALAXY + OTHER), sources())
     assert index.tolist() == [0]
     np.testing.assert_allclose(corner[0], CORNER[0] + (5, 4), atol=1)
-    assert not len(search(frames(knotty(0.3)), *at, found())[0])
+    assert not len(search(images(knotty(0.3)), sources())[0])

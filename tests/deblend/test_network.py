@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -6,11 +7,12 @@ import pytest
 
 from vaedeblend.deblend import network as deblender
 from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
+from vaedeblend.deblend.network import Deblender
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import export
 from vaedeblend.models.vae import VAE, init_params
-from vaedeblend.survey import Survey
+from vaedeblend.pixels.psf import PSF_SIZE, write_native_psfs
 
 FIELDS = {
     "latent_dim": 4,
@@ -43,7 +45,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def deblend(network):
-    return deblender.make_deblend(*network, psf=gaussian_psf(1.2))
+    return Deblender(*network, gaussian_psf(1.2))
 
 
 @pytest.fixture
@@ -187,7 +189,7 @@ def test_stamps_do_not_see_each_other(deblend, image, variance):
 
 
 def test_calibration_scales_the_error_of_the_flux_alone(network, deblend, image, variance):
-    corrected = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
+    corrected = Deblender(*network, gaussian_psf(1.2), CORRECTIONS)
     before, after = deblend(image, variance), corrected(image, variance)
     again = corrected(image, variance, neighbours=np.zeros_like(image))
     for found, width, tail in ((after, -0.4, 0.1), (again, 0.0, 0.0)):
@@ -206,6 +208,7 @@ def workdir(network, tmp_path_factory):
     config = {"model": FIELDS, "stages": {"isolated": {}, "blended": {}}}
     config["survey"] = {"pixel_scale": 0.1, "bands": {"euclid-vis": {}}}
     (folder / "config.json").write_text(json.dumps(config))
+    write_native_psfs(folder / "psf.fits", gaussian_psf(1.2, PSF_SIZE), 0.1)
     for i, stage in enumerate(deblender.STAGES):
         params = jax.tree.map(lambda p, i=i: p + 0.01 * i, network[1])
         checkpoint.save_params(folder / stage / "checkpoints", 7, params)
@@ -215,8 +218,7 @@ def workdir(network, tmp_path_factory):
 
 def test_loaded_deblender_is_the_stages_with_its_calibration(workdir, network, image, variance):
     model, params = network
-    psf = deblender.default_psf(Survey())
-    expected = deblender.make_deblend(model, params, psf=psf, calibrations=CORRECTIONS)
+    expected = Deblender(model, params, gaussian_psf(1.2, PSF_SIZE), CORRECTIONS)
     found = deblender.load_deblender(workdir, "isolated")(image, variance)
     assert_same(found, expected(image, variance))
     other = deblender.load_deblender(workdir)(image, variance)
@@ -250,14 +252,30 @@ def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
         deblender.load_deblender(tmp_path)
 
 
+def test_a_workdir_without_its_psf_is_refused(workdir, tmp_path):
+    shutil.copy(workdir / "config.json", tmp_path)
+    with pytest.raises(WorkdirError, match=r"psf.fits: not found; wanted the PSF that train.py"):
+        deblender.load_deblender(tmp_path)
+
+
+def test_other_parameters_need_no_other_program(network, image, variance):
+    """They are arguments of the compiled program, not constants in it."""
+    (model, params), psf = network, gaussian_psf(1.2)
+    first = Deblender(model, params, psf)(image, variance)
+    compiled = deblender._deblend._cache_size()
+    other = Deblender(model, jax.tree.map(lambda p: p + 0.1, params), psf)(image, variance)
+    assert deblender._deblend._cache_size() == compiled
+    assert not np.array_equal(first.flux, other.flux)
+
+
 @pytest.fixture(scope="module")
 def sample(network):
-    return deblender.make_sample(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
+    return Deblender(*network, gaussian_psf(1.2), CORRECTIONS).sample
 
 
 def test_samples_have_the_fluxes_posterior(network, sample, image, variance):
     """Its median and width, as the deblender states them; the profile holds less than all of it."""
-    stated = deblender.make_deblend(*network, psf=gaussian_psf(1.2), calibrations=CORRECTIONS)
+    stated = Deblender(*network, gaussian_psf(1.2), CORRECTIONS)
     found = stated(image, variance, gain=50.0)
     light = np.asarray(sample(jax.random.key(0), 400, image, variance, gain=50.0))
     assert light.shape == (400, *image.shape)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vaedeblend.pixels.stamps import Frames, overlap, spread, whole_corner, whole_stamps
+from vaedeblend.pixels.stamps import PaddedImages, overlap, spread, whole_corner, whole_stamps
 
 SIZE = 8
 CORNER = np.array([[0, 0], [3, 5], [-6, 2], [10, 15], [-8, -8]])
@@ -11,7 +11,7 @@ INDEX = np.array([0, 1, 0, 1, 0])
 @pytest.fixture
 def frames(rng):
     image = rng.normal(size=(2, 12, 20, 3))
-    return Frames(image, 1.0, size=SIZE, gain=2.0)
+    return PaddedImages(image, 1.0, size=SIZE, gain=2.0)
 
 
 def test_stamps_are_the_images_pixels_and_nothing_beyond(frames):
@@ -40,7 +40,7 @@ def test_light_that_overlaps_adds_up(frames):
 def test_ignored_pixels_are_dark_and_take_no_light(rng):
     image, variance = rng.normal(size=(1, 12, 20, 1)), np.ones((1, 12, 20, 1))
     variance[0, 4], image[0, 4] = np.inf, np.nan
-    frames = Frames(image, variance, size=SIZE)
+    frames = PaddedImages(image, variance, size=SIZE)
     assert not frames.inner(frames.image)[0, 4].any()
     laid = frames.paste(np.ones((1, SIZE, SIZE, 1)), np.zeros(1, int), np.array([[2, 2]]))
     assert not frames.inner(laid)[0, 4].any() and laid.sum() == SIZE * (SIZE - 1)
@@ -50,29 +50,13 @@ def test_ignored_pixels_are_dark_and_take_no_light(rng):
 def test_gain_may_be_one_for_all_or_one_for_each(rng):
     image = np.zeros((2, 12, 20, 1))
     for gain, expected in ((3.0, [3, 3]), (np.array([[3.0], [4.0]]), [3, 4])):
-        frames = Frames(image, 1.0, size=SIZE, gain=gain)
+        frames = PaddedImages(image, 1.0, size=SIZE, gain=gain)
         np.testing.assert_array_equal(frames.gain[:, 0], expected)
 
 
 @pytest.fixture
 def wide(rng):
-    return Frames(rng.random((1, 60, 60, 1)), 1.0, size=SIZE, most=4)
-
-
-def test_stamps_beside_others_are_those_that_overlap_or_touch_them(rng):
-    frames = Frames(np.zeros((2, 60, 60, 1)), 1.0, size=SIZE, most=4)
-    index, corner = rng.integers(0, 2, 60), rng.integers(-4, 56, (60, 2))
-    binning, rows = rng.choice([1, 1, 1, 2, 4], 60), np.array([3, 30])
-    first, side = whole_corner(corner, binning, SIZE), (binning * SIZE)[:, None]
-    near = [
-        ((first <= first[i] + side[i]) & (first[i] <= first + side)).all(axis=1)
-        & (index == index[i])
-        for i in rows
-    ]
-    expected = np.flatnonzero(np.any(near, axis=0))
-    np.testing.assert_array_equal(frames.beside(index, corner, binning, rows), expected)
-    assert 2 < len(expected) < 60
-    assert not len(frames.beside(index, corner, binning, rows[:0]))
+    return PaddedImages(rng.random((1, 60, 60, 1)), 1.0, size=SIZE, most=4)
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
@@ -90,7 +74,7 @@ def test_binned_stamps_are_sums_of_the_pixels_about_the_same_centre(wide, n):
 def test_ignored_pixels_of_a_box_count_as_its_others_do():
     variance = np.ones((1, 60, 60, 1))
     variance[0, 30, 30], variance[0, 36:] = np.inf, np.inf
-    frames = Frames(np.ones((1, 60, 60, 1)), variance, size=SIZE, most=2)
+    frames = PaddedImages(np.ones((1, 60, 60, 1)), variance, size=SIZE, most=2)
     at = np.zeros(1, int), np.array([[28, 24]]), 2
     stamp, noise = frames.cut(frames.image, *at)[0, ..., 0], frames.noise(*at)[0, ..., 0]
     assert np.isinf(noise[6:]).all() and np.isfinite(noise[:6]).all()

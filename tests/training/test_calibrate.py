@@ -8,7 +8,7 @@ from calibrated import N, galaxies, honest, off_scale, standardised
 from matched import PROFILE, SIZE, matched_filter
 
 from vaedeblend.deblend.calibration import calibrated
-from vaedeblend.deblend.network import make_deblend
+from vaedeblend.deblend.network import Deblender
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, normal_score, quantile
 from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.training.calibrate import (
@@ -104,7 +104,7 @@ def test_network_is_calibrated_on_what_it_is_shown(rng):
     examples = {"blend": light, "isolated": light, "flux": flux}
     psf, ones = profile[:15, :15].astype(np.float32), np.ones(1, np.float32)
     batches = observe_examples(jax.random.key(1), examples, psf=psf, variance=ones, gain=ones)
-    deblend = make_deblend(model, params, psf=psf)
+    deblend = Deblender(model, params, psf)
     found = calibrate_stamps(deblend, batches)
     encode = jax.jit(lambda seen: model.apply({"params": params}, seen, method="encode"))
     z = []

@@ -1,148 +1,232 @@
-"""The network looks at galaxies again, at each less the light that it has found in the others.
+"""Joint measurement by iterations of neighbour subtraction: one function for training and images.
 
-Its first look is at stamps as they are. The light that it finds is subtracted from the stamps of
-the others, and it looks again, being told what was subtracted. Like CLEAN, but every component is
-a galaxy of the learned kind. Neighbours that give way to each other would swing to and fro, so that
-only half of each correction is taken.
+Sources that share pixels are measured one by one, each on its own stamp. The light found in the
+others is subtracted from that stamp, and the source is measured again, conditioned on what was
+subtracted, for as long as that changes: like CLEAN, but every component is a galaxy of the learned
+kind. Neighbours that give way to each other would oscillate, so that only half of each correction
+enters the neighbour model.
+
+All arrays have a fixed size, so that the loop compiles once; which sources are to be measured is
+data. Light lives on *pages*, squares of the image's own pixels as large as a stamp: one a source,
+or n x n where the source is seen on a stamp of pixels binned n x n.
 """
 
 from collections.abc import Callable
-from functools import partial
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
-from jaxtyping import Bool, Float, Int
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
-from vaedeblend.deblend.network import Deblend, Deblended
-from vaedeblend.pixels.stamps import Frames
-from vaedeblend.survey import stamp_centre
+from vaedeblend.models.vae import background_rms
+from vaedeblend.pixels.stamps import box_sums, page_grid
+from vaedeblend.pixels.stamps_jax import paste_stamps
 
-_TAKEN = 0.5
-"""Share of each look's correction."""
+DAMPING = 0.5
+"""Share of a correction that enters the neighbour model; a source's first light enters whole."""
 
-_BOUND = 1e30
-"""Of a flux: sums of several still are numbers of single precision."""
+NOTICED = 0.2
+"""Change of the neighbours' light, in any pixel, for which a source is measured again
+[background rms]."""
 
-_NOTICED = 0.2
-"""Change of the neighbours' light in any pixel that is worth another look [background rms]."""
+IMPLAUSIBLE = 1e8
+"""Light of a source that is not believed, and never subtracted [background rms]."""
+
+Network = Callable[..., Any]
+"""`(image, variance, neighbours=..., gain=..., psf=...) -> found`, whose `image` is its light."""
 
 
-def measure(
-    deblend: Deblend,
-    frames: Frames,
-    index: Int[np.ndarray, " source"],
-    corner: Int[np.ndarray, "source 2"],
-    *,
-    binning: Int[np.ndarray, " source"] | int = 1,
-    looks: int = 4,
-    batch_size: int = 50,
-    found: Deblended | None = None,
-    stale: Bool[np.ndarray, " source"] | None = None,
-) -> Deblended:
-    """The sources as they are found at the last look.
+class Stamps(NamedTuple):
+    """A fixed number of sources as the image shows them, and whose light overlaps whom."""
+
+    image: Float[Array, "source size size band"]
+    """Background subtracted, the neighbours' light still in it."""
+    variance: Float[Array, "source size size band"]
+    """The background's; infinite where a pixel is to be ignored."""
+    given: dict[str, Array]
+    """What else the network is given of each source: `gain` (source, band), `psf`."""
+    binning: Int[Array, " source"]
+    """Pixels of the image along each axis of a stamp's pixel."""
+    first_page: Int[Array, " source"]
+    """The source's own first page; its others follow, row by row."""
+    overlapping: Int[Array, "source overlap"]
+    """Pages of others that overlap the stamp; where there are fewer, the last page, a dark one."""
+    offset: Int[Array, "source overlap 2"]
+    """(y, x) of those pages' first pixel from the stamp's [pixel of the image]."""
+    owner: Int[Array, " page"]
+    """Source whose light is on each page; a number beyond all sources where it is nobody's."""
+    limit: Int[Array, " source"]
+    """Iterations in which the source may be measured, counted from the first."""
+
+
+class State(NamedTuple):
+    """What is known of the sources of `Stamps` between two iterations."""
+
+    light: Float[Array, "page size size band"]
+    """Neighbour model; the last page is dark."""
+    neighbours: Float[Array, "source size size band"]
+    """Neighbours' light on each stamp, as it is or will be subtracted at its latest measurement."""
+    pending: Bool[Array, " source"]
+    """Sources to be measured in the next iteration."""
+    count: Int[Array, " source"]
+    """Measurements so far."""
+    found: Any
+    """The network's result of each source's latest measurement; implausible light is dark."""
+
+
+def iterate(
+    network: Network, stamps: Stamps, state: State, *, batch_size: int, most: int = 1
+) -> State:
+    """The state after the pending sources, and all whom they change, have been measured.
+
+    An iteration measures the pending sources, each less its neighbours' light. Sources on whose
+    stamps that light has changed noticeably are pending in the next one, unless they have reached
+    their limit. The result has no gradient.
 
     Args:
-        deblend: See `network.make_deblend`.
-        frames: The images.
-        index: Image of each source.
-        corner: (y, x) of the first pixel of each stamp, which may reach out of the image.
-        binning: Of each stamp; see `pixels.stamps`.
-        looks: At each source, at most; the first is at the stamp as it is. A source whose
-            neighbours have not changed is not looked at again.
-        batch_size: Of the network.
-        found: What is known from before, of the first sources at least.
-        stale: Whether that counts for nothing, or there is nothing; then all others begin as found.
+        network: Pure function of arrays that measures a batch of stamps, of constant parameters.
+        stamps: Sources on the image.
+        state: State before.
+        batch_size: Sources that are measured at a time.
+        most: Largest binning of any stamp, a power of 2.
     """
-    at = index, corner, np.broadcast_to(binning, len(index))
-    rows = np.arange(len(index)) if found is None else np.flatnonzero(stale)
-    light = np.zeros((len(index), frames.size, frames.size, frames.image.shape[-1]), np.float32)
-    shown, share = np.zeros(light.shape, np.float32), 1.0
-    told = np.full(len(index), found is None)  # of the neighbours' light: at first, of none
-    if found is not None:
-        found = _lengthened(found, len(index))
-        light[:] = light_of(found)
-        light[rows] = 0
-    model = frames.paste(light, *at)
-    for left in reversed(range(looks if len(rows) else 0)):
-        near = frames.beside(*at, rows)
-        untold = near[~told[near]]
-        shown[untold], _ = _others(frames, model, light, at, untold)
-        told[untold] = True
-        latest = _look(deblend, frames, at, shown, rows, batch_size)
-        found = latest if found is None else _replaced(found, rows, latest)
-        if not left:
-            break
-        correction = share * (light_of(latest) - light[rows])
-        light[rows] += correction
-        frames.add(model, correction, *(a[rows] for a in at))
-        share, (neighbours, lowest) = _TAKEN, _others(frames, model, light, at, near)
-        change = np.abs(neighbours - shown[near]).max(axis=(1, 2, 3))
-        again = change > _NOTICED * np.sqrt(lowest)
-        rows = near[again]
-        if not len(rows):
-            break
-        shown[rows] = neighbours[again]
-    return found
+    stamps, state = jax.lax.stop_gradient((stamps, state))
+    binnings = [2**k for k in range(most.bit_length())]
+
+    def unfinished(carry):
+        k, touched, state = carry
+        return (k < stamps.limit.max()) & (touched | state.pending).any()
+
+    def iteration(carry):
+        k, touched, state = carry
+        for n in binnings:
+            rows = (touched | state.pending) & (k < stamps.limit) & (stamps.binning == n)
+            state = _fold(_notice(stamps, n), rows, state, _share(batch_size, n + 2))
+        measured = state.pending & (k < stamps.limit)
+        state = _fold(_measure(network, stamps), measured, state, batch_size)
+        for n in binnings:
+            rows = measured & (stamps.binning == n)
+            state = _fold(_update_light(stamps, n), rows, state, _share(batch_size, n))
+        touched = jnp.append(measured, False)[stamps.owner][stamps.overlapping].any(axis=1)
+        return k + 1, touched, state._replace(pending=jnp.zeros_like(state.pending))
+
+    start = 0, jnp.zeros_like(state.pending), state
+    return jax.lax.while_loop(unfinished, iteration, start)[2]
 
 
-def light_of(found: Deblended) -> Float[np.ndarray, "source size size band"]:
-    """The image of each source; dark where it could not be measured, or is beyond all bounds."""
-    dark = ~(np.abs(found.image.sum(axis=(1, 2, 3))) < _BOUND)  # true of NaN
-    return np.where(dark[:, None, None, None], 0, found.image) if dark.any() else found.image
+def subtract_neighbours(
+    stamps: Stamps, state: State, rows: Bool[Array, " source"], *, batch_size: int, most: int = 1
+) -> State:
+    """The state with the neighbours' light of some sources as the model has it now.
 
-
-def _others(frames: Frames, model, light, at, rows):
-    """The light of others on the stamps of some sources, and the least variance of each stamp."""
-    at = tuple(a[rows] for a in at)
-    variance = frames.noise(*at)
-    others = np.where(np.isfinite(variance), frames.cut(model, *at) - light[rows], 0)
-    return others, variance.min(axis=(1, 2, 3))
-
-
-def _look(deblend, frames: Frames, at, shown, rows, batch_size: int) -> Deblended:
-    """What the network says of some sources less their neighbours' light, which it is shown.
-
-    Binned stamps are told the PSF as it is: of galaxies so large it hardly matters.
+    Args:
+        stamps: Sources on the image.
+        state: State before.
+        rows: Sources whose neighbours' light is taken from the model.
+        batch_size: Sources that are treated at a time.
+        most: Largest binning of any stamp, a power of 2.
     """
-    parts = []
-    for some in np.split(rows, range(batch_size, len(rows), batch_size)):
-        (index, corner, binning), neighbours = (a[some] for a in at), shown[some]
-        arrays = {
-            "image": frames.cut(frames.image, index, corner, binning) - neighbours,
-            "variance": frames.noise(index, corner, binning),
-            "neighbours": neighbours,
-            "gain": None if frames.gain is None else frames.gain[index],
-        }
-        psf = frames.psf
-        if callable(psf):
-            arrays["psf"], psf = psf(index, corner + stamp_centre(frames.size)), None
-        function = deblend if psf is None else partial(deblend, psf=psf)
-        parts.append(in_batches(function, arrays, batch_size))
-    return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
+    for n in (2**k for k in range(most.bit_length())):
+
+        def renew(state, some, n=n):
+            light = _neighbours(stamps, state, some, n)
+            return state._replace(neighbours=state.neighbours.at[some].set(light))
+
+        state = _fold(renew, rows & (stamps.binning == n), state, _share(batch_size, n))
+    return state
 
 
-def in_batches(deblend: Callable, arrays: dict[str, np.ndarray | None], size: int) -> tuple:
-    """What a deblender returns of batches of one size, so that it compiles once; as host arrays.
+def _measure(network: Network, stamps: Stamps):
+    """The step that measures a batch of sources."""
 
-    The last batch is filled up, and the result cut.
+    def measure(state: State, rows) -> State:
+        neighbours, variance = state.neighbours[rows], stamps.variance[rows]
+        given = {name: values[rows] for name, values in stamps.given.items()}
+        image = stamps.image[rows] - neighbours
+        found = network(image=image, variance=variance, neighbours=neighbours, **given)
+        found = found._replace(image=_plausible(found.image, variance))
+        found = jax.tree.map(lambda a, b: a.at[rows].set(b), state.found, found)
+        return state._replace(found=found)
+
+    return measure
+
+
+def _update_light(stamps: Stamps, n: int):
+    """The step that takes the light of measured sources, binned n x n, into the neighbour model."""
+
+    def update(state: State, rows) -> State:
+        pages = jax.vmap(lambda stamp: page_grid(stamp, n))(state.found.image[rows])
+        at = stamps.first_page[rows][:, None] + jnp.arange(n**2)
+        share = jnp.where(state.count[rows] > 0, DAMPING, 1.0)[:, None, None, None, None]
+        change = share * (pages - state.light[at])
+        at = jnp.where(rows[:, None] < len(stamps.image), at, len(state.light))
+        return state._replace(
+            light=state.light.at[at].add(change), count=state.count.at[rows].add(1)
+        )
+
+    return update
+
+
+def _notice(stamps: Stamps, n: int):
+    """The step that finds which of a batch of sources have neighbours that changed noticeably.
+
+    They are pending from now on, and have their neighbours' light as the model has it.
     """
-    parts = []
-    arrays = {name: a for name, a in arrays.items() if a is not None}
-    for start in range(0, len(arrays["image"]), size):
-        batch = {name: a[start : start + size] for name, a in arrays.items()}
-        result = deblend(**{name: np.resize(a, (size, *a.shape[1:])) for name, a in batch.items()})
-        parts.append(jax.device_get(result))
-    n = len(arrays["image"])
-    return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
+
+    def notice(state: State, rows) -> State:
+        light, before = _neighbours(stamps, state, rows, n), state.neighbours[rows]
+        rms = jnp.sqrt(stamps.variance[rows].min(axis=(1, 2, 3)))
+        changed = jnp.abs(light - before).max(axis=(1, 2, 3)) > NOTICED * rms
+        again = state.pending[rows] | changed
+        light = jnp.where(again[:, None, None, None], light, before)
+        return state._replace(
+            neighbours=state.neighbours.at[rows].set(light),
+            pending=state.pending.at[rows].set(again),
+        )
+
+    return notice
 
 
-def _lengthened(found: Deblended, n: int) -> Deblended:
-    """A copy, with as many sources of which nothing is known as make them n."""
-    return jax.tree.map(lambda a: np.pad(a, [(0, n - len(a))] + [(0, 0)] * (a.ndim - 1)), found)
+def _neighbours(stamps: Stamps, state: State, rows, n: int) -> Float[Array, "row size size band"]:
+    """Light of others on some stamps, which are binned n x n; dark where a pixel is ignored."""
+    light, size, bands = state.light, *state.light.shape[-2:]
+    page, offset = stamps.overlapping[rows], stamps.offset[rows]
+    lit = jnp.append(state.count > 0, False)[stamps.owner][page]
+    page = jnp.where(lit, page, len(light) - 1)
+    side = (n + 2) * size  # pages that overlap a stamp lie within a page's side of it
+
+    def add(k, total):
+        return paste_stamps(total, light[page[:, k]], size + offset[:, k])
+
+    total = jnp.zeros((len(rows), side, side, bands), light.dtype)
+    most = jnp.where(lit, 1 + jnp.arange(page.shape[1]), 0).max(initial=0)
+    total = jax.lax.fori_loop(0, most, add, total)[:, size:-size, size:-size]
+    return jnp.where(jnp.isfinite(stamps.variance[rows]), box_sums(total, n), 0)
 
 
-def _replaced(found: Deblended, rows: Int[np.ndarray, " row"], latest: Deblended) -> Deblended:
-    """What has been found, in place: the latest of some rows takes the old's."""
-    for whole, new in zip(jax.tree.leaves(found), jax.tree.leaves(latest), strict=True):
-        whole[rows] = new
-    return found
+def _plausible(image, variance) -> Float[Array, "row size size band"]:
+    """Light of sources, dark where it is NaN or beyond all bounds."""
+    limit = IMPLAUSIBLE * background_rms(variance).max(axis=-1)
+    believed = jnp.abs(image.sum(axis=(1, 2, 3))) < limit  # not true of NaN
+    return jnp.where(believed[:, None, None, None], image, 0)
+
+
+def _share(batch_size: int, n: int) -> int:
+    """Stamps binned n x n that take as much memory as a batch of others."""
+    return max(batch_size // n**2, 1)
+
+
+def _fold(step, mask, state: State, size: int) -> State:
+    """The state after a step for each batch of the rows that a mask marks.
+
+    Rows that fill up the last batch lie beyond the arrays: what is read of them is any row's, and
+    nothing is written.
+    """
+    n, marked = len(mask), mask.sum()
+    rows = jnp.argsort(~mask, stable=True)  # a cumulative sum, as of `nonzero`, is slow on a CPU
+    rows = jnp.pad(jnp.where(jnp.arange(n) < marked, rows, n), (0, -n % size), constant_values=n)
+
+    def batch(k, state):
+        return step(state, jax.lax.dynamic_slice(rows, (k * size,), (size,)))
+
+    return jax.lax.fori_loop(0, -(-marked // size), batch, state)

@@ -1,7 +1,7 @@
-"""Companions that detection has missed: sought on the sharpened image and on the residual.
+"""Sources missed by the detection: sought on the sharpened image and on the residual.
 
 What stands out there may be a galaxy behind another one, or what the model of that one lacks. The
-more of a galaxy's light its model leaves in the residual, the less of it is believed.
+more of a galaxy's light its model leaves in the residual, the larger is the total sigma there.
 """
 
 import numpy as np
@@ -9,9 +9,8 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from vaedeblend.deblend.detect import BINNED_ERROR, MODEL_ERROR, detect_close, detect_hidden
-from vaedeblend.deblend.iterative import light_of
-from vaedeblend.deblend.network import Deblended
-from vaedeblend.pixels.stamps import Frames
+from vaedeblend.deblend.sources import Sources
+from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
 
 _CORE = 8.0
@@ -24,54 +23,56 @@ _MEDIAN = 0.455
 """Of the square of a standard normal variable."""
 
 
-def close(frames: Frames, index, corner, binning, found: Deblended):
+def close(images: PaddedImages, sources: Sources):
     """Image and corner of close companions, which show on the first band's sharpened image."""
-    light, known = light_of(found), corner + stamp_centre(frames.size)
-    _, doubt = _doubted(frames, index, corner, binning, light, np.zeros(len(index)))
-    at, position = detect_close(frames.inner(frames.image)[..., 0], doubt, index, known)
-    return at, np.rint(position - stamp_centre(frames.size)).astype(int)
+    known = sources.corner + stamp_centre(images.size)
+    _, sigma = _total_sigma(images, sources, np.zeros(len(known)))
+    pixels = images.inner(images.image)[..., 0]
+    index, position = detect_close(pixels, sigma, sources.index, known)
+    return index, np.rint(position - stamp_centre(images.size)).astype(int)
 
 
-def hidden(frames: Frames, index, corner, binning, found: Deblended):
+def hidden(images: PaddedImages, sources: Sources):
     """Image and corner of the sources that stand out of the first band's residual."""
-    least = np.where(binning > 1, BINNED_ERROR, MODEL_ERROR)
-    model, doubt = _doubted(frames, index, corner, binning, light_of(found), least)
-    at, position = detect_hidden((frames.inner(frames.image) - model)[..., 0], doubt)
-    new = np.rint(position - stamp_centre(frames.size)).astype(int)
-    wide = binning > 1
-    own = frames.apart(index[wide], corner[wide])
-    near = cKDTree(own).query_ball_point(frames.apart(at, new), _CORE, return_length=True)
-    return at[near == 0], new[near == 0]
+    wide = sources.binning > 1
+    model, sigma = _total_sigma(images, sources, np.where(wide, BINNED_ERROR, MODEL_ERROR))
+    index, position = detect_hidden((images.inner(images.image) - model)[..., 0], sigma)
+    corner = np.rint(position - stamp_centre(images.size)).astype(int)
+    own = images.apart(sources.index[wide], sources.corner[wide])
+    near = cKDTree(own).query_ball_point(images.apart(index, corner), _CORE, return_length=True)
+    return index[near == 0], corner[near == 0]
 
 
-def _doubted(frames: Frames, index, corner, binning, light, least):
+def _total_sigma(images: PaddedImages, sources: Sources, least):
     """All sources' light on the images, and the first band's rms of the noise and of that light.
 
-    A source's is `least` in any pixel, a share of it, unless its residual tells of a larger one.
+    The error of a source's light is `least` in any pixel, a share of it, unless its residual tells
+    of a larger one.
     """
-    model = frames.paste(light, index, corner, binning)
-    share = np.maximum(least, _misfit(frames, index, corner, binning, light, model))
-    own_error = light * share.astype(np.float32)[:, None, None, None]
-    error = frames.inner(frames.paste(own_error, index, corner, binning))
-    model, variance = frames.inner(model), frames.inner(frames.variance)
-    gain = np.inf if frames.gain is None else frames.gain[:, None, None]
+    at = sources.index, sources.corner, sources.binning
+    model = images.paste(sources.found.image, *at)
+    share = np.maximum(least, _misfit(images, sources, model))
+    own_error = sources.found.image * share.astype(np.float32)[:, None, None, None]
+    error = images.inner(images.paste(own_error, *at))
+    model, variance = images.inner(model), images.inner(images.variance)
+    gain = np.inf if images.gain is None else images.gain[:, None, None]
     return model, np.sqrt(variance + model.clip(0) / gain + np.square(error))[..., 0]
 
 
-def _misfit(frames: Frames, index, corner, binning, light, model) -> Float[np.ndarray, " source"]:
+def _misfit(images: PaddedImages, sources: Sources, model) -> Float[np.ndarray, " source"]:
     """Error of each galaxy's modelled light as its residual tells, a share of it; 0 of faint ones.
 
     It is the first band's, typical of the pixels where the light exceeds its noise: a companion
     hidden somewhere hardly moves a median, arms and knots everywhere do.
     """
-    rms = np.sqrt(np.min(frames.variance))
+    rms, light = np.sqrt(np.min(images.variance)), sources.found.image
     rows = np.flatnonzero(light.sum(axis=(1, 2))[:, 0] > _STUDIED * rms)
-    at = index[rows], corner[rows], binning[rows]
-    residual, variance = frames.cut(frames.image - model, *at), frames.noise(*at)
-    gain = np.inf if frames.gain is None else frames.gain[index[rows], 0][:, None, None]
-    misfit = np.zeros(len(index), np.float32)
+    at = sources.index[rows], sources.corner[rows], sources.binning[rows]
+    residual, variance = images.cut(images.image - model, *at), images.noise(*at)
+    gain = np.inf if images.gain is None else images.gain[at[0], 0][:, None, None]
+    misfit = np.zeros(len(light), np.float32)
     own, wrong = light[rows][..., 0], np.square(residual[..., 0])
-    noise = variance[..., 0] + frames.cut(model, *at)[..., 0].clip(0) / gain
+    noise = variance[..., 0] + images.cut(model, *at)[..., 0].clip(0) / gain
     for i, its, square, expected in zip(rows, own, wrong, noise, strict=True):
         seen = its > np.sqrt(expected)
         if seen.any():

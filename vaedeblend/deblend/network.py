@@ -1,7 +1,8 @@
 """A trained network as a function: noisy stamps in, fluxes, errors and profiles out."""
 
-import functools
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float
 from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import find_workdir, read_config
+from vaedeblend.io.workdir import PSF_FILE, find_workdir, read_config
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import (
     N_PSF_FEATURES,
@@ -23,8 +24,7 @@ from vaedeblend.models.vae import (
     psf_features,
     reparameterize,
 )
-from vaedeblend.simulate.render import default_psf
-from vaedeblend.survey import make_survey
+from vaedeblend.pixels.psf import read_native_psfs
 
 STAGES = ("isolated", "blended")
 _WIDEST = 2.1
@@ -49,135 +49,177 @@ class Deblended(NamedTuple):
 
 
 Deblend = Callable[..., Deblended]
-"""`(image, variance, mask=None, psf=None, gain=None) -> Deblended`; see `make_deblend`."""
+"""`(image, variance, mask=None, psf=None, gain=None) -> Deblended`; see `Deblender`."""
 
 
-def make_deblend(
-    model: VAE,
-    params: dict,
-    *,
-    psf: Float[np.ndarray, "side side band"],
-    calibrations: Calibrations | None = None,
-) -> Deblend:
-    """The jitted function `(image, variance, mask, psf, gain, neighbours) -> Deblended`.
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["params", "psf", "calibrations"],
+    meta_fields=["model"],
+)
+@dataclass(frozen=True)
+class Deblender:
+    """A trained network as a function of stamps, and a pytree of its parameters.
 
-    All but the first two arguments may be left out:
-        image: (batch, height, width, band), background subtracted, in any unit of flux, the galaxy
-            to be measured within a pixel or so of the centre.
-        variance: The same shape, of the background alone, in that unit squared; infinite where a
-            pixel is to be ignored, as it is where the variance is not positive or a value is NaN.
-        mask: The same shape, or without the band axis; True where a pixel is to be ignored.
-        psf: (height, width, band), or one for each stamp, effective, of odd size, centred, unit
-            sum; by default the one trained for.
-        gain: Electrons per image unit, a number or (band,) or (batch, band). Without it the light's
-            own Poisson noise is left out, and the errors are the background's alone.
-        neighbours: The image's shape: light of other galaxies that has been subtracted from it.
+    As a pytree it is an argument of a jitted function, so that no program holds the parameters.
 
-    A stamp without a single valid pixel comes back as NaN.
+    Attributes:
+        model: Network.
+        params: Parameters of the network.
+        psf: PSF where none is given: effective, of odd size, centred, unit sum.
+        calibrations: Corrections of the flux's posterior, from validation galaxies.
+    """
+
+    model: VAE
+    params: dict = field(repr=False)
+    psf: Float[np.ndarray | Array, "side side band"]
+    calibrations: Calibrations | None = None
+
+    def __call__(
+        self, image, variance, mask=None, psf=None, gain=None, neighbours=None
+    ) -> Deblended:
+        """The central galaxy of each stamp; NaN where a stamp has no valid pixel.
+
+        Args:
+            image: Stamps (batch, height, width, band), background subtracted, in any unit of flux,
+                the galaxy to be measured within a pixel or so of the centre.
+            variance: Background variance (batch, height, width, band), in that unit squared;
+                infinite where a pixel is to be ignored, as it is where the variance is not
+                positive or a value is NaN.
+            mask: True where a pixel is to be ignored; of the image's shape, or without the bands.
+            psf: Effective PSF (height, width, band) of odd size, centred, of unit sum; one for all
+                stamps or one for each; by default the one that the network was trained for.
+            gain: Electrons per image unit, a number or (band,) or (batch, band). Without it the
+                light's own Poisson noise is left out, and the errors are the background's alone.
+            neighbours: Light of other galaxies that has been subtracted from the image.
+        """
+        return _deblend(self, image, variance, mask, psf, gain, neighbours)
+
+    def sample(
+        self, key, n: int, image, variance, mask=None, psf=None, gain=None
+    ) -> Float[Array, "sample batch height width band"]:
+        """Images of each stamp's central galaxy, from the posterior of flux and profile.
+
+        Args:
+            key: Random key.
+            n: Number of images of each galaxy.
+            image: Stamps, as for a call; the further arguments are those of a call, too.
+            variance: Background variance.
+            mask: True where a pixel is to be ignored.
+            psf: Effective PSF.
+            gain: Electrons per image unit.
+        """
+        return _sample(self, key, n, image, variance, mask, psf, gain)
+
+    def of_fields(self) -> "Deblender":
+        """The deblender with the calibration of sources that a detection finds on an image."""
+        calibrations = self.calibrations and self.calibrations.of_fields()
+        return replace(self, calibrations=calibrations)
+
+
+@jax.jit
+def _deblend(network: Deblender, image, variance, mask, psf, gain, neighbours) -> Deblended:
+    observation = _observation(network, image, variance, mask, psf, gain, neighbours)
+    first, again, _ = network.calibrations or (None, None, None)
+    posterior = _posterior(network, first if neighbours is None else again, observation)
+    profile = _decode(network, posterior.mean, observation)
+    low, flux, high = (jnp.exp(quantile(posterior.log_flux, z)) for z in (-1.0, 0.0, 1.0))
+    return Deblended(
+        flux,
+        (high - low) / 2,
+        flux[:, None, None] * profile,
+        posterior.mean,
+        jnp.exp(posterior.log_std),
+        jax.nn.sigmoid(posterior.purity_logit),
+        posterior.log_flux,
+    )
+
+
+@partial(jax.jit, static_argnames="n")
+def _sample(network: Deblender, key, n: int, image, variance, mask, psf, gain):
+    observation = _observation(network, image, variance, mask, psf, gain)
+    calibration = network.calibrations and network.calibrations.first
+    posterior = _posterior(network, calibration, observation)
+
+    def one(key):
+        latent_key, flux_key = jax.random.split(key)
+        z = reparameterize(latent_key, posterior)
+        noise = jax.random.normal(flux_key, posterior.purity_logit.shape)
+        flux = jnp.exp(quantile(posterior.log_flux, noise))
+        return flux[:, None, None] * _decode(network, z, observation)
+
+    return jax.lax.map(one, jax.random.split(key, n))
+
+
+def in_batches(deblend: Deblend, arrays: dict[str, np.ndarray | None], size: int) -> Deblended:
+    """Results for batches of one size, so that the deblender compiles once; host arrays.
+
+    The last batch is filled up, and its result cut.
 
     Args:
-        model: The VAE.
-        params: Its parameters.
-        psf: The PSF where none is given.
-        calibrations: Of the flux's posterior, from validation galaxies.
+        deblend: Function of stamps.
+        arrays: Arguments by name, one row a stamp; None is left out.
+        size: Stamps in a batch.
     """
-    default = jnp.asarray(psf)
-    first, again, _ = calibrations or (None, None, None)
-
-    @jax.jit
-    def deblend(image, variance, mask=None, psf=None, gain=None, neighbours=None) -> Deblended:
-        told = _told(default if psf is None else psf, default)
-        observation = _observation(image, variance, mask, told, gain, neighbours)
-        calibration = first if neighbours is None else again
-        posterior = _posterior(model, params, calibration, observation)
-        profile = model.apply({"params": params}, posterior.mean, observation.psf, method="decode")
-        low, flux, high = (jnp.exp(quantile(posterior.log_flux, z)) for z in (-1.0, 0.0, 1.0))
-        return Deblended(
-            flux,
-            (high - low) / 2,
-            flux[:, None, None] * profile,
-            posterior.mean,
-            jnp.exp(posterior.log_std),
-            jax.nn.sigmoid(posterior.purity_logit),
-            posterior.log_flux,
-        )
-
-    return deblend
+    parts = []
+    arrays = {name: a for name, a in arrays.items() if a is not None}
+    for start in range(0, len(arrays["image"]), size):
+        batch = {name: a[start : start + size] for name, a in arrays.items()}
+        result = deblend(**{name: np.resize(a, (size, *a.shape[1:])) for name, a in batch.items()})
+        parts.append(jax.device_get(result))
+    n = len(arrays["image"])
+    return jax.tree.map(lambda *fields: np.concatenate(fields)[:n], *parts)
 
 
-def make_sample(
-    model: VAE,
-    params: dict,
-    *,
-    psf: Float[np.ndarray, "side side band"],
-    calibrations: Calibrations | None = None,
-) -> Callable[..., Float[Array, "sample batch height width band"]]:
-    """The jitted function `(key, n, image, variance, mask=None, psf=None, gain=None) -> light`.
-
-    It draws n images of each stamp's central galaxy from the posterior of flux and profile; the
-    other arguments are those of `make_deblend`, here and there.
-    """
-    default = jnp.asarray(psf)
-    calibration = calibrations and calibrations.first
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def sample(key, n, image, variance, mask=None, psf=None, gain=None):
-        told = _told(default if psf is None else psf, default)
-        observation = _observation(image, variance, mask, told, gain)
-        posterior = _posterior(model, params, calibration, observation)
-
-        def one(key):
-            latent_key, flux_key = jax.random.split(key)
-            z = reparameterize(latent_key, posterior)
-            noise = jax.random.normal(flux_key, posterior.purity_logit.shape)
-            flux = jnp.exp(quantile(posterior.log_flux, noise))
-            profile = model.apply({"params": params}, z, observation.psf, method="decode")
-            return flux[:, None, None] * profile
-
-        return jax.lax.map(one, jax.random.split(key, n))
-
-    return sample
-
-
-def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deblend:
+def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deblender:
     """The deblender that a training left in its working directory, or one that is shipped.
 
     Args:
-        name_or_workdir: Of shipped weights ('euclid_vis'), or a workdir of `train.py`.
+        name_or_workdir: Name of shipped weights ('euclid_vis'), or a workdir of `train.py`.
         stage: isolated (VAE I) or blended (VAE II).
 
     Raises:
-        WorkdirError: There is no config.json, or it names no such stage.
+        WorkdirError: There is no config.json or psf.fits, or no such stage.
         CheckpointError: The stage has no checkpoint, or a damaged one.
-    """
-    model, params, options = load_network(name_or_workdir, stage)
-    return make_deblend(model, params, **options)
-
-
-def load_network(name_or_workdir: str | Path, stage: str = "blended") -> tuple[VAE, dict, dict]:
-    """Model, parameters, and the further arguments of `make_deblend` and `make_sample`.
-
-    Arguments and errors are those of `load_deblender`.
     """
     workdir = find_workdir(name_or_workdir)
     config = read_config(workdir)
     if stage not in config["stages"]:
         raise WorkdirError(f"{workdir}: no stage {stage!r}; wanted one of {list(config['stages'])}")
-    params = checkpoint.load_params(workdir / stage / "checkpoints")
-    survey = make_survey(**config["survey"])
-    calibrations = read_calibrations(workdir / stage / "calibration.json")
-    options = {"psf": default_psf(survey), "calibrations": calibrations}
-    return VAE(**config["model"], bands=len(survey.bands)), params, options
+    psf = workdir / PSF_FILE
+    if not psf.exists():
+        raise WorkdirError(f"{psf}: not found; wanted the PSF that train.py writes when it resumes")
+    return Deblender(
+        make_model(config["model"], len(config["survey"]["bands"])),
+        checkpoint.load_params(workdir / stage / "checkpoints"),
+        read_native_psfs(psf, config["survey"]["pixel_scale"]),
+        read_calibrations(workdir / stage / "calibration.json"),
+    )
 
 
-def _posterior(model: VAE, params, calibration: Calibration | None, observation) -> Posterior:
-    """What the encoder says, with the errors that validation galaxies ask for."""
-    posterior = model.apply({"params": params}, observation, method="encode")
+def make_model(options: dict, bands: int) -> VAE:
+    """The network of a configuration.
+
+    Args:
+        options: Fields of `VAE` but for the number of bands; lists stand for tuples.
+        bands: Number of bands.
+    """
+    fixed = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in options.items()}
+    return VAE(**fixed, bands=bands)
+
+
+def _posterior(network: Deblender, calibration: Calibration | None, observation) -> Posterior:
+    """The encoder's posterior, with the errors that validation galaxies ask for."""
+    posterior = network.model.apply({"params": network.params}, observation, method="encode")
     return posterior if calibration is None else calibrated(calibration, posterior, observation)
 
 
-def _told(psf, default) -> Float[Array, "*batch feature"]:
-    """What the network is told of a PSF: of one sharper than the survey's, or far wider, its like.
+def _decode(network: Deblender, z, observation) -> Float[Array, "batch height width band"]:
+    return network.model.apply({"params": network.params}, z, observation.psf, method="decode")
+
+
+def _psf_condition(psf, default) -> Float[Array, "*batch feature"]:
+    """Numbers of a PSF on which the network is conditioned, widths within those trained on.
 
     Networks do not extrapolate; a PSF whose image is cut off has too little light in its wings.
     """
@@ -186,8 +228,10 @@ def _told(psf, default) -> Float[Array, "*batch feature"]:
     return jnp.where(is_width, jnp.clip(features, own, own + _WIDEST), features)
 
 
-def _observation(image, variance, mask, features, gain, neighbours=None) -> Observation:
-    """What the network is shown of the caller's arrays."""
+def _observation(
+    network: Deblender, image, variance, mask, psf, gain, neighbours=None
+) -> Observation:
+    """What the network is given of the caller's arrays."""
     image, variance = jnp.asarray(image), jnp.broadcast_to(variance, image.shape)
     n, bands = image.shape[0], image.shape[-1]
     if mask is not None:
@@ -199,5 +243,6 @@ def _observation(image, variance, mask, features, gain, neighbours=None) -> Obse
     if neighbours is None:
         neighbours = jnp.zeros_like(image)
     neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0.0)
-    features = jnp.broadcast_to(features, (n, features.shape[-1]))
-    return Observation(image, variance, gain, features, neighbours)
+    condition = _psf_condition(network.psf if psf is None else psf, network.psf)
+    condition = jnp.broadcast_to(condition, (n, condition.shape[-1]))
+    return Observation(image, variance, gain, condition, neighbours)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from astropy.table import Table
 
-from vaedeblend.deblend.iterative import in_batches
+from vaedeblend.deblend.network import in_batches
 from vaedeblend.evaluate import latents, metrics, sextractor
 from vaedeblend.evaluate.fisher import Bound, flux_bound
 from vaedeblend.evaluate.sextractor import Baseline, Measurement, Settings
@@ -47,7 +47,7 @@ class Networks(NamedTuple):
     others: Mapping[str, Callable] = {}
     """Further deblenders by name, such as VAE I, measured on every kind of scene."""
     sample: Callable | None = None
-    """Sampler of `network.make_sample`; None leaves the profiles' posterior untested."""
+    """Sampler of `network.Deblender.sample`; None leaves the profiles' posterior untested."""
     decode: latents.ProfileDecoder | None = None
     """Decoder of `latents.make_decode`; None leaves samples and traversals out."""
 

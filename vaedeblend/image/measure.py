@@ -1,6 +1,6 @@
 """A piece of an image: all galaxies found on it, and measured together.
 
-image, rms --detect--> positions --together--> light of each galaxy --groups, shapes--> table
+image, rms --detect--> positions --joint--> light of each galaxy --groups, shapes--> table
 """
 
 from typing import NamedTuple
@@ -10,15 +10,15 @@ from astropy.table import Table
 from jaxtyping import Float, Int
 
 from vaedeblend.deblend.detect import detect
-from vaedeblend.deblend.iterative import light_of
+from vaedeblend.deblend.joint import find_and_measure
 from vaedeblend.deblend.network import Deblend, Deblended
-from vaedeblend.deblend.together import Sources, find_and_measure
+from vaedeblend.deblend.sources import Sources, make_sources
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import retouch
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
-from vaedeblend.pixels.stamps import Frames, PsfAt, overlap, pages, whole_corner, whole_stamps
+from vaedeblend.pixels.stamps import PaddedImages, PsfAt, overlap, pages, whole_corner, whole_stamps
 from vaedeblend.survey import stamp_centre
 
 FLAGS = {
@@ -77,18 +77,19 @@ def measure_field(
     """Finds and measures all sources of an image in one band.
 
     Args:
-        deblend: See `network.make_deblend`, of one band.
+        deblend: Function of stamps of one band; see `network.Deblender`.
         image: Background subtracted.
         rms: The background's; infinite where a pixel is to be ignored.
         size: Of the stamps that `deblend` takes [pixel].
         positions: (y, x) of the sources; by default they are detected.
         passes: Searches of the residual for sources that others hide.
-        psf: Of `stamps.Frames`.
+        psf: Of `stamps.PaddedImages`.
         gain: Electrons per image unit.
         iterations: Iterations of neighbour subtraction, at most; 1 for the network alone.
     """
     given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
-    return _described(*find_sources(deblend, image, rms, **given, passes=passes, looks=iterations))
+    found = find_sources(deblend, image, rms, **given, passes=passes, iterations=iterations)
+    return _described(*found)
 
 
 def find_sources(
@@ -101,7 +102,7 @@ def find_sources(
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
     gain: float | None = None,
     **options,
-) -> tuple[Frames, Sources]:
+) -> tuple[PaddedImages, Sources]:
     """An image in one band and its sources, whose light is known but not yet described.
 
     Args:
@@ -120,12 +121,12 @@ def find_sources(
     return frames, _sources(deblend, frames, positions, **options)
 
 
-def _frames(image, rms, size: int, psf, gain) -> Frames:
+def _frames(image, rms, size: int, psf, gain) -> PaddedImages:
     image, variance = image[None, ..., None], np.square(rms)[None, ..., None]
-    return Frames(image, variance, size=size, psf=psf, gain=gain, most=_BINNINGS)
+    return PaddedImages(image, variance, size=size, psf=psf, gain=gain, most=_BINNINGS)
 
 
-def _sources(deblend, frames: Frames, positions, **options) -> Sources:
+def _sources(deblend, frames: PaddedImages, positions, **options) -> Sources:
     if not len(positions):
         return _nothing(frames.size)
     corner = np.rint(positions - stamp_centre(frames.size)).astype(int)
@@ -137,17 +138,17 @@ def source_positions(
 ) -> Float[np.ndarray, "n 2"]:
     """(y, x) of the light of each source on the image; its shapes, where they are known."""
     if shapes is None:
-        light = light_of(sources.found)[..., 0]
+        light = sources.found.image[..., 0]
         shapes = measure_shapes(light, sources.found.flux[:, 0].astype(float))
     centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
     return sources.corner + stamp_centre(size) + centre
 
 
-def _described(frames: Frames, sources: Sources) -> Measured:
+def _described(frames: PaddedImages, sources: Sources) -> Measured:
     """The table of sources whose light is known."""
-    index, corner, found, binning, hidden = sources
+    index, corner, binning, found = sources[:3] + sources[-1:]
     at = index, corner, binning
-    light = light_of(found)
+    light = found.image
     canvas = frames.paste(light, *at)
     image, background, model = (
         frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
@@ -167,7 +168,7 @@ def _described(frames: Frames, sources: Sources) -> Measured:
         "axis_ratio": shapes.axis_ratio,
         "chi2": _chi2(footprint_owner(*whole, rms), (image - model) / noise, len(flux)),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
-        "hidden": hidden,
+        "hidden": sources.hidden,
         "binning": binning,
     }
     near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
@@ -230,5 +231,5 @@ def _nothing(size: int) -> Sources:
         none,
         SinhArcsinh(*[none] * 4),
     )
-    index, corner, binning = np.zeros(0, int), np.zeros((0, 2), int), np.zeros(0, int)
-    return Sources(index, corner, found, binning, np.zeros(0, bool))
+    nowhere = np.zeros(0, int), np.zeros((0, 2), int)
+    return make_sources(*nowhere, (size, size, 1))._replace(found=found)

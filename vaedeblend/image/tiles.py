@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from vaedeblend.deblend.network import load_network, make_deblend
+from vaedeblend.deblend.network import load_deblender
 from vaedeblend.image.measure import Measured, measure_field
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.write import replacing
@@ -133,10 +133,8 @@ def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:
 @lru_cache(maxsize=1)
 def _network(weights: str):
     """The deblender and the size of its stamps."""
-    model, params, options = load_network(weights)
-    if options["calibrations"]:
-        options["calibrations"] = options["calibrations"].of_fields()
-    return make_deblend(model, params, **options), model.stamp_size
+    deblender = load_deblender(weights)
+    return deblender.of_fields(), deblender.model.stamp_size
 
 
 def _psf_at(grid, corner, shape):

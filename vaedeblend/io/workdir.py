@@ -11,6 +11,9 @@ from vaedeblend.io.write import prepare_folder, write_text
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the workdirs that are shipped with the package, by name."""
 
+PSF_FILE = "psf.fits"
+"""Effective PSF that a workdir's networks were trained for, beside its config.json."""
+
 
 def find_workdir(name_or_workdir: str | Path) -> Path:
     """Folder of the shipped weights of a name, or the workdir itself."""
@@ -75,8 +78,8 @@ def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> N
     params = checkpoint.load_params(trained)
     checkpoint.save_params(folder / stage / "checkpoints", checkpoint.latest_step(trained), params)
     shutil.copy(workdir / stage / "calibration.json", folder / stage)
-    if (workdir / "psf.fits").exists():  # workdirs of version 0.1.0 hold none
-        shutil.copy(workdir / "psf.fits", folder)
+    if (workdir / PSF_FILE).exists():  # workdirs of version 0.1.0 hold none
+        shutil.copy(workdir / PSF_FILE, folder)
     write_text(
         folder / "config.json", _as_json(config | {"stages": {stage: config["stages"][stage]}})
     )

@@ -1,4 +1,4 @@
-"""Images from which stamps are cut, and on which the light of galaxies is laid.
+"""Stamps cut out of images, and the light of galaxies pasted on images, in NumPy.
 
 A galaxy that is too large for a stamp is seen from farther away: its stamp holds `binning` times
 as many of the image's pixels along each axis, added up. Its corner is that of the stamp of the
@@ -6,18 +6,18 @@ image's own pixels about the same centre.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.spatial import cKDTree
 
 PsfAt = Callable[..., Float[np.ndarray, "source side side band"]]
 """`(index, position) -> psf`: image and (y, x) of sources, to the PSF at each."""
 
 
-class Frames:
-    """Images of one shape, from which stamps are cut and on which stamps are laid."""
+class PaddedImages:
+    """Images of one shape, from which stamps are cut and on which stamps are pasted."""
 
     def __init__(
         self,
@@ -32,12 +32,12 @@ class Frames:
         """Pads the images with pixels to be ignored.
 
         Args:
-            image: Background subtracted.
-            variance: The background's; infinite where a pixel is to be ignored.
-            size: Of the stamps [pixel].
-            psf: Of `deblend`; one for all, or a function of image and position.
-            gain: Of `deblend`; one for all images, or one for each.
-            most: Largest binning of a stamp.
+            image: Images, background subtracted.
+            variance: The background's variance; infinite where a pixel is to be ignored.
+            size: Side of the stamps [pixel].
+            psf: PSF given to the network: one for all, or a function of image and position.
+            gain: Electrons per image unit: one for all images, or one for each.
+            most: Largest binning of a stamp, a power of 2.
         """
         self.size, self.psf, self.most = size, psf, most
         self.margin = size * (most + 1) // 2
@@ -70,33 +70,19 @@ class Frames:
     def paste(
         self, stamps, index, corner, binning=1
     ) -> Float[np.ndarray, "frame padded_y padded_x band"]:
-        """Padded images on which the stamps lie, added up; nothing where a pixel is ignored."""
+        """Padded images on which the stamps are pasted, added up; dark where a pixel is ignored."""
         canvas = np.zeros(self.image.shape, np.float32)
-        self.add(canvas, stamps, index, corner, binning)
-        canvas[self.ignored] = 0
-        return canvas
-
-    def add(self, canvas, stamps, index, corner, binning=1) -> None:
-        """Adds stamps to padded images, in place."""
         each = np.broadcast_to(binning, len(index)).tolist()
         first = self._first(corner, binning).tolist()
         for i, (y, x), stamp, n in zip(index, first, stamps, each, strict=True):
             side = n * self.size
             canvas[i, y : y + side, x : x + side] += spread(stamp, n)
+        canvas[self.ignored] = 0
+        return canvas
 
-    def apart(self, index, corner) -> Int[np.ndarray, "source 3"]:
+    def apart(self, index, corner) -> Real[np.ndarray, "source 3"]:
         """Corners, with images far from each other along a third axis."""
         return np.concatenate([corner, 4 * self.margin * index[:, None]], axis=1)
-
-    def beside(self, index, corner, binning, rows) -> Int[np.ndarray, " source"]:
-        """The sources whose stamps overlap or touch those of some of them, these included."""
-        place, near = self.apart(index, corner), [[]]
-        for n in np.unique(binning):
-            some = np.flatnonzero(binning == n)
-            reach = (binning[rows] + n) * self.size / 2
-            found = cKDTree(place[some]).query_ball_point(place[rows], reach, p=np.inf)
-            near += [some[each] for each in found]
-        return np.unique(np.concatenate(near)).astype(int)
 
     def inner(self, padded) -> Float[np.ndarray, "frame height width band"]:
         """Padded images without their padding."""
@@ -145,33 +131,54 @@ def whole_stamps(
         yield spread(stamp, n)
 
 
-def spread(
-    stamp: Float[np.ndarray, "size size *band"], n: int
-) -> Float[np.ndarray, "side side *band"]:
-    """A stamp's light on n x n as many pixels: smooth, and in every box what its pixel held."""
+def spread(stamp: Float[Any, "size size *band"], n: int) -> Float[Any, "side side *band"]:
+    """A stamp's light on n x n as many pixels: smooth, and in every box what its pixel held.
+
+    Args:
+        stamp: Light of a binned stamp, an array of NumPy or of JAX.
+        n: Its binning.
+    """
     if n == 1:
         return stamp
+    space = stamp.__array_namespace__()
     smooth = _interpolated(_interpolated(stamp, n, 0), n, 1)
     held = box_sums(smooth[None], n)[0]
-    ratio = np.divide(stamp, held, out=np.zeros_like(stamp), where=held != 0)
+    ratio = space.where(held != 0, stamp / space.where(held != 0, held, 1), 0)
     return smooth * ratio.repeat(n, axis=0).repeat(n, axis=1)
+
+
+def page_grid(stamp: Float[Any, "size size band"], n: int) -> Float[Any, "page size size band"]:
+    """A stamp's light on n x n pages of the image's own pixels, row by row, each of its own size.
+
+    Args:
+        stamp: Light of a binned stamp, an array of NumPy or of JAX.
+        n: Its binning.
+    """
+    size, _, bands = stamp.shape
+    pages = spread(stamp, n).reshape(n, size, n, size, bands)
+    return pages.swapaxes(1, 2).reshape(n**2, size, size, bands)
 
 
 def _interpolated(values, n: int, axis: int):
     """Linear between the centres of pixels, constant beyond the first and the last."""
-    size = values.shape[axis]
+    size, space = values.shape[axis], values.__array_namespace__()
     place = ((np.arange(n * size) + 0.5) / n - 0.5).clip(0, size - 1)
     below = np.minimum(place.astype(int), size - 2)
     share = (place - below).astype(values.dtype)
     share = share.reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    low, high = (np.take(values, below + k, axis) for k in (0, 1))
+    low, high = (space.take(values, below + k, axis=axis) for k in (0, 1))
     return low + share * (high - low)
 
 
 def box_sums(
-    images: Float[np.ndarray, "n height width *band"], side: int
-) -> Float[np.ndarray, "n boxes_y boxes_x *band"]:
-    """Sums of boxes of so many pixels a side; height and width are multiples of that."""
+    images: Float[Any, "n height width *band"], side: int
+) -> Float[Any, "n boxes_y boxes_x *band"]:
+    """Sums over boxes of pixels.
+
+    Args:
+        images: Images, arrays of NumPy or of JAX; height and width are multiples of `side`.
+        side: Side of the boxes [pixel].
+    """
     rows = sum(images[:, k::side] for k in range(side))
     return sum(rows[:, :, k::side] for k in range(side))
 

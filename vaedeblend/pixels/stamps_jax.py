@@ -1,45 +1,58 @@
-"""Stamps cut out of images, and laid back on them: whole pixels, whatever the images' edges."""
+"""Stamps cut out of images and pasted on them, on the device: whole pixels, beyond any edge."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-def stamps_of(
-    frames: Float[Array, "frame size size band"],
+def cut_stamps(
+    images: Float[Array, "image size size band"],
     index: Int[Array, " stamp"],
     corner: Int[Array, "stamp 2"],
     *,
     outside: float,
 ) -> Float[Array, "stamp size size band"]:
-    """Stamps of the frames' own size whose first pixel lies at `corner` of frame `index`.
+    """Stamps of the images' own size whose first pixel lies at `corner` of image `index`.
 
     Args:
-        frames: Square images.
-        index: Of each stamp's frame.
-        corner: (y, x); at most a frame's size away from the frame's own corner.
-        outside: Value of pixels beyond the frame.
+        images: Square images.
+        index: Image of each stamp.
+        corner: (y, x) of the first pixel, at most an image's side from the image's own [pixel].
+        outside: Value of pixels beyond the image.
     """
-    size, bands = frames.shape[2:]
+    size, bands = images.shape[2:]
     pad = [(0, 0), (size, size), (size, size), (0, 0)]
-    padded = jnp.pad(frames, pad, constant_values=outside)
+    padded = jnp.pad(images, pad, constant_values=outside)
 
-    def one(frame, at):
-        return jax.lax.dynamic_slice(padded, (frame, *(at + size), 0), (1, size, size, bands))[0]
+    def one(image, at):
+        return jax.lax.dynamic_slice(padded, (image, *(at + size), 0), (1, size, size, bands))[0]
 
     return jax.vmap(one)(index, corner)
 
 
-def frames_of(
-    stamps: Float[Array, "frame stamp size size band"], corner: Int[Array, "frame stamp 2"]
-) -> Float[Array, "frame size size band"]:
-    """Frames on which their stamps lie, added up: the transpose of `stamps_of`.
+def paste_stamps(
+    images: Float[Array, "image side side band"],
+    stamps: Float[Array, "image size size band"],
+    corner: Int[Array, "image 2"],
+) -> Float[Array, "image side side band"]:
+    """Images with a stamp's light added to each, all at a time.
 
-    Each stamp is moved by cutting a frame out of it: an accelerator does all at a time, where
-    laying them down would take them one by one.
+    Args:
+        images: Square images.
+        stamps: Stamps, one for each image.
+        corner: (y, x) of the stamp's first pixel; it lies on the image as a whole [pixel].
     """
-    n, members = stamps.shape[:2]
-    each = (
-        stamps_of(stamps[:, i], jnp.arange(n), -corner[:, i], outside=0.0) for i in range(members)
+    number = jnp.arange(len(images), dtype=corner.dtype)[:, None]
+    return jax.lax.scatter_add(
+        images,
+        jnp.concatenate([number, corner], axis=1),
+        stamps,
+        jax.lax.ScatterDimensionNumbers(
+            update_window_dims=(1, 2, 3),
+            inserted_window_dims=(0,),
+            scatter_dims_to_operand_dims=(0, 1, 2),
+        ),
+        indices_are_sorted=True,
+        unique_indices=True,
+        mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
     )
-    return sum(each, jnp.zeros_like(stamps[:, 0]))

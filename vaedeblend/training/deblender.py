@@ -6,8 +6,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from vaedeblend.deblend.network import STAGES, make_deblend
+from vaedeblend.deblend.network import STAGES, Deblender
+from vaedeblend.io.workdir import PSF_FILE
 from vaedeblend.models.vae import VAE, init_params
+from vaedeblend.pixels.psf import write_native_psfs
 from vaedeblend.simulate.render import default_psf
 from vaedeblend.survey import Survey, make_survey
 from vaedeblend.training import objectives
@@ -22,6 +24,7 @@ __all__ = ["STAGES", "prepare"]
 def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:
     """A stage of a configuration: scenes composed of the galaxies of the training set."""
     stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
+    write_native_psfs(workdir / PSF_FILE, default_psf(survey), survey.pixel_scale.value)
     model = VAE(**config.model, bands=len(survey.bands))
     params, teacher = _initial_params(config, stage, model, workdir)
     library, n_central = load_device_library(
@@ -82,7 +85,7 @@ def _calibrate(config, name: str, workdir: Path, directories, model, params) -> 
     ]
     if name == "blended" and config.calibration_field.size:
         field = _field_options(config, survey)
-    deblend = make_deblend(model, params, psf=default_psf(survey))
+    deblend = Deblender(model, params, default_psf(survey))
     path = workdir / name / "calibration.json"
     calibrate_stage(path, deblend, batches, field, stamp_size=config.data.stamp_size)
 

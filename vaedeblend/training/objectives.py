@@ -8,8 +8,8 @@ width of its optimal posterior follows from pixel noise, not from how ambiguous 
 A generator has stages of its own: an evidence bound on noise-free light, and its latent's density.
 """
 
-import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from vaedeblend.deblend.iterative import Stamps, State, iterate, subtract_neighbours
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models import losses
 from vaedeblend.models.generator import Examples, Generator
 from vaedeblend.models.vae import VAE, Observation, background_rms, reparameterize
-from vaedeblend.pixels.stamps_jax import frames_of, stamps_of
+from vaedeblend.pixels.stamps_jax import cut_stamps
 from vaedeblend.training.observe import Batch
 
 Parts = dict[str, Float[Array, " batch"]]
@@ -30,13 +31,6 @@ Objective = Callable[..., Parts]
 
 One that holds arrays is a `jax.tree_util.Partial`, which a jitted function takes as an argument:
 arrays that it closed over would be constants in its program."""
-
-_MOST_FOUND = 0.6
-"""Share of the companions that are there and found, at most, over a batch: the others would cost as
-much to look at."""
-
-_MOST_LIGHT = 1e6
-"""Of a companion, in units of the background rms: what is beyond it is a network's whim."""
 
 _MOST_ELECTRONS = 1e3
 """Background rms above which a Poisson likelihood is not worth its rounding errors [electron]."""
@@ -213,52 +207,77 @@ def density(model: Generator) -> Objective:
     return loss
 
 
-def _cleaned(model: VAE, params: dict, batch: Batch, n: int, looks: int) -> Batch:
-    """The batch, n of its stamps without what the network finds their companions to be.
+def _cleaned(model: VAE, params: dict, batch: Batch, n: int, iterations: int) -> Batch:
+    """The batch, n of its stamps less what the network finds their companions to be.
 
-    They are taken at even steps, since the first of a batch may share a kind of noise. The first
-    n / looks of them are cleaned of what one look finds, the next of what a second one does, ...
+    They are taken at even steps, since the first of a batch may share a kind of noise. Companions
+    of the first n / iterations of them are measured once, of the next up to twice, ...: jointly
+    with the central galaxy, as those of an image are (see `deblend.iterative`).
     """
-    whole, params = batch.observation, jax.lax.stop_gradient(params)
-    chosen = jnp.arange(n) * len(whole.image) // n
-    seen, corner, found = jax.tree.map(lambda a: a[chosen], (whole, batch.corner, batch.found))
-    corner = jnp.pad(corner, [(0, 0), (1, 0), (0, 0)])  # the central galaxy's is (0, 0)
-    present = jnp.pad(found, [(0, 0), (1, 0)], constant_values=True)
-    light = jnp.zeros((*present.shape, *seen.image.shape[1:]))
-    for look in range(looks):
-        first, last = look * n // looks, (look + 1) * n // looks
-        # The central galaxy of a stamp at its last look is of no more use.
-        present = present.at[first:last, 0].set(False)
-        most = n - last + math.ceil(_MOST_FOUND * found[first:].size)
-        at = jax.tree.map(lambda a: a[first:], (seen, corner, present, light))  # noqa: B023
-        light = light.at[first:].set(_looked_at(model, params, *at, most))
-    neighbours = frames_of(light[:, 1:], corner[:, 1:])
-    neighbours = jnp.where(jnp.isfinite(seen.variance), neighbours, 0)
+    chosen = jnp.arange(n) * len(batch.flux) // n
+    parts = batch.observation, batch.corner, batch.found
+    seen, corner, found = jax.tree.map(lambda a: a[chosen], parts)
+    stamps, state = _members(seen, corner, found, iterations)
+    network = Partial(partial(_light, model), jax.lax.stop_gradient(params))
+    state = iterate(network, stamps, state, batch_size=n)
+    central = jnp.arange(len(stamps.image)) % (1 + found.shape[1]) == 0
+    state = subtract_neighbours(stamps, state, central, batch_size=n)
+    neighbours = state.neighbours[:: 1 + found.shape[1]]
     cleaned = seen._replace(image=seen.image - neighbours, neighbours=neighbours)
-    joined = jax.tree.map(lambda a, b: a.at[chosen].set(b), whole, cleaned)
+    joined = jax.tree.map(lambda a, b: a.at[chosen].set(b), batch.observation, cleaned)
     return batch._replace(observation=joined)
 
 
-def _looked_at(model: VAE, params: dict, seen: Observation, corner, present, light, most: int):
-    """Light of galaxies (frame, galaxy, ...), each less what the others' is thought to be.
+class _Light(NamedTuple):
+    """What the joint measurement needs of a network."""
 
-    So many are looked at, those that are present first; of the others among them none is left.
+    image: Float[Array, "batch height width band"]
+
+
+def _light(model: VAE, params: dict, image, variance, neighbours, gain, psf) -> _Light:
+    """The light that the network finds at the centre of stamps."""
+    stamps = Observation(image, variance, gain, psf, neighbours)
+    found = model.apply({"params": params}, stamps, method="encode")
+    profile = model.apply({"params": params}, found.mean, psf, method="decode")
+    return _Light(jnp.exp(found.log_flux.median)[:, None, None] * profile)
+
+
+def _members(seen: Observation, corner, found, iterations: int) -> tuple[Stamps, State]:
+    """The galaxies of blends as sources to be measured jointly, frame by frame, central ones first.
+
+    A central galaxy is measured once less than its companions: the loss measures it last.
     """
-    members, shape = present.shape[1], seen.image.shape[1:]
-    rows = jnp.argsort(~present.ravel(), stable=True)[:most]
-    index, at = rows // members, corner.reshape(-1, 2)[rows]
-    variance = stamps_of(seen.variance, index, at, outside=jnp.inf)
-    own = light.reshape(-1, *shape)
-    others = stamps_of(frames_of(light, corner), index, at, outside=0.0) - own[rows]
-    others = jnp.where(jnp.isfinite(variance), others, 0)
-    image = stamps_of(seen.image, index, at, outside=0.0) - others
-    stamps = Observation(image, variance, seen.gain[index], seen.psf[index], others)
-    seen_as = model.apply({"params": params}, stamps, method="encode")
-    profile = model.apply({"params": params}, seen_as.mean, stamps.psf, method="decode")
-    found = jnp.exp(seen_as.log_flux.median)[:, None, None] * profile
-    within = jnp.sum(found, axis=(1, 2, 3)) < _MOST_LIGHT * background_rms(variance).max(axis=-1)
-    kept = (present.ravel()[rows] & within)[:, None, None, None]  # within: not true of NaN
-    return own.at[rows].set(jnp.where(kept, found, 0)).reshape(light.shape)
+    n, size = seen.image.shape[:2]
+    corner = jnp.pad(corner, [(0, 0), (1, 0), (0, 0)])  # the central galaxy's is (0, 0)
+    present = jnp.pad(found, [(0, 0), (1, 0)], constant_values=True)
+    members = present.shape[1]
+    index, at = jnp.repeat(jnp.arange(n), members), corner.reshape(-1, 2)
+    image = cut_stamps(seen.image, index, at, outside=0.0)
+    variance = cut_stamps(seen.variance, index, at, outside=jnp.inf)
+    others = (jnp.arange(members)[:, None] + jnp.arange(1, members)) % members
+    offset = corner[:, others] - corner[:, :, None]
+    sources = n * members
+    page = jnp.arange(n)[:, None, None] * members + others
+    page = jnp.where((jnp.abs(offset) < size).all(axis=-1), page, sources)
+    last = jnp.array([(k + 1) * n // iterations for k in range(iterations)])
+    limit = 1 + jnp.searchsorted(last, jnp.arange(n), side="right")
+    limit = jnp.where(present, limit[:, None] - (jnp.arange(members) == 0), 0)
+    number, one = jnp.arange(sources), jnp.ones(sources, int)
+    stamps = Stamps(
+        image,
+        variance,
+        {"gain": seen.gain[index], "psf": seen.psf[index]},
+        binning=one,
+        first_page=number,
+        overlapping=page.reshape(sources, members - 1),
+        offset=offset.reshape(sources, members - 1, 2),
+        owner=jnp.append(number, sources),
+        limit=limit.ravel(),
+    )
+    dark = jnp.zeros_like(image)
+    light = jnp.zeros((sources + 1, *image.shape[1:]))
+    pending = limit.ravel() > 0
+    return stamps, State(light, dark, pending, 0 * one, _Light(dark))
 
 
 def _warmth(step, warmup_steps: int, cycles: int):

@@ -1,0 +1,193 @@
+"""Galaxies that share pixels, measured jointly, and those that they hide found.
+
+All sources of an image are measured, less their neighbours' light (`iterative`). What then stands
+out of the residual was hidden by a brighter galaxy: it joins the others, and all are brought up to
+date.
+"""
+
+from functools import partial
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+
+from vaedeblend.deblend import missed
+from vaedeblend.deblend.detect import members
+from vaedeblend.deblend.network import Deblend, Deblended
+from vaedeblend.deblend.sources import Sources, make_sources, measure
+from vaedeblend.pixels.shapes import measure_shapes
+from vaedeblend.pixels.stamps import PaddedImages
+from vaedeblend.survey import stamp_centre
+
+_SIGNIFICANT = 2.5
+"""Flux of a source found on the residual that is believed [its error]."""
+
+_LARGEST = {1: 7.0, 2: 5.0}
+"""Half-light radius, by binning, from which on a galaxy is better seen on pixels twice as large
+[pixel of the stamp]."""
+_INNER, _OUTER = (10, 20), (24, 32)
+"""Rings of a stamp: a galaxy whose profile is too small leaves light in the inner one [pixel]."""
+_LEFT, _LEFT_SIGMA, _LEFT_FROM = 0.05, 4.0, 300.0
+"""Light in the inner ring that is too much, as a share of the flux and in units of its error; and
+the flux from which on it is looked for [background rms]."""
+
+_STAMPS = 256
+"""Stamps whose sources are measured jointly at a time."""
+
+
+def find_and_measure(
+    deblend: Deblend,
+    images: PaddedImages,
+    index: Int[np.ndarray, " source"],
+    corner: Int[np.ndarray, "source 2"],
+    *,
+    passes: int = 2,
+    fixed: Bool[np.ndarray, " source"] | None = None,
+    **options,
+) -> Sources:
+    """Sources, measured jointly, and those that they hid, until nothing new stands out.
+
+    Close companions are found on the sharpened image, others on the residual: both with a larger
+    total sigma where a measurement has left much of a galaxy's light in the residual, which then
+    has arms and knots. Those of either whose flux is not significant leave again, and their
+    neighbours are measured without them.
+
+    A galaxy that turns out to be too large for its stamp is measured anew on a binned one. The
+    blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
+    stamp's central pixel is measured anew on a stamp a pixel further.
+
+    Args:
+        deblend: Function of stamps; see `network.Deblender`.
+        images: Images on which the sources lie.
+        index: Image of each source.
+        corner: (y, x) of the first pixel of each stamp [pixel].
+        passes: Searches of the residual, at most; with 0, none of the sharpened image either.
+        fixed: Sources whose stamps stay where they are.
+        **options: Keywords of `sources.measure`.
+    """
+    update = partial(measure, deblend, images, **options)
+    shape = images.size, images.size, images.image.shape[-1]
+    sources = update(make_sources(index, corner, shape))
+    while (large := _too_large(images, sources)).any():
+        binning = np.where(large, 2 * sources.binning, sources.binning)
+        sources = update(sources.place(sources.corner, binning))
+    free = np.ones(len(index), bool) if fixed is None else ~fixed
+    for search in (missed.close, *passes * [missed.hidden]) if passes else ():
+        further = search(images, sources)
+        centred = sources.shift(_off_centre(sources) * free[:, None])
+        sources = centred.append(*further, hidden=True)
+        free = np.append(free, np.ones(len(further[0]), bool))
+        if search is missed.hidden and not sources.pending.any():
+            break  # another search would find nothing, either
+        sources = update(sources)
+    return update(_without_insignificant(images, sources))
+
+
+def _without_insignificant(images: PaddedImages, sources: Sources) -> Sources:
+    """The sources without hidden ones that are hardly there, whose neighbours are marked."""
+    found = sources.found
+    no_error = found.flux_err == 0  # beside pixels far brighter than any trained on
+    faint = no_error | (found.flux < _SIGNIFICANT * found.flux_err)
+    gone = sources.hidden & faint.all(axis=1)
+    if not gone.any():
+        return sources
+    near = cKDTree(images.apart(sources.index, sources.corner))
+    touched = near.query_ball_point(near.data[gone], images.size / 2, p=np.inf)
+    again = np.isin(np.arange(len(gone)), np.concatenate(touched))
+    return sources.mark(again).drop(gone)
+
+
+def _too_large(images: PaddedImages, sources: Sources) -> Bool[np.ndarray, " source"]:
+    """Whether the light is too large for its stamp, and may be seen from farther away.
+
+    Half of it lies outside of a circle, or the network's profile leaves too much in the residual.
+    """
+    large = 2 * sources.binning <= images.most
+    if large.any():
+        image, binning = sources.found.image, sources.binning
+        size, bands = image.shape[-2:]
+        radius = _radius(size)[..., None].repeat(bands, axis=-1).ravel()
+        limits = *_LARGEST.values(), np.inf
+        circles = np.stack([radius < limit for limit in limits], axis=1, dtype=np.float32)
+        *within, total = (image.reshape(-1, radius.size) @ circles).T
+        half = [(binning == n) & (w < total / 2) for n, w in zip(_LARGEST, within, strict=True)]
+        large &= (total > 0) & np.any(half, axis=0) | _light_left(images, sources)
+    return large
+
+
+def _light_left(images: PaddedImages, sources: Sources) -> Bool[np.ndarray, " source"]:
+    """Whether the residual about a galaxy fades outwards, as the galaxy's own light does.
+
+    Medians of rings in the first band: companions hardly move them, and an even sky not at all. A
+    galaxy beside a brighter one does not count, whose light it may be, nor one on a binned stamp,
+    which reaches far enough for the light of others.
+    """
+    index, corner, binning = sources.index, sources.corner, sources.binning
+    rms = np.sqrt(np.min(images.variance))
+    place, flux = images.apart(index, corner), np.nan_to_num(sources.found.flux[:, 0])
+    rows = np.flatnonzero((binning == 1) & (flux > _LEFT_FROM * rms))
+    near = cKDTree(place).query_ball_point(place[rows], images.size, p=np.inf)
+    rows = rows[[flux[others].max() == flux[i] for i, others in zip(rows, near, strict=True)]]
+    model = images.paste(sources.found.image, index, corner, binning)
+    at = index[rows], corner[rows], binning[rows]
+    residual, variance = images.cut(images.image - model, *at), images.noise(*at)
+    radius = _radius(images.size) * 64 / images.size
+    inner, outer = ((radius >= low) & (radius < high) for low, high in (_INNER, _OUTER))
+    left = np.zeros(len(index), bool)
+    for i, light, noise in zip(rows, residual[..., 0], variance[..., 0], strict=True):
+        error = 1.2533 * np.sqrt(np.median(noise) * (1 / inner.sum() + 1 / outer.sum()))
+        least = max(_LEFT * flux[i] / inner.sum(), _LEFT_SIGMA * error)
+        left[i] = np.median(light[inner]) - np.median(light[outer]) > least
+    return left
+
+
+def _radius(size: int) -> Float[np.ndarray, "size size"]:
+    """Distance of a stamp's pixels from its centre [pixel]."""
+    offset = np.arange(size) - stamp_centre(size)
+    return np.hypot(offset[:, None], offset)
+
+
+def _off_centre(sources: Sources) -> Int[np.ndarray, "source 2"]:
+    """Pixels, at most one of the stamp's, by which fresh light lies off the central pixel."""
+    pixels, rows = np.zeros(sources.corner.shape, int), np.flatnonzero(sources.fresh)
+    light = sources.found.image[rows].sum(axis=-1)
+    centre = measure_shapes(light, light.sum(axis=(1, 2))).centre
+    pixels[rows] = (np.nan_to_num(centre).clip(-1, 1) * sources.binning[rows, None]).round()
+    return pixels
+
+
+def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Deblend:
+    """The function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
+
+    It measures the central galaxy of each stamp, as `deblend` does, but jointly with the galaxies
+    that `detect.members` finds in the first band, and those behind them.
+
+    Args:
+        deblend: Function of stamps; see `network.Deblender`.
+        passes: Searches of the residual; see `find_and_measure`.
+        **options: Keywords of `sources.measure`.
+    """
+
+    def deblend_some(image, variance, psf, gain) -> Deblended:
+        index, corner = members(image[..., 0], np.sqrt(variance[..., 0]))
+        images = PaddedImages(image, variance, size=image.shape[1], psf=psf, gain=gain)
+        central = (corner == 0).all(axis=1)
+        keywords = {"passes": passes, "fixed": central} | options
+        sources = find_and_measure(deblend, images, index, corner, **keywords)
+        return jax.tree.map(lambda field: field[np.flatnonzero(central)], sources.found)
+
+    def deblend_stamps(image, variance, mask=None, psf=None, gain=None) -> Deblended:
+        variance = np.broadcast_to(variance, image.shape)
+        if mask is not None:
+            mask = mask if mask.ndim == image.ndim else mask[..., None]
+            variance = np.where(mask, np.inf, variance)
+        gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
+        parts = []
+        for first in range(0, len(image), _STAMPS):
+            some = slice(first, first + _STAMPS)
+            own_gain = None if gain is None else gain[some]
+            parts.append(deblend_some(image[some], variance[some], psf, own_gain))
+        return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
+
+    return deblend_stamps

@@ -1,0 +1,232 @@
+"""Sources of images, and their joint measurement: what `iterative` does, on arrays of any length.
+
+Sources join (`append`), leave (`drop`), move to other stamps (`place`) and are measured again
+(`mark`); `measure` brings all of them up to date.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+
+from vaedeblend.deblend.iterative import Stamps, State, iterate
+from vaedeblend.deblend.network import Deblend, Deblended, Deblender
+from vaedeblend.pixels.stamps import PaddedImages, page_grid, whole_corner
+from vaedeblend.survey import stamp_centre
+
+_BATCH = {"cpu": 50}
+"""Sources that are measured at a time on a backend: so many that a processor's cache holds them."""
+_ACCELERATOR_BATCH = 512
+
+_FEWEST = 64
+"""Rows that arrays have at least; they grow by doubling, so that few programs are compiled."""
+
+
+class Sources(NamedTuple):
+    """Sources of one or several images, measured jointly."""
+
+    index: Int[np.ndarray, " source"]
+    """Image of each source."""
+    corner: Int[np.ndarray, "source 2"]
+    """(y, x) of the first pixel of each stamp, which may reach out of the image [pixel]."""
+    binning: Int[np.ndarray, " source"]
+    """Pixels of the image along each axis of a stamp's pixel; see `pixels.stamps`."""
+    hidden: Bool[np.ndarray, " source"]
+    """Found behind others: on the sharpened image, or on the residual."""
+    pending: Bool[np.ndarray, " source"]
+    """Sources to be measured; what is known of the others holds."""
+    fresh: Bool[np.ndarray, " source"]
+    """Sources measured since stamps were last placed about their light."""
+    count: Int[np.ndarray, " source"]
+    """Measurements on the present stamp."""
+    neighbours: Float[np.ndarray, "source size size band"]
+    """Neighbours' light that was subtracted at the latest measurement."""
+    found: Deblended | None
+    """Latest measurement, light that is NaN or implausible made dark; None before the first."""
+
+    def append(self, index, corner, *, hidden: bool) -> "Sources":
+        """The sources and further ones, to be measured, on stamps that are not binned.
+
+        Args:
+            index: Image of each further source.
+            corner: (y, x) of the first pixel of each further stamp [pixel].
+            hidden: Whether they were found behind others.
+        """
+        further = make_sources(index, corner, self.neighbours.shape[1:], hidden=hidden)
+        found = self.found and jax.tree.map(lambda a: _padded(a, len(index)), self.found)
+        joined = (np.concatenate(pair) for pair in zip(self[:-1], further[:-1], strict=True))
+        return Sources(*joined, found)
+
+    def drop(self, gone: Bool[np.ndarray, " source"]) -> "Sources":
+        """The sources without some."""
+        return jax.tree.map(lambda a: a[~gone], self)
+
+    def mark(self, again: Bool[np.ndarray, " source"]) -> "Sources":
+        """The sources, some of them to be measured again."""
+        return self._replace(pending=self.pending | again)
+
+    def place(self, corner, binning) -> "Sources":
+        """The sources on other stamps; those whose stamp differs lose their light until measured.
+
+        Args:
+            corner: (y, x) of each stamp's first pixel [pixel].
+            binning: Pixels of the image along each axis of a stamp's pixel.
+        """
+        moved = (corner != self.corner).any(axis=1) | (binning != self.binning)
+        count = np.where(moved, 0, self.count)
+        return self._replace(corner=corner, binning=binning, count=count).mark(moved)
+
+    def shift(self, pixels: Int[np.ndarray, "source 2"]) -> "Sources":
+        """The sources on stamps that lie elsewhere by (y, x); none of them is fresh [pixel]."""
+        moved = self.place(self.corner + pixels, self.binning)
+        return moved._replace(fresh=np.zeros(len(pixels), bool))
+
+
+def make_sources(index, corner, shape: tuple[int, int, int], *, hidden: bool = False) -> Sources:
+    """Sources of which nothing but the place is known.
+
+    Args:
+        index: Image of each source.
+        corner: (y, x) of the first pixel of each stamp [pixel].
+        shape: Height, width and bands of a stamp.
+        hidden: Whether they were found behind others.
+    """
+    n = len(index)
+    return Sources(
+        np.asarray(index),
+        np.asarray(corner),
+        np.ones(n, int),
+        np.full(n, hidden),
+        np.ones(n, bool),
+        np.zeros(n, bool),
+        np.zeros(n, int),
+        np.zeros((n, *shape), np.float32),
+        None,
+    )
+
+
+def measure(
+    deblend: Deblend,
+    images: PaddedImages,
+    sources: Sources,
+    *,
+    iterations: int = 4,
+    batch_size: int | None = None,
+) -> Sources:
+    """The sources after the pending ones, and all whom they change, have been measured.
+
+    Args:
+        deblend: Function of stamps; see `network.Deblender`.
+        images: Images on which the sources lie.
+        sources: Sources of which some are pending.
+        iterations: Measurements of a source, at most; the first of a new set is on the image as it
+            is. A source whose neighbours have not changed is not measured again.
+        batch_size: Sources that are measured at a time; by default as the backend likes it.
+    """
+    if not sources.pending.any() or iterations < 1:
+        return sources._replace(pending=np.zeros(len(sources.pending), bool))
+    batch_size = batch_size or _BATCH.get(jax.default_backend(), _ACCELERATOR_BATCH)
+    stamps = _stamps(images, sources, iterations)
+    common = {} if images.psf is None or callable(images.psf) else {"psf": images.psf}
+    network = deblend if isinstance(deblend, Deblender) else jax.tree_util.Partial(deblend)
+    state = _state(network, common, stamps, sources)
+    state = _run(network, common, stamps, state, batch_size, images.most)
+    n = len(sources.index)
+    known = jax.tree.map(lambda a: np.asarray(a)[:n], (state.count, state.neighbours, state.found))
+    count, neighbours, found = known
+    return sources._replace(
+        pending=np.zeros(n, bool),
+        fresh=sources.fresh | (count > sources.count),
+        count=count,
+        neighbours=neighbours,
+        found=found,
+    )
+
+
+@partial(jax.jit, static_argnames=("batch_size", "most"))
+def _run(network, common, stamps: Stamps, state: State, batch_size: int, most: int) -> State:
+    network = partial(network, **common)
+    return iterate(network, stamps, state, batch_size=batch_size, most=most)
+
+
+def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> Stamps:
+    """What `iterate` is given of the sources, filled up with rows that are never measured."""
+    index, corner, binning = sources.index, sources.corner, sources.binning
+    given = {}
+    if images.gain is not None:
+        given["gain"] = images.gain[index].astype(np.float32)
+    if callable(images.psf):
+        given["psf"] = images.psf(index, corner + stamp_centre(images.size)).astype(np.float32)
+    first_page = np.cumsum(binning**2) - binning**2
+    page_owner = np.repeat(np.arange(len(index)), binning**2)
+    rows = _rounded(len(index))
+    pages = rows + _rounded(len(page_owner) - len(index))
+    overlapping, offset = _overlaps(images, sources, first_page, page_owner, dark=pages)
+    image = images.cut(images.image, index, corner, binning)
+    variance = images.noise(index, corner, binning)
+    each = (image, variance, given, binning, first_page, overlapping, offset)
+    each = jax.tree.map(lambda a: _padded(a, rows - len(index)), each)
+    owner = _padded(page_owner, pages + 1 - len(page_owner), rows)
+    return Stamps(*each, owner, np.full(rows, iterations))
+
+
+def _state(network, common, stamps: Stamps, sources: Sources) -> State:
+    """What is known of the sources before the iterations."""
+    rows, n, shape = len(stamps.image), len(sources.index), stamps.image.shape[1:]
+    light = np.zeros((len(stamps.owner), *shape), np.float32)
+    found = sources.found
+    if found is None:
+        arrays = {"image": stamps.image, "variance": stamps.variance, "neighbours": stamps.image}
+        outcome = jax.eval_shape(partial(network, **common), **arrays, **stamps.given)
+        found = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), outcome)
+    else:
+        found = jax.tree.map(lambda a: _padded(a, rows - n), found)
+        for k in np.unique(sources.binning).tolist():
+            known = np.flatnonzero((sources.count > 0) & (sources.binning == k))
+            for i, first in zip(known, stamps.first_page[known], strict=True):
+                light[first : first + k**2] = page_grid(found.image[i], k)
+    return State(
+        light,
+        _padded(sources.neighbours, rows - n),
+        _padded(sources.pending, rows - n),
+        _padded(sources.count, rows - n),
+        found,
+    )
+
+
+def _overlaps(images: PaddedImages, sources: Sources, first_page, page_owner, *, dark: int):
+    """Pages of others that overlap each stamp, and where; of a common number, filled up."""
+    size, binning = images.size, sources.binning
+    first = whole_corner(sources.corner, binning, size)
+    number = np.arange(len(page_owner)) - first_page[page_owner]
+    within = np.stack(np.divmod(number, binning[page_owner]), axis=1)
+    page = first[page_owner] + size * within
+    places = [images.apart(sources.index[page_owner], page + size / 2)]
+    places.append(images.apart(sources.index, first + size * binning[:, None] / 2))
+    reach = (binning + 1) * size / 2 - 0.25  # all are whole or half pixels: touching is not enough
+    near = cKDTree(places[0]).query_ball_point(places[1], reach, p=np.inf, return_sorted=True)
+    counts = np.array([len(each) for each in near])
+    row, of = np.repeat(np.arange(len(near)), counts), np.concatenate(near).astype(int)
+    others = page_owner[of] != row
+    row, of = row[others], of[others]
+    counts = np.bincount(row, minlength=len(near))
+    column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = len(near), _rounded(int(counts.max(initial=0)))
+    overlapping, offset = np.full(shape, dark), np.zeros((*shape, 2), int)
+    overlapping[row, column] = of
+    offset[row, column] = page[of] - first[row]
+    return overlapping, offset
+
+
+def _rounded(n: int) -> int:
+    """The smallest length that arrays may have and that is at least n."""
+    return max(_FEWEST, 1 << (n - 1).bit_length())
+
+
+def _padded(values, n: int, value=0):
+    """Values and n more along the first axis."""
+    pad = [(0, n)] + [(0, 0)] * (np.ndim(values) - 1)
+    return np.pad(values, pad, constant_values=value)
