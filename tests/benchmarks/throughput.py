@@ -18,7 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vaedeblend.catalogues import catalogue, egg, sampling
+from vaedeblend.catalogues import catalogue, egg
+from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.configs import quick
 from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.pixels import blending
@@ -166,8 +167,8 @@ def main():
     psfs = survey_psfs(survey, SIZE)
     table = egg.catalogue(0.5, seed=0)
     chosen = catalogue.select(table, catalogue.TALK_SELECTION)
-    galaxies = sampling.make_galaxies(chosen)
-    others = sampling.make_galaxies(catalogue.select(table, {"magnitude": (21.0, 26.0)}))
+    galaxies = make_galaxies(chosen)
+    others = make_galaxies(catalogue.select(table, {"magnitude": (21.0, 26.0)}))
     processes = os.cpu_count() or 1
 
     rows = Table("what", "per second", "ratio", title="Throughput")
