@@ -40,6 +40,8 @@ MEMORY_PIXSTACK 3000000
 COLUMNS = "NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUXERR_AUTO\nFLAGS\n"
 ALONE, TOGETHER, OTHER = "network alone", "deblended together", ", the other checkout"
 """Names of programs, and what is added to those of another checkout."""
+OLD_NAMES = {"--iterations": "--looks"}
+"""Options whose old name every checkout understands."""
 FILTER = "CONV NORM\n1 2 1\n2 4 2\n1 2 1\n"
 
 
@@ -100,13 +102,14 @@ def make_programs(against):
         "source-extractor": Program(
             ["source-extractor", "image.fits", "-c", "default.sex"], "objects.fits"
         ),
-        ALONE: Program([*ours, "--looks", "1", "--out", "one"], "one/catalog.fits"),
+        ALONE: Program([*ours, "--iterations", "1", "--out", "one"], "one/catalog.fits"),
         TOGETHER: Program([*ours, "--out", "all"], "all/catalog.fits"),
     }
     if against is not None:
         for name in (ALONE, TOGETHER):
             words, catalogue, _ = programs[name]
             words = [*words[:-1], f"other_{words[-1]}"]
+            words = [OLD_NAMES.get(word, word) for word in words]
             programs[name + OTHER] = Program(words, f"other_{catalogue}", against)
     return programs
 

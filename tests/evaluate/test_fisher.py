@@ -9,7 +9,7 @@ from vaedeblend.evaluate.fisher import (
     fisher,
     flux_bound,
     make_optics,
-    make_sources,
+    source_parameters,
 )
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.simulate.render import make_draw, survey_psfs
@@ -84,7 +84,7 @@ def images(psfs):
     optics = make_optics(psfs[0], SCALE, SIZE)
 
     def images(source):
-        sources = make_sources(stack([source]), SCALE)
+        sources = source_parameters(stack([source]), SCALE)
         return np.asarray(derivatives(jax.tree.map(lambda a: a[0, 0], sources), optics, SIZE))
 
     return images
@@ -139,7 +139,7 @@ def test_light_is_the_renderer_s(images, draw, case):
 def test_light_is_the_renderer_s_with_a_psf_at_the_survey_s_pixels():
     axis = np.exp(-0.5 * (np.arange(-15, 16) * SCALE / 0.1) ** 2)
     psf = make_psf(np.outer(axis, axis), SCALE)
-    sources = make_sources(stack([COMPANION]), SCALE)
+    sources = source_parameters(stack([COMPANION]), SCALE)
     optics = make_optics(psf, SCALE, SIZE)
     disk = derivatives(jax.tree.map(lambda a: a[0, 0], sources), optics, SIZE)[1]
     galaxy = Galaxies(**{name: np.float64(COMPANION[name]) for name in Galaxies._fields})
@@ -167,7 +167,7 @@ def test_two_disks_of_known_shape(draw, psfs):
     close = COMPANION | {"position": (2.5, 1.0), "flux_bulge": (0.0,)}
     optics = make_optics(psfs[0], SCALE, SIZE)
     variance, gain = SURVEY.variance[0], SURVEY.gain[0]
-    sources = make_sources(stack([BULGELESS, close]), SCALE)
+    sources = source_parameters(stack([BULGELESS, close]), SCALE)
     found = fisher(sources, optics, variance, gain, size=SIZE, batch_size=1)
     found = np.asarray(found, np.float64)[0]
     sigma = np.sqrt(np.linalg.inv(found[np.ix_([1, 9], [1, 9])])[0, 0])
@@ -204,7 +204,7 @@ def test_precision_is_of_central_galaxies_and_companions_apart(rng):
     for scene in scenes[::2]:
         scene[1] = STAR
         scene[2] = NOTHING
-    sources = make_sources(stack(*scenes), SCALE)
+    sources = source_parameters(stack(*scenes), SCALE)
     central, companion = _precision(sources, sources.flux.any(axis=-1))
     flux = [s["flux_disk"][0] for scene in scenes for s in scene[1:] if s is not NOTHING]
     sizes = [s["disk_half_light_radius"] * np.sqrt(s["disk_axis_ratio"])
@@ -250,7 +250,7 @@ def test_errors_fall_as_the_square_root_of_exposures(bound, psfs):
 
 def test_light_s_own_noise_counts(psfs):
     optics = make_optics(psfs[0], SCALE, SIZE)
-    sources = make_sources(stack([CENTRAL]), SCALE)
+    sources = source_parameters(stack([CENTRAL]), SCALE)
 
     def trace(variance, gain):
         return np.trace(fisher(sources, optics, variance, gain, size=SIZE, batch_size=1)[0])

@@ -98,7 +98,7 @@ def flux_bound(
         stamp_size: Side of the images measured [pixel].
         batch_size: Scenes side by side: one is fastest on a CPU, a GPU takes more.
     """
-    sources = make_sources(scenes, survey.pixel_scale.value)
+    sources = source_parameters(scenes, survey.pixel_scale.value)
     psfs = psfs or survey_psfs(survey, stamp_size)
     optics = make_optics(psfs[0], survey.pixel_scale.value, stamp_size)
     present = sources.flux.any(axis=-1)
@@ -118,7 +118,7 @@ def flux_bound(
     return bound
 
 
-def make_sources(scenes: Mapping[str, np.ndarray], pixel_scale: float) -> SourceParameters:
+def source_parameters(scenes: Mapping[str, np.ndarray], pixel_scale: float) -> SourceParameters:
     """The sources of `dataset.load`'s scenes, (n, k); their light in the first band."""
 
     def pair(name):
