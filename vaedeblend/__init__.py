@@ -34,7 +34,7 @@ _PUBLIC = {
     "deblend_image": "image.pipeline.deblend_image",
     "inject": "evaluate.injection.inject",
     "load_deblender": "deblend.network.load_deblender",
-    "make_deblend_stamps": "deblend.together.make_deblend_stamps",
+    "make_deblend_stamps": "deblend.joint.make_deblend_stamps",
     "quantile": "models.sinh_arcsinh.quantile",
     "read_catalogue": "catalogues.catalogue.read",
     "simulate_field": "simulate.fields.simulate_field",
@@ -47,7 +47,7 @@ _MOVED = {
     "inject.inject": "evaluate.injection.inject",
     "refine.make_refine": "deblend.refine.make_refine",
     "tails.quantile": "models.sinh_arcsinh.quantile",
-    "together.make_deblend_stamps": "deblend.together.make_deblend_stamps",
+    "together.make_deblend_stamps": "deblend.joint.make_deblend_stamps",
 }
 """What the README of 0.1.0 imported from modules that are no more; gone in 0.3."""
 
@@ -56,8 +56,8 @@ __all__ = [*_PUBLIC]
 if TYPE_CHECKING:  # for editors; the table above is what runs
     from vaedeblend.catalogues.catalogue import read as read_catalogue
     from vaedeblend.catalogues.catalogue import write as write_catalogue
+    from vaedeblend.deblend.joint import make_deblend_stamps
     from vaedeblend.deblend.network import Deblended, load_deblender
-    from vaedeblend.deblend.together import make_deblend_stamps
     from vaedeblend.evaluate.injection import inject
     from vaedeblend.exceptions import VaedeblendError
     from vaedeblend.image.pipeline import deblend_image

@@ -11,13 +11,13 @@ from scipy.spatial import cKDTree
 from vaedeblend.survey import stamp_centre
 
 THRESHOLD, HIDDEN = 1.5, 2.5
-"""Of sources of an image, and of its residual [rms, on the image filtered by 3 x 3 pixels]."""
+"""Detection thresholds of an image and of its residual [rms, filtered by 3 x 3 pixels]."""
 
 MODEL_ERROR, BINNED_ERROR = 0.2, 1.0
-"""Of a galaxy's modelled light in any pixel, and of one modelled on binned pixels [its light]."""
+"""Error of modelled light in any pixel, and of light modelled on binned pixels [that light]."""
 
 CLOSE = 3.5
-"""Of companions that show on the sharpened image alone [its rms]."""
+"""Detection threshold of companions on the sharpened image [its rms]."""
 
 _CORE, _WING, _WING_SHARE = 0.6, 1.5, 0.8
 """An image is sharpened by a Gaussian of the first sigma less a share of one of the second [pixel]:
@@ -50,8 +50,8 @@ def detect(
     """(y, x) of the sources of an image without background.
 
     Args:
-        image: Of one band.
-        rms: The background's, in the image's unit; infinite where a pixel is to be ignored.
+        image: Image in one band, background subtracted.
+        rms: Background rms in the image's unit; infinite where a pixel is to be ignored.
         threshold: SExtractor's DETECT_THRESH [rms].
     """
     return _extract(image, rms, threshold, minarea=_MIN_AREA)
@@ -90,15 +90,15 @@ def _finite(rms) -> Float[np.ndarray, "height width"]:
 
 
 def detect_hidden(
-    residual: Float[np.ndarray, "n height width"], doubt: Float[np.ndarray, "n height width"]
+    residual: Float[np.ndarray, "n height width"], sigma: Float[np.ndarray, "n height width"]
 ) -> tuple[Int[np.ndarray, " source"], Float[np.ndarray, "source 2"]]:
     """Image and (y, x) of the sources that were hidden: on the images less the light of others.
 
     Args:
         residual: Images less the light of the sources that are known.
-        doubt: The rms of noise and model; infinite where a pixel is to be ignored.
+        sigma: Total sigma, of noise and model; infinite where a pixel is to be ignored.
     """
-    pairs = zip(residual, doubt, strict=True)
+    pairs = zip(residual, sigma, strict=True)
     return _numbered([detect(image, noise, HIDDEN) for image, noise in pairs])
 
 
@@ -110,22 +110,22 @@ def _numbered(each: list[Float[np.ndarray, "_ 2"]]):
 
 def detect_close(
     image: Float[np.ndarray, "n height width"],
-    doubt: Float[np.ndarray, "n height width"],
+    sigma: Float[np.ndarray, "n height width"],
     index: Int[np.ndarray, " source"],
     position: Float[np.ndarray, "source 2"],
 ) -> tuple[Int[np.ndarray, " close"], Float[np.ndarray, "close 2"]]:
     """Image and (y, x) of the companions that detection took for a part of a known source.
 
     Args:
-        image: Without background.
-        doubt: The rms of background and photons; infinite where a pixel is to be ignored.
+        image: Images, background subtracted.
+        sigma: Total sigma, of background and photons; infinite where a pixel is to be ignored.
         index: Image of each known source.
-        position: (y, x) of the same.
+        position: (y, x) of each known source [pixel].
     """
     kernel = _sharpening()
     threshold = CLOSE * np.sqrt(np.square(kernel).sum()) / np.abs(kernel).sum()  # as sep norms it
     close = []
-    for i, (pixels, rms) in enumerate(zip(image, doubt, strict=True)):
+    for i, (pixels, rms) in enumerate(zip(image, sigma, strict=True)):
         known = position[index == i]
         if (ignored := ~np.isfinite(rms)).any():  # the edge of a gap is sharp, too
             rms = np.where(maximum_filter(ignored, len(kernel)), np.inf, rms)
@@ -148,7 +148,7 @@ def estimate_background(
     """Background and its rms, of an image with sources (Bertin & Arnouts 1996, section 3).
 
     Args:
-        image: Of one band.
+        image: Image in one band.
         bad: Pixels to be ignored.
     """
     box = min(_MESH, *image.shape)

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
+from vaedeblend.pixels.stamps_jax import stamp_on_image
+
 _DAMPING, _EASIER, _HARDER = 1e-3, 0.1, 30.0
 """Levenberg's parameter at the start, and its factors after a step taken and a step refused."""
 _JITTER = 1e-6
@@ -84,12 +86,12 @@ def make_refine(decode: Decode, *, steps: int = 3, batch: int = 16) -> Callable[
         """Fluxes, latents and light of the members of each group.
 
         Args:
-            image: Without background.
-            variance: The background's; infinite masks a pixel.
+            image: Images, background subtracted.
+            variance: Background variance; infinite masks a pixel.
             gain: Electrons per unit of the image; infinite: no Poisson noise of the galaxies.
-            condition: What the decoder wants to know of the group, such as its PSF.
-            latent: The start.
-            flux: The start.
+            condition: Numbers of the group on which the decoder is conditioned, as of its PSF.
+            latent: Latents at the start.
+            flux: Fluxes at the start.
             corner: (y, x) of the first pixel of each member's stamp on the group's frame; the
                 stamp may reach out of the frame.
             present: False for a member that only fills up the group.
@@ -104,7 +106,7 @@ def make_refine(decode: Decode, *, steps: int = 3, batch: int = 16) -> Callable[
             def draw(latent):
                 rows = jnp.broadcast_to(condition, (len(latent), len(condition)))
                 profile = decode(latent, rows) * present[:, None, None, None]
-                return jax.vmap(_place, (0, 0, None))(profile, corner, image.shape[1:])
+                return jax.vmap(stamp_on_image, (0, 0, None))(profile, corner, image.shape[1:])
 
             return _refine_group(draw, pixels, latent, flux, steps)
 
@@ -218,12 +220,3 @@ def _flux_covariance(point: _Point) -> Float[Array, "member member band"]:
     known += jnp.diag(jnp.where(_free(point)[:size], 0, jnp.inf))
     known = jnp.where(jnp.isfinite(known), known, jnp.inf)
     return jnp.einsum("kbjb->kjb", known.reshape(members, bands, members, bands))
-
-
-def _place(stamp, corner, shape):
-    """The part of a stamp that lies on a frame, its first pixel at `corner`."""
-    height, width, _ = shape
-    apart = jnp.pad(stamp, [(height, height), (width, width), (0, 0)])
-    # Of a stamp beyond the frame, either end of the padding, which is empty.
-    y, x = jnp.maximum(jnp.array([height, width]) - corner, 0)
-    return jax.lax.dynamic_slice(apart, (y, x, 0), shape)

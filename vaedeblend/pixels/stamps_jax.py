@@ -56,3 +56,20 @@ def paste_stamps(
         unique_indices=True,
         mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
     )
+
+
+def stamp_on_image(
+    stamp: Float[Array, "size size band"], corner: Int[Array, "2"], shape: tuple[int, int, int]
+) -> Float[Array, "height width band"]:
+    """A dark image with the part of a stamp that lies on it.
+
+    Args:
+        stamp: Light.
+        corner: (y, x) of the stamp's first pixel, which may lie anywhere [pixel].
+        shape: Height, width and bands of the image.
+    """
+    height, width, _ = shape
+    apart = jnp.pad(stamp, [(height, height), (width, width), (0, 0)])
+    # For a stamp beyond the image, either end of the padding, which is dark.
+    y, x = jnp.maximum(jnp.array([height, width]) - corner, 0)
+    return jax.lax.dynamic_slice(apart, (y, x, 0), shape)
