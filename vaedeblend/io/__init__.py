@@ -1,4 +1,4 @@
-"""Files and folders, written whole or not at all: images, datasets, checkpoints, workdirs, pages.
+"""What lies outside: files that appear whole or not at all, the terminal, other processes.
 
 Imports survey, exceptions.
 """
