@@ -26,7 +26,8 @@ def test_a_single_task_needs_no_process():
 
 
 def test_blas_has_one_thread_in_each_process():
-    assert set().union(*parallel_map(make_threads, [0, 1], 2)) <= {1}
+    """On a machine of many cores BLAS's threads, times the processes, would stand in line."""
+    assert set().union(*parallel_map(make_threads, [0, 1], 2)) == {1}
 
 
 def test_errors_come_back_as_they_are():

@@ -2,12 +2,10 @@ import astropy.units as u
 import numpy as np
 import pytest
 from skies import PSFS, VIS
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.simulate import library as library_module
 from vaedeblend.simulate.fields import make_truth
 from vaedeblend.simulate.library import (
     MAX_RADIUS,
@@ -57,17 +55,6 @@ def assert_same(a, b):
 
 def test_number_of_processes_changes_nothing(library):
     assert_same(library, render(70, processes=2))
-
-
-def test_processes_keep_to_a_core_each(monkeypatch):
-    """On a machine of many cores BLAS's threads, times the processes, would stand in line."""
-    before = threadpool_info()
-    monkeypatch.setattr(library_module, "_draws", None, raising=False)
-    with threadpool_limits(2):
-        library_module._start_worker(
-            {"psfs": [gaussian_psf(0.1)], "size": SIDE, "pixel_scale": 0.1, "style": "analytic"}
-        )
-        assert before and {pool["num_threads"] for pool in threadpool_info()} == {1}
 
 
 def test_entries_that_follow_change_nothing(library):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import PSF_FILE, find_workdir, read_config
+from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import (
     N_PSF_FEATURES,
@@ -24,7 +24,7 @@ from vaedeblend.models.vae import (
     psf_features,
     reparameterize,
 )
-from vaedeblend.pixels.psf import read_native_psfs
+from vaedeblend.pixels.psf import read_native_psfs, write_native_psfs
 
 STAGES = ("isolated", "blended")
 _WIDEST = 2.1
@@ -186,7 +186,7 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
     config = read_config(workdir)
     if stage not in config["stages"]:
         raise WorkdirError(f"{workdir}: no stage {stage!r}; wanted one of {list(config['stages'])}")
-    psf = workdir / PSF_FILE
+    psf = workdir / WORKDIR_PSF
     if not psf.exists():
         raise WorkdirError(f"{psf}: not found; wanted the PSF that train.py writes when it resumes")
     return Deblender(
@@ -195,6 +195,22 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
         read_native_psfs(psf, config["survey"]["pixel_scale"]),
         read_calibrations(workdir / stage / "calibration.json"),
     )
+
+
+def write_psf(
+    workdir: str | Path, psf: Float[np.ndarray, "side side band"], pixel_scale: float
+) -> None:
+    """Writes psf.fits, the PSF of `load_deblender`, beside a workdir's config.json.
+
+    Args:
+        workdir: Working directory of a training.
+        psf: PSF that the networks are trained for, at the survey's pixels.
+        pixel_scale: Side of those pixels [arcsec].
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    write_native_psfs(Path(workdir) / WORKDIR_PSF, psf, pixel_scale)
 
 
 def make_model(options: dict, bands: int) -> VAE:

@@ -11,7 +11,7 @@ from vaedeblend.io.write import prepare_folder, write_text
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the workdirs that are shipped with the package, by name."""
 
-PSF_FILE = "psf.fits"
+WORKDIR_PSF = "psf.fits"
 """Effective PSF that a workdir's networks were trained for, beside its config.json."""
 
 
@@ -78,8 +78,8 @@ def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> N
     params = checkpoint.load_params(trained)
     checkpoint.save_params(folder / stage / "checkpoints", checkpoint.latest_step(trained), params)
     shutil.copy(workdir / stage / "calibration.json", folder / stage)
-    if (workdir / PSF_FILE).exists():  # workdirs of version 0.1.0 hold none
-        shutil.copy(workdir / PSF_FILE, folder)
+    if (workdir / WORKDIR_PSF).exists():  # workdirs of version 0.1.0 hold none
+        shutil.copy(workdir / WORKDIR_PSF, folder)
     write_text(
         folder / "config.json", _as_json(config | {"stages": {stage: config["stages"][stage]}})
     )

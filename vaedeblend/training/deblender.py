@@ -6,10 +6,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from vaedeblend.deblend.network import STAGES, Deblender
-from vaedeblend.io.workdir import PSF_FILE
+from vaedeblend.deblend.network import STAGES, Deblender, write_psf
 from vaedeblend.models.vae import VAE, init_params
-from vaedeblend.pixels.psf import write_native_psfs
 from vaedeblend.simulate.render import default_psf
 from vaedeblend.survey import Survey, make_survey
 from vaedeblend.training import objectives
@@ -24,7 +22,7 @@ __all__ = ["STAGES", "prepare"]
 def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:
     """A stage of a configuration: scenes composed of the galaxies of the training set."""
     stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
-    write_native_psfs(workdir / PSF_FILE, default_psf(survey), survey.pixel_scale.value)
+    write_psf(workdir, default_psf(survey), survey.pixel_scale.value)
     model = VAE(**config.model, bands=len(survey.bands))
     params, teacher = _initial_params(config, stage, model, workdir)
     library, n_central = load_device_library(
