@@ -37,7 +37,7 @@ N_PSF_FEATURES = len(_PSF_SIGMAS) + 2
 
 
 class Observation(NamedTuple):
-    """What a network is shown of a stamp: nothing here depends on the truth."""
+    """A stamp as a network is given it: nothing here depends on the truth."""
 
     image: Float[Array, "batch height width band"]
     """Background subtracted, in any unit of flux per pixel."""

@@ -147,7 +147,7 @@ def fit(
 
     Raises:
         CheckpointError: The latest checkpoint is damaged.
-        ValueError: `checkpoint_every` is no multiple of `log_every`.
+        VaedeblendError: `checkpoint_every` is no multiple of `log_every`.
     """
     if checkpoint_every % log_every:
         raise VaedeblendError(

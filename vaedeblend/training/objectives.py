@@ -33,7 +33,7 @@ One that holds arrays is a `jax.tree_util.Partial`, which a jitted function take
 arrays that it closed over would be constants in its program."""
 
 _MOST_ELECTRONS = 1e3
-"""Background rms above which a Poisson likelihood is not worth its rounding errors [electron]."""
+"""Largest background rms in a Poisson likelihood: beyond it, rounding errors prevail [electron]."""
 
 
 class EvidenceSettings(NamedTuple):

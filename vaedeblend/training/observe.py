@@ -36,7 +36,7 @@ _WITHIN = 2.0
 
 
 class Batch(NamedTuple):
-    """What a network is shown, and what its loss may know besides."""
+    """Observations that a network is given, and the truth that its loss may know besides."""
 
     observation: Observation
     """Noisy image of the scene."""

@@ -92,7 +92,7 @@ def make_device_library(
         fields: Sheets of sky (sheet, side, side, band) [uJy per pixel], or None.
 
     Raises:
-        ValueError: The central galaxies, the companions or the sheets are no multiple of p.
+        VaedeblendError: The central galaxies, the companions or the sheets are no multiple of p.
     """
     central = np.asarray(central)
     counts = {"central galaxies": central.sum(), "companions": (~central).sum()}

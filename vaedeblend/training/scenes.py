@@ -61,7 +61,7 @@ def random_scenes(
         size: Side of a scene [pixel].
 
     Raises:
-        ValueError: The library's stamps are too small for companions at that separation, or it
+        VaedeblendError: The library's stamps are too small for companions at that separation, or it
             has no sheets where some are wanted.
     """
     _check_library(library, composing, size)

@@ -69,7 +69,7 @@ def initial_params(
 
     Raises:
         CheckpointError: There are none, or not of this model.
-        ValueError: The model has no such part or layer.
+        VaedeblendError: The model has no such part or layer.
     """
     if not source:
         return fresh()
