@@ -268,7 +268,7 @@ def _resampled(key, noise, share):
 
 
 def _beyond_a_line(key, n, size, share):
-    """By what to multiply the variance: 1 on the centre's side of a line, one factor beyond it.
+    """Factor of the variance: 1 on the centre's side of a line, one factor beyond it.
 
     The line passes anywhere from the centre outwards. A fourth of them lie along an axis and have
     an infinite factor: the image ends there.

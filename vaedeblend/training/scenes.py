@@ -136,7 +136,7 @@ def _scene_and_target(library, layout, element, size):
 
 
 def _companions_of(library, layout, element):
-    """Where the companions are on the turned scene, and how bright (the width's definition)."""
+    """Positions of the companions on the turned scene, and their brightness by their widths."""
     members, present = layout.members[1:], layout.present[1:]
     position = layout.shift[1:] + library.phase[members]
     position = jnp.where(element & 1, position[:, ::-1], position)
