@@ -38,7 +38,7 @@ CATALOG_NAME objects.fits
 MEMORY_PIXSTACK 3000000
 """
 COLUMNS = "NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLUXERR_AUTO\nFLAGS\n"
-ALONE, TOGETHER, OTHER = "network alone", "deblended together", ", the other checkout"
+ALONE, JOINT, OTHER = "network alone", "joint measurement", ", other checkout"
 """Names of programs, and what is added to those of another checkout."""
 OLD_NAMES = {"--iterations": "--looks"}
 """Options whose old name every checkout understands."""
@@ -103,10 +103,10 @@ def make_programs(against):
             ["source-extractor", "image.fits", "-c", "default.sex"], "objects.fits"
         ),
         ALONE: Program([*ours, "--iterations", "1", "--out", "one"], "one/catalog.fits"),
-        TOGETHER: Program([*ours, "--out", "all"], "all/catalog.fits"),
+        JOINT: Program([*ours, "--out", "all"], "all/catalog.fits"),
     }
     if against is not None:
-        for name in (ALONE, TOGETHER):
+        for name in (ALONE, JOINT):
             words, catalogue, _ = programs[name]
             words = [*words[:-1], f"other_{words[-1]}"]
             words = [OLD_NAMES.get(word, word) for word in words]
@@ -159,7 +159,7 @@ def report(found, sizes, console):
         cells += (large.memory / small.memory,)
         table.add_row(name, str(large.sources), *(f"{cell:.2f}" for cell in cells))
     console.print(table)
-    for name in (ALONE, TOGETHER):
+    for name in (ALONE, JOINT):
         if name + OTHER in found:
             each = {
                 s: f"{a.seconds / b.seconds:.3f}"
@@ -178,7 +178,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--against", type=Path, help="root of another checkout")
     options = parser.parse_args()
-    console = Console(width=120)
+    console = Console(width=130)
     folders = [options.workdir / f"field_{size}" for size in options.sizes]
     for folder, size in zip(folders, options.sizes, strict=True):
         simulate(folder, size, console)
