@@ -182,9 +182,7 @@ def _add_simulate(add) -> None:
 
 
 def _keep_compiled() -> None:
-    """Programs that XLA has compiled are kept for the next run."""
-    import jax
-
+    """Programs that XLA has compiled are kept for the next run; JAX reads this when imported."""
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vaedeblend"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -191,7 +191,7 @@ def _examples(fields, psf, noise_free: bool) -> Iterator[tuple[int, dict]]:
     key = 0
     for field, counted in fields:
         phase, alone = census.phases(field), layout.read_alone(field)
-        for stamp in census.cut_stamps(field, census.used_rows(counted)):
+        for stamp in census.census_stamps(field, census.used_rows(counted)):
             example = _example(field, counted, stamp, phase[stamp.row]) | {"psf": psf}
             if noise_free:
                 example |= _labels(stamp, alone.get(int(field.id[stamp.row])))

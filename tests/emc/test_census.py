@@ -7,7 +7,7 @@ from written import SPLIT, WIDE, read_all
 
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
 from vaedeblend.emc import census, simulate
-from vaedeblend.emc.census import SELECTION, STATUSES, Reach, cut_stamps, take_census, used_rows
+from vaedeblend.emc.census import SELECTION, STATUSES, Reach, census_stamps, take_census, used_rows
 from vaedeblend.emc.layout import DATASETS, read_alone, read_field
 from vaedeblend.io import dataset
 
@@ -35,7 +35,7 @@ def test_stamps_are_cut_about_their_galaxies(folder):
     field = read_field(folder, "ssersic", 0)
     image = fits.getdata(field.files["image"])
     rows = used_rows(take_census(field, selection=WIDE))
-    stamps = list(cut_stamps(field, rows))
+    stamps = list(census_stamps(field, rows))
     assert {stamp.row for stamp in stamps} == set(rows)
     phase = census.phases(field)
     assert (abs(phase) <= 0.5 + 1e-9).all()
@@ -48,9 +48,9 @@ def test_stamps_are_cut_about_their_galaxies(folder):
 def test_stamps_of_strips_are_those_of_the_whole(folder, monkeypatch):
     field = read_field(folder, "ssersic", 0)
     rows = used_rows(take_census(field, selection=WIDE))
-    whole = {stamp.row: stamp.image for stamp in cut_stamps(field, rows)}
+    whole = {stamp.row: stamp.image for stamp in census_stamps(field, rows)}
     monkeypatch.setattr(census, "_STRIP", 50)
-    for stamp in cut_stamps(field, rows):
+    for stamp in census_stamps(field, rows):
         np.testing.assert_array_equal(stamp.image, whole.pop(stamp.row))
     assert not whole
 
@@ -86,7 +86,7 @@ def test_fluxes_of_isolated_stamps_agree_with_the_truth(folder):
         alone, mag = read_alone(field), field.truth["mag"]
         got = take_census(field, selection=WIDE)
         rows = used_rows(got)[got.n_neighbours[used_rows(got)] == 0]
-        for stamp in cut_stamps(field, rows):
+        for stamp in census_stamps(field, rows):
             flux = 10 ** (0.4 * (23.9 - mag[stamp.row]))
             profile = alone[field.id[stamp.row]].astype(float) / flux
             assert 0.9 < profile.sum() < 1.001

@@ -51,14 +51,14 @@ def test_galaxies_too_faint_for_light_alone_have_none(folder, tmp_path, monkeypa
 
 
 def test_a_build_cut_off_leaves_nothing_under_its_name(folder, tmp_path, monkeypatch):
-    stamps = census.cut_stamps
+    stamps = census.census_stamps
 
     def dies(field, rows):
         yield from list(stamps(field, rows))[:2]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(builder.census, "cut_stamps", dies)
+        patched.setattr(builder.census, "census_stamps", dies)
         builder.build(folder, "ssersic", data_dir=tmp_path, **SPLIT)
     assert not list(tmp_path.glob("emc_stamps/*/1.0.0"))
     directory = builder.build(folder, "ssersic", data_dir=tmp_path, **SPLIT)

@@ -11,7 +11,7 @@ from written import SHAPE, WIDE, WRITTEN
 from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.cli import main
 from vaedeblend.emc import census, simulate
-from vaedeblend.emc.census import cut_stamps, take_census, used_rows
+from vaedeblend.emc.census import census_stamps, take_census, used_rows
 from vaedeblend.emc.layout import DATASETS, LISTS, PSF_FILE, read_alone, read_field, read_field_psf
 from vaedeblend.simulate import profiles
 from vaedeblend.simulate.fields import simulate_field
@@ -118,7 +118,7 @@ def test_light_alone_is_that_of_the_image(folder, name):
     alone = read_alone(field)
     light = fits.getdata(field.files["light"])
     corner, deviations = census.corners(field), []
-    for stamp in cut_stamps(field, used_rows(take_census(field, selection=WIDE))):
+    for stamp in census_stamps(field, used_rows(take_census(field, selection=WIDE))):
         own = alone[field.id[stamp.row]]
         y, x = corner[stamp.row]
         np.testing.assert_array_equal(stamp.light, light[y : y + 64, x : x + 64])

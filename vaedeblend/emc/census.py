@@ -117,7 +117,7 @@ def take_census(
     ]
     for reason, holds in reasons:  # later ones weigh more
         status[holds] = reason
-    for stamp in cut_stamps(field, np.flatnonzero(np.isin(status, (_ISOLATED, _BLENDED)))):
+    for stamp in census_stamps(field, np.flatnonzero(np.isin(status, (_ISOLATED, _BLENDED)))):
         if not np.isfinite(stamp.rms).all():
             status[stamp.row] = _RMS
     return Census(status, neighbours)
@@ -150,7 +150,7 @@ def phases(field: EmcField) -> Float[np.ndarray, "n 2"]:
     return field.position - corners(field) - (STAMP_SIZE - 1) / 2
 
 
-def cut_stamps(field: EmcField, rows: Int[np.ndarray, " rows"]) -> Iterator[Stamp]:
+def census_stamps(field: EmcField, rows: Int[np.ndarray, " rows"]) -> Iterator[Stamp]:
     """Stamps of sources, which lie on the image, from its first rows to its last.
 
     A pixel without a finite value, or without a finite and positive rms, is 0 with infinite rms.
