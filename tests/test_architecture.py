@@ -44,7 +44,7 @@ OFFENDERS = {
     "bodies": (),
     "parameters": ("vaedeblend/image/",),
     "imports": ("vaedeblend/image/", "vaedeblend/report/"),
-    "names": {"STYLE", "background_rms", "Stamps", "cut_stamps"},
+    "names": {"STYLE", "background_rms", "Stamps"},
     "arguments": ("vaedeblend/image/", "vaedeblend/report/"),
 }
 """What breaks each limit until it is mended: names, or beginnings of paths."""

@@ -15,6 +15,7 @@ from vaedeblend.image import pipeline as module
 from vaedeblend.image import tiles
 from vaedeblend.image.measure import FLAGS
 from vaedeblend.image.tiles import plan
+from vaedeblend.io.parallel import parallel_map
 
 
 def image_of(folder, name, out="out"):
@@ -221,5 +222,5 @@ def test_command_says_what_it_found(folder, capsys):
 def test_processes_do_not_matter():
     """Spawned processes would load the real network: only the order of results is tested."""
     tiles_of = plan((10, 30), 10)
-    done = list(module._each(attrgetter("number"), tiles_of, processes=2))
+    done = list(parallel_map(attrgetter, tiles_of, 2, "number"))
     assert done == [0, 1, 2]
