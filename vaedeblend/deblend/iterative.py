@@ -36,7 +36,7 @@ Network = Callable[..., Any]
 """`(image, variance, neighbours=..., gain=..., psf=...) -> found`, whose `image` is its light."""
 
 
-class Stamps(NamedTuple):
+class SourceStamps(NamedTuple):
     """A fixed number of sources as the image shows them, and whose light overlaps whom."""
 
     image: Float[Array, "source size size band"]
@@ -60,7 +60,7 @@ class Stamps(NamedTuple):
 
 
 class State(NamedTuple):
-    """What is known of the sources of `Stamps` between two iterations."""
+    """What is known of the sources of `SourceStamps` between two iterations."""
 
     light: Float[Array, "page size size band"]
     """Neighbour model; the last page is dark."""
@@ -75,7 +75,7 @@ class State(NamedTuple):
 
 
 def iterate(
-    network: Network, stamps: Stamps, state: State, *, batch_size: int, most: int = 1
+    network: Network, stamps: SourceStamps, state: State, *, batch_size: int, most: int = 1
 ) -> State:
     """The state after the pending sources, and all whom they change, have been measured.
 
@@ -115,7 +115,12 @@ def iterate(
 
 
 def subtract_neighbours(
-    stamps: Stamps, state: State, rows: Bool[Array, " source"], *, batch_size: int, most: int = 1
+    stamps: SourceStamps,
+    state: State,
+    rows: Bool[Array, " source"],
+    *,
+    batch_size: int,
+    most: int = 1,
 ) -> State:
     """The state with the neighbours' light of some sources as the model has it now.
 
@@ -136,7 +141,7 @@ def subtract_neighbours(
     return state
 
 
-def _measure(network: Network, stamps: Stamps):
+def _measure(network: Network, stamps: SourceStamps):
     """The step that measures a batch of sources."""
 
     def measure(state: State, rows) -> State:
@@ -151,7 +156,7 @@ def _measure(network: Network, stamps: Stamps):
     return measure
 
 
-def _update_light(stamps: Stamps, n: int):
+def _update_light(stamps: SourceStamps, n: int):
     """The step that takes the light of measured sources, binned n x n, into the neighbour model."""
 
     def update(state: State, rows) -> State:
@@ -167,7 +172,7 @@ def _update_light(stamps: Stamps, n: int):
     return update
 
 
-def _notice(stamps: Stamps, n: int):
+def _notice(stamps: SourceStamps, n: int):
     """The step that finds which of a batch of sources have neighbours that changed noticeably.
 
     They are pending from now on, and have their neighbours' light as the model has it.
@@ -187,7 +192,9 @@ def _notice(stamps: Stamps, n: int):
     return notice
 
 
-def _neighbours(stamps: Stamps, state: State, rows, n: int) -> Float[Array, "row size size band"]:
+def _neighbours(
+    stamps: SourceStamps, state: State, rows, n: int
+) -> Float[Array, "row size size band"]:
     """Light of others on some stamps, which are binned n x n; dark where a pixel is ignored."""
     light, size, bands = state.light, *state.light.shape[-2:]
     page, offset = stamps.overlapping[rows], stamps.offset[rows]
@@ -212,7 +219,7 @@ def _plausible(image, variance) -> Float[Array, "row size size band"]:
 
 
 def _share(batch_size: int, n: int) -> int:
-    """Stamps binned n x n that take as much memory as a batch of others."""
+    """SourceStamps binned n x n that take as much memory as a batch of others."""
     return max(batch_size // n**2, 1)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from vaedeblend.deblend.iterative import Stamps, State, iterate
+from vaedeblend.deblend.iterative import SourceStamps, State, iterate
 from vaedeblend.deblend.network import Deblend, Deblended, Deblender
 from vaedeblend.pixels.stamps import PaddedImages, page_grid, whole_corner
 from vaedeblend.survey import stamp_centre
@@ -147,12 +147,12 @@ def measure(
 
 
 @partial(jax.jit, static_argnames=("batch_size", "most"))
-def _run(network, common, stamps: Stamps, state: State, batch_size: int, most: int) -> State:
+def _run(network, common, stamps: SourceStamps, state: State, batch_size: int, most: int) -> State:
     network = partial(network, **common)
     return iterate(network, stamps, state, batch_size=batch_size, most=most)
 
 
-def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> Stamps:
+def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> SourceStamps:
     """What `iterate` is given of the sources, filled up with rows that are never measured."""
     index, corner, binning = sources.index, sources.corner, sources.binning
     given = {}
@@ -170,10 +170,10 @@ def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> Stamps:
     each = (image, variance, given, binning, first_page, overlapping, offset)
     each = jax.tree.map(lambda a: _padded(a, rows - len(index)), each)
     owner = _padded(page_owner, pages + 1 - len(page_owner), rows)
-    return Stamps(*each, owner, np.full(rows, iterations))
+    return SourceStamps(*each, owner, np.full(rows, iterations))
 
 
-def _state(network, common, stamps: Stamps, sources: Sources) -> State:
+def _state(network, common, stamps: SourceStamps, sources: Sources) -> State:
     """What is known of the sources before the iterations."""
     rows, n, shape = len(stamps.image), len(sources.index), stamps.image.shape[1:]
     light = np.zeros((len(stamps.owner), *shape), np.float32)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from vaedeblend.deblend.iterative import Stamps, State, iterate, subtract_neighbours
+from vaedeblend.deblend.iterative import SourceStamps, State, iterate, subtract_neighbours
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models import losses
 from vaedeblend.models.generator import Examples, Generator
@@ -242,7 +242,7 @@ def _light(model: VAE, params: dict, image, variance, neighbours, gain, psf) -> 
     return _Light(jnp.exp(found.log_flux.median)[:, None, None] * profile)
 
 
-def _members(seen: Observation, corner, found, iterations: int) -> tuple[Stamps, State]:
+def _members(seen: Observation, corner, found, iterations: int) -> tuple[SourceStamps, State]:
     """The galaxies of blends as sources to be measured jointly, frame by frame, central ones first.
 
     A central galaxy is measured once less than its companions: the loss measures it last.
@@ -263,7 +263,7 @@ def _members(seen: Observation, corner, found, iterations: int) -> tuple[Stamps,
     limit = 1 + jnp.searchsorted(last, jnp.arange(n), side="right")
     limit = jnp.where(present, limit[:, None] - (jnp.arange(members) == 0), 0)
     number, one = jnp.arange(sources), jnp.ones(sources, int)
-    stamps = Stamps(
+    stamps = SourceStamps(
         image,
         variance,
         {"gain": seen.gain[index], "psf": seen.psf[index]},
