@@ -1,8 +1,18 @@
-"""What every test shares: strict types, seeds, and a way to the reference data where it is."""
+"""What every test shares: strict types, executables, seeds, and a way to the reference data."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from jaxtyping import install_import_hook
+
+# Workers and the programs that they start compile alike programs: once for all of them.
+EXECUTABLES = "JAX_COMPILATION_CACHE_DIR"
+OWN = EXECUTABLES not in os.environ
+if OWN:
+    os.environ[EXECUTABLES] = tempfile.mkdtemp(prefix="vaedeblend-executables-")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 install_import_hook("vaedeblend", "beartype.beartype")
 
@@ -14,6 +24,31 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "allow")
 # Most of a test's time is XLA's, which optimises programs that will run once: a third less so.
 jax.config.update("jax_disable_most_optimizations", True)
+
+MOST_EXECUTABLES = 400  # a process keeps them all, 1.4 MB each at least
+_compiled = []
+
+
+def _count(event, seconds, **kwargs):
+    if event == "/jax/core/compile/backend_compile_duration":  # or read, if another has compiled it
+        _compiled.append(seconds)
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
+
+
+def pytest_unconfigure():
+    if OWN:
+        shutil.rmtree(os.environ[EXECUTABLES], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """Executables are forgotten where many have gathered."""
+    yield
+    if len(_compiled) > MOST_EXECUTABLES:
+        jax.clear_caches()
+        _compiled.clear()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import pytest
 from tiny import run, same, write_config
 
 from vaedeblend.catalogues import catalogue, egg
@@ -12,6 +13,7 @@ from vaedeblend.deblend.network import load_deblender
 from vaedeblend.io import checkpoint
 
 
+@pytest.mark.slow
 def test_two_bands_take_the_whole_path(tmp_path):
     table = egg.catalogue(0.1, seed=0)
     for name in ("flux_bulge", "flux_disk"):
@@ -61,6 +63,7 @@ def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
     assert same(*deblended) and finite(deblended)
 
 
+@pytest.mark.slow
 def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
     for stage in ("isolated", "blended"):
         config = write_config(tmp_path / f"{stage}.py", 4, base=stage)
