@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import apply, moved
 
 from vaedeblend.models import losses
 from vaedeblend.models.vae import VAE, Observation, init_params, reparameterize
@@ -41,10 +42,7 @@ def model():
 def params(model):
     """As though trained: no head is zero."""
     initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
-    leaves, tree = jax.tree.flatten(initial)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    moved = [p + 0.1 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(tree, moved)
+    return moved(initial, jax.random.key(2))
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +67,18 @@ def batch():
 
 
 def evidence(model, **changes):
-    return objectives.evidence(model, **LOSS | changes)
+    return jax.jit(objectives.evidence(model, **LOSS | changes))
+
+
+def posterior(model, teacher, **changes):
+    return jax.jit(objectives.posterior(model, teacher, **WEIGHTS | changes))
+
+
+subtract = jax.jit(objectives._cleaned, static_argnums=(0, 3, 4))
 
 
 def posterior_and_light(model, params, batch, key):
-    posterior, profile, _ = model.apply({"params": params}, batch.observation, key)
+    posterior, profile, _ = apply(model, {"params": params}, batch.observation, key)
     return posterior, batch.flux[:, None, None] * profile
 
 
@@ -82,7 +87,7 @@ def size_of(gradient):
 
 
 def test_every_part_is_one_number_an_example(model, params, batch, key):
-    for function in (evidence(model), objectives.posterior(model, params["encoder"], **WEIGHTS)):
+    for function in (evidence(model), posterior(model, params["encoder"])):
         parts = function(params, batch, key, LATE)
         assert {part.shape for part in parts.values()} == {(N,)}
         assert all(np.isfinite(part).all() for part in parts.values())
@@ -129,7 +134,7 @@ def test_troubled_stamps_have_finite_losses_and_gradients(
     def loss(params):
         return function(params, batch._replace(observation=seen), key, LATE)["loss"].mean()
 
-    value, gradient = jax.value_and_grad(loss)(params)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
 
@@ -175,15 +180,15 @@ def test_misspelt_weight_is_refused(model, params):
 
 def test_posterior_is_the_weighted_sum_of_the_densities_of_the_truth(model, params, batch, key):
     teacher = jax.tree.map(lambda p: 1.1 * p, params["encoder"])
-    parts = objectives.posterior(model, teacher, **WEIGHTS)(params, batch, key, LATE)
-    found = model.apply({"params": params}, batch.observation, method="encode")
+    parts = posterior(model, teacher)(params, batch, key, LATE)
+    found = apply(model, {"params": params}, batch.observation, method="encode")
     taught = {"params": params | {"encoder": teacher}}
-    z = reparameterize(key, model.apply(taught, batch.deep, method="encode"))
+    z = reparameterize(key, apply(model, taught, batch.deep, method="encode"))
     expected = {
         "latent": losses.latent_nll(found, z),
         "flux": losses.flux_nll(found, batch.flux),
         "purity": losses.purity_nll(found, batch.purity),
-        "prior": -model.apply({"params": params}, z, method="log_prior"),
+        "prior": -apply(model, {"params": params}, z, method="log_prior"),
     }
     for name, part in expected.items():
         np.testing.assert_allclose(parts[name], part, rtol=1e-4)
@@ -197,7 +202,7 @@ def part_gradients(model, params, batch, key, part):
     def loss(params, teacher):
         return objectives.posterior(model, teacher, **WEIGHTS)(params, batch, key, LATE)[part].sum()
 
-    return jax.grad(loss, argnums=(0, 1))(params, params["encoder"])
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))(params, params["encoder"])
 
 
 def test_posterior_teaches_encoder_and_flow_and_neither_decoder_nor_teacher(
@@ -218,7 +223,7 @@ def test_each_part_of_the_posterior_teaches_one_network(model, params, batch, ke
 
 
 def test_posterior_does_not_show_the_encoder_the_deep_image(model, params, batch, key):
-    function = objectives.posterior(model, params["encoder"], **WEIGHTS)
+    function = posterior(model, params["encoder"])
     other = batch._replace(deep=batch.deep._replace(image=batch.deep.image[::-1]))
     one, two = (function(params, each, key, LATE) for each in (batch, other))
     for part in ("flux", "purity"):
@@ -228,9 +233,8 @@ def test_posterior_does_not_show_the_encoder_the_deep_image(model, params, batch
 
 def cleaned(model, params, batch, step, share=0.5):
     """Parts of the loss in whose stamps companions have been subtracted."""
-    options = WEIGHTS | {"cleaned_share": share}
-    function = objectives.posterior(model, params["encoder"], **options)
-    return jax.jit(function)(params, batch, jax.random.key(3), jnp.int32(step))
+    function = posterior(model, params["encoder"], cleaned_share=share)
+    return function(params, batch, jax.random.key(3), jnp.int32(step))
 
 
 def test_early_steps_see_the_blends_as_they_are(model, params, batch):
@@ -247,7 +251,7 @@ def test_share_of_late_stamps_is_cleaned(model, params, batch):
 
 def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, params, batch):
     seen = batch.observation
-    after = objectives._cleaned(model, params, batch, 2, 1).observation
+    after = subtract(model, params, batch, 2, 1).observation
     np.testing.assert_allclose(after.image + after.neighbours, seen.image, atol=1e-4)
     subtracted = after.neighbours[::2]
     assert (subtracted.sum(axis=(1, 2, 3)) > 0).all() and not after.neighbours[1::2].any()
@@ -259,8 +263,8 @@ def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, pa
         seen.psf[index],
         seen.neighbours[:2],
     )
-    found = model.apply({"params": params}, stamps, method="encode")
-    profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
+    found = apply(model, {"params": params}, stamps, method="encode")
+    profile = apply(model, {"params": params}, found.mean, stamps.psf, method="decode")
     light = jnp.exp(found.log_flux.median)[:, None, None] * profile
     np.testing.assert_allclose(subtracted[:, :, 4:], light[:, :, :-4], rtol=1e-4, atol=1e-6)
 
@@ -269,7 +273,7 @@ def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, pa
 def test_second_iterations_measure_galaxies_less_the_light_of_the_others(model, params, batch, i):
     """Half of the stamps as after one iteration; of the others, half of a correction is taken."""
     seen = batch.observation
-    once, twice = (objectives._cleaned(model, params, batch, N, n).observation for n in (1, 2))
+    once, twice = (subtract(model, params, batch, N, n).observation for n in (1, 2))
     np.testing.assert_allclose(once.image[:2], twice.image[:2], rtol=0, atol=2e-6)
 
     def measured(corner, others):
@@ -279,8 +283,8 @@ def test_second_iterations_measure_galaxies_less_the_light_of_the_others(model, 
         neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0)
         image = cut_stamps(seen.image[i][None], first, corner, outside=0.0) - neighbours
         each = Observation(image, variance, seen.gain[i][None], seen.psf[i][None], neighbours)
-        found = model.apply({"params": params}, each, method="encode")
-        profile = model.apply({"params": params}, found.mean, each.psf, method="decode")
+        found = apply(model, {"params": params}, each, method="encode")
+        profile = apply(model, {"params": params}, found.mean, each.psf, method="decode")
         light = jnp.exp(found.log_flux.median) * profile
         return cut_stamps(light, first, -corner, outside=0.0)[0]
 
@@ -299,7 +303,7 @@ def test_implausible_light_is_not_subtracted(model, params, batch):
     for log_ratio, subtracted in ((0.0, True), (60.0, False), (jnp.nan, False)):
         head = params["encoder"][flux] | {"bias": bias.at[0].set(log_ratio)}
         changed = params | {"encoder": params["encoder"] | {flux: head}}
-        after = objectives._cleaned(model, changed, batch, 2, 1).observation
+        after = subtract(model, changed, batch, 2, 1).observation
         assert bool(after.neighbours.any()) == subtracted and jnp.isfinite(after.image).all()
 
 
@@ -308,12 +312,12 @@ def test_no_light_is_subtracted_from_masked_pixels(model, params, batch):
     masked = seen._replace(
         variance=seen.variance.at[:, 5:9].set(jnp.inf), image=seen.image.at[:, 5:9].set(0.0)
     )
-    after = objectives._cleaned(model, params, batch._replace(observation=masked), N, 2).observation
+    after = subtract(model, params, batch._replace(observation=masked), N, 2).observation
     assert not after.image[:, 5:9].any() and not after.neighbours[:, 5:9].any()
 
 
 def test_what_is_subtracted_has_no_gradient(model, params, batch):
     def subtracted(params):
-        return objectives._cleaned(model, params, batch, N, 2).observation.neighbours.sum()
+        return subtract(model, params, batch, N, 2).observation.neighbours.sum()
 
-    assert size_of(jax.grad(subtracted)(params)) == 0
+    assert size_of(jax.jit(jax.grad(subtracted))(params)) == 0
