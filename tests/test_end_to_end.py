@@ -1,6 +1,7 @@
 """The whole path on tiny cases, through the command lines."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -53,6 +54,10 @@ def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
         params = checkpoint.load_params(tmp_path / "run" / stage / "checkpoints")
         assert found is not None and finite(found) and finite(params)
     metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert re.findall(r'id="part-(\d+)"', page) == [str(number) for number in range(1, 13)]
+    said = "".join(re.findall(r"<p class=\"missing\">(.*?)</p>", page))
+    assert "Could not" not in page and "could not" not in page, said
     kinds = ["isolated", "blended", "standard"]
     assert list(metrics) == [*kinds, "data", "training", "timing"]
     metrics = {kind: metrics[kind] for kind in kinds}

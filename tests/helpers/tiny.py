@@ -17,7 +17,7 @@ from vaedeblend.configs import BASE
 def get_config():
     config = BASE.get_config()
     config.data.area = 0.1
-    config.sizes.galaxies.train = 40
+    config.sizes.galaxies.train = 24  # with the companions 64: one process renders them
     config.sizes.companions = min(40, config.sizes.companions)
     config.data.n_psfs = min(4, config.data.n_psfs)
     config.calibration_field.size = min(300, config.calibration_field.size)

@@ -67,8 +67,10 @@ def test_empty_bins_are_named(tmp_path):
     assert not missing(parsed)
 
 
-@pytest.mark.rendered
-def test_numbers_that_are_none_do_not_spoil_the_others(tmp_path):
+@pytest.mark.parametrize(
+    "kind", ["composed", pytest.param("drawn", marks=[pytest.mark.rendered, pytest.mark.slow])]
+)
+def test_numbers_that_are_none_do_not_spoil_the_others(tmp_path, kind):
     found = evaluated.evaluation()
     table = found.examples["blended"]
     for name in table.colnames:
