@@ -80,7 +80,8 @@ def test_decoder_is_the_models(key):
         stamp_size=16,
         bands=1,
     )
-    params, psf = init_params(model, key), np.full((31, 31, 1), 1 / 961, np.float32)
+    params = jax.jit(init_params, static_argnums=0)(model, key)
+    psf = np.full((31, 31, 1), 1 / 961, np.float32)
     profile = latents.make_decode(model, params, psf)(jnp.ones((2, 3)))
     assert profile.shape == (2, 16, 16, 1)
     np.testing.assert_allclose(profile[0], profile[1])

@@ -17,7 +17,7 @@ def trained(flow, key, condition=None):
     return moved(params, key)
 
 
-@pytest.fixture(scope="module", params=DIMS, ids=lambda dim: f"dim{dim}")
+@pytest.fixture(scope="module", params=[2, pytest.param(5, marks=pytest.mark.slow), 16])
 def case(request):
     """A flow that is not the identity, its parameters and a batch."""
     flow = Flow(request.param, (16, 16), 7)

@@ -52,21 +52,6 @@ MODEL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Trainings of this module repeat each other."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 def tiny() -> ConfigDict:
     config = flowvae.get_config()
     config.data.update(area=0.03, magnitude=(20.0, 24.0), style="sersic")
@@ -196,6 +181,7 @@ def test_stars_are_points(untrained):
     assert light == galsim.DeltaFunction(flux=2.0)
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_draws_the_same(sample, untrained):
     axis = np.exp(-0.5 * (np.arange(-10, 11) * 0.05 / 0.08) ** 2)
     options = {

@@ -360,8 +360,9 @@ def test_light_of_a_field_is_the_catalogue_s(source):
     assert np.mean(found) == pytest.approx(wanted, abs=3 * scatter)
 
 
-def test_fields_are_reproducible_over_processes(source):
-    one, other = sheets(source, **PSFS), sheets(source, processes=2, **PSFS)
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_fields_are_reproducible_over_processes(source, processes):
+    one, other = sheets(source, **PSFS), sheets(source, processes=processes, **PSFS)
     for a, b in zip(one, other, strict=True):
         assert_same(a, b)
     assert one[0]["sheet"].shape == (192, 192, 1)

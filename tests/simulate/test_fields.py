@@ -121,6 +121,7 @@ def test_seed_is_the_field(sparse):
     assert set(other.truth["x"].value).isdisjoint(sparse.truth["x"].value)
 
 
+@pytest.mark.slow
 def test_number_of_processes_changes_nothing(catalogue_file):
     source = catalogue_file(("euclid-vis",))
     options = {"source": source, "area": area_for(2000, 96)}

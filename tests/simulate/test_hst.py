@@ -177,6 +177,7 @@ def test_stars_are_points(folder, disks):
     assert find_style(f"cosmos:{folder}")(star, (1,)) == analytic(star)
 
 
+@pytest.mark.slow
 def test_library_does_not_depend_on_processes(folder, disks):
     given = disks, np.arange(N), np.ones(N, bool)
     options = {"psfs": [(small_psf(),)], "size": 512, "pixel_scale": 0.1, "seed": (7, 0)}

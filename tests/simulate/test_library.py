@@ -114,10 +114,11 @@ def test_ids_and_flags_are_kept(library):
     np.testing.assert_array_equal(library.id, np.arange(70) + 100)
 
 
-def test_psfs_are_used_by_turns_whatever_the_processes():
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_psfs_are_used_by_turns_whatever_the_processes(processes):
     sigmas = (0.08, 0.12, 0.16)
     several = render(80, sigmas=sigmas)
-    assert_same(several, render(80, sigmas=sigmas, processes=2))
+    assert_same(several, render(80, sigmas=sigmas, processes=processes))
     for turn, sigma in enumerate(sigmas):
         alone = render(80, sigmas=(sigma,))
         np.testing.assert_array_equal(several.stamps[turn::3], alone.stamps[turn::3])

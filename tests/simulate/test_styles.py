@@ -219,6 +219,7 @@ def test_bands_share_their_structure():
     np.testing.assert_allclose(stamp[..., :2].sum(axis=-1), stamp[..., 2], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_library_does_not_depend_on_processes_or_on_what_follows(sample):
     def render(n, processes):
         given = sample.take(slice(n)), np.arange(n), np.ones(n, bool)
