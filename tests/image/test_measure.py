@@ -5,7 +5,8 @@ import pytest
 from matched import SIZE, gaussian, matched_filter, recording_psfs
 
 from vaedeblend.deblend.network import Deblended
-from vaedeblend.image.measure import FLAGS, measure_field
+from vaedeblend.image.columns import FLAGS
+from vaedeblend.image.measure import measure_field
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 
 BIT = {name: bit for bit, (name, _) in FLAGS.items()}

@@ -13,6 +13,7 @@ from vaedeblend.deblend.detect import detect
 from vaedeblend.deblend.joint import find_and_measure
 from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.deblend.sources import Sources, make_sources
+from vaedeblend.image.columns import FLAGS, MEASURED
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import retouch
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
@@ -20,19 +21,6 @@ from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt, overlap, pages, whole_corner, whole_stamps
 from vaedeblend.survey import stamp_centre
-
-FLAGS = {
-    1: ("edge", "a tenth or more of the light lies beyond the image"),
-    2: ("masked", "a tenth or more of the light lies on pixels to be ignored"),
-    4: ("large", "measured on binned pixels, or less than nine tenths of the light on the stamp"),
-    8: ("bright", "the galaxy, or a pixel near its centre, is brighter than any trained on"),
-    16: (
-        "poor",
-        "the residual under the galaxy is far from noise (chi2 above 3), or no error told",
-    ),
-    32: ("unmeasured", "no valid pixel: flux and all else are NaN"),
-}
-"""Bits of the column flags: name and meaning."""
 
 BRIGHTEST = 5e4
 """Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
@@ -53,8 +41,7 @@ class Measured(NamedTuple):
     """The sources of a piece of an image."""
 
     table: Table
-    """One row a source: position (y, x), flux, flux_err, purity, n_neighbours,
-    half_light_radius [pixel], axis_ratio, chi2, captured, hidden, binning, flags."""
+    """One row a source: the columns `columns.MEASURED`."""
     stamps: Float[np.ndarray, "page size size"]
     """Light in the image's unit: `binning` squared consecutive pages are a source's stamp."""
     corner: Int[np.ndarray, "n 2"]
@@ -176,7 +163,7 @@ def _described(frames: PaddedImages, sources: Sources) -> Measured:
     columns["flags"] = _flags(columns, *whole, background, peak)
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms[::8, ::8]))
     retouched = retouch(*whole, image, noise, undrawn)
-    return Measured(Table(columns), pages(retouched, frames.size), whole[1], groups)
+    return Measured(Table(columns)[list(MEASURED)], pages(retouched, frames.size), whole[1], groups)
 
 
 def _flags(columns, whole, corner, variance, peak) -> Int[np.ndarray, " n"]:

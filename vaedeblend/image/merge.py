@@ -4,21 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import astropy.units as u
 import numpy as np
 from astropy.io import fits
-from astropy.table import Column, Table
+from astropy.table import Table
 from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from vaedeblend.image.measure import FLAGS
+from vaedeblend.image.columns import catalogue_table
 from vaedeblend.image.tiles import Part
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.io.write import write_image
 
-_MAGNITUDES = 2.5 / np.log(10)
 _CHUNK = 1000
 """Stamps that are copied at a time."""
 _SAME = 1.0
@@ -80,7 +78,7 @@ class Catalog(NamedTuple):
     """All sources of an image."""
 
     table: Table
-    """One row a source, by y then x: see `merge`."""
+    """One row a source, by y then x: `columns.COLUMNS`."""
     pairs: Table
     """Sources that overlap: id_1, id_2, covariance of their fluxes, correlation."""
     stamps: Stamps
@@ -91,15 +89,10 @@ class Catalog(NamedTuple):
 def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     """The catalogue of all tiles' sources, whose light goes into a file.
 
-    Its columns: id, x, y, ra, dec, flux, flux_err, mag, mag_err, half_light_radius, purity,
-    n_neighbours, axis_ratio, chi2, captured, hidden, flags, x_stamp, y_stamp, binning, group_id,
-    stamp.
-
     Args:
         parts: Of the tiles that cover the image.
         path: FITS file that takes the sources' stamps, as a cube: page by page.
-        mosaic: The image: its WCS, pixel scale and zero point, each of which may be missing; ra and
-            dec, or magnitudes, are NaN then, and radii in pixels.
+        mosaic: Image that the tiles cover; see `columns.catalogue_table`.
     """
     joined = {
         name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns
@@ -113,15 +106,15 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     pair, correlation = _matched(position, pair, correlation)
     n = len(position)
     graph = coo_array((np.ones(len(pair)), pair.T), shape=(n, n))
-    table = _table(column, mosaic)
-    table["group_id"] = connected_components(graph, directed=False)[1] + 1
+    column["group_id"] = connected_components(graph, directed=False)[1] + 1
+    column["stamp"] = _first(column["binning"])
+    table = catalogue_table(column, mosaic)
     error = column["flux_err"][pair]
     ids = {f"id_{k + 1}": pair[:, k] + 1 for k in (0, 1)}
     pairs = Table(
         ids | {"covariance": correlation * error.prod(axis=1), "correlation": correlation}
     )
-    table["stamp"] = _first(column["binning"])
-    stamps = Stamps(path, np.asarray(table["stamp"]), column["binning"])
+    stamps = Stamps(path, column["stamp"], column["binning"])
     return Catalog(table, pairs, stamps, column["corner"])
 
 
@@ -140,42 +133,6 @@ def _write_pages(path: str | Path, files: Sequence[Path], order: Int[np.ndarray,
                 here = part == i
                 light[here] = np.load(files[i], mmap_mode="r")[rows[here] - starts[i]]
             put(light)
-
-
-def _table(column, mosaic: Mosaic) -> Table:
-    flux, error = column["flux"], column["flux_err"]
-    y, x = column["position"].T
-    ra, dec = np.full((2, len(flux)), np.nan)
-    if mosaic.wcs is not None and len(flux):
-        ra, dec = mosaic.wcs.all_pix2world(x, y, 0)
-    zero_point = np.nan if mosaic.zero_point is None else mosaic.zero_point
-    scale = mosaic.pixel_scale
-    radius = column["half_light_radius"] * (u.pix if scale is None else scale * u.arcsec)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        magnitude = zero_point - 2.5 * np.log10(flux)
-        magnitude_error = _MAGNITUDES * error / flux
-    table = Table(
-        {
-            "id": np.arange(1, len(flux) + 1),
-            "x": x * u.pix,
-            "y": y * u.pix,
-            "ra": ra * u.deg,
-            "dec": dec * u.deg,
-            "flux": Column(flux, unit=mosaic.unit),
-            "flux_err": Column(error, unit=mosaic.unit),
-            "mag": magnitude * u.mag,
-            "mag_err": magnitude_error * u.mag,
-            "half_light_radius": radius,
-        }
-        | {name: column[name] for name in _KEPT}
-        | {"x_stamp": column["corner"][:, 1], "y_stamp": column["corner"][:, 0]}
-        | {"binning": column["binning"]}
-    )
-    table.meta |= {f"FLAG{bit}": name for bit, (name, _) in FLAGS.items()}
-    return table
-
-
-_KEPT = ("purity", "n_neighbours", "axis_ratio", "chi2", "captured", "hidden", "flags")
 
 
 def _matched(position, pair, correlation):

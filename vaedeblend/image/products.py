@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
-from vaedeblend.image.measure import FLAGS
+from vaedeblend.image.columns import FLAGS
 from vaedeblend.image.merge import Catalog
 from vaedeblend.image.page import Overview, Panel, write_page
 from vaedeblend.image.tiles import Job, read_pixels
