@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from vaedeblend.image.groups import find_groups
+from vaedeblend.pixels.profiles import Profiles
 
 SIZE = 32
 
@@ -14,7 +15,7 @@ def gaussian(sigma=2.0):
 def groups_of(corner, flux=1.0, variance=1.0):
     corner = np.array(corner)
     stamps = np.tile(flux * gaussian(), (len(corner), 1, 1))
-    return find_groups(list(stamps), corner, np.full((130, 130), float(variance)))
+    return find_groups(Profiles.pack(stamps, corner, SIZE), np.full((130, 130), float(variance)))
 
 
 def test_chains_are_one_group_and_far_galaxies_are_not():
@@ -38,7 +39,7 @@ def test_correlations_are_those_of_least_squares(rng):
     for image, (y, x) in zip(images, corner, strict=True):
         image[y : y + SIZE, x : x + SIZE] = gaussian()
     stamps = np.tile(gaussian(), (4, 1, 1))
-    found = find_groups(list(stamps), corner, variance)
+    found = find_groups(Profiles.pack(stamps, corner, SIZE), variance)
     design = (images / np.sqrt(variance)).reshape(4, -1)
     covariance = np.linalg.inv(design @ design.T)
     std = np.sqrt(np.diag(covariance))
@@ -72,7 +73,8 @@ def test_large_stamps_meet_small_ones_far_from_their_centres():
     large, small = np.zeros((4 * SIZE, 4 * SIZE)), gaussian()
     large[2 * SIZE, ::4] = 1.0
     corner = np.array([[0, 0], [2 * SIZE - SIZE // 2, 3 * SIZE], [3 * SIZE, 3 * SIZE]])
-    found = find_groups([large, small, small], corner, np.ones((130, 130)))
+    profiles = Profiles.pack([large, small, small], corner, SIZE)
+    found = find_groups(profiles, np.ones((130, 130)))
     np.testing.assert_array_equal(found.pair, [[0, 1]])
     image = np.zeros((160, 160))
     image[corner[1, 0] : corner[1, 0] + SIZE, corner[1, 1] : corner[1, 1] + SIZE] = small

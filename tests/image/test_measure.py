@@ -119,7 +119,7 @@ def test_sources_without_an_error_are_flagged_and_found_once(image):
 @pytest.mark.parametrize("positions", [None, np.zeros((0, 2))])
 def test_an_image_without_sources_gives_an_empty_table(rng, positions):
     found, _ = measure(0.01 * rng.normal(size=SHAPE), positions=positions)
-    assert len(found.table) == 0 and found.stamps.shape == (0, SIZE, SIZE)
+    assert len(found.table) == 0 and found.profiles.pages.shape == (0, SIZE, SIZE)
     assert {"flux", "position", "flags", "chi2"} <= set(found.table.colnames)
 
 
@@ -174,7 +174,7 @@ def test_profiles_that_leave_light_about_them_are_seen_from_farther_away(rng):
     np.testing.assert_array_equal(found["binning"] > 1, [False, True, False])
 
 
-def test_bright_galaxies_are_retouched_and_stamps_fill_pages(rng):
+def test_profiles_of_bright_galaxies_are_corrected_and_stamps_fill_pages(rng):
     place = np.array([[100.5, 100.5], [200.5, 200.5]])
     image = 0.3 * rng.normal(size=(300, 300))
     image += 1e4 * gaussian(*place[0], image.shape, sigma=2.6)  # not the filter's profile
@@ -184,10 +184,10 @@ def test_bright_galaxies_are_retouched_and_stamps_fill_pages(rng):
         matched_filter, image, np.full(image.shape, 0.3), size=SIZE, positions=place, passes=0
     )
     binning = np.asarray(found.table["binning"])
-    assert binning[0] > 1 and binning[1] == 1 and len(found.stamps) == (binning**2).sum()
+    assert binning[0] > 1 and binning[1] == 1 and len(found.profiles.pages) == (binning**2).sum()
     side = binning[0] * SIZE
-    bright = found.stamps[: binning[0] ** 2].reshape(side, side)
-    y, x = found.corner[0]
+    bright = found.profiles.pages[: binning[0] ** 2].reshape(side, side)
+    y, x = found.profiles.corner[0]
     around = np.s_[max(y, 0) : y + side, max(x, 0) : x + side]
     light = bright[max(-y, 0) :, max(-x, 0) :][: image[around].shape[0], : image[around].shape[1]]
     near = np.hypot(*(np.indices(image.shape) - 100)) < 20

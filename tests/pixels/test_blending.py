@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from vaedeblend.pixels.blending import blended_area, flux_ratio, footprint_owner, footprints, purity
+from vaedeblend.pixels.profiles import Profiles
 
 
 def spot(y, x, side=16, sigma=1.5, flux=1.0):
@@ -107,7 +108,7 @@ def test_each_pixel_belongs_to_the_brightest_source():
     profile = spot(31.5, 31.5, side=64, sigma=2.0)[..., 0].astype(np.float32)
     stamps = [5.0 * profile, 50 * profile]
     corner = np.array([[0, 0], [0, 6]])
-    owner = footprint_owner(stamps, corner, np.full((64, 80), 0.02))
+    profiles, rms = Profiles.pack(stamps, corner, 64), np.full((64, 80), 0.02)
+    owner = footprint_owner(profiles, rms)
     assert owner[31, 37] == 2 and owner[31, 28] == 1 and owner[0, 0] == 0
-    outside = footprint_owner(stamps, corner - 200, np.full((64, 80), 0.02))
-    assert not outside.any()
+    assert not footprint_owner(profiles.moved([200, 200]), rms).any()

@@ -1,6 +1,5 @@
 """Galaxies that share pixels: who overlaps with whom, how much, and what that does to fluxes."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import overlap
 
 _OVERLAP = 0.01
@@ -30,28 +30,23 @@ class Groups(NamedTuple):
         return np.bincount(self.pair.ravel(), minlength=len(self.group))
 
 
-def find_groups(
-    stamps: Sequence[Float[np.ndarray, "_ _"]],
-    corner: Int[np.ndarray, "n 2"],
-    variance: Float[np.ndarray, "height width"],
-) -> Groups:
+def find_groups(profiles: Profiles, variance: Float[np.ndarray, "height width"]) -> Groups:
     r"""Groups of overlapping galaxies, and how the errors of their fluxes hang together.
 
     The joint least-squares solution of a group's fluxes has the covariance $A^{-1}$ with
     $A_{ij} = \sum_p t_{ip} t_{jp} / v_p$, $t$ the galaxies' unit profiles.
 
     Args:
-        stamps: Each galaxy's light or unit profile, on stamps of any even sides.
-        corner: (y, x) of each stamp's first pixel on the image.
-        variance: Of the image; infinite where a pixel is to be ignored.
+        profiles: Light or unit profiles of the galaxies, on stamps of even sides.
+        variance: Noise of the image, squared; infinite where a pixel is ignored.
     """
-    rms = np.sqrt(variance)
-    scaled = [_unit(stamp, at, rms) for stamp, at in zip(stamps, corner.tolist(), strict=True)]
-    pair = _near(corner, np.array([len(stamp) for stamp in stamps], int))
+    rms, corner = np.sqrt(variance), profiles.corner
+    scaled = [_unit(*each, rms) for each in zip(profiles, corner.tolist(), strict=True)]
+    pair = _near(corner, profiles.sides)
     cosine = np.array([_product(scaled[i], scaled[j], corner[j] - corner[i]) for i, j in pair])
     near = cosine > _OVERLAP
     pair, cosine = pair[near].reshape(-1, 2), cosine[near]
-    n = len(stamps)
+    n = len(profiles)
     _, group = connected_components(coo_array((cosine, pair.T), shape=(n, n)), directed=False)
     return Groups(group, pair, _correlations(group, pair, cosine))
 

@@ -15,11 +15,12 @@ from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.deblend.sources import Sources, make_sources
 from vaedeblend.image.columns import FLAGS, MEASURED
 from vaedeblend.image.groups import Groups, find_groups
-from vaedeblend.image.residuals import retouch
+from vaedeblend.image.residuals import correct_profiles
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.blending import footprint_owner
+from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
-from vaedeblend.pixels.stamps import PaddedImages, PsfAt, overlap, pages, whole_corner, whole_stamps
+from vaedeblend.pixels.stamps import PaddedImages, PsfAt
 from vaedeblend.survey import stamp_centre
 
 BRIGHTEST = 5e4
@@ -34,7 +35,7 @@ _BINNINGS = 4
 _BINNED_ERROR = 0.05
 """Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
 _UNDRAWN, _BRIGHT = 1.3, 500.0
-"""Chi2 of the network's profile, and flux [background rms], above which it is retouched."""
+"""Chi2 of the network's profile, and flux [background rms], above which it is corrected."""
 
 
 class Measured(NamedTuple):
@@ -42,10 +43,7 @@ class Measured(NamedTuple):
 
     table: Table
     """One row a source: the columns `columns.MEASURED`."""
-    stamps: Float[np.ndarray, "page size size"]
-    """Light in the image's unit: `binning` squared consecutive pages are a source's stamp."""
-    corner: Int[np.ndarray, "n 2"]
-    """(y, x) of each stamp's first pixel on the image."""
+    profiles: Profiles
     groups: Groups
 
 
@@ -141,8 +139,8 @@ def _described(frames: PaddedImages, sources: Sources) -> Measured:
         frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
     )
     stamps, flux = light[..., 0], found.flux[:, 0].astype(float)
-    whole = list(whole_stamps(stamps, binning)), whole_corner(corner, binning, frames.size)
-    groups, shapes = find_groups(*whole, background), measure_shapes(stamps, flux)
+    profiles = Profiles.from_stamps(stamps, binning, corner)
+    groups, shapes = find_groups(profiles, background), measure_shapes(stamps, flux)
     rms, total = np.sqrt(background), frames.cut(canvas, *at)[..., 0]
     noise = rms if frames.gain is None else np.sqrt(background + model.clip(0) / frames.gain[0, 0])
     columns = {
@@ -153,26 +151,25 @@ def _described(frames: PaddedImages, sources: Sources) -> Measured:
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
         "axis_ratio": shapes.axis_ratio,
-        "chi2": _chi2(footprint_owner(*whole, rms), (image - model) / noise, len(flux)),
+        "chi2": _chi2(footprint_owner(profiles, rms), (image - model) / noise, len(flux)),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,
         "binning": binning,
     }
     near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
     peak = frames.cut(frames.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
-    columns["flags"] = _flags(columns, *whole, background, peak)
+    columns["flags"] = _flags(columns, profiles, background, peak)
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms[::8, ::8]))
-    retouched = retouch(*whole, image, noise, undrawn)
-    return Measured(Table(columns)[list(MEASURED)], pages(retouched, frames.size), whole[1], groups)
+    profiles = correct_profiles(profiles, image, noise, undrawn)
+    return Measured(Table(columns)[list(MEASURED)], profiles, groups)
 
 
-def _flags(columns, whole, corner, variance, peak) -> Int[np.ndarray, " n"]:
+def _flags(columns, profiles: Profiles, variance, peak) -> Int[np.ndarray, " n"]:
     """Bits of `FLAGS`."""
-    lost, masked, lowest = np.zeros((3, len(whole)))
-    for i, (stamp, at) in enumerate(zip(whole, corner.tolist(), strict=True)):
-        on_image, on_stamp = overlap(at, len(stamp), variance.shape)
-        background, light = variance[on_image], stamp[on_stamp]
-        total = stamp.sum(dtype=float) or np.nan
+    lost, masked, lowest = np.zeros((3, len(profiles)))
+    totals = [stamp.sum(dtype=float) or np.nan for stamp in profiles]
+    for i, (there, light) in enumerate(profiles.on_image(variance.shape)):
+        background, total = variance[there], totals[i]
         lost[i] = 1 - light.sum(dtype=float) / total
         masked[i] = light[~np.isfinite(background)].sum(dtype=float) / total
         lowest[i] = np.sqrt(background.min(initial=np.inf))
@@ -185,7 +182,7 @@ def _flags(columns, whole, corner, variance, peak) -> Int[np.ndarray, " n"]:
         ~np.isfinite(columns["flux"]),
     ]
     return sum(
-        (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(whole), int)
+        (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(profiles), int)
     )
 
 

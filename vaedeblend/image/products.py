@@ -17,7 +17,7 @@ from vaedeblend.image.tphot import write_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
-from vaedeblend.pixels.stamps import box_sums, lay
+from vaedeblend.pixels.stamps import box_sums
 
 IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
 """Written on the image's pixels: names and types."""
@@ -68,13 +68,11 @@ def write_images(
 
 def _model(catalog: Catalog, rows: slice, rms):
     """Light of all sources on a strip, and the id of the one that is brightest in each pixel."""
-    first = catalog.corner[:, 0]
-    here = np.flatnonzero((first < rows.stop) & (first + catalog.stamps.sides > rows.start))
-    stamps = catalog.stamps.take(here)
-    corner = catalog.corner[here] - [rows.start, 0]
-    row = footprint_owner(stamps, corner, rms)
-    owner = np.concatenate([[0], here + 1])[row].astype(np.int32)
-    return lay(stamps, corner, rms.shape), owner
+    low = rows.start, 0
+    here = catalog.profiles.reaching(low, (rows.stop, rms.shape[1]))
+    profiles = catalog.profiles.select(here).moved(low)
+    owner = np.concatenate([[0], here + 1])[footprint_owner(profiles, rms)]
+    return profiles.lay(rms.shape), owner.astype(np.int32)
 
 
 def _counts(chi2, owner) -> Counter:
@@ -118,18 +116,16 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
 
 def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
     """The pixels of a source's stamp as far as they lie on the image, in units of the rms."""
-    corner, sides = catalog.corner, catalog.stamps.sides
-    low = np.clip(corner[i], 0, np.maximum(np.array(mosaic.shape) - sides[i], 0))
-    high = np.minimum(low + sides[i], mosaic.shape)
+    profiles, shape = catalog.profiles, np.array(mosaic.shape)
+    corner, side = profiles.corner[i], profiles.sides[i]
+    low = np.clip(corner, 0, np.maximum(shape - side, 0))
+    high = np.minimum(low + side, shape)
     rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     image, rms = read_pixels(mosaic, job.background, rows, columns)
     unit = np.median(rms[np.isfinite(rms)]) if np.isfinite(rms).any() else 1.0
-    near = np.flatnonzero(((corner < high) & (corner + sides[:, None] > low)).all(axis=1))
-
-    def light(index):
-        return lay(catalog.stamps.take(index), corner[index] - low, image.shape) / unit
-
-    return Panel(i + 1, image / unit, light(near), light(np.array([i])))
+    near, alone = profiles.reaching(low, high), np.array([i])
+    model, own = (profiles.select(a).moved(low).lay(image.shape) / unit for a in (near, alone))
+    return Panel(i + 1, image / unit, model, own)
 
 
 def write_tphot(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
@@ -142,8 +138,8 @@ def write_tphot(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
             ids=np.asarray(table["id"])[kept],
             positions=np.stack([table["y"], table["x"]], axis=1)[kept],
             flux=np.asarray(table["flux"])[kept],
-            stamps=catalog.stamps.only(kept),
-            corners=catalog.corner[kept],
+            stamps=catalog.profiles.select(kept),
+            corners=catalog.profiles.corner[kept],
             shape=mosaic.shape,
             wcs=mosaic.wcs,
             segmentation=hdus[0].section,

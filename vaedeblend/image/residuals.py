@@ -9,50 +9,46 @@ Scales are those of the starlet transform (Starck, Fadili & Murtagh 2007).
 """
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.ndimage import convolve1d
 
-from vaedeblend.pixels.stamps import lay, overlap
+from vaedeblend.pixels.profiles import Profiles
 
 _SPLINE = np.array([1, 4, 6, 4, 1], np.float32) / 16
 _SURE = 4.0
 """Coefficients of a scale beyond so many sigma are no noise."""
 
 
-def retouch(
-    stamps: Sequence[Float[np.ndarray, "_ _"]],
-    corner: Int[np.ndarray, "n 2"],
+def correct_profiles(
+    profiles: Profiles,
     image: Float[np.ndarray, "height width"],
     noise: Float[np.ndarray, "height width"],
     chosen: Bool[np.ndarray, " n"],
-) -> list[Float[np.ndarray, "_ _"]]:
+) -> Profiles:
     """The light of sources, that of the chosen ones with what stands out of the residual.
 
     Args:
-        stamps: Light of each source on the image's pixels.
-        corner: (y, x) of each stamp's first pixel on the image.
-        image: Without background.
+        profiles: Light of the sources.
+        image: Image without background.
         noise: Standard deviation of background and photons; infinite where a pixel is ignored.
         chosen: Sources whose errors of the profile exceed the noise.
     """
-    residual, unit = (image - lay(stamps, corner, image.shape)) / noise, noise
+    residual, unit = (image - profiles.lay(image.shape)) / noise, noise
     if not (valid := np.isfinite(noise)).all():
         residual, unit = np.where(valid, residual, 0), np.where(valid, noise, 0)
-    rows = np.flatnonzero(chosen)
-    most = max((stamps[i].max() for i in rows), default=1)  # squares stay in range
-    squares = lay([np.square(stamps[i] / most) for i in rows], corner[rows], image.shape)
-    touched = list(stamps)
-    for i in rows:
-        on_image, on_stamp = overlap(corner[i].tolist(), len(stamps[i]), image.shape)
-        light = stamps[i][on_stamp]
-        share = np.square(light / most) / np.maximum(squares[on_image], np.finfo(np.float32).tiny)
-        structure = significant(residual[on_image]) * unit[on_image]
-        touched[i] = stamps[i].copy()
-        touched[i][on_stamp] = np.maximum(light + share * structure, 0)
-    return touched
+    before, corrected = profiles.select(chosen), profiles.copy()
+    most = max((stamp.max() for stamp in before), default=1)  # squares stay in range
+    squares = np.zeros(image.shape, np.float32)
+    for there, light in before.on_image(image.shape):
+        squares[there] += np.square(light / most)
+    lights = before.on_image(image.shape), corrected.select(chosen).on_image(image.shape)
+    for (there, light), (_, better) in zip(*lights, strict=True):
+        share = np.square(light / most) / np.maximum(squares[there], np.finfo(np.float32).tiny)
+        structure = significant(residual[there]) * unit[there]
+        better[:] = np.maximum(light + share * structure, 0)
+    return corrected
 
 
 def significant(

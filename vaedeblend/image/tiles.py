@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.io import fits
+from astropy.table import Table
 from jaxtyping import Float
 
 from vaedeblend.deblend.network import load_deblender
 from vaedeblend.image.measure import Measured, measure_field
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.write import replacing
+from vaedeblend.pixels.profiles import Profiles
 
 MARGIN = 192
 """Of a tile, beyond its core [pixel]: three stamps."""
@@ -32,12 +35,12 @@ class Part(NamedTuple):
     """The sources of a tile's core, positions on the whole image."""
 
     columns: dict[str, np.ndarray]
-    """Of `field.Measured.table`, and corner: (y, x) of each stamp's first pixel on the image."""
+    """The columns `columns.MEASURED`."""
     pair: Float[np.ndarray, "pair 2 2"]
     """(y, x) of two sources that overlap; one of them may be another tile's."""
     correlation: Float[np.ndarray, " pair"]
-    stamps: Path
-    """File of their light (page, size, size); see `measure.Measured`."""
+    profiles: Profiles
+    """Light of the sources, in the tile's file."""
 
 
 class Job(NamedTuple):
@@ -68,7 +71,7 @@ def plan(shape: tuple[int, int], size: int, margin: int = MARGIN) -> list[Tile]:
 
 def measure_tile(job: Job, tile: Tile) -> None:
     """Measures the sources of a tile's core and writes them, unless that has been done."""
-    if _file(job.folder, tile, "npz").exists():
+    if _file(job.folder, tile).exists():
         return
     with open_mosaic(job.image, **job.files) as mosaic:
         image, rms = read_pixels(mosaic, job.background, *tile.window)
@@ -87,10 +90,13 @@ def measure_tile(job: Job, tile: Tile) -> None:
 
 def read_part(folder: str | Path, tile: Tile) -> Part:
     """What `measure_tile` has written."""
-    with np.load(_file(folder, tile, "npz")) as arrays:
-        columns = dict(arrays)
-    pair, correlation = columns.pop("pair"), columns.pop("correlation")
-    return Part(columns, pair, correlation, _file(folder, tile, "npy"))
+    path = _file(folder, tile)
+    with fits.open(path, memmap=False) as hdus:
+        sources, pairs = (
+            {name: np.array(hdu.data[name]) for name in hdu.columns.names} for hdu in hdus[1:]
+        )
+    profiles = Profiles.read(path, sources["binning"], sources.pop("corner"))
+    return Part(sources, pairs["pair"], pairs["correlation"], profiles)
 
 
 def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: slice):
@@ -103,26 +109,24 @@ def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: sl
 
 
 def _write(folder, tile: Tile, found: Measured, corner) -> None:
-    """Sources in the core and their pairs; the second file says that the tile is done."""
-    table, pair = found.table, found.groups.pair
+    """Sources in the core and their pairs: a cube of pages and two tables, when all is done."""
+    profiles, pair = found.profiles, found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Where a source was first put, not where its light was found, decides: it cannot be lost.
-    binning = np.asarray(table["binning"])
-    place = found.corner + binning[:, None] * found.stamps.shape[1] // 2 + corner
+    place = profiles.corner + profiles.sides[:, None] // 2 + corner
     inside = ((place >= low) & (place < high)).all(axis=1)
-    mine, position = inside[pair].any(axis=1), np.asarray(table["position"]) + corner
-    columns = {name: np.asarray(table[name]) for name in table.colnames}
-    columns |= {"position": position, "corner": found.corner + corner}
-    columns = {name: values[inside] for name, values in columns.items()}
+    mine, position = inside[pair].any(axis=1), np.asarray(found.table["position"]) + corner
+    sources = found.table[inside]
+    sources["position"], sources["corner"] = position[inside], profiles.corner[inside] + corner
     pairs = {"pair": position[pair[mine]], "correlation": found.groups.correlation[mine]}
-    with replacing(_file(folder, tile, "npy")) as partial, open(partial, "wb") as file:
-        np.save(file, found.stamps[inside.repeat(binning**2)])
-    with replacing(_file(folder, tile, "npz")) as partial, open(partial, "wb") as file:
-        np.savez(file, **columns, **pairs)
+    hdus = [fits.PrimaryHDU(profiles.select(inside).copy().pages)]
+    hdus += map(fits.table_to_hdu, (sources, Table(pairs)))
+    with replacing(_file(folder, tile)) as partial:
+        fits.HDUList(hdus).writeto(partial)
 
 
-def _file(folder, tile: Tile, suffix: str) -> Path:
-    return Path(folder) / f"tile_{tile.number}.{suffix}"
+def _file(folder, tile: Tile) -> Path:
+    return Path(folder) / f"tile_{tile.number}.fits"
 
 
 def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:

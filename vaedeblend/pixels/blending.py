@@ -4,12 +4,10 @@ All of them are computed from the noise-free stamps of a scene's members, centra
 `footprint_owner` is for whole images: which source's light is the brightest in each pixel.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vaedeblend.pixels.stamps import overlap
+from vaedeblend.pixels.profiles import Profiles
 
 FOOTPRINT_THRESHOLD = 1.5
 """A footprint is where noise-free light exceeds this multiple of the background rms."""
@@ -63,21 +61,17 @@ def flux_ratio(
 
 
 def footprint_owner(
-    stamps: Sequence[Float[np.ndarray, "_ _"]],
-    corner: Int[np.ndarray, "n 2"],
-    rms: Float[np.ndarray, "height width"],
+    profiles: Profiles, rms: Float[np.ndarray, "height width"]
 ) -> Int[np.ndarray, "height width"]:
     """Row of the source with the most light in a pixel, from 1; 0 where none exceeds the rms.
 
     Args:
-        stamps: Light of each source, on square stamps of any sides.
-        corner: (y, x) of each stamp's first pixel on the image.
+        profiles: Light of the sources.
         rms: Standard deviation of the image's background; infinite where a pixel is ignored.
     """
     owner, most = np.zeros(rms.shape, np.int32), _OWNED * rms
-    for i, (stamp, at) in enumerate(zip(stamps, corner.tolist(), strict=True)):
-        on_image, on_stamp = overlap(at, len(stamp), rms.shape)
-        seen, highest = stamp[on_stamp], most[on_image]
-        np.copyto(owner[on_image], i + 1, where=seen > highest)
-        np.maximum(highest, seen, out=highest)
+    for row, (there, light) in enumerate(profiles.on_image(rms.shape), 1):
+        highest = most[there]
+        np.copyto(owner[there], row, where=light > highest)
+        np.maximum(highest, light, out=highest)
     return owner
