@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from vaedeblend.image.tphot import PriorSources, write_priors
+
 SHAPE = (60, 90)
 SIDE = 21
 CORNERS = np.array([[12, 30], [18, 36], [-9, 5], [47, 77], [20, -12], [70, 10], [5, -21]])
@@ -18,7 +20,7 @@ def stamp(centre, sigma=2.0, flux=1.0):
 
 
 def sources(rng, sigma=2.0):
-    """Keyword arguments of `write_priors`: one source on each of CORNERS, of 1 to 1e4 in flux."""
+    """Keywords of `write`: one source on each of CORNERS, of 1 to 1e4 in flux."""
     centre = (SIDE - 1) / 2 + rng.uniform(-1, 1, CORNERS.shape)
     flux = 10 ** rng.uniform(0, 4, len(IDS))
     return {
@@ -29,6 +31,12 @@ def sources(rng, sigma=2.0):
         "corners": CORNERS,
         "shape": SHAPE,
     }
+
+
+def write(folder, **given):
+    """The ids that `write_priors` leaves out; sources and the rest are keywords."""
+    each = {name: given.pop(name) for name in PriorSources._fields if name in given}
+    return write_priors(folder, PriorSources(**each), **given)
 
 
 def inside(rng):

@@ -219,6 +219,18 @@ def test_command_says_what_it_found(folder, capsys):
     assert f"{out}/index.html" in said.replace("\n", "") and (out / "index.html").exists()
 
 
+def test_a_misspelt_option_is_refused_with_the_nearest(folder):
+    with pytest.raises(TypeError, match="no option 'zeropoint'; nearest is 'zero_point'"):
+        run(folder, zeropoint=23.9)
+    assert not (folder / "out").exists()
+
+
+def test_iterations_may_be_called_looks_for_one_version(folder):
+    with pytest.warns(DeprecationWarning, match="iterations"):
+        old = run(folder, "old", looks=1)
+    np.testing.assert_array_equal(old["flux"], run(folder, "new", iterations=1)["flux"])
+
+
 def test_processes_do_not_matter():
     """Spawned processes would load the real network: only the order of results is tested."""
     tiles_of = plan((10, 30), 10)

@@ -6,10 +6,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS, Sip
-from priors import CORNERS, SHAPE, SIDE, inside, names, sources
+from priors import CORNERS, SHAPE, SIDE, inside, names, sources, write
 
 from vaedeblend.exceptions import TphotError
-from vaedeblend.image.tphot import write_priors
 
 ON_IMAGE = slice(0, 5)
 
@@ -56,7 +55,7 @@ SKIES = {"turned": turned(), "coarse": turned(200, 0.3), "SIP": distorted(), "no
 
 def test_flux_weighted_sum_of_stamps_is_the_model_image(tmp_path, rng):
     given = sources(rng, sigma=5.0)  # wide: the stamps' own edges hold light, too
-    write_priors(tmp_path / "priors", **given)
+    write(tmp_path / "priors", **given)
     table, stamps = read(tmp_path / "priors")
     rebuilt = np.zeros(SHAPE)
     for row, (light, _) in zip(table, stamps, strict=True):
@@ -68,7 +67,7 @@ def test_flux_weighted_sum_of_stamps_is_the_model_image(tmp_path, rng):
 
 
 def test_stamps_are_float32_and_sum_to_one(tmp_path, rng):
-    write_priors(tmp_path / "priors", **sources(rng))
+    write(tmp_path / "priors", **sources(rng))
     _, stamps = read(tmp_path / "priors")
     assert all(header["BITPIX"] == -32 for _, header in stamps)
     assert [light.sum(dtype=float) for light, _ in stamps] == pytest.approx([1] * 5, abs=1e-6)
@@ -78,7 +77,7 @@ def test_sources_off_the_image_or_without_light_are_left_out(tmp_path, rng):
     given = sources(rng)
     given["stamps"][1] = 0
     given["stamps"][4] *= -1
-    assert write_priors(tmp_path / "priors", **given) == [7, 5, 6, 8]
+    assert write(tmp_path / "priors", **given) == [7, 5, 6, 8]
     table, _ = read(tmp_path / "priors")
     assert list(table["SOURCE_ID"]) == [11, 300, 4]
     assert len(names(tmp_path / "priors")) == 2 + 3
@@ -87,7 +86,7 @@ def test_sources_off_the_image_or_without_light_are_left_out(tmp_path, rng):
 @pytest.mark.parametrize("wcs", SKIES.values(), ids=SKIES)
 def test_stamps_lie_on_the_sky_where_their_sources_do(tmp_path, rng, wcs):
     given = inside(rng)
-    write_priors(tmp_path / "priors", wcs=wcs, **given)
+    write(tmp_path / "priors", wcs=wcs, **given)
     _, stamps = read(tmp_path / "priors")
     for (light, header), (y, x) in zip(stamps, given["positions"], strict=True):
         own = WCS(header)
@@ -103,7 +102,7 @@ def test_stamps_lie_on_the_sky_where_their_sources_do(tmp_path, rng, wcs):
 
 def test_pixels_of_clipped_stamps_keep_their_place_on_the_sky(tmp_path, rng):
     wcs = distorted()
-    write_priors(tmp_path / "priors", wcs=wcs, **sources(rng))
+    write(tmp_path / "priors", wcs=wcs, **sources(rng))
     table, stamps = read(tmp_path / "priors")
     for row, (light, header) in zip(table, stamps, strict=True):
         ends = np.array([[1, 1], light.shape[::-1]])
@@ -116,7 +115,7 @@ def test_bounds_and_centres_count_from_one_and_include_the_last_pixel(tmp_path):
     light = np.ones((3, 5), np.float32)
     given = {"ids": [1, 2], "flux": np.ones(2), "stamps": [light, light], "shape": (20, 30)}
     corners, positions = np.array([[0, 4], [18, -2]]), np.array([[1.0, 6.0], [19.0, 0.25]])
-    write_priors(tmp_path / "priors", positions=positions, corners=corners, **given)
+    write(tmp_path / "priors", positions=positions, corners=corners, **given)
     table, _ = read(tmp_path / "priors")
     assert list(table["X_CENTER", "Y_CENTER"][0]) == [7, 2]
     assert list(table["X_CENTER", "Y_CENTER"][1]) == [1.25, 20]
@@ -127,7 +126,7 @@ def test_bounds_and_centres_count_from_one_and_include_the_last_pixel(tmp_path):
 
 
 def test_both_layouts_hold_the_same(tmp_path, rng):
-    write_priors(tmp_path / "priors", **sources(rng))
+    write(tmp_path / "priors", **sources(rng))
     table, _ = read(tmp_path / "priors")
     lines = (tmp_path / "priors" / "priors.cat").read_text().splitlines()
     assert lines[0] == "# id x y xmin ymin xmax ymax background flux"
@@ -145,12 +144,12 @@ def test_both_layouts_hold_the_same(tmp_path, rng):
 def test_captured_light_leads_back_to_the_total_flux(tmp_path, rng):
     given = sources(rng, sigma=5.0)
     captured = np.array([s.sum(dtype=float) for s in given["stamps"]]) / given["flux"]
-    write_priors(tmp_path / "priors", captured=captured, **given)
+    write(tmp_path / "priors", captured=captured, **given)
     table, _ = read(tmp_path / "priors")
     assert table["FLUX_MODEL"] == pytest.approx(given["flux"][ON_IMAGE])
     assert table["FLUX_TOT"] / table["CAPTURED"] == pytest.approx(given["flux"][ON_IMAGE])
     assert np.all(table["CAPTURED"] < captured[ON_IMAGE] + 1e-9)
-    write_priors(tmp_path / "priors", **given)
+    write(tmp_path / "priors", **given)
     assert "CAPTURED" not in read(tmp_path / "priors")[0].colnames
 
 
@@ -160,7 +159,7 @@ def test_segmentation_comes_back(tmp_path, rng, dtype):
     segmentation = np.zeros(SHAPE, dtype)
     segmentation[20:24, 38:43] = 11
     segmentation[0:2, 10:12] = 300
-    write_priors(tmp_path / "priors", segmentation=segmentation, wcs=turned(), **given)
+    write(tmp_path / "priors", segmentation=segmentation, wcs=turned(), **given)
     with fits.open(tmp_path / "priors" / "segmentation.fits") as hdus:
         assert hdus[0].header["BITPIX"] == 32
         assert "BZERO" not in hdus[0].header
@@ -175,7 +174,7 @@ def test_ids_of_64_bits_name_files_and_segments(tmp_path, rng):
     given["ids"] = np.array([-586327643271234567, 2**40])
     segmentation = np.where(np.arange(90) < 40, given["ids"][0], 0) * np.ones((60, 1), int)
     template = "vis_{id}_model.fits"
-    write_priors(tmp_path / "priors", segmentation=segmentation, template=template, **given)
+    write(tmp_path / "priors", segmentation=segmentation, template=template, **given)
     assert names(tmp_path / "priors") == {
         *("priors.cat", "priors.fits", "segmentation.fits"),
         *("stamps/vis_-586327643271234567_model.fits", "stamps/vis_1099511627776_model.fits"),
@@ -190,7 +189,7 @@ def test_stamps_of_several_sizes(tmp_path, rng):
     lights = [rng.random((5, 9), np.float32), rng.random((31, 30))]
     given = {"ids": [1, 2], "positions": np.full((2, 2), 9.0), "flux": np.ones(2)}
     corners = np.array([[7, 5], [-3, -4]])
-    write_priors(tmp_path / "priors", stamps=lights, corners=corners, shape=(20, 40), **given)
+    write(tmp_path / "priors", stamps=lights, corners=corners, shape=(20, 40), **given)
     _, stamps = read(tmp_path / "priors")
     assert [light.shape for light, _ in stamps] == [(5, 9), (20, 26)]
 
@@ -198,18 +197,18 @@ def test_stamps_of_several_sizes(tmp_path, rng):
 def test_no_sources_give_empty_catalogues(tmp_path, rng):
     given = sources(rng)
     none = {name: value if name == "shape" else value[:0] for name, value in given.items()}
-    assert write_priors(tmp_path / "priors", **none) == []
+    assert write(tmp_path / "priors", **none) == []
     assert len(Table.read(tmp_path / "priors" / "priors.fits")) == 0
     off = {name: value if name == "shape" else value[5:6] for name, value in given.items()}
-    assert write_priors(tmp_path / "priors", **off) == [6]
+    assert write(tmp_path / "priors", **off) == [6]
     assert names(tmp_path / "priors") == {"priors.cat", "priors.fits"}
     assert len((tmp_path / "priors" / "priors.cat").read_text().splitlines()) == 1
 
 
 def test_second_run_replaces_the_first(tmp_path, rng):
     folder = tmp_path / "made" / "priors"
-    write_priors(folder, segmentation=np.zeros(SHAPE, int), **sources(rng))
-    write_priors(folder, **inside(rng))
+    write(folder, segmentation=np.zeros(SHAPE, int), **sources(rng))
+    write(folder, **inside(rng))
     assert names(folder) == {
         *("priors.cat", "priors.fits", "stamps/mod-11.fits", "stamps/mod-7.fits")
     }
@@ -235,16 +234,16 @@ def fail_at(monkeypatch, wanted):
 def test_full_disk_leaves_nothing(tmp_path, rng, monkeypatch):
     fail_at(monkeypatch, "mod-7.fits")
     with pytest.raises(TphotError, match=r"priors: .* not be written .*No space left on device"):
-        write_priors(tmp_path / "priors", **inside(rng))
+        write(tmp_path / "priors", **inside(rng))
     assert not list(tmp_path.iterdir())
 
 
 def test_full_disk_leaves_earlier_priors_alone(tmp_path, rng, monkeypatch):
-    write_priors(tmp_path / "priors", **sources(rng))
+    write(tmp_path / "priors", **sources(rng))
     before = names(tmp_path / "priors")
     fail_at(monkeypatch, "mod-7.fits")
     with pytest.raises(TphotError, match="No space left"):
-        write_priors(tmp_path / "priors", **inside(rng))
+        write(tmp_path / "priors", **inside(rng))
     assert names(tmp_path / "priors") == before
     assert [path.name for path in tmp_path.iterdir()] == ["priors"]
 
@@ -253,7 +252,7 @@ def test_leftovers_of_a_killed_run_do_no_harm(tmp_path, rng):
     (tmp_path / "priors.partial" / "stamps").mkdir(parents=True)
     (tmp_path / "priors.partial" / "stamps" / "mod-99.fits").write_text("half")
     (tmp_path / "priors.old").mkdir()
-    write_priors(tmp_path / "priors", **inside(rng))
+    write(tmp_path / "priors", **inside(rng))
     assert [path.name for path in tmp_path.iterdir()] == ["priors"]
     assert "stamps/mod-99.fits" not in names(tmp_path / "priors")
 
@@ -261,7 +260,7 @@ def test_leftovers_of_a_killed_run_do_no_harm(tmp_path, rng):
 def test_folder_that_holds_something_else_is_not_replaced(tmp_path, rng):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(TphotError, match=r"holds thesis.tex; wanted a new folder"):
-        write_priors(tmp_path, **inside(rng))
+        write(tmp_path, **inside(rng))
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
@@ -269,7 +268,7 @@ def test_folder_below_a_file_is_an_error_with_path_and_reason(tmp_path, rng):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "priors"):
         with pytest.raises(TphotError, match=rf"{folder}: .* \(.*(Not a directory|File exists)"):
-            write_priors(folder, **inside(rng))
+            write(folder, **inside(rng))
     assert (tmp_path / "file").is_file()
 
 
@@ -304,12 +303,12 @@ def test_bad_input_is_refused_with_what_was_found_and_wanted(tmp_path, rng, name
     given = inside(rng)
     given[name] = change(given.get(name))
     with pytest.raises(TphotError, match=message):
-        write_priors(tmp_path / "priors", **given)
+        write(tmp_path / "priors", **given)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_source_cannot_have_the_id_of_the_sky(tmp_path, rng):
     given = inside(rng) | {"ids": np.array([0, 1])}
-    write_priors(tmp_path / "priors", **given)
+    write(tmp_path / "priors", **given)
     with pytest.raises(TphotError, match="id 0 is the sky"):
-        write_priors(tmp_path / "other", segmentation=np.zeros(SHAPE, int), **given)
+        write(tmp_path / "other", segmentation=np.zeros(SHAPE, int), **given)

@@ -9,19 +9,16 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Int
 
-from vaedeblend.deblend.detect import detect
-from vaedeblend.deblend.joint import find_and_measure
-from vaedeblend.deblend.network import Deblend, Deblended
-from vaedeblend.deblend.sources import Sources, make_sources
+from vaedeblend.deblend.field import find_sources, source_positions
+from vaedeblend.deblend.network import Deblend
+from vaedeblend.deblend.sources import Sources
 from vaedeblend.image.columns import FLAGS, MEASURED
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import correct_profiles
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.profiles import Profiles
-from vaedeblend.pixels.shapes import Shapes, measure_shapes
+from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
-from vaedeblend.survey import stamp_centre
 
 BRIGHTEST = 5e4
 """Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
@@ -30,8 +27,6 @@ _PEAK, _NEAR = 0.2, 4
 """Share of a point source's flux in its brightest pixel; the distance of a pixel nearby [pixel]."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
-_BINNINGS = 4
-"""Most pixels of the image along either axis of a binned stamp's pixel."""
 _BINNED_ERROR = 0.05
 """Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
 _UNDRAWN, _BRIGHT = 1.3, 500.0
@@ -62,71 +57,20 @@ def measure_field(
     """Finds and measures all sources of an image in one band.
 
     Args:
-        deblend: Function of stamps of one band; see `network.Deblender`.
-        image: Background subtracted.
-        rms: The background's; infinite where a pixel is to be ignored.
-        size: Of the stamps that `deblend` takes [pixel].
-        positions: (y, x) of the sources; by default they are detected.
-        passes: Searches of the residual for sources that others hide.
-        psf: Of `stamps.PaddedImages`.
-        gain: Electrons per image unit.
-        iterations: Iterations of neighbour subtraction, at most; 1 for the network alone.
-    """
-    given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
-    found = find_sources(deblend, image, rms, **given, passes=passes, iterations=iterations)
-    return _described(*found)
-
-
-def find_sources(
-    deblend: Deblend,
-    image: Float[np.ndarray, "height width"],
-    rms: Float[np.ndarray, "height width"],
-    *,
-    size: int,
-    positions: Float[np.ndarray, "n 2"] | None = None,
-    psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
-    gain: float | None = None,
-    **options,
-) -> tuple[PaddedImages, Sources]:
-    """An image in one band and its sources, whose light is known but not yet described.
-
-    Args:
-        deblend: Deblender of one band.
+        deblend: Deblender of one band; see `network.Deblender`.
         image: Background subtracted.
         rms: Background noise; infinite where a pixel is ignored.
         size: Side of the stamps that `deblend` takes [pixel].
         positions: (y, x) of the sources; by default they are detected.
-        psf: PSF of the image, or a function of the position on it.
+        passes: Searches of the residual for sources that others hide.
+        psf: PSF of the image, or a function of the position on it; by default the one trained for.
         gain: Electrons per image unit.
-        **options: Keywords of `find_and_measure`.
+        iterations: Measurements of each source at most, each less its neighbours' light as the
+            last one found it.
     """
-    frames = _frames(image, rms, size, psf, gain)
-    if positions is None:
-        positions = detect(image, rms)
-    return frames, _sources(deblend, frames, positions, **options)
-
-
-def _frames(image, rms, size: int, psf, gain) -> PaddedImages:
-    image, variance = image[None, ..., None], np.square(rms)[None, ..., None]
-    return PaddedImages(image, variance, size=size, psf=psf, gain=gain, most=_BINNINGS)
-
-
-def _sources(deblend, frames: PaddedImages, positions, **options) -> Sources:
-    if not len(positions):
-        return _nothing(frames.size)
-    corner = np.rint(positions - stamp_centre(frames.size)).astype(int)
-    return find_and_measure(deblend, frames, np.zeros(len(corner), int), corner, **options)
-
-
-def source_positions(
-    sources: Sources, size: int, shapes: Shapes | None = None
-) -> Float[np.ndarray, "n 2"]:
-    """(y, x) of the light of each source on the image; its shapes, where they are known."""
-    if shapes is None:
-        light = sources.found.image[..., 0]
-        shapes = measure_shapes(light, sources.found.flux[:, 0].astype(float))
-    centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
-    return sources.corner + stamp_centre(size) + centre
+    given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
+    given |= {"passes": passes, "iterations": iterations}
+    return _described(*find_sources(deblend, image, rms, **given))
 
 
 def _described(frames: PaddedImages, sources: Sources) -> Measured:
@@ -201,19 +145,3 @@ def _ratio(numerator, denominator):
     """NaN where there is nothing to divide by."""
     safe = np.where(denominator == 0, np.nan, denominator)
     return numerator / safe
-
-
-def _nothing(size: int) -> Sources:
-    """No source at all."""
-    none = np.zeros((0, 1), np.float32)
-    found = Deblended(
-        none,
-        none,
-        np.zeros((0, size, size, 1), np.float32),
-        none,
-        none,
-        none,
-        SinhArcsinh(*[none] * 4),
-    )
-    nowhere = np.zeros(0, int), np.zeros((0, 2), int)
-    return make_sources(*nowhere, (size, size, 1))._replace(found=found)

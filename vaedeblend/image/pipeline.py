@@ -1,13 +1,16 @@
 """A whole image: `vaedeblend deblend`, from files to files.
 
-mosaic --tiles--> sources of each tile --merge--> one catalogue --outputs--> images, page, priors
+mosaic --tiles--> sources of each tile --merge--> one catalogue --products--> images, page, priors
 """
 
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
@@ -16,133 +19,160 @@ from jaxtyping import Float
 from vaedeblend.deblend.detect import estimate_background
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Catalog, merge
-from vaedeblend.image.products import IMAGES, Report, write_field_page, write_images, write_tphot
-from vaedeblend.image.tiles import Job, measure_tile, plan, read_part
+from vaedeblend.image.products import IMAGES, Report, write_field_page, write_images
+from vaedeblend.image.tiles import Job, measure_tile, plan, psf_grid, read_part, read_survey
+from vaedeblend.image.tphot import write_catalogue_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
 from vaedeblend.io.parallel import parallel_map
-from vaedeblend.io.workdir import find_workdir, read_config
-from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
-from vaedeblend.survey import make_survey
 
 _ROWS = 2048
-"""Of an image whose background is estimated at a time."""
+"""Rows of an image whose background is estimated at a time."""
 
 _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""
+
+
+class ImageOptions(NamedTuple):
+    """Keywords of `deblend_image`."""
+
+    weights: str | Path = "euclid_vis"
+    """Name of shipped weights, or a workdir."""
+    rms: str | Path | None = None
+    """FITS file of the background's standard deviation; by default background and rms are
+    estimated. With it the image is taken to be background subtracted."""
+    mask: str | Path | None = None
+    """FITS file; pixels that are not 0 are ignored."""
+    mask_bits: Sequence[int] | None = None
+    """Flag bits that mask a pixel; 0 is the least significant. By default all of them."""
+    psf: str | Path | None = None
+    """FITS file of the effective PSF, or of a grid of them (rows, columns, height, width) that
+    cover the image evenly; by default the one trained for."""
+    catalog: str | Path | None = None
+    """Table of positions (columns x and y, 0-based pixels, or ra and dec, degrees); by default
+    sources are detected."""
+    hdu: int | None = None
+    """Number of the image's HDU in its file; by default the first with an image."""
+    zero_point: float | None = None
+    """AB magnitude of one image unit; by default the header's."""
+    gain: float | None = None
+    """Electrons per image unit; by default the header's."""
+    psf_scale: float | None = None
+    """Sampling of the PSF image [arcsec]; by default its header's, or the image's."""
+    iterations: int = 4
+    """Measurements of each source at most, each less its neighbours' light as the last one found
+    it; 1 for the network alone."""
+    passes: int = 2
+    """Searches of the residual for sources that others hide; none with one iteration."""
+    tile: int = 4096
+    """Side of the pieces in which the image is measured [pixel]."""
+    processes: int = 1
+    """Processes that measure pieces side by side."""
+    tphot: bool = False
+    """Whether to write priors for T-PHOT as well."""
 
 
 def deblend_image(
     image: str | Path,
     out: str | Path,
     *,
-    weights: str | Path = "euclid_vis",
-    rms: str | Path | None = None,
-    mask: str | Path | None = None,
-    mask_bits: Sequence[int] | None = None,
-    psf: str | Path | None = None,
-    catalog: str | Path | None = None,
-    hdu: int | None = None,
-    zero_point: float | None = None,
-    gain: float | None = None,
-    psf_scale: float | None = None,
-    iterations: int = 4,
-    passes: int = 2,
-    tile: int = 4096,
-    processes: int = 1,
-    tphot: bool = False,
     report: Report = lambda what, done, total: None,
+    **options,
 ) -> Catalog:
     """Finds and measures every source of an image in one band.
 
-    Writes catalog.fits, model.fits, residual.fits, segmentation.fits and index.html into a folder,
-    and where the noise is not known background.fits and rms.fits, as they are estimated.
+    Writes catalog.fits, stamps.fits, model.fits, residual.fits, segmentation.fits and index.html
+    into a folder, and where the noise is not known background.fits and rms.fits, as estimated.
 
     Args:
-        image: FITS file. With an rms map it is taken to be background subtracted.
-        out: Folder.
-        weights: Name of shipped weights, or a workdir.
-        rms: FITS file: the background's standard deviation.
-        mask: FITS file: pixels that are not 0 are ignored.
-        mask_bits: Of a map of flags, those for which a pixel is ignored, 0 the lowest.
-        psf: FITS file of the effective PSF, or of a grid of them (rows, columns, height, width)
-            that cover the image evenly; by default the one trained for.
-        catalog: Table of positions (columns x and y, 0-based pixels, or ra and dec, degrees);
-            by default sources are detected.
-        hdu: Of the image in its file.
-        zero_point: AB magnitude of one image unit; by default the header's.
-        gain: Electrons per image unit; by default the header's.
-        psf_scale: Sampling of the PSF image [arcsec]; by default its header's, or the image's.
-        iterations: Iterations of neighbour subtraction, at most; 1 for the network alone.
-        passes: Searches of the residual for sources that others hide.
-        tile: Side of the pieces in which the image is measured [pixel].
-        processes: That measure pieces side by side.
-        tphot: Whether to write priors for T-PHOT as well.
-        report: Of progress.
+        image: FITS file.
+        out: Folder that takes the results.
+        report: Function that is told of the progress.
+        **options: Fields of `ImageOptions`.
 
     Raises:
-        ValueError: MosaicError, FileError, PsfError, WorkdirError, CheckpointError or TphotError:
-            a file cannot be used or written.
+        TypeError: There is no such option.
+        VaedeblendError: A file cannot be used or written.
     """
-    _check_counts(iterations=iterations, tile=tile, processes=processes)
-    config = read_config(find_workdir(weights))
-    survey = make_survey(**config["survey"])
-    if len(survey.bands) > 1:
-        raise MosaicError(f"{weights}: weights of {len(survey.bands)} bands; wanted those of one")
-    out = write.prepare_folder(out)
-    _check_overwritten(out, rms, image, mask, psf, catalog)
-    given = {"mask": mask, "mask_bits": mask_bits}
-    given |= {"hdu": hdu, "zero_point": zero_point, "gain": gain}
-    background = None
+    options, out = _options(options), Path(out)
+    _check_counts(options)
+    survey, out = read_survey(options.weights), write.prepare_folder(out)
+    _check_overwritten(out, options, image)
+    files = {name: getattr(options, name) for name in _FILES}
+    background, rms = None, options.rms
     if rms is None:
-        with open_mosaic(image, **given) as mosaic:
+        with open_mosaic(image, **files) as mosaic:
             background, rms = _estimate(mosaic, out, report)
-    given["rms"] = str(rms)
-    with open_mosaic(image, **given) as mosaic:
-        scale = survey.pixel_scale.value
-        _check_scale(mosaic, scale)
+    files["rms"] = str(rms)
+    with open_mosaic(image, **files) as mosaic:
+        _check_scale(mosaic, survey.pixel_scale.value)
         job = Job(
             str(image),
-            given,
+            files,
             background,
             str(out / ".tiles"),
-            str(weights),
-            {"iterations": iterations, "passes": passes if iterations > 1 else 0},
-            None if catalog is None else read_positions(catalog, mosaic),
-            None if psf is None else _psf_grid(psf, psf_scale, mosaic.pixel_scale or scale, scale),
+            str(options.weights),
+            _measurement(options),
+            None if options.catalog is None else read_positions(options.catalog, mosaic),
+            None if options.psf is None else _psfs(options, mosaic, survey.pixel_scale.value),
         )
-        found = _measure(mosaic, job, tile, processes, out, report)
+        found = _measure(mosaic, job, options, out, report)
         overview, sums = write_images(mosaic, job, found, out, report)
-        write.write_tables(
-            out / "catalog.fits", {"CATALOG": found.table, "COVARIANCE": found.pairs}
-        )
+        tables = {"CATALOG": found.table, "COVARIANCE": found.pairs}
+        write.write_tables(out / "catalog.fits", tables)
         write_field_page(mosaic, job, found, overview, sums, out)
-        if tphot:
-            write_tphot(mosaic, found, out)
+        if options.tphot:
+            write_catalogue_priors(mosaic, found, out)
     shutil.rmtree(job.folder)
     return found
 
 
-def _check_counts(**counts: int) -> None:
-    for name, n in counts.items():
-        if n < 1:
+_FILES = "mask", "mask_bits", "hdu", "zero_point", "gain"
+"""Options that say how an image is opened, beside the rms map."""
+
+
+def _options(given: dict) -> ImageOptions:
+    if "looks" in given:
+        warnings.warn("looks is now called iterations", DeprecationWarning, stacklevel=3)
+        given["iterations"] = given.pop("looks")
+    for name in given:
+        if name not in ImageOptions._fields:
+            nearest = get_close_matches(name, ImageOptions._fields, 1, 0)[0]
+            raise TypeError(f"deblend_image: no option {name!r}; nearest is {nearest!r}")
+    return ImageOptions(**given)
+
+
+def _measurement(options: ImageOptions) -> dict:
+    """Keywords of `measure_field`."""
+    passes = options.passes if options.iterations > 1 else 0
+    return {"iterations": options.iterations, "passes": passes}
+
+
+def _psfs(options: ImageOptions, mosaic: Mosaic, scale: float):
+    return psf_grid(options.psf, options.psf_scale, mosaic.pixel_scale or scale, scale)
+
+
+def _check_counts(options: ImageOptions) -> None:
+    for name in ("iterations", "tile", "processes"):
+        if (n := getattr(options, name)) < 1:
             raise MosaicError(f"{name} is {n}; wanted at least 1")
 
 
-def _check_overwritten(out: Path, rms, *others) -> None:
+def _check_overwritten(out: Path, options: ImageOptions, image: str | Path) -> None:
     """Results must not take the place of what they are made from."""
-    names = {"catalog", "stamps", *IMAGES} | ({"background", "rms"} if rms is None else set())
+    estimated = {"background", "rms"} if options.rms is None else set()
+    names = {"catalog", "stamps", *IMAGES} | estimated
     results = {(out / f"{name}.fits").resolve() for name in names}
-    for path in (rms, *others):
+    for path in (options.rms, image, options.mask, options.psf, options.catalog):
         if path is not None and Path(path).resolve() in results:
             raise MosaicError(f"{path}: would be overwritten; wanted another folder than {out}")
 
 
-def _measure(mosaic, job: Job, tile: int, processes: int, out: Path, report: Report) -> Catalog:
-    tiles = plan(mosaic.shape, tile)
-    _claim(job, tile)
+def _measure(mosaic: Mosaic, job: Job, options: ImageOptions, out: Path, report: Report) -> Catalog:
+    tiles = plan(mosaic.shape, options.tile)
+    _claim(job, options.tile)
     report("measuring tiles", 0, len(tiles))
-    measured = parallel_map(partial, tiles, processes, measure_tile, job)
+    measured = parallel_map(partial, tiles, options.processes, measure_tile, job)
     for done, _ in enumerate(measured, 1):
         report("measuring tiles", done, len(tiles))
     return merge([read_part(job.folder, each) for each in tiles], mosaic, out / "stamps.fits")
@@ -188,21 +218,6 @@ def _check_scale(mosaic: Mosaic, scale: float) -> None:
         )
 
 
-def _psf_grid(path, sampling: float | None, default: float, scale: float):
-    """PSFs (row, column, side, side) at the survey's pixels."""
-    grid = read_psf_grid(path, pixel_scale=sampling, default_pixel_scale=default)
-    return np.array([[_at_pixels(psf, scale) for psf in row] for row in grid])
-
-
-def _at_pixels(psf: Psf, scale: float) -> np.ndarray:
-    if is_native(psf, scale):
-        return native_psfs((psf,), scale)[..., 0]
-    # GalSim, the price of another sampling, is loaded for nothing else on the way of an image.
-    from vaedeblend.simulate.render import resampled_psfs
-
-    return resampled_psfs((psf,), scale)[..., 0]
-
-
 def read_positions(path: str | Path, mosaic: Mosaic):
     """(y, x) of the rows of a table, which may lie off the image: those are left out.
 
@@ -229,7 +244,7 @@ def read_positions(path: str | Path, mosaic: Mosaic):
 
 
 def _numbers(path, column) -> Float[np.ndarray, " n"]:
-    """Of a column, NaN where it is masked."""
+    """Values of a column, NaN where it is masked."""
     try:
         values = np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
     except (ValueError, TypeError) as error:
@@ -240,7 +255,7 @@ def _numbers(path, column) -> Float[np.ndarray, " n"]:
 
 
 def _pixels(wcs, ra, dec):
-    """Of places on the sky; NaN where one has none."""
+    """Pixels of places on the sky; NaN where one has none."""
     x, y = np.full((2, len(ra)), np.nan)
     known = np.isfinite(ra + dec)
     if known.any():

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend.image.columns import FLAGS
 from vaedeblend.image.merge import Catalog
 from vaedeblend.image.page import Overview, Panel, write_page
 from vaedeblend.image.tiles import Job, read_pixels
-from vaedeblend.image.tphot import write_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
@@ -126,22 +124,3 @@ def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
     near, alone = profiles.reaching(low, high), np.array([i])
     model, own = (profiles.select(a).moved(low).lay(image.shape) / unit for a in (near, alone))
     return Panel(i + 1, image / unit, model, own)
-
-
-def write_tphot(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
-    """Writes the sources' light as priors, into a folder of its own; see `tphot`."""
-    table = catalog.table
-    kept = np.flatnonzero(np.isfinite(table["flux"]))
-    with fits.open(out / "segmentation.fits", memmap=False) as hdus:
-        write_priors(
-            out / "tphot",
-            ids=np.asarray(table["id"])[kept],
-            positions=np.stack([table["y"], table["x"]], axis=1)[kept],
-            flux=np.asarray(table["flux"])[kept],
-            stamps=catalog.profiles.select(kept),
-            corners=catalog.profiles.corner[kept],
-            shape=mosaic.shape,
-            wcs=mosaic.wcs,
-            segmentation=hdus[0].section,
-            captured=np.asarray(table["captured"])[kept],
-        )

@@ -14,10 +14,14 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from vaedeblend.deblend.network import load_deblender
+from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.measure import Measured, measure_field
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
+from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.io.write import replacing
 from vaedeblend.pixels.profiles import Profiles
+from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
+from vaedeblend.survey import Survey, make_survey
 
 MARGIN = 192
 """Of a tile, beyond its core [pixel]: three stamps."""
@@ -48,18 +52,18 @@ class Job(NamedTuple):
 
     image: str
     files: dict
-    """Of `mosaic.open_mosaic`, the rms map among them."""
+    """Keywords of `mosaic.open_mosaic`, the rms map among them."""
     background: str | None
     """File of what is to be subtracted, if anything."""
     folder: str
     """Takes a file for each tile."""
     weights: str
     options: dict
-    """Of `measure.measure_field`."""
+    """Keywords of `measure.measure_field`."""
     positions: Float[np.ndarray, "n 2"] | None
     """(y, x) on the image, where a list was given."""
     psf: Float[np.ndarray, "rows columns side side"] | None
-    """Of the parts of an even grid over the image, at its pixels."""
+    """PSFs of the parts of an even grid over the image, at its pixels."""
 
 
 def plan(shape: tuple[int, int], size: int, margin: int = MARGIN) -> list[Tile]:
@@ -89,7 +93,7 @@ def measure_tile(job: Job, tile: Tile) -> None:
 
 
 def read_part(folder: str | Path, tile: Tile) -> Part:
-    """What `measure_tile` has written."""
+    """The sources that `measure_tile` has written."""
     path = _file(folder, tile)
     with fits.open(path, memmap=False) as hdus:
         sources, pairs = (
@@ -134,11 +138,47 @@ def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:
     return [(c, slice(max(c.start - margin, 0), min(c.stop + margin, n))) for c in cores]
 
 
+def read_survey(weights: str | Path) -> Survey:
+    """Survey for which weights were trained.
+
+    Raises:
+        MosaicError: It has several bands.
+    """
+    survey = make_survey(**read_config(find_workdir(weights))["survey"])
+    if len(survey.bands) > 1:
+        raise MosaicError(f"{weights}: weights of {len(survey.bands)} bands; wanted those of one")
+    return survey
+
+
 @lru_cache(maxsize=1)
 def _network(weights: str):
     """The deblender and the size of its stamps."""
     deblender = load_deblender(weights)
     return deblender.of_fields(), deblender.model.stamp_size
+
+
+def psf_grid(
+    path: str | Path, sampling: float | None, default: float, scale: float
+) -> Float[np.ndarray, "rows columns side side"]:
+    """PSFs of the parts of an even grid over the image, at the survey's pixels.
+
+    Args:
+        path: FITS file of a PSF, or of a grid of them.
+        sampling: Pixel scale of the file's PSFs [arcsec]; by default its header's.
+        default: Pixel scale where the header has none [arcsec].
+        scale: Pixel scale of the survey [arcsec].
+    """
+    grid = read_psf_grid(path, pixel_scale=sampling, default_pixel_scale=default)
+    return np.array([[_at_pixels(psf, scale) for psf in row] for row in grid])
+
+
+def _at_pixels(psf: Psf, scale: float) -> np.ndarray:
+    if is_native(psf, scale):
+        return native_psfs((psf,), scale)[..., 0]
+    # GalSim, the price of another sampling, is loaded for nothing else on the way of an image.
+    from vaedeblend.simulate.render import resampled_psfs
+
+    return resampled_psfs((psf,), scale)[..., 0]
 
 
 def _psf_at(grid, corner, shape):

@@ -17,6 +17,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -25,59 +26,85 @@ from astropy.wcs import WCS
 from jaxtyping import Float, Integer
 
 from vaedeblend.exceptions import FileError, TphotError
+from vaedeblend.image.merge import Catalog
+from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.io.write import replacing_folder, write_image
 
 _ASCII = "# id x y xmin ymin xmax ymax background flux"
 _SUMS = "total", "whole", "area"
 _FILES = {"priors.cat", "priors.fits", "stamps", "segmentation.fits"}
 _ROW = np.dtype([(name, int, 2) for name in ("first", "last")] + [(n, float) for n in _SUMS])
-"""Of each source: first and last pixel (y, x) of its stamp, and these of the light on it."""
+"""First and last pixel (y, x) of a source's stamp, and sums of the light on it."""
 _STRIP = 512
 """Rows of the segmentation that are copied at a time."""
 
 
+class PriorSources(NamedTuple):
+    """Sources that become priors."""
+
+    ids: Integer[np.ndarray, " _"] | Sequence[int]
+    """Unique, as in the segmentation map; names of the stamps."""
+    positions: Float[np.ndarray, "_ 2"]
+    """(y, x) on the image, 0-based."""
+    flux: Float[np.ndarray, " _"]
+    """Total, in the image's unit; column FLUX_MODEL."""
+    stamps: Float[np.ndarray, "_ _ _"] | Sequence[Float[np.ndarray, "_ _"]]
+    """Model light on the image's pixels; sizes may differ from source to source."""
+    corners: Integer[np.ndarray, "_ 2"]
+    """(y, x) of each stamp's first pixel on the image; may be negative or lie beyond it."""
+    captured: Float[np.ndarray, " _"] | None = None
+    """Share of the flux that the whole stamp holds. Gives column CAPTURED, the share within the
+    stamp as written: what T-PHOT measures, over this, is a total flux."""
+
+
+def write_catalogue_priors(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
+    """Writes the sources of an image, whose segmentation.fits is in `out`, as priors beside it."""
+    table, kept = catalog.table, np.flatnonzero(np.isfinite(catalog.table["flux"]))
+    profiles = catalog.profiles.select(kept)
+    sources = PriorSources(
+        np.asarray(table["id"])[kept],
+        np.stack([table["y"], table["x"]], axis=1)[kept],
+        np.asarray(table["flux"])[kept],
+        profiles,
+        profiles.corner,
+        np.asarray(table["captured"])[kept],
+    )
+    with fits.open(out / "segmentation.fits", memmap=False) as hdus:
+        options = {"shape": mosaic.shape, "wcs": mosaic.wcs, "segmentation": hdus[0].section}
+        write_priors(out / "tphot", sources, **options)
+
+
 def write_priors(
     folder: str | Path,
+    sources: PriorSources,
     *,
-    ids: Integer[np.ndarray, " _"] | Sequence[int],
-    positions: Float[np.ndarray, "_ 2"],
-    flux: Float[np.ndarray, " _"],
-    stamps: Float[np.ndarray, "_ _ _"] | Sequence[Float[np.ndarray, "_ _"]],
-    corners: Integer[np.ndarray, "_ 2"],
     shape: tuple[int, int],
     wcs: WCS | None = None,
     segmentation: Integer[np.ndarray, "_ _"] | fits.Section | None = None,
-    captured: Float[np.ndarray, " _"] | None = None,
     template: str = "mod-{id}.fits",
 ) -> list[int]:
-    """Write the files above and return the ids left out: no positive light on the image.
+    """Writes the files above and returns the ids left out: no positive light on the image.
 
     The folder appears complete or not at all; an earlier set of priors there is replaced. Stamps
     and segmentation are taken piece by piece: they may lie on disk.
 
     Args:
-        folder: A new one, an empty one, or one of earlier priors.
-        ids: Unique, as in the segmentation map; names of the stamps.
-        positions: (y, x) on the image, 0-based.
-        flux: Total, in the image's unit; column FLUX_MODEL.
-        stamps: Model light on the image's pixels; sizes may differ from source to source.
-        corners: (y, x) of each stamp's first pixel on the image; may be negative or lie beyond it.
+        folder: New or empty folder, or one of earlier priors.
+        sources: Sources of the image.
         shape: (height, width) of the image.
-        wcs: Of the image; SIP and TPV distortions are kept, look-up tables are not. None: stamps
-            get a linear one, whose world coordinates are the image's FITS pixels.
-        segmentation: 0 where the sky is. Its area within the bounds is column ISOAREA; without a
-            map that is the number of pixels with light, and no map is written.
-        captured: Share of the flux that the whole stamp holds. Gives column CAPTURED, the share
-            within the stamp as written: what T-PHOT measures, over this, is a total flux.
+        wcs: World coordinates of the image; SIP and TPV distortions are kept, look-up tables are
+            not. None: stamps get a linear one, whose coordinates are the image's FITS pixels.
+        segmentation: Ids of the sources, 0 where the sky is. Its area within the bounds is column
+            ISOAREA; without a map that is the number of pixels with light, and no map is written.
         template: File name of a stamp.
 
     Raises:
         TphotError: The arrays do not fit each other, an id occurs twice or is the sky's, a flux or
             a stamp is not finite, the folder holds other files, or it cannot be written.
     """
-    ids, positions, corners = np.asarray(ids), np.asarray(positions), np.asarray(corners)
-    each = {"positions": positions, "flux": flux, "stamps": stamps, "corners": corners}
-    _check_ids(ids, each if captured is None else {**each, "captured": captured})
+    _, _, flux, stamps, _, captured = sources
+    ids, positions, corners = map(np.asarray, (sources.ids, sources.positions, sources.corners))
+    _check_ids(ids, sources)
     _check_finite(ids, positions, flux)
     _check_image(ids, tuple(shape), wcs, segmentation)
     if "{id}" not in template or Path(template).name != template:
@@ -86,8 +113,8 @@ def write_priors(
     with _replaced(Path(folder)) as partial:
         (partial / "stamps").mkdir()
         put = functools.partial(_write_stamp, partial / "stamps", template, header)
-        sources = zip(ids.tolist(), stamps, corners, strict=True)
-        rows = np.array([put(*source, shape, segmentation) for source in sources], _ROW)
+        each = zip(ids.tolist(), stamps, corners, strict=True)
+        rows = np.array([put(*source, shape, segmentation) for source in each], _ROW)
         table = _catalogue(ids, positions, rows)
         table["FLUX_MODEL"] = flux
         keep = rows["total"] > 0
@@ -100,11 +127,11 @@ def write_priors(
     return ids[~keep].tolist()
 
 
-def _check_ids(ids: np.ndarray, each: dict) -> None:
+def _check_ids(ids: np.ndarray, sources: PriorSources) -> None:
     if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "iu"):
         raise TphotError(f"ids of {ids.dtype}, shape {ids.shape}; wanted a list of integers")
-    for name, values in each.items():
-        if len(values) != len(ids):
+    for name, values in sources._asdict().items():
+        if values is not None and len(values) != len(ids):
             raise TphotError(f"{len(values)} {name}; wanted one for each of {len(ids)} ids")
     unique, count = np.unique(ids, return_counts=True)
     if np.any(count > 1):
@@ -130,7 +157,7 @@ def _check_image(ids: np.ndarray, shape: tuple, wcs: WCS | None, segmentation) -
 
 
 def _header(wcs: WCS | None) -> fits.Header:
-    """Of all stamps, and of the segmentation."""
+    """Header of all stamps, and of the segmentation."""
     if wcs is None:
         wcs = WCS(naxis=2)
         wcs.wcs.crpix = wcs.wcs.crval = (1, 1)

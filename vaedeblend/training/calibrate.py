@@ -19,9 +19,9 @@ from vaedeblend.deblend.calibration import (
     rescaled,
     write_calibrations,
 )
+from vaedeblend.deblend.field import find_sources, source_positions
 from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import Deblend
-from vaedeblend.image.measure import find_sources, source_positions
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, normal_score
 from vaedeblend.models.vae import background_rms
 from vaedeblend.pixels.matching import match

@@ -1,0 +1,84 @@
+"""All sources of one image in one band: detected, and measured less their neighbours' light."""
+
+import numpy as np
+from jaxtyping import Float
+
+from vaedeblend.deblend.detect import detect
+from vaedeblend.deblend.joint import find_and_measure
+from vaedeblend.deblend.network import Deblend, Deblended
+from vaedeblend.deblend.sources import Sources, make_sources
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
+from vaedeblend.pixels.shapes import Shapes, measure_shapes
+from vaedeblend.pixels.stamps import PaddedImages, PsfAt
+from vaedeblend.survey import stamp_centre
+
+_BINNINGS = 4
+"""Most pixels of the image along either axis of a binned stamp's pixel."""
+
+
+def find_sources(
+    deblend: Deblend,
+    image: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+    *,
+    size: int,
+    positions: Float[np.ndarray, "n 2"] | None = None,
+    psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
+    gain: float | None = None,
+    **options,
+) -> tuple[PaddedImages, Sources]:
+    """An image in one band and its sources, whose light is known but not yet described.
+
+    Args:
+        deblend: Deblender of one band.
+        image: Background subtracted.
+        rms: Background noise; infinite where a pixel is ignored.
+        size: Side of the stamps that `deblend` takes [pixel].
+        positions: (y, x) of the sources; by default they are detected.
+        psf: PSF of the image, or a function of the position on it.
+        gain: Electrons per image unit.
+        **options: Keywords of `find_and_measure`.
+    """
+    padded = _padded(image, rms, size, psf, gain)
+    if positions is None:
+        positions = detect(image, rms)
+    return padded, _sources(deblend, padded, positions, **options)
+
+
+def _padded(image, rms, size: int, psf, gain) -> PaddedImages:
+    image, variance = image[None, ..., None], np.square(rms)[None, ..., None]
+    return PaddedImages(image, variance, size=size, psf=psf, gain=gain, most=_BINNINGS)
+
+
+def _sources(deblend, padded: PaddedImages, positions, **options) -> Sources:
+    if not len(positions):
+        return _nothing(padded.size)
+    corner = np.rint(positions - stamp_centre(padded.size)).astype(int)
+    return find_and_measure(deblend, padded, np.zeros(len(corner), int), corner, **options)
+
+
+def source_positions(
+    sources: Sources, size: int, shapes: Shapes | None = None
+) -> Float[np.ndarray, "n 2"]:
+    """(y, x) of the light of each source on the image; its shapes, where they are known."""
+    if shapes is None:
+        light = sources.found.image[..., 0]
+        shapes = measure_shapes(light, sources.found.flux[:, 0].astype(float))
+    centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
+    return sources.corner + stamp_centre(size) + centre
+
+
+def _nothing(size: int) -> Sources:
+    """No source at all."""
+    none = np.zeros((0, 1), np.float32)
+    found = Deblended(
+        none,
+        none,
+        np.zeros((0, size, size, 1), np.float32),
+        none,
+        none,
+        none,
+        SinhArcsinh(*[none] * 4),
+    )
+    nowhere = np.zeros(0, int), np.zeros((0, 2), int)
+    return make_sources(*nowhere, (size, size, 1))._replace(found=found)
