@@ -16,13 +16,13 @@ _OVERLAP = 0.01
 
 
 class Groups(NamedTuple):
-    """Of n galaxies; pairs are those that overlap, each once."""
+    """Groups of n galaxies that overlap; each pair of them stands once."""
 
     group: Int[np.ndarray, " n"]
     """Number of each galaxy's group."""
     pair: Int[np.ndarray, "pair 2"]
     correlation: Float[np.ndarray, " pair"]
-    """Of the errors of the two fluxes, if all profiles of the group are known."""
+    """Correlation of the two fluxes' errors, if all profiles of the group are known."""
 
     @property
     def neighbours(self) -> Int[np.ndarray, " n"]:
@@ -79,7 +79,7 @@ def _product(first, second, shift) -> float:
 
 
 def _correlations(group, pair, cosine) -> Float[np.ndarray, " pair"]:
-    """Of the errors of each pair's fluxes, from the inverse of each group's matrix."""
+    """Correlation of the errors of each pair's fluxes, from the inverse of a group's matrix."""
     found = np.zeros(len(pair))
     order = np.argsort(group[pair[:, 0]], kind="stable")
     _, start = np.unique(group[pair[order, 0]], return_index=True)

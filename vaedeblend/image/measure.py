@@ -1,6 +1,6 @@
 """A piece of an image: all galaxies found on it, and measured together.
 
-image, rms --detect--> positions --joint--> light of each galaxy --groups, shapes--> table
+image, rms --deblend.field--> light of each galaxy --groups, shapes--> table
 """
 
 from typing import NamedTuple
@@ -14,8 +14,7 @@ from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources
 from vaedeblend.image.columns import FLAGS, MEASURED
 from vaedeblend.image.groups import Groups, find_groups
-from vaedeblend.image.residuals import correct_profiles
-from vaedeblend.pixels.blending import footprint_owner
+from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
@@ -24,7 +23,7 @@ BRIGHTEST = 5e4
 """Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
 
 _PEAK, _NEAR = 0.2, 4
-"""Share of a point source's flux in its brightest pixel; the distance of a pixel nearby [pixel]."""
+"""Share of a point source's flux in its brightest pixel; distance of a pixel nearby [pixel]."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _BINNED_ERROR = 0.05
@@ -75,9 +74,8 @@ def measure_field(
 
 def _described(frames: PaddedImages, sources: Sources) -> Measured:
     """The table of sources whose light is known."""
-    index, corner, binning, found = sources[:3] + sources[-1:]
-    at = index, corner, binning
-    light = found.image
+    at, found = sources[:3], sources.found
+    (index, corner, binning), light = at, found.image
     canvas = frames.paste(light, *at)
     image, background, model = (
         frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
@@ -95,7 +93,7 @@ def _described(frames: PaddedImages, sources: Sources) -> Measured:
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
         "axis_ratio": shapes.axis_ratio,
-        "chi2": _chi2(footprint_owner(profiles, rms), (image - model) / noise, len(flux)),
+        "chi2": footprint_chi2(profiles, (image - model) / noise, rms),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,
         "binning": binning,
@@ -128,13 +126,6 @@ def _flags(columns, profiles: Profiles, variance, peak) -> Int[np.ndarray, " n"]
     return sum(
         (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(profiles), int)
     )
-
-
-def _chi2(footprint, residual, n: int) -> Float[np.ndarray, " n"]:
-    """Mean over each source's footprint, which holds valid pixels alone; NaN without any."""
-    owner, chi2 = footprint[footprint > 0], np.square(residual[footprint > 0])
-    sums, counts = (np.bincount(owner, weight, n + 1)[1:] for weight in (chi2, None))
-    return _ratio(sums, counts)
 
 
 def _product(one, other) -> Float[np.ndarray, " n"]:

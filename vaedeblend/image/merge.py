@@ -1,18 +1,24 @@
-"""The sources of all tiles as one catalogue, the same whatever the tiles were."""
+"""The sources of tiles: each tile's in a file, and all as one catalogue, whatever the tiles were.
+
+The file of a tile holds a cube of pages (see `pixels.profiles`) and two tables: a row a source with
+the columns `columns.MEASURED` and corner, and a row a pair of sources that overlap.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
+from jaxtyping import Float
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from vaedeblend.image.columns import catalogue_table
-from vaedeblend.image.tiles import Part
 from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.io.write import replacing
 from vaedeblend.pixels.profiles import Profiles, write_profiles
 
 _SAME = 1.0
@@ -28,6 +34,38 @@ class Catalog(NamedTuple):
     """Sources that overlap: id_1, id_2, covariance of their fluxes, correlation."""
     profiles: Profiles
     """Light of the sources, in stamps.fits."""
+
+
+class Part(NamedTuple):
+    """The sources of a tile's core, positions on the whole image."""
+
+    columns: dict[str, np.ndarray]
+    """The columns `columns.MEASURED`."""
+    pair: Float[np.ndarray, "pair 2 2"]
+    """(y, x) of two sources that overlap; one of them may be another tile's."""
+    correlation: Float[np.ndarray, " pair"]
+    profiles: Profiles
+    """Light of the sources, in the tile's file."""
+
+
+def write_part(path: str | Path, part: Part) -> None:
+    """Writes the sources of a tile; the file is there when all of them are in it."""
+    sources = Table(part.columns | {"corner": part.profiles.corner})
+    pairs = Table({"pair": part.pair, "correlation": part.correlation})
+    hdus = [fits.PrimaryHDU(part.profiles.copy().pages)]
+    hdus += map(fits.table_to_hdu, (sources, pairs))
+    with replacing(path) as partial:
+        fits.HDUList(hdus).writeto(partial)
+
+
+def read_part(path: str | Path) -> Part:
+    """The sources that `write_part` has written; their light stays in the file."""
+    with fits.open(path, memmap=False) as hdus:
+        sources, pairs = (
+            {name: np.array(hdu.data[name]) for name in hdu.columns.names} for hdu in hdus[1:]
+        )
+    profiles = Profiles.read(path, sources["binning"], sources.pop("corner"))
+    return Part(sources, pairs["pair"], pairs["correlation"], profiles)
 
 
 def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:

@@ -18,9 +18,9 @@ from jaxtyping import Float
 
 from vaedeblend.deblend.detect import estimate_background
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.image.merge import Catalog, merge
+from vaedeblend.image.merge import Catalog, merge, read_part
 from vaedeblend.image.products import IMAGES, Report, write_field_page, write_images
-from vaedeblend.image.tiles import Job, measure_tile, plan, psf_grid, read_part, read_survey
+from vaedeblend.image.tiles import Job, measure_tile, part_file, plan, psf_grid, read_survey
 from vaedeblend.image.tphot import write_catalogue_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
@@ -69,7 +69,7 @@ class ImageOptions(NamedTuple):
     processes: int = 1
     """Processes that measure pieces side by side."""
     tphot: bool = False
-    """Whether to write priors for T-PHOT as well."""
+    """Priors for T-PHOT are written as well."""
 
 
 def deblend_image(
@@ -87,7 +87,7 @@ def deblend_image(
     Args:
         image: FITS file.
         out: Folder that takes the results.
-        report: Function that is told of the progress.
+        report: Function of the progress: what is done, how much of it, and of how much.
         **options: Fields of `ImageOptions`.
 
     Raises:
@@ -175,7 +175,8 @@ def _measure(mosaic: Mosaic, job: Job, options: ImageOptions, out: Path, report:
     measured = parallel_map(partial, tiles, options.processes, measure_tile, job)
     for done, _ in enumerate(measured, 1):
         report("measuring tiles", done, len(tiles))
-    return merge([read_part(job.folder, each) for each in tiles], mosaic, out / "stamps.fits")
+    parts = [read_part(part_file(job.folder, each)) for each in tiles]
+    return merge(parts, mosaic, out / "stamps.fits")
 
 
 def _claim(job: Job, tile: int) -> None:

@@ -23,7 +23,7 @@ IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
 _OVERVIEW = 1024
 """Most pixels of the page's images along either axis."""
 _PANELS, _CLEAR = 12, 5.0
-"""Blends shown, and the signal over noise from which on they are worth it."""
+"""Blends shown at most, and the least signal over noise of one that is shown."""
 
 _STRIP = 512
 """Rows that are written at a time."""
@@ -104,8 +104,8 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
     for name in ("source pixels", "sky pixels"):
         mean = sums[f"chi2 of {name}"] / sums[name] if sums[name] else np.nan
         statistics |= {name: sums[name], f"chi2 per pixel, {name}": round(mean, 3)}
-    worth = np.where(table["flux"] > _CLEAR * table["flux_err"], table["purity"], np.inf)
-    hardest = [i for i in np.argsort(worth)[:_PANELS] if np.isfinite(worth[i])]
+    purity = np.where(table["flux"] > _CLEAR * table["flux_err"], table["purity"], np.inf)
+    hardest = [i for i in np.argsort(purity)[:_PANELS] if np.isfinite(purity[i])]
     panels = [_panel(mosaic, job, catalog, int(i)) for i in hardest]
     options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
     options |= {"title": Path(job.image).name, "statistics": statistics}

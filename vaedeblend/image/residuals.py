@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import convolve1d
 
+from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.profiles import Profiles
 
 _SPLINE = np.array([1, 4, 6, 4, 1], np.float32) / 16
@@ -51,10 +52,28 @@ def correct_profiles(
     return corrected
 
 
+def footprint_chi2(
+    profiles: Profiles,
+    residual: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+) -> Float[np.ndarray, " n"]:
+    """Mean squared residual over each source's footprint, which holds valid pixels alone, or NaN.
+
+    Args:
+        profiles: Light of the sources.
+        residual: Image less the light of all sources [noise].
+        rms: Background noise; infinite where a pixel is ignored.
+    """
+    footprint = footprint_owner(profiles, rms)
+    owner, chi2 = footprint[footprint > 0], np.square(residual[footprint > 0])
+    sums, counts = (np.bincount(owner, each, len(profiles) + 1)[1:] for each in (chi2, None))
+    return sums / np.where(counts == 0, np.nan, counts)
+
+
 def significant(
     image: Float[np.ndarray, "height width"],
 ) -> Float[np.ndarray, "height width"]:
-    """What of an image of unit noise is no noise, on scales up to a quarter of it."""
+    """Structure of an image of unit noise that is no noise, on scales up to a quarter of it."""
     kept, smooth = np.zeros_like(image), image
     n_scales = max(int(np.log2(max(min(image.shape), 1))) - 2, 0)
     for scale in range(n_scales):
@@ -67,7 +86,7 @@ def significant(
 
 
 def _smoothed(image, scale: int):
-    """By a B3 spline whose taps lie 2^scale pixels apart."""
+    """The image smoothed by a B3 spline whose taps lie 2^scale pixels apart."""
     kernel = np.zeros(4 * 2**scale + 1, np.float32)
     kernel[:: 2**scale] = _SPLINE
     return convolve1d(convolve1d(image, kernel, axis=0), kernel, axis=1)

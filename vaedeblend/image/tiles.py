@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.io import fits
-from astropy.table import Table
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vaedeblend.deblend.network import load_deblender
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.measure import Measured, measure_field
+from vaedeblend.image.merge import Part, write_part
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
-from vaedeblend.io.write import replacing
-from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
 from vaedeblend.survey import Survey, make_survey
 
@@ -33,18 +30,6 @@ class Tile(NamedTuple):
     number: int
     core: tuple[slice, slice]
     window: tuple[slice, slice]
-
-
-class Part(NamedTuple):
-    """The sources of a tile's core, positions on the whole image."""
-
-    columns: dict[str, np.ndarray]
-    """The columns `columns.MEASURED`."""
-    pair: Float[np.ndarray, "pair 2 2"]
-    """(y, x) of two sources that overlap; one of them may be another tile's."""
-    correlation: Float[np.ndarray, " pair"]
-    profiles: Profiles
-    """Light of the sources, in the tile's file."""
 
 
 class Job(NamedTuple):
@@ -75,7 +60,7 @@ def plan(shape: tuple[int, int], size: int, margin: int = MARGIN) -> list[Tile]:
 
 def measure_tile(job: Job, tile: Tile) -> None:
     """Measures the sources of a tile's core and writes them, unless that has been done."""
-    if _file(job.folder, tile).exists():
+    if part_file(job.folder, tile).exists():
         return
     with open_mosaic(job.image, **job.files) as mosaic:
         image, rms = read_pixels(mosaic, job.background, *tile.window)
@@ -89,18 +74,7 @@ def measure_tile(job: Job, tile: Tile) -> None:
         psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
         options = {"positions": here, "psf": psf, "gain": mosaic.gain} | job.options
         found = measure_field(deblend, image, rms, size=size, **options)
-    _write(job.folder, tile, found, corner)
-
-
-def read_part(folder: str | Path, tile: Tile) -> Part:
-    """The sources that `measure_tile` has written."""
-    path = _file(folder, tile)
-    with fits.open(path, memmap=False) as hdus:
-        sources, pairs = (
-            {name: np.array(hdu.data[name]) for name in hdu.columns.names} for hdu in hdus[1:]
-        )
-    profiles = Profiles.read(path, sources["binning"], sources.pop("corner"))
-    return Part(sources, pairs["pair"], pairs["correlation"], profiles)
+    write_part(part_file(job.folder, tile), _of_core(tile, found, corner))
 
 
 def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: slice):
@@ -112,25 +86,23 @@ def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: sl
     return image, rms
 
 
-def _write(folder, tile: Tile, found: Measured, corner) -> None:
-    """Sources in the core and their pairs: a cube of pages and two tables, when all is done."""
-    profiles, pair = found.profiles, found.groups.pair
+def part_file(folder: str | Path, tile: Tile) -> Path:
+    """File that takes the sources of a tile."""
+    return Path(folder) / f"tile_{tile.number}.fits"
+
+
+def _of_core(tile: Tile, found: Measured, corner: Int[np.ndarray, " 2"]) -> Part:
+    """The sources in a tile's core and their pairs, placed on the whole image."""
+    profiles, pair = found.profiles.moved(-corner), found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Where a source was first put, not where its light was found, decides: it cannot be lost.
-    place = profiles.corner + profiles.sides[:, None] // 2 + corner
+    place = profiles.corner + profiles.sides[:, None] // 2
     inside = ((place >= low) & (place < high)).all(axis=1)
     mine, position = inside[pair].any(axis=1), np.asarray(found.table["position"]) + corner
-    sources = found.table[inside]
-    sources["position"], sources["corner"] = position[inside], profiles.corner[inside] + corner
-    pairs = {"pair": position[pair[mine]], "correlation": found.groups.correlation[mine]}
-    hdus = [fits.PrimaryHDU(profiles.select(inside).copy().pages)]
-    hdus += map(fits.table_to_hdu, (sources, Table(pairs)))
-    with replacing(_file(folder, tile)) as partial:
-        fits.HDUList(hdus).writeto(partial)
-
-
-def _file(folder, tile: Tile) -> Path:
-    return Path(folder) / f"tile_{tile.number}.fits"
+    measured = dict(found.table) | {"position": position}
+    columns = {name: np.asarray(values)[inside] for name, values in measured.items()}
+    correlation = found.groups.correlation[mine]
+    return Part(columns, position[pair[mine]], correlation, profiles.select(inside))
 
 
 def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:
