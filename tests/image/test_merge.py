@@ -1,0 +1,80 @@
+"""Parts of an image on disk, and the catalogue of all of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from vaedeblend.image.columns import COLUMNS, MEASURED
+from vaedeblend.image.merge import Part, merge, read_part, write_part
+from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.pixels.profiles import Profiles
+
+SIZE = 4
+POSITION = np.array([[30.5, 3.25], [8.0, 9.0], [8.0, 2.0], [11.0, 4.0]])
+PAIR = POSITION[[[2, 3]]]
+
+
+@pytest.fixture
+def part(rng):
+    """Four sources of a tile, one of them on binned pixels, in no order."""
+    n = len(POSITION)
+    types = {column.name: column.dtype for column in COLUMNS}
+    columns = {name: rng.uniform(1, 9, n).astype(types[name]) for name in MEASURED[1:]}
+    columns |= {"position": POSITION, "binning": np.array([1, 2, 1, 1])}
+    stamps = [rng.normal(size=(side, side)).astype(np.float32) for side in 4 * columns["binning"]]
+    profiles = Profiles.pack(stamps, np.rint(POSITION).astype(int) - SIZE // 2, SIZE)
+    return Part(columns, PAIR, np.array([-0.25]), profiles)
+
+
+def only(part, rows, pairs=slice(None)):
+    """A part with some of its sources and pairs."""
+    columns = {name: values[rows] for name, values in part.columns.items()}
+    found = part.pair[pairs], part.correlation[pairs]
+    return Part(columns, *found, part.profiles.select(rows))
+
+
+@pytest.fixture
+def mosaic():
+    none = dict.fromkeys(Mosaic._fields)
+    given = {"path": Path("image.fits"), "shape": (40, 20), "header": fits.Header()}
+    return Mosaic(**none | given | {"hdus": (), "mask_bits": -1})
+
+
+@pytest.mark.parametrize("rows", [np.arange(4), np.array([1]), np.zeros(0, int)])
+def test_a_part_is_read_as_it_was_written(part, tmp_path, rows):
+    part = only(part, rows, slice(len(rows) // 4))
+    write_part(tmp_path / "tile.fits", part)
+    read = read_part(tmp_path / "tile.fits")
+    assert list(read.columns) == list(part.columns)
+    for name, values in part.columns.items():
+        assert read.columns[name].dtype.newbyteorder("=") == values.dtype
+        np.testing.assert_array_equal(read.columns[name], values)
+    np.testing.assert_array_equal(read.pair.reshape(-1, 2, 2), part.pair)
+    np.testing.assert_array_equal(read.correlation, part.correlation)
+    np.testing.assert_array_equal(read.profiles.corner, part.profiles.corner)
+    for one, other in zip(read.profiles, part.profiles, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [path.name for path in tmp_path.iterdir()] == ["tile.fits"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_a_catalogue_is_the_same_whatever_the_parts_were(part, mosaic, tmp_path, cut):
+    """Both parts know of the pair, of which one holds a source each."""
+    for i, rows in enumerate((np.arange(cut), np.arange(cut, 4))):
+        write_part(tmp_path / f"{i}.fits", only(part, rows))
+    parts = [read_part(tmp_path / f"{i}.fits") for i in range(2)]
+    found = merge(parts, mosaic, tmp_path / "stamps.fits")
+    order = [2, 1, 3, 0]
+    np.testing.assert_array_equal(found.table["y"], POSITION[order, 0])
+    np.testing.assert_array_equal(found.table["x"], POSITION[order, 1])
+    np.testing.assert_array_equal(found.table["flux"], part.columns["flux"][order])
+    np.testing.assert_array_equal(found.table["stamp"], [0, 1, 5, 6])
+    assert np.isnan(found.table["mag"]).all() and found.table["half_light_radius"].unit == "pix"
+    assert [tuple(row)[:2] for row in found.pairs] == [(1, 3)]
+    error = part.columns["flux_err"]
+    assert found.pairs["covariance"][0] == pytest.approx(-0.25 * error[2] * error[3])
+    np.testing.assert_array_equal(found.table["group_id"], [1, 2, 1, 3])
+    for row, stamp in zip(order, found.profiles, strict=True):
+        np.testing.assert_array_equal(stamp, part.profiles[row])
