@@ -42,10 +42,10 @@ OFFENDERS = {
     "modules": set(),
     "lines": (),
     "bodies": (),
-    "parameters": ("vaedeblend/image/",),
-    "imports": ("vaedeblend/image/", "vaedeblend/report/"),
-    "names": {"STYLE", "background_rms", "Stamps"},
-    "arguments": ("vaedeblend/image/", "vaedeblend/report/"),
+    "parameters": (),
+    "imports": ("vaedeblend/report/",),
+    "names": {"STYLE", "background_rms"},
+    "arguments": ("vaedeblend/report/",),
 }
 """What breaks each limit until it is mended: names, or beginnings of paths."""
 

@@ -2,7 +2,7 @@ import pytest
 from astropy.table import Table
 from fitsfolder import folder, network, run, sky  # noqa: F401
 
-from vaedeblend.image.columns import COLUMNS, FLAGS, MEASURED
+from vaedeblend.image.columns import CATALOGUE_COLUMNS, FLAGS, MEASURED
 
 WRITTEN = [
     ("id", "int64", None),
@@ -44,7 +44,7 @@ def test_the_written_catalogue_has_its_columns_whatever_was_found(folder, sky, n
 
 
 def test_a_column_is_measured_or_computed_and_has_a_name_of_its_own():
-    names = [column.name for column in COLUMNS]
+    names = [column.name for column in CATALOGUE_COLUMNS]
     assert len(names) == len(set(names))
     assert set(MEASURED) - set(names) == {"position"}
-    assert all(column.description or column.name == "mag_err" for column in COLUMNS)
+    assert all(column.description or column.name == "mag_err" for column in CATALOGUE_COLUMNS)

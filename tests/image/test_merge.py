@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from vaedeblend.image.columns import COLUMNS, MEASURED
+from vaedeblend.image.columns import CATALOGUE_COLUMNS, MEASURED
 from vaedeblend.image.merge import Part, merge, read_part, write_part
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.pixels.profiles import Profiles
@@ -20,7 +20,7 @@ PAIR = POSITION[[[2, 3]]]
 def part(rng):
     """Four sources of a tile, one of them on binned pixels, in no order."""
     n = len(POSITION)
-    types = {column.name: column.dtype for column in COLUMNS}
+    types = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
     columns = {name: rng.uniform(1, 9, n).astype(types[name]) for name in MEASURED[1:]}
     columns |= {"position": POSITION, "binning": np.array([1, 2, 1, 1])}
     stamps = [rng.normal(size=(side, side)).astype(np.float32) for side in 4 * columns["binning"]]

@@ -2,7 +2,7 @@
 
 `measure` computes what a piece of an image tells of its sources, `merge` knows ids, groups and
 pages of the whole image, and `catalogue_table` makes the table of catalog.fits of them. To add a
-column, add a row to `COLUMNS`, and where it is measured, a value to `measure._described`.
+column, add a row to `CATALOGUE_COLUMNS`, and where it is measured, a value to `measure._described`.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ def _magnitude(sources: Measurements, mosaic: Mosaic) -> Float[np.ndarray, " n"]
     return zero_point - 2.5 * np.log10(sources["flux"])
 
 
-COLUMNS = (
+CATALOGUE_COLUMNS = (
     Column("id", int, None, "from 1, by y then x", lambda s, _: 1 + np.arange(len(s["flux"]))),
     Column("x", float, "pix", "0-based", lambda s, _: s["position"][:, 1]),
     Column("y", float, "pix", "0-based", lambda s, _: s["position"][:, 0]),
@@ -87,7 +87,7 @@ COLUMNS = (
 )
 """Columns of the table CATALOG of catalog.fits, in their order."""
 
-MEASURED = ("position", *(column.name for column in COLUMNS if column.value is None))
+MEASURED = ("position", *(column.name for column in CATALOGUE_COLUMNS if column.value is None))
 """Columns that `measure` gives for a piece of an image, lengths in pixels."""
 
 
@@ -100,7 +100,7 @@ def catalogue_table(sources: Measurements, mosaic: Mosaic) -> Table:
             known, and radii are in pixels where its pixel scale is not.
     """
     table = Table()
-    for name, dtype, unit, _, value in COLUMNS:
+    for name, dtype, unit, _, value in CATALOGUE_COLUMNS:
         with np.errstate(invalid="ignore", divide="ignore"):
             values = sources[name] if value is None else value(sources, mosaic)
         scale = u.Unit(unit) if isinstance(unit, str) else unit and unit(mosaic)

@@ -29,7 +29,7 @@ class Catalog(NamedTuple):
     """All sources of an image."""
 
     table: Table
-    """One row a source, by y then x: `columns.COLUMNS`."""
+    """One row a source, by y then x: `columns.CATALOGUE_COLUMNS`."""
     pairs: Table
     """Sources that overlap: id_1, id_2, covariance of their fluxes, correlation."""
     profiles: Profiles
