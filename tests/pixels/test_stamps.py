@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from vaedeblend.pixels.stamps import PaddedImages, overlap, spread, whole_corner, whole_stamps
+from vaedeblend.pixels.profiles import Profiles
+from vaedeblend.pixels.stamps import PaddedImages, overlap, spread, whole_corner
 
 SIZE = 8
 CORNER = np.array([[0, 0], [3, 5], [-6, 2], [10, 15], [-8, -8]])
@@ -98,8 +99,10 @@ def test_what_is_laid_down_binned_is_cut_out_again(wide, rng):
     corner, binning = np.array([[8, 10], [40, 40]]), np.array([2, 1])
     canvas = wide.paste(stamps, where, corner, binning)
     np.testing.assert_allclose(wide.cut(canvas, where, corner, binning), stamps, rtol=1e-5)
-    sides = [len(stamp) for stamp in whole_stamps(stamps[..., 0], binning)]
-    assert sides == [2 * SIZE, SIZE] and canvas.sum() == pytest.approx(stamps.sum(), rel=1e-5)
+    sides = Profiles.from_stamps(stamps[..., 0], binning, corner).sides
+    assert sides.tolist() == [2 * SIZE, SIZE] and canvas.sum() == pytest.approx(
+        stamps.sum(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (-3, 5), (8, 17), (-9, 0), (30, 30)])

@@ -72,21 +72,21 @@ def measure_field(
     return _described(*find_sources(deblend, image, rms, **given))
 
 
-def _described(frames: PaddedImages, sources: Sources) -> Measured:
+def _described(padded: PaddedImages, sources: Sources) -> Measured:
     """The table of sources whose light is known."""
     at, found = sources[:3], sources.found
     (index, corner, binning), light = at, found.image
-    canvas = frames.paste(light, *at)
+    canvas = padded.paste(light, *at)
     image, background, model = (
-        frames.inner(a)[0, ..., 0] for a in (frames.image, frames.variance, canvas)
+        padded.inner(a)[0, ..., 0] for a in (padded.image, padded.variance, canvas)
     )
     stamps, flux = light[..., 0], found.flux[:, 0].astype(float)
     profiles = Profiles.from_stamps(stamps, binning, corner)
     groups, shapes = find_groups(profiles, background), measure_shapes(stamps, flux)
-    rms, total = np.sqrt(background), frames.cut(canvas, *at)[..., 0]
-    noise = rms if frames.gain is None else np.sqrt(background + model.clip(0) / frames.gain[0, 0])
+    rms, total = np.sqrt(background), padded.cut(canvas, *at)[..., 0]
+    noise = rms if padded.gain is None else np.sqrt(background + model.clip(0) / padded.gain[0, 0])
     columns = {
-        "position": source_positions(sources, frames.size, shapes),
+        "position": source_positions(sources, padded.size, shapes),
         "flux": flux,
         "flux_err": np.hypot(found.flux_err[:, 0], _BINNED_ERROR * flux * (binning > 1)),
         "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),
@@ -98,8 +98,8 @@ def _described(frames: PaddedImages, sources: Sources) -> Measured:
         "hidden": sources.hidden,
         "binning": binning,
     }
-    near = slice(frames.size // 2 - _NEAR, frames.size // 2 + _NEAR)
-    peak = frames.cut(frames.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
+    near = slice(padded.size // 2 - _NEAR, padded.size // 2 + _NEAR)
+    peak = padded.cut(padded.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
     columns["flags"] = _flags(columns, profiles, background, peak)
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms[::8, ::8]))
     profiles = correct_profiles(profiles, image, noise, undrawn)

@@ -5,7 +5,7 @@ as many of the image's pixels along each axis, added up. Its corner is that of t
 image's own pixels about the same centre.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,14 +123,6 @@ def whole_corner(
     return corner - (np.reshape(binning, (-1, 1)) - 1) * size // 2
 
 
-def whole_stamps(
-    stamps: Float[np.ndarray, "n size size"], binning: Int[np.ndarray, " n"]
-) -> Iterator[Float[np.ndarray, "_ _"]]:
-    """Each source's light on the image's pixels: stamps of different sides."""
-    for stamp, n in zip(stamps, binning.tolist(), strict=True):
-        yield spread(stamp, n)
-
-
 def spread(stamp: Float[Any, "size size *band"], n: int) -> Float[Any, "side side *band"]:
     """A stamp's light on n x n as many pixels: smooth, and in every box what its pixel held.
 
@@ -192,24 +184,3 @@ def overlap(
     on_image = tuple(map(slice, low, high))
     on_stamp = tuple(slice(a - c, b - c) for a, b, c in zip(low, high, corner, strict=True))
     return on_image, on_stamp
-
-
-def lay(
-    stamps: Sequence[Float[np.ndarray, "_ _"]],
-    corner: Int[np.ndarray, "n 2"],
-    shape: tuple[int, int],
-) -> Float[np.ndarray, "height width"]:
-    """An image on which stamps of any sides lie, added up."""
-    image = np.zeros(shape, np.float32)
-    for stamp, at in zip(stamps, corner.tolist(), strict=True):
-        on_image, on_stamp = overlap(at, len(stamp), shape)
-        image[on_image] += stamp[on_stamp]
-    return image
-
-
-def pages(
-    stamps: Sequence[Float[np.ndarray, "_ _"]], size: int
-) -> Float[np.ndarray, "page size size"]:
-    """Stamps whose sides are multiples of a size, each as the consecutive pages that it fills."""
-    none = np.zeros((0, size, size), np.float32)
-    return np.concatenate([none, *(stamp.reshape(-1, size, size) for stamp in stamps)])
