@@ -1,4 +1,4 @@
-"""What a measured image leaves behind: model, residual, segmentation, a page, priors for T-PHOT."""
+"""Products of a measured image: model, residual, segmentation, and a page about it."""
 
 import contextlib
 from collections import Counter
@@ -18,7 +18,7 @@ from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.stamps import box_sums
 
 IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
-"""Written on the image's pixels: names and types."""
+"""Images written on the pixels of the measured one: names and types."""
 
 _OVERVIEW = 1024
 """Most pixels of the page's images along either axis."""
@@ -29,7 +29,7 @@ _STRIP = 512
 """Rows that are written at a time."""
 
 Report = Callable[[str, int, int], None]
-"""Called with what is going on, how much of it is done, and how much there is."""
+"""Function of what is going on, how much of it is done, and how much there is."""
 
 
 def write_images(

@@ -1,4 +1,4 @@
-r"""What the network cannot draw of bright galaxies, read off the residual.
+r"""Starlet residual correction of profiles: what the network cannot draw of bright galaxies.
 
 The decoder is good to a few per cent of a galaxy's light, and binned profiles are coarse in the
 core: for bright galaxies that is far more than the noise. What stands out of the residual on any

@@ -21,11 +21,11 @@ from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
 from vaedeblend.survey import Survey, make_survey
 
 MARGIN = 192
-"""Of a tile, beyond its core [pixel]: three stamps."""
+"""Width of what is read of a tile beyond its core [pixel]: three stamps."""
 
 
 class Tile(NamedTuple):
-    """A piece of an image: its core, and what is read of it."""
+    """A piece of an image: its core, and the window that is read."""
 
     number: int
     core: tuple[slice, slice]
@@ -33,15 +33,15 @@ class Tile(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What it takes to measure any tile: plain values, which another process can be sent."""
+    """All that the measurement of a tile needs: plain values, for another process as well."""
 
     image: str
     files: dict
     """Keywords of `mosaic.open_mosaic`, the rms map among them."""
     background: str | None
-    """File of what is to be subtracted, if anything."""
+    """File of the background that is to be subtracted, if any."""
     folder: str
-    """Takes a file for each tile."""
+    """Folder that takes a file for each tile."""
     weights: str
     options: dict
     """Keywords of `measure.measure_field`."""

@@ -122,11 +122,11 @@ class Profiles(Sequence):
         return Profiles(self.pages, self.first[index], self.binning[index], self.corner[index])
 
     def copy(self) -> "Profiles":
-        """The same stamps, packed one after the other in memory of their own."""
+        """Profiles with the same stamps, packed one after the other in memory of their own."""
         return Profiles.pack(self, self.corner, self.size)
 
     def moved(self, origin: Pixel) -> "Profiles":
-        """The same light on an image whose first pixel is `origin` (y, x) of the present one."""
+        """Profiles of the same light on an image that begins at `origin` of the present one."""
         return replace(self, corner=self.corner - origin)
 
     def reaching(self, low: Pixel, high: Pixel) -> Int[np.ndarray, " m"]:
