@@ -1,9 +1,8 @@
 """Simulated scenes, and deblenders that know their truth."""
 
-from typing import NamedTuple
-
 import numpy as np
 
+from vaedeblend.deblend.network import Deblended
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
@@ -11,22 +10,12 @@ from vaedeblend.survey import Survey
 KINDS = ("isolated", "blended")
 
 
-class Result(NamedTuple):
-    flux: np.ndarray
-    flux_err: np.ndarray
-    image: np.ndarray
-    latent_mean: np.ndarray
-    latent_std: np.ndarray
-    purity: np.ndarray
-    log_flux: SinhArcsinh
-
-
 def certain(flux, image, purity):
     """A result with an error of 5 %, and a posterior without tails."""
     nothing = np.zeros_like(flux)
     log_flux = SinhArcsinh(np.log(flux), np.log(0.05) + nothing, nothing, nothing)
     latent = image.mean(axis=(1, 2))[:, :1] * np.arange(1.0, 4.0)
-    return Result(flux, 0.05 * flux, image, latent, 0.1 + 0 * latent, purity, log_flux)
+    return Deblended(flux, 0.05 * flux, image, latent, 0.1 + 0 * latent, purity, log_flux)
 
 
 def make_scenes():
