@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matched import gaussian, matched_filter
 
 from vaedeblend.cli import main
-from vaedeblend.image import tiles
+from vaedeblend.image import measure, tiles
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io import write
 
@@ -222,7 +222,7 @@ def test_an_interrupted_command_says_so(give, image, tmp_path, capsys, monkeypat
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tiles, "measure_field", interrupted)
+    monkeypatch.setattr(measure, "measure_field", interrupted)
     assert main(["deblend", str(give("a.fits", image)), "--out", str(tmp_path / "out")]) == 130
     assert "interrupted" in capsys.readouterr().out
 

@@ -11,8 +11,8 @@ from fitsfolder import GAIN, RMS, SHAPE, folder, header, network, run, sky  # no
 from matched import gaussian, matched_filter, recording_psfs
 
 from vaedeblend.cli import main
+from vaedeblend.image import measure, tiles
 from vaedeblend.image import pipeline as module
-from vaedeblend.image import tiles
 from vaedeblend.image.columns import FLAGS
 from vaedeblend.image.tiles import plan
 from vaedeblend.io.parallel import parallel_map
@@ -90,7 +90,7 @@ def test_tiling_does_not_matter(folder, tile):
 
 
 def test_killed_run_goes_on_at_the_tile(folder, monkeypatch):
-    calls, measured = [], tiles.measure_field
+    calls, measured = [], measure.measure_field
 
     def counting(*args, **options):
         calls.append(1)
@@ -98,7 +98,7 @@ def test_killed_run_goes_on_at_the_tile(folder, monkeypatch):
             raise KeyboardInterrupt
         return measured(*args, **options)
 
-    monkeypatch.setattr(tiles, "measure_field", counting)
+    monkeypatch.setattr(measure, "measure_field", counting)
     with pytest.raises(KeyboardInterrupt):
         run(folder, tile=130)
     assert not (folder / "out" / "catalog.fits").exists()

@@ -12,9 +12,6 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from jaxtyping import Float
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from vaedeblend.image.columns import catalogue_table
 from vaedeblend.io.mosaic import Mosaic
@@ -76,6 +73,9 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
         path: FITS file that takes the sources' stamps, as a cube: page by page.
         mosaic: Image that the tiles cover; see `columns.catalogue_table`.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     joined = {
         name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns
     }
@@ -100,6 +100,8 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
 
 def _matched(position, pair, correlation):
     """Pairs of positions as pairs of rows, each once; tiles that meet both know of a pair."""
+    from scipy.spatial import cKDTree
+
     if not len(pair):
         return np.zeros((0, 2), int), correlation
     distance, row = cKDTree(position).query(pair)

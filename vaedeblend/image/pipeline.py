@@ -16,7 +16,6 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float
 
-from vaedeblend.deblend.detect import estimate_background
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Catalog, merge, read_part
 from vaedeblend.image.products import IMAGES, Report, write_field_page, write_images
@@ -193,6 +192,8 @@ def _claim(job: Job, tile: int) -> None:
 
 def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
     """Writes background.fits and rms.fits, strip by strip."""
+    from vaedeblend.deblend.detect import estimate_background
+
     (height, width), header = mosaic.shape, image_header(mosaic)
     paths = [out / f"{name}.fits" for name in ("background", "rms")]
     with (

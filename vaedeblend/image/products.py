@@ -10,7 +10,6 @@ from jaxtyping import Float
 
 from vaedeblend.image.columns import FLAGS
 from vaedeblend.image.merge import Catalog
-from vaedeblend.image.page import Overview, Panel, write_page
 from vaedeblend.image.tiles import Job, read_pixels
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
@@ -32,10 +31,10 @@ Report = Callable[[str, int, int], None]
 """Function of what is going on, how much of it is done, and how much there is."""
 
 
-def write_images(
-    mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report
-) -> tuple[Overview, Counter]:
-    """Writes model, residual and segmentation, strip by strip; returns overview and statistics."""
+def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report):
+    """Writes model, residual and segmentation, strip by strip; `page.Overview` and statistics."""
+    from vaedeblend.image.page import Overview
+
     (height, width), header = mosaic.shape, image_header(mosaic)
     binning = -(-max(mosaic.shape) // _OVERVIEW)
     step = binning * max(_STRIP // binning, 1)
@@ -99,6 +98,8 @@ def _binned(images, rms, binning: int) -> list[Float[np.ndarray, "height width"]
 
 def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums, out: Path) -> None:
     """Writes index.html: the image, its hardest blends and statistics of the residual."""
+    from vaedeblend.image.page import Panel, write_page
+
     table = catalog.table
     statistics = {"sources": len(table), "groups": len(np.unique(table["group_id"]))}
     for name in ("source pixels", "sky pixels"):
@@ -106,14 +107,14 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
         statistics |= {name: sums[name], f"chi2 per pixel, {name}": round(mean, 3)}
     purity = np.where(table["flux"] > _CLEAR * table["flux_err"], table["purity"], np.inf)
     hardest = [i for i in np.argsort(purity)[:_PANELS] if np.isfinite(purity[i])]
-    panels = [_panel(mosaic, job, catalog, int(i)) for i in hardest]
+    panels = [Panel(*_panel(mosaic, job, catalog, int(i))) for i in hardest]
     options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
     options |= {"title": Path(job.image).name, "statistics": statistics}
     write_page(out / "index.html", **options)
 
 
-def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
-    """The pixels of a source's stamp as far as they lie on the image, in units of the rms."""
+def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> tuple:
+    """A `page.Panel`: a source's stamp as far as it lies on the image, in units of the rms."""
     profiles, shape = catalog.profiles, np.array(mosaic.shape)
     corner, side = profiles.corner[i], profiles.sides[i]
     low = np.clip(corner, 0, np.maximum(shape - side, 0))
@@ -123,4 +124,4 @@ def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> Panel:
     unit = np.median(rms[np.isfinite(rms)]) if np.isfinite(rms).any() else 1.0
     near, alone = profiles.reaching(low, high), np.array([i])
     model, own = (profiles.select(a).moved(low).lay(image.shape) / unit for a in (near, alone))
-    return Panel(i + 1, image / unit, model, own)
+    return i + 1, image / unit, model, own

@@ -2,6 +2,8 @@
 
 Tiles overlap by a margin that holds whatever bears on a source of theirs; a source is that of the
 tile in whose core it lies, and the others forget it.
+
+The network is imported when the first tile has been read: bad input is answered before that.
 """
 
 from functools import lru_cache
@@ -11,9 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from vaedeblend.deblend.network import load_deblender
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.image.measure import Measured, measure_field
 from vaedeblend.image.merge import Part, write_part
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
@@ -70,6 +70,8 @@ def measure_tile(job: Job, tile: Tile) -> None:
             place = job.positions - corner
             inside = (place >= -0.5) & (place < np.subtract(image.shape, 0.5))
             here = place[inside.all(axis=1)]
+        from vaedeblend.image.measure import measure_field
+
         deblend, size = _network(job.weights)
         psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
         options = {"positions": here, "psf": psf, "gain": mosaic.gain} | job.options
@@ -91,8 +93,8 @@ def part_file(folder: str | Path, tile: Tile) -> Path:
     return Path(folder) / f"tile_{tile.number}.fits"
 
 
-def _of_core(tile: Tile, found: Measured, corner: Int[np.ndarray, " 2"]) -> Part:
-    """The sources in a tile's core and their pairs, placed on the whole image."""
+def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"]) -> Part:
+    """The measured sources in a tile's core and their pairs, placed on the whole image."""
     profiles, pair = found.profiles.moved(-corner), found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Where a source was first put, not where its light was found, decides: it cannot be lost.
@@ -125,6 +127,8 @@ def read_survey(weights: str | Path) -> Survey:
 @lru_cache(maxsize=1)
 def _network(weights: str):
     """The deblender and the size of its stamps."""
+    from vaedeblend.deblend.network import load_deblender
+
     deblender = load_deblender(weights)
     return deblender.of_fields(), deblender.model.stamp_size
 
