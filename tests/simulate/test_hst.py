@@ -16,7 +16,7 @@ from vaedeblend.simulate.hst import (
     Sample,
     choose_similar,
     cosmos,
-    make_portraits,
+    make_hubble_galaxies,
     open_catalog,
     read_sample,
     read_stamp,
@@ -108,7 +108,9 @@ def test_a_galaxy_at_its_own_parameters_is_itself(smooth, disks):
     """Deconvolved, so that it looks as it did before Hubble's PSF."""
     catalog = open_catalog(smooth)
     for i in range(3):
-        found = image(make_portraits(read_stamp(catalog, i))[0].light * disks.flux[i, 0]).array
+        found = image(
+            make_hubble_galaxies(read_stamp(catalog, i))[0].light * disks.flux[i, 0]
+        ).array
         # Its centre is half a pixel of the stamp off neither.
         wanted = image(analytic(disks.take(i))[0]).array
         np.testing.assert_allclose(found, wanted, atol=0.02 * wanted.max())
@@ -136,7 +138,7 @@ def test_noise_of_hubble_is_as_large_as_it_is_said_to_be_and_cut_off(tmp_path, d
     noisy, clean = (open_catalog(tmp_path / name) for name in ("noisy", "clean"))
     ratios = []
     for i in range(4):
-        pair = [make_portraits(read_stamp(each, i))[0] for each in (noisy, clean)]
+        pair = [make_hubble_galaxies(read_stamp(each, i))[0] for each in (noisy, clean)]
         light, truth = (each.light.withFlux(1.0) for each in pair)
         difference = image(light).array - image(truth).array
         y, x = (np.indices((SIDE, SIDE)) - (SIDE - 1) / 2) * SCALE

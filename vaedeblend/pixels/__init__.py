@@ -1,4 +1,4 @@
 """Geometry of pixels: stamps cut and laid, PSFs, shapes of light, who overlaps whom.
 
-Imports survey, exceptions.
+Imports io, survey, exceptions.
 """

@@ -68,7 +68,7 @@ _FIT_PIXEL = 0.03
 """Unit of the fits' radii [arcsec]."""
 
 
-class Portrait(NamedTuple):
+class HubbleGalaxy(NamedTuple):
     """A real galaxy of unit flux about the origin, with its noise cut off outside of it.
 
     Attribute `noise` of its light is GalSim's, but of the surface brightness [arcsec^-2].
@@ -123,10 +123,10 @@ def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
     sample = read_sample(catalog)
 
     @functools.lru_cache(maxsize=64)
-    def portraits(row: int) -> tuple[Portrait, Portrait] | None:
-        if portraits.cache_info().misses % _KEPT == 0:
+    def deconvolved(row: int) -> tuple[HubbleGalaxy, HubbleGalaxy] | None:
+        if deconvolved.cache_info().misses % _KEPT == 0:
             catalog.close()  # or all stamps ever drawn would stay in memory
-        return make_portraits(read_stamp(catalog, row))
+        return make_hubble_galaxies(read_stamp(catalog, row))
 
     def draw(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSObject]:
         if galaxy.star:
@@ -136,7 +136,7 @@ def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
         axis_ratio, angle = dominant_shape(galaxy)
         magnitude = float(flux_to_magnitude(galaxy.flux.max()))
         similar = rng.permutation(choose_similar(sample, magnitude, radius, axis_ratio))
-        found = (portraits(int(sample.row[i])) for i in similar)
+        found = (deconvolved(int(sample.row[i])) for i in similar)
         pair = next((each for each in found if each), None)
         if pair is None:
             raise CatalogueError(f"{path}: found no galaxy on {len(similar)} stamps; wanted one")
@@ -184,7 +184,7 @@ def choose_similar(
     return np.lexsort([np.hypot.reduce(apart), noisy | (larger > _MAGNIFIED)])[:N_SIMILAR]
 
 
-def make_portraits(stamp: HubbleStamp) -> tuple[Portrait, Portrait] | None:
+def make_hubble_galaxies(stamp: HubbleStamp) -> tuple[HubbleGalaxy, HubbleGalaxy] | None:
     """A galaxy deconvolved, and as Hubble saw it; None if there is none on the stamp."""
     scale = float(stamp.image.scale)
     moments, core = (galsim.hsm.FindAdaptiveMom(i, strict=False) for i in (stamp.image, stamp.psf))
@@ -203,7 +203,9 @@ def make_portraits(stamp: HubbleStamp) -> tuple[Portrait, Portrait] | None:
     if any(each is None for each in axes):
         return None
     shift = scale * (stamp.image.true_center - moments.moments_centroid)
-    sharp, blurred = (Portrait(each.shift(shift), a) for each, a in zip(lights, axes, strict=True))
+    sharp, blurred = (
+        HubbleGalaxy(each.shift(shift), a) for each, a in zip(lights, axes, strict=True)
+    )
     return sharp, blurred
 
 
@@ -300,7 +302,7 @@ def _window(covariance, place) -> Float[np.ndarray, "height width"]:
 
 
 def _half_light_axes(light, blur: float, like: galsim.Image) -> Float[np.ndarray, "2 2"] | None:
-    """Those of a `Portrait`, as seen under a Gaussian [arcsec], which has no wings."""
+    """Those of a `HubbleGalaxy`, as seen under a Gaussian [arcsec], which has no wings."""
     scale = float(like.scale)
     image = galsim.Convolve(light, galsim.Gaussian(sigma=blur)).drawImage(
         like.copy(), method="no_pixel"
