@@ -128,6 +128,12 @@ def test_blends_that_cannot_be_are_refused(library, monkeypatch):
         blended(library, 0, max_purity=0.01)
 
 
+def test_separations_that_no_whole_pixels_have_are_refused(library, monkeypatch):
+    monkeypatch.setattr(scenes, "_MAX_DRAWS", 20)
+    with pytest.raises(SceneError, match="of 20 draws lie 3 to 3 pixels apart"):
+        neighbours(library, 0, separation=(3.0, 3.0), min_companions=1)
+
+
 def test_cells_cover_the_complexity_map():
     np.testing.assert_allclose(scenes.BM_1_EDGES[[0, -1]], [0, 1])
     np.testing.assert_allclose(scenes.FLUX_RATIO_EDGES[[0, -1]], [0.1, 10])

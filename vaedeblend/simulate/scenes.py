@@ -121,7 +121,10 @@ def draw_neighbours(
         rng: Source of randomness.
         max_companions: The number of companions is uniform from `min_companions` to this.
         separation: Range of distances from the central galaxy [pixel], uniform in area.
-        min_companions: 0 or more.
+        min_companions: Least number of companions, 0 or more.
+
+    Raises:
+        SceneError: 10 000 draws held no shift of whole pixels within `separation`.
     """
     central = rng.choice(np.flatnonzero(library.central))
     n = rng.integers(min_companions, max_companions + 1)
@@ -144,7 +147,7 @@ def draw_blended(
     The purity is that of the first band; the other arguments are those of `draw_neighbours`.
 
     Raises:
-        SceneError: 10 000 draws held no such scene.
+        SceneError: 10 000 draws held no such scene, or no shift within `separation`.
     """
     for _ in range(_MAX_DRAWS):
         scene = draw_neighbours(library, rng, max_companions=max_companions, separation=separation)
@@ -258,7 +261,7 @@ def _scene(members, shifts, scale=None) -> Scene:
 def _shift(library, central, companion, rng, separation):
     """Whole-pixel shift that brings a companion to a random separation from the central."""
     low, high = separation
-    while True:
+    for _ in range(_MAX_DRAWS):
         radius = np.sqrt(rng.uniform(low**2, high**2))
         angle = rng.uniform(0, 2 * np.pi)
         step = radius * np.array([np.sin(angle), np.cos(angle)])
@@ -267,6 +270,7 @@ def _shift(library, central, companion, rng, separation):
         # Rounding moves the companion by up to half a pixel, perhaps out of the range.
         if low <= np.hypot(*(shift - phases)) <= high:
             return shift
+    raise SceneError(f"no whole pixels of {_MAX_DRAWS} draws lie {low:g} to {high:g} pixels apart")
 
 
 def _random_pair(library: Library, rng, ratio_bin: int) -> Scene:
