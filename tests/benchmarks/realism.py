@@ -38,7 +38,7 @@ from vaedeblend.evaluate.realism import (
     separability,
 )
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.report.figures import style as charts
+from vaedeblend.report.figures.style import RC_PARAMS
 from vaedeblend.simulate.profiles import half_light_radius
 from vaedeblend.simulate.render import make_draw
 
@@ -169,7 +169,7 @@ def show(numbers):
 
 
 def draw_figure(names, sets, numbers, path):
-    with mpl.rc_context(charts.STYLE):
+    with mpl.rc_context(RC_PARAMS):
         figure = Figure((11, 6.6), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, 3).ravel()

@@ -21,3 +21,8 @@ def written(folder, found=None, **options):
 
 def missing(parsed):
     return [e["text"] for e in parsed.all("p") if e.get("class") == "missing"]
+
+
+def line(axis, label):
+    """The line of an axis by its label."""
+    return next(each for each in axis.lines if each.get_label() == label)

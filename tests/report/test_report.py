@@ -19,7 +19,7 @@ def unrendered(request, monkeypatch):
         return b"drawn"
 
     if "rendered" not in request.keywords:
-        monkeypatch.setattr(style, "save", save)
+        monkeypatch.setattr(style, "save_figure", save)
 
 
 def test_no_history_is_said_where_it_is_missing(tmp_path):
@@ -105,7 +105,7 @@ def test_a_figure_that_fails_does_not_cost_the_others(tmp_path, monkeypatch, cap
     def broken(*_):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(stamps, "gallery", broken)
+    monkeypatch.setattr(stamps, "example_stamps", broken)
     parsed, _ = written(tmp_path)
     assert "Could not be drawn (RuntimeError: no ink)" in parsed.section(1)
     assert len(missing(parsed)) == 1 and (tmp_path / "figures" / "psf.png").exists()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-import matplotlib as mpl
 from astropy.table import Table
 from matplotlib.figure import Figure
 
@@ -76,9 +75,8 @@ class Sheet:
         for stale in place.glob(f"{name}.p??"):
             stale.unlink()
         try:
-            with mpl.rc_context(style.STYLE):
-                drawn = draw()
-            png = style.save(drawn, place, name)
+            drawn = style.draw_figure(draw)
+            png = style.save_figure(drawn, place, name)
         except NoData as reason:
             return _missing(title, f"Not drawn: {reason}.")
         except Exception as error:  # one figure that fails must not cost the others

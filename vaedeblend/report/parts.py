@@ -11,7 +11,7 @@ from vaedeblend.evaluate.latents import GALAXY_PARAMETERS
 from vaedeblend.exceptions import NoData
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.report.builder import Sheet
-from vaedeblend.report.figures import curves, inputs, maps, stamps
+from vaedeblend.report.figures import curves, maps, stamps
 
 NETWORKS = {"vae_i": "VAE I", "vae_ii": "VAE II"}
 _STAGES = {"isolated": "VAE I", "blended": "VAE II"}
@@ -51,7 +51,7 @@ def data(study: Study, sheet: Sheet) -> list[str]:
         sheet.figure(
             "stamps",
             "Test stamps, from bright to faint",
-            partial(stamps.gallery, shown, study.images, study.scale),
+            partial(stamps.example_stamps, shown, study.images, study.scale),
             "{isolated/n} isolated stamps show {isolated/unique_galaxies} galaxies.",
             "{blended/n} blended ones show {blended/unique_galaxies}, with a median purity of "
             "{blended/median_purity:.2}.",
@@ -68,18 +68,18 @@ def data(study: Study, sheet: Sheet) -> list[str]:
             "{data/cuts/disk_half_light_radius/1} arcsec.",
         ),
     ]
-    table, _ = inputs.psf_table(*study.psf)
+    table, _ = curves.psf_table(*study.psf)
     sheet.save("psf", table)
     say = "Its full width at half maximum is {data/psf/fwhm:.3} arcsec; {data/psf/within:%} of the "
     say += "light lies within {data/psf/radius} arcsec."
-    draw = partial(stamps.psf, *study.psf, table)
+    draw = partial(stamps.effective_psf, *study.psf, table)
     return [*blocks, sheet.figure("psf", "The effective PSF, pixel included", draw, say)]
 
 
 def _selection(study: Study):
     if study.catalog is None:
         raise NoData("the catalogue before the cuts could not be read")
-    return curves.selection(inputs.histograms(study.catalog, study.cuts))
+    return curves.selection(curves.histograms(study.catalog, study.cuts))
 
 
 def training(study: Study, sheet: Sheet) -> list[str]:
@@ -90,7 +90,7 @@ def training(study: Study, sheet: Sheet) -> list[str]:
             reason = f"{name} has no training history: no metrics.jsonl beside its weights, as with"
             blocks.append(sheet.missing(f"{reason} those that are shipped."))
         else:
-            sheet.save(f"training_{stage}", inputs.history_table(study.histories[stage]))
+            sheet.save(f"training_{stage}", curves.history_table(study.histories[stage]))
     sentences = [
         f"<b>{name}</b> {{training/{stage}/steps}} steps; the validation loss fell from "
         f"{{training/{stage}/first_validation}} to {{training/{stage}/last_validation}} nat, where "
@@ -214,9 +214,9 @@ def likeness(study: Study, sheet: Sheet) -> list[str]:
         "stamps goes from {isolated/by_magnitude/0/likeness/cosine_distance} to "
         "{isolated/by_magnitude/-1/likeness/cosine_distance}."
     )
-    draw = partial(curves.likeness, study.sets)
+    draw = partial(curves.image_similarity, study.sets)
     title = "Likeness of the deblended light and the truth"
-    head = {name.replace("_", " "): f"likeness/{name}" for name in curves.LIKENESS}
+    head = {name.replace("_", " "): f"likeness/{name}" for name in curves.SIMILARITIES}
     return [
         sheet.figure("likeness", title, draw, *sentences),
         sheet.table("likeness", {"n": "n"} | head, [(k, k) for k in study.sets], first="set"),

@@ -25,7 +25,7 @@ from vaedeblend.io.write import write_text
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.report import parts, talk, verdicts
 from vaedeblend.report.builder import STYLE, Sheet, section
-from vaedeblend.report.figures import flux_errors, inputs, stamps
+from vaedeblend.report.figures import curves, flux_errors, stamps
 from vaedeblend.report.parts import Study
 
 _ORDER = ("isolated", "blended", "standard", "stratified")
@@ -178,7 +178,7 @@ _FIRST_ROWS = {
 
 def _pictures(study: Study, sheet: Sheet, kind: str) -> list[str]:
     column = study.sets[kind]
-    glance = partial(stamps.glance, column, study.images[kind])
+    glance = partial(stamps.three_blends, column, study.images[kind])
     closer = "The VAE is closer on {./vae_closer:%} of {./n} stamps."
     say = "Below a purity of {./by_purity/1/high} and above {./by_purity/1/low}, NMAD is "
     say += "{./by_purity/1/vae/nmad:%} (VAE) and {./by_purity/1/sextractor/nmad:%} (SExtractor)."
@@ -209,7 +209,7 @@ def _rank(kind: str) -> int:
 
 def _data_numbers(setting: Setting) -> dict:
     """Of the catalogue, the cuts and the PSF."""
-    _, psf = inputs.psf_table(*setting.psf)
+    _, psf = curves.psf_table(*setting.psf)
     numbers = {"psf": psf, "cuts": dict(setting.data["selection"])}
     numbers |= {key: setting.data[key] for key in ("max_purity", "max_companions", "style")}
     if setting.catalog is None:
@@ -223,7 +223,7 @@ def _data_numbers(setting: Setting) -> dict:
 
 
 def _training_numbers(setting: Setting) -> dict:
-    return {name: inputs.training_numbers(each) for name, each in setting.histories.items()}
+    return {name: curves.training_numbers(each) for name, each in setting.histories.items()}
 
 
 def _timing(evaluation: Evaluation, setting: Setting, drawing: float) -> dict:

@@ -142,7 +142,7 @@ def closer(study: Study, sheet: Sheet) -> list[str]:
         for kind in study.sets
     ]
     title = "Errors of both methods, and how often the VAE is closer"
-    draw = partial(maps.closer, study.sets)
+    draw = partial(maps.head_to_head, study.sets)
     head = {"VAE closer than SExtractor": "vae_closer:%"}
     head |= {f"than {full_name(n)}": f"{CLOSER[k]}:%" for n, k in ROWS.items() if k in CLOSER}
     head.pop("than SExtractor")
@@ -176,7 +176,7 @@ def complexity(study: Study, sheet: Sheet) -> list[str]:
         title = f"{kind}: complexity over {titles[name]}"
         base = f"{kind}/maps/{name}"
         blocks.append(sheet.figure(f"complexity_{name}", title, draw, said, base=base))
-        sheet.save(f"complexity_{name}", maps.as_table(cells, names))
+        sheet.save(f"complexity_{name}", maps.cell_table(cells, names))
     return blocks
 
 
@@ -193,7 +193,7 @@ def calibration(study: Study, sheet: Sheet) -> list[str]:
     numbers = {kind: sheet.numbers[kind] for kind in study.sets}
     head = {"coverage 68": "coverage68:%", "coverage 95": "coverage95:%"}
     head |= {"mean error": "mean_relative_err:%", "error / NMAD": "err_over_nmad:.2"}
-    draw = partial(flux_errors.calibration, study.sets, numbers)
+    draw = partial(flux_errors.coverage_and_pit, study.sets, numbers)
     return [
         sheet.figure("calibration", "Are the stated errors right?", draw, *sentences),
         sheet.table("calibration", head, [(kind, kind) for kind in study.sets], first="set"),

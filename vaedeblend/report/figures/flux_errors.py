@@ -1,4 +1,4 @@
-"""Figures of flux errors: both methods beside what the photons allow, and their calibration."""
+"""Figures of flux errors: both methods beside the Fisher bound, and their calibration."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from vaedeblend.evaluate.metrics import ExampleColumns, equal_bins
 from vaedeblend.exceptions import NoData
-from vaedeblend.report.figures import style as charts
 from vaedeblend.report.figures.style import (
     COLOURS,
     ERROR,
@@ -15,29 +15,33 @@ from vaedeblend.report.figures.style import (
     METHODS,
     PURITY,
     SETS,
+    Sets,
     canvas,
+    draw_band,
+    varying,
+    write_counts,
+    write_note,
 )
 
-STATISTICS = {
+STATISTIC_LABELS = {
     "bias": "bias (median)",
     "sigma": "sigma (standard deviation)",
     "nmad": "NMAD",
     "dispersion68": "EMC dispersion (68 %)",
     "outliers": "outliers, |e| > 50 %",
 }
+"""Title of each statistic's panel, by its key in the metrics."""
+
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
 _RMS = {"Fisher bound, rms": 1, "_minus": -1}
 _MEDIAN = 0.6745
 """Median of a normal variable's size over its standard deviation."""
 _FEWEST = 10
-"""Stamps from which a coverage is drawn."""
-
-Columns = Mapping[str, np.ndarray]
-Sets = Mapping[str, Columns]
+"""Least number of stamps of a bin whose coverage is drawn."""
 
 
 def histogram(sets: Sets) -> Figure:
-    """Stamps by relative flux error, for both methods; the end bins hold all beyond."""
+    """Draws stamps by relative flux error of both methods; the end bins hold all beyond them."""
     figure, axes = canvas(
         1, len(sets), (max(3.9 * len(sets), 4.4), 3.6 if len(sets) > 1 else 4.2), sharey=True
     )
@@ -58,14 +62,14 @@ def histogram(sets: Sets) -> Figure:
     return figure
 
 
-def by_purity(column: Columns) -> Figure:
-    """Size of both methods' errors along purity, and the Fisher bound: the first screen's."""
-    charts.varying({"set": column}, "purity")
+def by_purity(column: ExampleColumns) -> Figure:
+    """Draws the size of both methods' errors along purity, and the Fisher bound."""
+    varying({"set": column}, "purity")
     figure, axes = canvas(1, 1, (4.4, 3.7))
     axis = axes[0, 0]
     for method, label in METHODS.items():
         error = 100 * np.abs(column[f"{method}_error"])
-        charts.band(axis, column["purity"], error, color=COLOURS[label], label=label)
+        draw_band(axis, column["purity"], error, color=COLOURS[label], label=label)
     _draw_bound(axis, column, "purity", {"Fisher bound, median |e|": _MEDIAN})
     axis.set(yscale="log", xlabel=PURITY, ylabel="|e| [%]: median and 16-84 % of stamps")
     axis.legend(loc="upper right")
@@ -73,13 +77,19 @@ def by_purity(column: Columns) -> Figure:
 
 
 def errors_against(sets: Sets, name: str, label: str) -> Figure:
-    """Median and 16-84 % of the flux error along a column, both methods and the Fisher bound."""
-    shown = charts.varying(sets, name)
+    """Draws median and 16-84 % of both methods' flux errors along a column, and the Fisher bound.
+
+    Args:
+        sets: Per-example tables by kind of scene.
+        name: Column along x.
+        label: Label of the x axis.
+    """
+    shown = varying(sets, name)
     figure, axes = canvas(len(shown), 2, (8.6, 2.75 * len(shown) + 0.2), sharex=True, sharey="row")
     for row, (kind, column) in zip(axes, shown.items(), strict=True):
         for axis, (method, said) in zip(row, METHODS.items(), strict=True):
             error = 100 * column[f"{method}_error"]
-            n = charts.band(axis, column[name], error, color=COLOURS[said], label=said)
+            n = draw_band(axis, column[name], error, color=COLOURS[said], label=said)
             _draw_bound(axis, column, name)
             axis.axhline(0, color=COLOURS["bound"], lw=0.7)
             counted = f"{n} stamps a bin" if n else "not measured"
@@ -93,14 +103,18 @@ def errors_against(sets: Sets, name: str, label: str) -> Figure:
 
 
 def statistics(numbers: Mapping[str, Mapping]) -> Figure:
-    """Bias, sigma, NMAD, EMC dispersion and outliers by magnitude, both methods and the bound."""
+    """Draws bias, sigma, NMAD, EMC dispersion and outliers by magnitude, and the Fisher bound.
+
+    Args:
+        numbers: Metrics by kind of scene.
+    """
     figure, axes = canvas(
         len(numbers), 5, (13, 2.6 * len(numbers) + 0.4), sharex=True, sharey="col"
     )
     for row, (kind, each) in zip(axes, numbers.items(), strict=True):
         rows = each["by_magnitude"]
         middle = [(r["low"] + r["high"]) / 2 for r in rows]
-        for axis, (name, label) in zip(row, STATISTICS.items(), strict=True):
+        for axis, (name, label) in zip(row, STATISTIC_LABELS.items(), strict=True):
             for method, said in METHODS.items():
                 axis.plot(
                     middle,
@@ -120,7 +134,7 @@ def statistics(numbers: Mapping[str, Mapping]) -> Figure:
                 axis.set_yscale("log", nonpositive="mask")
                 axis.set_yticks(_TICKS, map(str, _TICKS))
                 axis.minorticks_off()
-            charts.count(axis, middle, [r["vae"]["n"] for r in rows])
+            write_counts(axis, middle, [r["vae"]["n"] for r in rows])
             if axis in axes[0]:
                 axis.set_title(label, pad=14)
             if axis in axes[-1]:
@@ -135,19 +149,24 @@ def _hundred(rows: Sequence[Mapping], method: str, name: str) -> list[float]:
     return [np.nan if value is None else 100 * value for value in values]
 
 
-def _draw_bound(axis, column: Columns, name: str, lines: Mapping = _RMS) -> None:
-    """Multiples of the bound's root mean square in bins of equal counts."""
+def _draw_bound(axis, column: ExampleColumns, name: str, lines: Mapping = _RMS) -> None:
+    """Draws multiples of the bound's root mean square in bins of equal counts."""
     values, bound = column[name], 100 * column["bound_prior"]
     finite = np.isfinite(values) & np.isfinite(bound)
-    parts = charts.equal_bins(values[finite], 8)
+    parts = equal_bins(values[finite], 8)
     x = [np.median(values[finite][part]) for part in parts]
     rms = np.array([np.sqrt(np.mean(bound[finite][part] ** 2)) for part in parts])
     for label, factor in lines.items():
         axis.plot(x, factor * rms, "--", color=COLOURS["bound"], lw=1.2, label=label)
 
 
-def calibration(sets: Sets, numbers: Mapping[str, Mapping]) -> Figure:
-    """Coverage of central intervals, histogram of the probability below the truth, and by bin."""
+def coverage_and_pit(sets: Sets, numbers: Mapping[str, Mapping]) -> Figure:
+    """Draws the coverage of central intervals, overall and by bin, and the PIT histogram.
+
+    Args:
+        sets: Per-example tables by kind of scene.
+        numbers: Metrics by kind of scene.
+    """
     if not sets:
         raise NoData("there are no test stamps")
     figure, axes = canvas(2, 2, (9.4, 7.2))
@@ -180,7 +199,7 @@ def calibration(sets: Sets, numbers: Mapping[str, Mapping]) -> Figure:
 
 
 def _coverage_by(axis, numbers: Mapping[str, Mapping], name: str, label: str) -> None:
-    """Coverage of the nominal 68 and 95 % in bins of an estimate, with its counting error."""
+    """Draws the coverage of the nominal 68 and 95 % by bin of an estimate, with counting errors."""
     for offset, (kind, each) in zip(itertools.count(-1), numbers.items()):
         rows = [row for row in each[name] if row["vae"]["n"] >= _FEWEST]
         place = [(r["low"] + r["high"]) / 2 + 0.012 * offset * (r["high"] - r["low"]) for r in rows]
@@ -197,11 +216,17 @@ def _coverage_by(axis, numbers: Mapping[str, Mapping], name: str, label: str) ->
     for level in (68.3, 95):
         axis.axhline(level, color=COLOURS["bound"], lw=1, ls="--")
     axis.set(xlabel=f"{label}, as estimated", ylabel="true fluxes within [%]", ylim=(40, 102))
-    charts.note(axis, "95 % intervals: squares; flux ± flux_err: circles", y=0.05)
+    write_note(axis, "95 % intervals: squares; flux ± flux_err: circles", y=0.05)
 
 
 def comparison(ours: Sets, theirs: Sets, names: tuple[str, str]) -> Figure:
-    """Scatter (NMAD) of two networks along magnitude and purity, a row a kind of scene."""
+    """Draws the flux errors of two networks along magnitude and purity, a row a kind of scene.
+
+    Args:
+        ours: Per-example tables of this report by kind of scene.
+        theirs: Per-example tables of the other report by kind of scene.
+        names: Name of this report and of the other one.
+    """
     kinds = [kind for kind in ours if kind in theirs]
     if not kinds:
         raise NoData("the two reports have no kind of scene in common")
@@ -211,10 +236,10 @@ def comparison(ours: Sets, theirs: Sets, names: tuple[str, str]) -> Figure:
         for name, column, colour in both:
             for axis, along in zip(row, ("magnitude", "purity"), strict=True):
                 if not np.ptp(column[along][np.isfinite(column[along])]):
-                    charts.note(axis, f"the {along} does not vary")
+                    write_note(axis, f"the {along} does not vary")
                     continue
                 style = {"color": COLOURS[colour], "label": name}
-                charts.band(axis, column[along], 100 * np.abs(column["vae_error"]), **style)
+                draw_band(axis, column[along], 100 * np.abs(column["vae_error"]), **style)
         row[0].set(ylabel=f"{kind}: |e| [%]", xlabel=MAGNITUDE)
         row[1].set(xlabel=PURITY)
         row[0].legend(title="median, 16-84 %")

@@ -9,17 +9,21 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from vaedeblend.evaluate.latents import ACTIVE
+from vaedeblend.evaluate.metrics import ExampleColumns, equal_bins
 from vaedeblend.evaluate.summary import ELONGATED
 from vaedeblend.exceptions import NoData
 from vaedeblend.pixels.shapes import turned
-from vaedeblend.report.figures import style as charts
 from vaedeblend.report.figures.style import (
     COLOURS,
     MAGNITUDE,
     METHODS,
     PURITY,
     SETS,
+    Sets,
     canvas,
+    draw_band,
+    measured,
+    write_note,
 )
 
 AXES = {
@@ -28,23 +32,23 @@ AXES = {
     "purity": PURITY,
     "separation": "nearest companion [arcsec]",
 }
-PARAMETERS = {
+"""Axis label of each column of a map of complexity."""
+PARAMETER_LABELS = {
     "magnitude": MAGNITUDE,
     "disk_half_light_radius": "disk radius [arcsec]",
     "disk_axis_ratio": "disk axis ratio",
     "bulge_fraction": "B/T",
     "purity": "purity",
 }
-
-Columns = Mapping[str, np.ndarray]
+"""Label of each parameter by which a latent space is coloured."""
 
 
 def complexity(cells: Sequence[Mapping], names: tuple[str, str]) -> Figure:
-    """Sigma of both methods and its ratio over two columns, and the stamps of each cell.
+    """Draws sigma of both methods and its ratio over two columns, and the stamps of each cell.
 
     Args:
-        cells: Of `bins.cells`.
-        names: Of the columns along x and y.
+        cells: Cells of the two columns, as `metrics.cells` returns them.
+        names: ExampleColumns along x and y.
     """
     if not any(cell["vae"] is not None for cell in cells):
         raise NoData("no cell of the map holds enough stamps")
@@ -63,7 +67,7 @@ def complexity(cells: Sequence[Mapping], names: tuple[str, str]) -> Figure:
 
 
 def _map(axis, cells: Sequence[Mapping], key: str, factor, style: Mapping):
-    """Cells as colours, each with its number and its count."""
+    """Draws cells as colours, each with its number and its count."""
     x, y = (
         np.unique([cell[f"{name}_{end}"] for cell in cells for end in ("low", "high")])
         for name in ("x", "y")
@@ -94,7 +98,7 @@ def _dark(style: Mapping, value: float) -> bool:
     return bool(0.3 * red + 0.59 * green + 0.11 * blue < 0.5)
 
 
-def as_table(cells: Sequence[Mapping], names: tuple[str, str]) -> Table:
+def cell_table(cells: Sequence[Mapping], names: tuple[str, str]) -> Table:
     """Cells as a table: edges of both columns, stamps, sigma of both methods and their ratio."""
     found = {}
     for axis, name in zip("xy", names, strict=True):
@@ -106,9 +110,9 @@ def as_table(cells: Sequence[Mapping], names: tuple[str, str]) -> Table:
     return Table(found)
 
 
-def closer(sets: Mapping[str, Columns]) -> Figure:
-    """Errors of one method against the other's, and how often the network is closer, and where."""
-    shown = charts.measured(sets)
+def head_to_head(sets: Sets) -> Figure:
+    """Draws one method's errors against the other's, and how often the network is closer."""
+    shown = measured(sets)
     figure, axes = canvas(2, len(shown), (3.9 * len(shown), 7.2))
     for column_of, (kind, column) in zip(axes.T, shown.items(), strict=True):
         ours, theirs = (100 * np.abs(column[f"{m}_error"]) for m in METHODS)
@@ -119,8 +123,8 @@ def closer(sets: Mapping[str, Columns]) -> Figure:
         top.plot([low, high], [low, high], color=COLOURS["bound"], lw=1)
         top.set(xscale="log", yscale="log", xlabel="SExtractor |e| [%]")
         top.set(ylabel="VAE |e| [%]", title=f"{kind}: {np.isfinite(theirs).sum()} stamps")
-        charts.note(top, "VAE closer", y=0.04)
-        charts.note(top, "SExtractor closer", x=0.03)
+        write_note(top, "VAE closer", y=0.04)
+        write_note(top, "SExtractor closer", x=0.03)
         for name, style, label in (("magnitude", "o-", MAGNITUDE), ("purity", "s--", PURITY)):
             _share(bottom, column, name, ours < theirs, style, label, SETS[kind])
         bottom.axhline(50, color=COLOURS["bound"], lw=0.8)
@@ -131,11 +135,13 @@ def closer(sets: Mapping[str, Columns]) -> Figure:
     return figure
 
 
-def _share(axis, column: Columns, name: str, won, style: str, label: str, colour: str) -> None:
+def _share(
+    axis, column: ExampleColumns, name: str, won, style: str, label: str, colour: str
+) -> None:
     values = column[name]
     if not np.ptp(values[np.isfinite(values)]):
         return
-    parts = charts.equal_bins(values, 8)
+    parts = equal_bins(values, 8)
     place = (np.arange(len(parts)) + 0.5) / len(parts) * 100
     share = np.array([won[part].mean() for part in parts])
     err = np.sqrt(share * (1 - share) / [len(part) for part in parts])
@@ -145,7 +151,7 @@ def _share(axis, column: Columns, name: str, won, style: str, label: str, colour
 
 
 def _density(axis, x, y, x_bins, y_bins) -> None:
-    """Counts of points, white where there is none."""
+    """Draws counts of points, white where there is none."""
     counts, _, _ = np.histogram2d(x, y, (x_bins, y_bins))
     counts = np.where(counts > 0, counts, np.nan).T
     top = np.nanmax(counts) if np.isfinite(counts).any() else 1
@@ -153,13 +159,18 @@ def _density(axis, x, y, x_bins, y_bins) -> None:
     axis.pcolormesh(x_bins, y_bins, counts, **style)
 
 
-def embedding(column: Columns, label: str) -> Figure:
-    """A latent space's t-SNE, coloured by the galaxies' parameters."""
+def embedding(column: ExampleColumns, label: str) -> Figure:
+    """Draws a latent space's t-SNE, coloured by the galaxies' parameters.
+
+    Args:
+        column: Per-example table of one kind of scene.
+        label: Network, as in the table's columns: vae_i or vae_ii.
+    """
     place = column[f"{label}_tsne"]
     shown = np.isfinite(place).all(axis=1)
     if not shown.any():
         raise NoData("too few stamps for a t-SNE")
-    varying = [name for name in PARAMETERS if np.ptp(column[name][shown]) > 1e-6]
+    varying = [name for name in PARAMETER_LABELS if np.ptp(column[name][shown]) > 1e-6]
     if not varying:
         raise NoData("no parameter varies")
     figure, axes = canvas(1, len(varying), (2.75 * len(varying), 3.1))
@@ -168,7 +179,7 @@ def embedding(column: Columns, label: str) -> Figure:
         low, high = np.quantile(values, (0.02, 0.98))
         style = {"c": values, "s": 5, "lw": 0, "cmap": "viridis", "rasterized": True}
         points = axis.scatter(*place[shown].T, vmin=low, vmax=high, **style)
-        axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", title=PARAMETERS[name])
+        axis.set(xticks=[], yticks=[], xlabel="t-SNE 1", title=PARAMETER_LABELS[name])
         axis.set_aspect("equal", "datalim")
         axis.grid(False)
         figure.colorbar(points, ax=axis, location="bottom", aspect=25, pad=0.02)
@@ -177,10 +188,10 @@ def embedding(column: Columns, label: str) -> Figure:
 
 
 def dimensions(spaces: Mapping[str, Mapping]) -> Figure:
-    """How much each dimension of the latent spaces says, the most used first.
+    """Draws how much each dimension of the latent spaces is used, the most used first.
 
     Args:
-        spaces: Numbers of `latents.usage` by name of the network.
+        spaces: Variance, noise and counts of dimensions (`latents.usage`), by name of the network.
     """
     figure, axes = canvas(1, len(spaces), (4.6 * len(spaces), 3.6), sharey=True)
     for axis, (name, numbers) in zip(axes[0], spaces.items(), strict=True):
@@ -201,8 +212,8 @@ def dimensions(spaces: Mapping[str, Mapping]) -> Figure:
     return figure
 
 
-def shapes(sets: Mapping[str, Columns]) -> Figure:
-    """Recovered half-light radius, axis ratio and position angle against the truth."""
+def shapes(sets: Sets) -> Figure:
+    """Draws recovered half-light radius, axis ratio and position angle against the truth."""
     figure, axes = canvas(len(sets), 3, (11, 3.6 * len(sets)))
     for row, (kind, column) in zip(axes, sets.items(), strict=True):
         for axis, name in zip(row, ("half_light_radius", "axis_ratio"), strict=False):
@@ -214,7 +225,7 @@ def shapes(sets: Mapping[str, Columns]) -> Figure:
 
 
 def _recovered(axis, true, found) -> None:
-    """Density of what was recovered against the truth, with the running median."""
+    """Draws the density of a recovered quantity against the truth, with the running median."""
     finite = np.isfinite(true + found)
     if finite.sum() < 3:
         raise NoData("too few stamps whose shapes can be measured")
@@ -223,13 +234,13 @@ def _recovered(axis, true, found) -> None:
     bins = np.linspace(low, high, 50)
     _density(axis, true, found, bins, bins)
     axis.plot([low, high], [low, high], color=COLOURS["bound"], lw=1)
-    n = charts.band(axis, true, found, color=COLOURS["VAE"], label="median, 16-84 %")
+    n = draw_band(axis, true, found, color=COLOURS["VAE"], label="median, 16-84 %")
     axis.set(xlim=(low, high), ylim=(low, high), title=f"{len(true)} stamps, {n} a bin")
     axis.legend(loc="upper left")
 
 
-def _angles(axis, column: Columns) -> None:
-    """Turn of the position angle along the axis ratio: the rounder, the less it means."""
+def _angles(axis, column: ExampleColumns) -> None:
+    """Draws the turn of the position angle along the axis ratio: the rounder, the less it means."""
     turn = turned(*(column[f"{m}_position_angle"] for m in ("vae", "truth")))
     ratio = column["truth_axis_ratio"]
     finite = np.isfinite(turn + ratio)
@@ -238,7 +249,7 @@ def _angles(axis, column: Columns) -> None:
         raise NoData("too few stamps whose position angles can be measured")
     x_bins = np.linspace(*np.quantile(ratio[finite], (0.002, 0.998)), 50)
     _density(axis, ratio[finite], turn[finite], x_bins, y_bins)
-    charts.band(axis, ratio, turn, color=COLOURS["VAE"], label="median, 16-84 %")
+    draw_band(axis, ratio, turn, color=COLOURS["VAE"], label="median, 16-84 %")
     axis.axhline(0, color=COLOURS["bound"], lw=1)
     axis.axvline(ELONGATED, color=COLOURS["bound"], lw=1, ls=":")
     axis.set(xlabel="true axis ratio", ylabel="VAE − true position angle [deg]")

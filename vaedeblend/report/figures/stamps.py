@@ -10,15 +10,19 @@ from matplotlib.patches import Circle
 
 from vaedeblend.evaluate.evaluation import QUANTILES
 from vaedeblend.evaluate.latents import STEPS
+from vaedeblend.evaluate.metrics import ExampleColumns
 from vaedeblend.evaluate.table import at_quantiles
 from vaedeblend.exceptions import NoData
-from vaedeblend.report.figures import style
 from vaedeblend.report.figures.style import (
+    COLOURS,
     LIGHT,
     RESIDUAL,
-    background_rms,
+    SETS,
+    Sets,
     canvas,
-    shown_stamp,
+    draw_colour_bars,
+    draw_stamp,
+    robust_rms,
 )
 
 CLASSES = {
@@ -27,17 +31,23 @@ CLASSES = {
     "one_beyond": "one object, |e| over 75 %",
     "several": "two or more, |e| over 50 %",
 }
-"""SExtractor's failures as the talk names them."""
+"""The talk's names of the classes of SExtractor's failures."""
 
 _SHOWN = 7
 _MARK = {"fill": False, "lw": 1.1}
 
-Columns = Mapping[str, np.ndarray]
 Images = Mapping[str, np.ndarray]
+"""Images of the test stamps of one kind of scene, as `evaluation.Evaluation` holds them."""
 
 
-def gallery(sets: Mapping[str, Columns], images: Mapping[str, Images], scale: float) -> Figure:
-    """Noisy test stamps of each kind, from bright to faint."""
+def example_stamps(sets: Sets, images: Mapping[str, Images], scale: float) -> Figure:
+    """Draws noisy test stamps of each kind, from bright to faint.
+
+    Args:
+        sets: Per-example tables by kind of scene.
+        images: Images by kind of scene.
+        scale: Pixel scale [arcsec].
+    """
     kinds = [kind for kind in sets if kind in images and len(sets[kind]["magnitude"])]
     if not kinds:
         raise NoData("no test stamps")
@@ -50,24 +60,24 @@ def gallery(sets: Mapping[str, Columns], images: Mapping[str, Images], scale: fl
         for axis, i in zip(row, chosen, strict=False):
             axis.set_axis_on()
             image = images[kind]["input"][i, ..., 0]
-            light = shown_stamp(axis, image, LIGHT, background_rms(image))
+            light = draw_stamp(axis, image, LIGHT, robust_rms(image))
             said = f"{column['magnitude'][i]:.1f} mag"
             if kind != "isolated":
                 said += f", purity {column['purity'][i]:.2f}"
             axis.set_xlabel(said, size=8)
         _ruler(row[0], scale)
-        row[0].set_ylabel(kind, color=style.SETS[kind], weight="bold")
+        row[0].set_ylabel(kind, color=SETS[kind], weight="bold")
     _light_bar(figure, axes, light)
     return figure
 
 
-def psf(image: Float[np.ndarray, "side side"], scale: float, column: Table) -> Figure:
-    """The effective PSF at the survey's pixels, its profile, and the light within a radius.
+def effective_psf(image: Float[np.ndarray, "side side"], scale: float, column: Table) -> Figure:
+    """Draws the effective PSF, its profile, and the light within a radius.
 
     Args:
-        image: Of unit sum.
-        scale: Of its pixels [arcsec].
-        column: Of the table of the PSF: radius [arcsec], profile, enclosed.
+        image: Effective PSF, of unit sum.
+        scale: Pixel scale of the image [arcsec].
+        column: ExampleColumns of `curves.psf_table`: radius [arcsec], profile, enclosed.
     """
     figure, axes = canvas(1, 3, (10, 3.3), width_ratios=(1, 1.25, 1.25))
     first, second, third = axes[0]
@@ -89,11 +99,16 @@ def psf(image: Float[np.ndarray, "side side"], scale: float, column: Table) -> F
     return figure
 
 
-def profiles(column: Columns, images: Images, scale: float) -> Figure:
-    """Input, truth, reconstruction, residual and a posterior sample, at quantiles of the distance.
+def profiles(column: ExampleColumns, images: Images, scale: float) -> Figure:
+    """Draws input, truth, reconstruction, residual and a posterior sample of four stamps.
 
-    Stamps are the best, the typical, a bad and the worst one by the cosine distance between
+    They are the best, the typical, a bad and the worst one by the cosine distance between
     reconstruction and truth.
+
+    Args:
+        column: Per-example table of one kind of scene.
+        images: Images of its stamps.
+        scale: Pixel scale [arcsec].
     """
     chosen = at_quantiles(column["cosine_distance"], QUANTILES)
     if not len(chosen):
@@ -105,17 +120,17 @@ def profiles(column: Columns, images: Images, scale: float) -> Figure:
     samples = images.get("sample", [None] * len(chosen))
     for row, quantile, i, sample in zip(axes, QUANTILES, chosen, samples, strict=False):
         three = _three(images, i)
-        rms = background_rms(three[0])
+        rms = robust_rms(three[0])
         for axis, stamp in zip(row, three, strict=False):
-            light = shown_stamp(axis, stamp, LIGHT, rms)
-        residual = shown_stamp(row[3], three[2] - three[1], RESIDUAL, rms)
+            light = draw_stamp(axis, stamp, LIGHT, rms)
+        residual = draw_stamp(row[3], three[2] - three[1], RESIDUAL, rms)
         if sample is None:
             row[4].set_axis_off()
         else:
-            shown_stamp(row[4], sample[..., 0], LIGHT, rms)
+            draw_stamp(row[4], sample[..., 0], LIGHT, rms)
         row[0].set_ylabel(_said(column, i, quantile), size=8)
     _ruler(axes[0, 0], scale)
-    style.bars_of_colour(
+    draw_colour_bars(
         figure,
         {"light": light, "residual": residual},
         {"light": axes[:, :3], "residual": axes[:, 3:]},
@@ -123,8 +138,8 @@ def profiles(column: Columns, images: Images, scale: float) -> Figure:
     return figure
 
 
-def glance(column: Columns, images: Images) -> Figure:
-    """Three blends before and after: input, truth and reconstruction of typical stamps."""
+def three_blends(column: ExampleColumns, images: Images) -> Figure:
+    """Draws input, truth and reconstruction of three typical blends."""
     order = np.argsort(np.abs(column["purity"] - 0.75), kind="stable")[:60]
     order = order[np.argsort(column["cosine_distance"][order], kind="stable")]
     if len(order) < 3:
@@ -136,14 +151,20 @@ def glance(column: Columns, images: Images) -> Figure:
     for row, i in zip(axes, chosen, strict=True):
         three = _three(images, i)
         for axis, stamp in zip(row, three, strict=True):
-            shown_stamp(axis, stamp, LIGHT, background_rms(three[0]))
+            draw_stamp(axis, stamp, LIGHT, robust_rms(three[0]))
         row[0].set_ylabel(f"purity {column['purity'][i]:.2f}", size=8.5)
         row[2].set_xlabel(f"flux off by {100 * column['vae_error'][i]:+.0f} %", size=8.5)
     return figure
 
 
-def failures(column: Columns, images: Images, scale: float) -> Figure:
-    """Stamps of each class of its failures at its defaults, with its segments and the truth."""
+def failures(column: ExampleColumns, images: Images, scale: float) -> Figure:
+    """Draws stamps of each class of SExtractor's failures, its segments and the true positions.
+
+    Args:
+        column: Per-example table of one kind of scene.
+        images: Images of its stamps.
+        scale: Pixel scale [arcsec].
+    """
     classes = [name for name in CLASSES if (column["default_failure"] == name).any()]
     if not classes:
         raise NoData("SExtractor has no failure in this set")
@@ -155,23 +176,23 @@ def failures(column: Columns, images: Images, scale: float) -> Figure:
             axis.set_axis_off()
         for axis, i in zip(row, chosen, strict=False):
             axis.set_axis_on()
-            failed_stamp(axis, column, images, i)
+            _failed_stamp(axis, column, images, i)
         _ruler(row[0], scale)
         row[0].set_title(f"{CLASSES[name]}: {len(rows)} stamps", size=9.5)
     return figure
 
 
-def failed_stamp(axis, column: Columns, images: Images, i) -> None:
-    """A stamp, the outlines of SExtractor's segments, and where the galaxies truly are."""
+def _failed_stamp(axis, column: ExampleColumns, images: Images, i) -> None:
+    """Draws a stamp, the outlines of SExtractor's segments, and the true positions."""
     image = images["input"][i, ..., 0]
-    shown_stamp(axis, image, LIGHT, background_rms(image))
+    draw_stamp(axis, image, LIGHT, robust_rms(image))
     labels = images["segmentation"][i]
     for label in np.unique(labels[labels > 0]):
-        axis.contour(labels == label, [0.5], colors=style.COLOURS["SExtractor"], linewidths=1.1)
+        axis.contour(labels == label, [0.5], colors=COLOURS["SExtractor"], linewidths=1.1)
     middle = (image.shape[0] - 1) / 2
     for k, (y, x) in enumerate(column["position"][i]):
         if np.isfinite(y + x):
-            colour = style.COLOURS["VAE"] if k == 0 else "#1C2127"
+            colour = COLOURS["VAE"] if k == 0 else "#1C2127"
             place = (x + middle, y + middle)
             axis.add_patch(Circle(place, 2.2 if k == 0 else 1.4, edgecolor=colour, **_MARK))
     side = image.shape[0]
@@ -182,7 +203,12 @@ def failed_stamp(axis, column: Columns, images: Images, i) -> None:
 
 
 def traversals(images: Float[np.ndarray, "dim step height width"], numbers: Mapping) -> Figure:
-    """What each of the most used dimensions does to the median galaxy."""
+    """Draws how each of the most used latent dimensions changes the median galaxy.
+
+    Args:
+        images: Decoded light along each dimension.
+        numbers: Numbers of the latent space (`latents.study`), with its traversals.
+    """
     side, cut = images.shape[-1], images.shape[-1] * 3 // 8
     middle = slice(cut, side - cut)
     figure, axes = canvas(len(images), len(STEPS), (6.6, 1.02 * len(images) + 0.4))
@@ -190,7 +216,7 @@ def traversals(images: Float[np.ndarray, "dim step height width"], numbers: Mapp
     for row, stamps, each in zip(axes, images, numbers["traversals"], strict=True):
         for axis, stamp in zip(row, stamps, strict=True):
             scale = LIGHT | {"norm": None, "vmin": 0.0, "vmax": float(np.sqrt(top))}
-            shown_stamp(axis, np.sqrt(stamp[middle, middle].clip(0)), scale, 1.0)
+            draw_stamp(axis, np.sqrt(stamp[middle, middle].clip(0)), scale, 1.0)
         row[0].set_ylabel(f"z{each['dimension']}", rotation=0, ha="right", va="center", size=9.5)
         said = f"radius × {each['radius_factor']:.2f}\naxis ratio {each['axis_ratio_change']:+.2f}"
         said += f"\nmoves {each['shift']:.2f} pix"
@@ -206,8 +232,8 @@ def _three(images: Images, i) -> tuple:
     return tuple(images[name][i, ..., 0] for name in ("input", "truth", "reconstruction"))
 
 
-def _said(column: Columns, i, quantile: float) -> str:
-    """Of a row of profiles."""
+def _said(column: ExampleColumns, i, quantile: float) -> str:
+    """The words beside a row of profiles."""
     said = f"{100 * quantile:g} % are better\n1 − cos = {column['cosine_distance'][i]:.1e}\n"
     said += f"VAE e = {100 * column['vae_error'][i]:+.0f} %"
     theirs = column["sextractor_error"][i]
@@ -216,10 +242,10 @@ def _said(column: Columns, i, quantile: float) -> str:
 
 
 def _ruler(axis, scale: float) -> None:
-    """A bar of one arcsecond in the lower left corner."""
+    """Draws a bar of one arcsecond in the lower left corner."""
     axis.plot([4, 4 + 1 / scale], [4, 4], "-", color="#1C2127", lw=2, solid_capstyle="butt")
     axis.text(4, 6, "1″", size=8)
 
 
 def _light_bar(figure: Figure, axes, light) -> None:
-    style.bars_of_colour(figure, {"light": light}, {"light": axes})
+    draw_colour_bars(figure, {"light": light}, {"light": axes})

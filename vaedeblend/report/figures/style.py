@@ -1,35 +1,43 @@
-"""The visual language of the report's figures: colours, axes, counts, images and files.
+"""The visual language of the report's figures: colours, axes, counts, stamps and files.
 
 One method has one colour, one kind of scene has one, everywhere (Okabe & Ito 2008, which the
-colour-blind tell apart). What the photons allow, and the truth, are black.
+colour-blind tell apart). The Fisher bound and the truth are black.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
-from vaedeblend.evaluate.metrics import equal_bins
+from vaedeblend.evaluate.metrics import ExampleColumns, equal_bins
 from vaedeblend.exceptions import NoData
 
+Sets = Mapping[str, ExampleColumns]
+"""ExampleColumns of a per-example table, by kind of scene."""
+
 METHODS = {"vae": "VAE", "sextractor": "SExtractor"}
+"""Name of each method in the figures, by its key in the metrics."""
 COLOURS = {"VAE": "#0072B2", "SExtractor": "#D55E00", "compared": "#56B4E9", "bound": "#1C2127"}
+"""Colour of each method, and of the Fisher bound and the truth."""
 SETS = {
     "isolated": "#009E73",
     "blended": "#CC79A7",
     "standard": "#E69F00",
     "stratified": "#7A7A7A",
 }
+"""Colour of each kind of scene."""
 MAGNITUDE = "magnitude [AB]"
 PURITY = "purity of the central galaxy"
 ERROR = "relative flux error e [%]"
 
-STYLE = {
+RC_PARAMS = {
     "axes.edgecolor": "#5D6670",
     "axes.grid": True,
     "axes.labelcolor": "#1C2127",
@@ -63,8 +71,16 @@ _BINS = 8
 _SOFT = "#5D6670"
 
 
-def canvas(rows: int, columns: int, size: tuple, **options):
-    """A figure of (width, height) [inch] and its axes (rows, columns).
+def canvas(
+    rows: int, columns: int, size: tuple[float | int, float | int], **options
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns).
+
+    Args:
+        rows: Rows of axes.
+        columns: ExampleColumns of axes.
+        size: Width and height [inch].
+        **options: Options of `Figure.subplots`.
 
     Raises:
         NoData: There is nothing to have axes for.
@@ -76,16 +92,22 @@ def canvas(rows: int, columns: int, size: tuple, **options):
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def save(figure: Figure, folder: Path, name: str) -> bytes:
-    """Writes a figure as PNG and PDF; the PNG's bytes."""
-    with mpl.rc_context(STYLE):
+def draw_figure(draw: Callable[[], Figure]) -> Figure:
+    """The figure that a function draws, in the common style."""
+    with mpl.rc_context(RC_PARAMS):
+        return draw()
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> bytes:
+    """Writes a figure as NAME.png and NAME.pdf; returns the PNG's bytes."""
+    with mpl.rc_context(RC_PARAMS):
         figure.savefig(folder / f"{name}.png")
         figure.set_layout_engine("none")  # as it has been laid out
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     return (folder / f"{name}.png").read_bytes()
 
 
-def varying(sets: Mapping[str, Mapping], name: str) -> dict[str, Mapping]:
+def varying(sets: Sets, name: str) -> dict[str, ExampleColumns]:
     """The kinds of scene in which a column takes several values.
 
     Raises:
@@ -101,7 +123,7 @@ def varying(sets: Mapping[str, Mapping], name: str) -> dict[str, Mapping]:
     return shown
 
 
-def measured(sets: Mapping[str, Mapping]) -> dict[str, Mapping]:
+def measured(sets: Sets) -> dict[str, ExampleColumns]:
     """The kinds of scene that SExtractor has measured.
 
     Raises:
@@ -113,8 +135,8 @@ def measured(sets: Mapping[str, Mapping]) -> dict[str, Mapping]:
     return shown
 
 
-def band(
-    axis,
+def draw_band(
+    axis: Axes,
     values: Float[np.ndarray, " n"],
     quantity: Float[np.ndarray, " n"],
     *,
@@ -122,7 +144,7 @@ def band(
     label: str,
     style: str = "o-",
 ) -> int:
-    """Median and 16-84 % range in bins of equal counts; the number of stamps a bin.
+    """Draws median and 16-84 % range in bins of equal counts; returns the number of stamps a bin.
 
     A bin in which nothing is finite is left out.
     """
@@ -138,22 +160,24 @@ def band(
     return len(values) // len(parts)
 
 
-def count(axis, places: Sequence[float | int], counts: Sequence[int]) -> None:
+def write_counts(axis: Axes, places: Sequence[float | int], counts: Sequence[int]) -> None:
     """Writes the number of stamps of each bin above it."""
     to = axis.get_xaxis_transform()
     for place, n in zip(places, counts, strict=True):
         axis.text(place, 1.0, f"{n}", ha="center", va="bottom", size=7.5, color=_SOFT, transform=to)
 
 
-def note(axis, text: str, x: float = 0.98, y: float = 0.96) -> None:
-    """A few words in the upper right corner of an axis, or elsewhere."""
+def write_note(axis: Axes, text: str, x: float = 0.98, y: float = 0.96) -> None:
+    """Writes a few words in the upper right corner of an axis, or elsewhere."""
     across = "right" if x > 0.5 else "left"
     up = "top" if y > 0.5 else "bottom"
     axis.text(x, y, text, ha=across, va=up, size=8.5, color=_SOFT, transform=axis.transAxes)
 
 
-def shown_stamp(axis, image: Float[np.ndarray, "height width"], scale: Mapping, rms: float):
-    """A stamp in units of the background's rms, without ticks."""
+def draw_stamp(
+    axis: Axes, image: Float[np.ndarray, "height width"], scale: Mapping, rms: float
+) -> AxesImage:
+    """Draws a stamp in units of the background's rms, without ticks."""
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     for spine in axis.spines.values():
@@ -161,15 +185,17 @@ def shown_stamp(axis, image: Float[np.ndarray, "height width"], scale: Mapping, 
     return axis.imshow(image / rms, interpolation="nearest", **scale)
 
 
-def background_rms(image: Float[np.ndarray, "height width"]) -> float:
-    """The background's rms, robust to the galaxies; 1 should a stamp hold no noise."""
+def robust_rms(image: Float[np.ndarray, "height width"]) -> float:
+    """A stamp's background rms, robust to the galaxies on it; 1 for a stamp without noise."""
     finite = image[np.isfinite(image)]
     spread = 1.4826 * np.median(np.abs(finite - np.median(finite))) if len(finite) else 0.0
     return float(spread) or 1.0
 
 
-def bars_of_colour(figure: Figure, shown: Mapping, axes) -> None:
-    """Colour bars of stamps' light and residual under the axes that show them."""
+def draw_colour_bars(
+    figure: Figure, shown: Mapping[str, AxesImage], axes: Mapping[str, np.ndarray]
+) -> None:
+    """Draws colour bars of the stamps' light and residual under the axes that show them."""
     options = {"location": "bottom", "aspect": 45, "pad": 0.015, "fraction": 0.03}
     if "light" in shown:
         ticks = {"ticks": LIGHT_TICKS, "format": "%g", "label": "light [background rms]"}
