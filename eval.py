@@ -74,11 +74,11 @@ def evaluate(
     from data_builders import build_datasets, survey_of
     from vaedeblend.evaluate import evaluation, results
     from vaedeblend.io.workdir import read_config
-    from vaedeblend.report import report
+    from vaedeblend.report import report, study
 
     start, config = time.monotonic(), ConfigDict(read_config(weights))
     config.data.style = style or config.data.get("style", "analytic")
-    compared = report.read_compared(compare) if compare else None
+    compared = study.read_compared(compare) if compare else None
     networks, notes = _networks(weights, config)
     if config.data.style != "analytic":
         notes.append(_NOT_ANALYTIC.format(config.data.style))
@@ -159,7 +159,7 @@ def _setting(config, weights: Path, workdir: Path, notes: list[str], seconds: fl
     from data_builders import survey_of
     from vaedeblend.catalogues.sampling import population
     from vaedeblend.deblend.network import STAGES
-    from vaedeblend.report import report
+    from vaedeblend.report import study
     from vaedeblend.simulate.render import survey_psfs
     from vaedeblend.training import loop
 
@@ -168,7 +168,7 @@ def _setting(config, weights: Path, workdir: Path, notes: list[str], seconds: fl
         catalog = population(data.source, data.area, data.seed, survey.band_names)
     except CatalogueError as error:
         catalog, notes = None, [*notes, f"The catalogue cannot be read: {error}"]
-    return report.Setting(
+    return study.Setting(
         title=weights.name if weights != workdir else workdir.resolve().name,
         histories={s: loop.read_records(weights / s / "metrics.jsonl") for s in STAGES},
         catalog=catalog,

@@ -26,7 +26,7 @@ WORLDS = {
     "orbax": {"io.checkpoint"},
     "optax": {"training.loop"},
     "sep": {"deblend.detect", "evaluate.sextractor"},
-    "matplotlib": {"image.page", "report.builder", "report.figures"},
+    "matplotlib": {"image.page", "report.figures"},
     "sklearn": {"evaluate.latents", "evaluate.realism"},
     "statmorph": {"evaluate.realism"},
     "tensorflow_datasets": {"io.dataset"},
@@ -43,9 +43,9 @@ OFFENDERS = {
     "lines": (),
     "bodies": (),
     "parameters": (),
-    "imports": ("vaedeblend/report/",),
-    "names": {"STYLE", "background_rms"},
-    "arguments": ("vaedeblend/report/",),
+    "imports": (),
+    "names": set(),
+    "arguments": (),
 }
 """What breaks each limit until it is mended: names, or beginnings of paths."""
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,9 @@ def test_wheel_works_outside_the_repository(tmp_path):
     build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT]
     subprocess.run([sys.executable, *build], check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    templates = (ROOT / "vaedeblend").rglob("templates/*")
+    templates = {path.relative_to(ROOT).as_posix() for path in templates}
+    assert templates and templates <= set(zipfile.ZipFile(wheel).namelist())
     install = ["-m", "pip", "install", "--no-deps", "--target", target, wheel]
     subprocess.run([sys.executable, *install], check=True, capture_output=True)
     done = subprocess.run(

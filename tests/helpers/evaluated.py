@@ -8,7 +8,7 @@ from vaedeblend.evaluate.evaluation import QUANTILES, Evaluation
 from vaedeblend.evaluate.summary import against, summarise_examples
 from vaedeblend.evaluate.table import RINGS, add_units
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.report.report import Setting
+from vaedeblend.report.study import Setting
 from vaedeblend.survey import magnitude_to_flux
 
 SIZE, LATENT = 16, 5
@@ -93,7 +93,7 @@ def pictures(kind, n=80):
 
 
 def latent_numbers():
-    """What `latents.study` says of a space of five dimensions."""
+    """Numbers of `latents.study` for a space of five dimensions."""
     names = ("magnitude", "disk_half_light_radius", "disk_axis_ratio", "bulge_fraction", "purity")
     change = {"radius_factor": 1.5, "peak_factor": 0.5, "axis_ratio_change": 0.1, "shift": 0.25}
     return {
@@ -111,7 +111,7 @@ def latent_numbers():
 
 
 def summary(kind, table):
-    """Of `evaluation.evaluate`."""
+    """Metrics of one kind of scene, as `evaluation.evaluate` returns them."""
     label = "vae_i" if kind == "isolated" else "vae_ii"
     found = summarise_examples(table, np.random.default_rng(0))
     flux = np.asarray(table["sextractor_flux"], float)
@@ -121,10 +121,27 @@ def summary(kind, table):
 
 
 def evaluation(kinds=("isolated", "blended"), n=80):
-    """Of `evaluation.evaluate`."""
+    """Evaluation of all kinds, as `evaluation.evaluate` returns it."""
     tables = {kind: example_table(kind, n, seed) for seed, kind in enumerate(kinds)}
     found = {kind: summary(kind, table) for kind, table in tables.items()}
     return Evaluation(found, tables, {kind: pictures(kind, n) for kind in kinds}, {})
+
+
+def without_baseline(found):
+    """An evaluation in which SExtractor ended with an error."""
+    for kind, table in found.examples.items():
+        for name in ("sextractor_flux", "sextractor_flux_err", "sextractor_error"):
+            table[name] = np.nan
+        table["sextractor_corrected_error"] = table["sextractor_default_error"] = np.nan
+        table["found"], table["failure"] = False, "unmeasured"
+        table["default_failure"], table["default_n_objects"] = "unmeasured", -1
+        found.images[kind].pop("segmentation")
+        found.metrics[kind] = summary(kind, table) | {
+            "program": "none",
+            "sextractor_failure": "it ended with status 1",
+        }
+        del found.metrics[kind]["sextractor_default"]
+    return found
 
 
 def catalog(n=200):
@@ -142,13 +159,13 @@ def catalog(n=200):
 
 
 def gaussian_psf(sigma=0.08, scale=0.05, side=51):
-    """Of a full width of 0.188 arcsec."""
+    """PSF with a full width at half maximum of 0.188 arcsec."""
     offset = (np.arange(side) - side // 2) * scale
     return make_psf(np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * sigma**2)), scale)
 
 
 def setting(**changes):
-    """Of a report."""
+    """Setting of a report."""
     given = {
         "title": "quick",
         "histories": {"isolated": RECORDS, "blended": RECORDS},

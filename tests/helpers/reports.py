@@ -8,7 +8,13 @@ from vaedeblend.report import report
 
 class Report(Parsed):
     def section(self, number):
-        return next(e for e in self.all("section") if e.get("id") == f"part-{number}")["text"]
+        """All words of a section."""
+        found = next(e for e in self.all("section") if e.get("id") == f"part-{number}")
+        return " ".join(found["text"].split())
+
+    def words(self):
+        """All words of the page."""
+        return " ".join(self.all("body")[0]["text"].split())
 
 
 def written(folder, found=None, **options):
@@ -17,6 +23,13 @@ def written(folder, found=None, **options):
     numbers = report.write_report(folder, found, evaluated.setting(**options), compared)
     parsed = Report((folder / "index.html").read_text(encoding="utf-8"))
     return parsed, numbers
+
+
+def lookup(numbers, path):
+    """The value at a path such as 'blended/by_purity/0/n' of nested mappings and lists."""
+    for key in path.split("/"):
+        numbers = numbers[int(key) if isinstance(numbers, list) else key]
+    return numbers
 
 
 def missing(parsed):

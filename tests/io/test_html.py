@@ -1,41 +1,47 @@
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
+from parsed import Parsed
 
 from vaedeblend.io import html
 
-NUMBERS = {"blended": {"vae": {"sigma": 0.12345, "n": 7}, "rows": [{"low": 1.0}, {"low": None}]}}
+PAGE = """{% extends "page.html" %}
+{% block kind %}report{% endblock %}
+{% block body %}<p>{{ text }}</p>{% endblock %}
+"""
 
 
-def test_a_number_is_marked_with_its_place_and_its_value():
-    found = html.cell(NUMBERS, "blended/vae/sigma", "%")
-    assert found == '<data value="0.12345" data-at="blended/vae/sigma">12.3 %</data>'
-    assert ">7<" in html.cell(NUMBERS, "blended/vae/n")
-    assert html.cell(NUMBERS, "blended/vae/other") == "–"
+@pytest.fixture
+def page(tmp_path):
+    (tmp_path / "own.html").write_text(PAGE)
+    return html.templates(tmp_path).get_template("own.html")
 
 
-def test_paths_go_through_mappings_and_lists():
-    assert html.lookup(NUMBERS, "blended/rows/0/low") == 1.0
-    assert html.lookup(NUMBERS, "blended/rows/-2/low") == 1.0
-    for nowhere in ("blended/rows/2/low", "blended/rows/1/low", "blended/vae/n/3", "isolated/n"):
-        assert html.lookup(NUMBERS, nowhere) is None
-    assert html.lookup({"a": np.nan}, "a") is None
+def test_a_page_extends_the_shared_one_and_holds_the_style(page):
+    parsed = Parsed(page.render(title="a", text="b"))
+    assert parsed.all("h1")[0]["text"] == "a" and parsed.all("p")[0]["text"] == "b"
+    style = (html.SHARED / "style.css").read_text()
+    assert style.strip() in parsed.source and parsed.all("body")[0]["class"] == "report"
 
 
-def test_sentences_are_filled_in_and_left_out_where_a_number_is_missing():
-    said = html.say("Sigma is {./vae/sigma:%}, n {blended/vae/n}.", NUMBERS, "blended")
-    assert said.startswith("Sigma is <data") and ">12.3 %<" in said and ">7<" in said
-    assert html.say("Sigma is {./vae/sigma:%}, n {./none}.", NUMBERS, "blended") == ""
-    assert html.say("No numbers.", {}) == "No numbers."
+def test_texts_are_escaped(page):
+    source = page.render(title="<b>", text="{{ a }}<i>")
+    assert "<b>" not in source and "<i>" not in source
+    assert "<title>&lt;b&gt;</title>" in source and "{{ a }}&lt;i&gt;" in source
+
+
+def test_what_a_template_is_not_given_is_an_error(page):
+    with pytest.raises(UndefinedError, match="text"):
+        page.render(title="a")
 
 
 @pytest.mark.parametrize(
-    ("form", "shown"),
-    [("%", "-2.5 %"), ("%+", "-2.5 %"), ("p", "-2.5"), (".2", "-0.03"), ("", "-0.025")],
+    ("value", "shown"),
+    [(3, "3"), ("a", "a"), (np.int64(12345), "12345"), (1.23456, "1.235"), (np.nan, "–")],
 )
-def test_forms_of_numbers(form, shown):
-    assert f">{shown}<" in html.cell({"a": -0.025}, "a", form)
+def test_forms_of_numbers(value, shown):
+    assert html.number(value) == shown
 
 
-def test_texts_are_escaped():
-    assert "<b>" not in html.cell({"a": "<b>"}, "a")
-    assert "&lt;b&gt;" in html.document("<b>", "")
+def test_shares_have_three_digits():
+    assert html.share(2 / 3) == "66.7 %" and html.share(float("nan")) == "–"

@@ -1,70 +1,176 @@
+import json
+import re
+import shutil
+
 import evaluated
+import matplotlib.image
 import numpy as np
 import pytest
-from reports import missing, written
+from astropy.table import Table
+from browser import look, needs_chromium
+from reports import lookup, missing, written
 
 from vaedeblend.evaluate.evaluation import Evaluation
 from vaedeblend.evaluate.results import write_evaluation
-from vaedeblend.report import report
-from vaedeblend.report.figures import stamps, style
+from vaedeblend.evaluate.table import read_examples
+from vaedeblend.report.study import read_compared
+
+TITLES = (
+    "Data",
+    "Training",
+    "Latent space",
+    "Light profiles",
+    "Image similarity",
+    "Flux",
+    "SExtractor's failures",
+    "VAE against SExtractor",
+    "Complexity of a blend",
+    "Calibration",
+    "Shape",
+    "The talk and this project",
+)
+FIGURES = {
+    1: ("stamps", "selection", "psf"),
+    2: ("losses",),
+    3: ("tsne_vae_i", "tsne_vae_ii", "traversals_vae_i", "traversals_vae_ii", "dimensions"),
+    4: ("profiles_isolated", "profiles_blended", "radial"),
+    5: ("likeness",),
+    6: ("histogram", "error_vs_magnitude", "error_vs_purity", "statistics"),
+    7: ("failures_isolated", "failures_blended"),
+    8: ("closer",),
+    9: ("complexity_bm_1_flux_ratio", "complexity_purity_separation"),
+    10: ("calibration",),
+    11: ("shapes",),
+    12: (),
+}
+FIRST = ("first_blends", "first_errors", "first_purity")
+DEFINITIONS = {"1", "2", "5", "10", "15", "16", "50", "75", "68", "95", "84", "100", "18", "80"}
+DEFINITIONS |= {"17", "20", "94", "31", "000", "0"}
+"""Numbers of words, not of measurements: quantiles, the talk's, names such as BM_1."""
 
 
-@pytest.fixture(autouse=True)
-def unrendered(request, monkeypatch):
-    """Figures are composed, but not drawn, where a test does not look at them."""
-
-    def save(figure, folder, name):
-        for kind in ("pdf", "png"):
-            (folder / f"{name}.{kind}").write_bytes(b"drawn")
-        return b"drawn"
-
-    if "rendered" not in request.keywords:
-        monkeypatch.setattr(style, "save_figure", save)
-
-
-def test_no_history_is_said_where_it_is_missing(tmp_path):
-    parsed, _ = written(tmp_path, histories={"isolated": [], "blended": evaluated.RECORDS})
-    assert "VAE I has no training history" in parsed.section(2)
-    assert (tmp_path / "figures" / "losses.png").exists()
-    assert len(missing(parsed)) == 1
-
-
-def without_baseline(found):
-    for kind, table in found.examples.items():
-        for name in ("sextractor_flux", "sextractor_flux_err", "sextractor_error"):
-            table[name] = np.nan
-        table["sextractor_corrected_error"] = table["sextractor_default_error"] = np.nan
-        table["found"], table["failure"] = False, "unmeasured"
-        table["default_failure"], table["default_n_objects"] = "unmeasured", -1
-        found.images[kind].pop("segmentation")
-        found.metrics[kind] = evaluated.summary(kind, table) | {
-            "program": "none",
-            "sextractor_failure": "it ended with status 1",
-        }
-        del found.metrics[kind]["sextractor_default"]
-    return found
-
-
-def test_no_sextractor_is_said_and_all_else_is_there(tmp_path):
-    parsed, numbers = written(tmp_path, without_baseline(evaluated.evaluation()))
-    assert "no SExtractor (it ended with status 1)" in parsed.section(7)
-    assert "SExtractor measured none of the sets" in parsed.section(8)
-    assert "Could not" not in parsed.source and "could not" not in parsed.source
-    for name in ("histogram", "error_vs_magnitude", "statistics", "calibration", "shapes"):
-        assert (tmp_path / "figures" / f"{name}.png").exists()
-    assert numbers["blended"]["sextractor"]["n"] == 0
-    assert "nan" not in parsed.all("body")[0]["text"]
-
-
-def test_empty_bins_are_named(tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
     found = evaluated.evaluation()
-    table = found.examples["blended"]
-    table["magnitude"] = np.clip(table["magnitude"], 24.1, 24.4)
-    found.metrics["blended"] = evaluated.summary("blended", table)
-    parsed, numbers = written(tmp_path, found)
-    assert numbers["blended"]["by_magnitude"][0]["vae"]["n"] == 0
-    assert "No blended stamps: magnitude 23-23.5, magnitude 23.5-24" in parsed.section(6)
+    write_evaluation(found, folder)
+    parsed, _ = written(folder, found)
+    return folder, parsed
+
+
+def test_twelve_parts_are_there_and_lack_nothing(whole):
+    _, parsed = whole
+    titles = [each["text"] for each in parsed.all("h2")]
+    assert titles == [f"{k}. {title}" for k, title in enumerate(TITLES, 1)]
     assert not missing(parsed)
+    assert "Too few stamps" not in parsed.words()
+
+
+@pytest.mark.parametrize("number", FIGURES)
+def test_each_part_has_its_figures_as_files_and_none_is_blank(whole, number):
+    folder, parsed = whole
+    shown = {each["id"] for each in parsed.all("figure")}
+    for name in FIGURES[number]:
+        assert name in shown
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        image = matplotlib.image.imread(folder / "figures" / f"{name}.png")[..., :3]
+        assert image.std() > 0.03 and min(image.shape[:2]) > 200, f"{name} is blank"
+    assert len(parsed.section(number)) > 100
+
+
+def test_first_screen_has_the_table_and_three_pictures(whole):
+    folder, parsed = whole
+    order = [e.get("id") for e in parsed.elements if e["tag"] in ("figure", "section", "nav")]
+    assert tuple(order[:3]) == FIRST and order[3] is None
+    table = parsed.all("table")[0]["text"]
+    assert "blended: VAE" in table and "isolated: SExtractor" in table
+    assert {path.stem for path in (folder / "figures").iterdir()} == {
+        *FIRST,
+        *(name for names in FIGURES.values() for name in names),
+    }
+
+
+def test_every_number_on_the_page_is_that_of_metrics_json(whole):
+    folder, parsed = whole
+    numbers = json.loads((folder / "metrics.json").read_text())
+    cells = parsed.all("data")
+    assert len(cells) > 300
+    for each in cells:
+        value = lookup(numbers, each["data-at"])
+        assert value is not None and json.loads(each["value"]) == value, each
+        shown = re.sub("[ %]", "", each["text"])
+        if isinstance(value, float):
+            factor = min((1, 100), key=lambda f: abs(float(shown) - f * value))
+            assert float(shown) == pytest.approx(factor * value, rel=0.06, abs=0.051)
+        else:
+            assert shown == str(value).replace(" ", "")
+
+
+def test_no_sentence_holds_a_number_that_is_not_looked_up(whole):
+    _, parsed = whole
+    for each in parsed.all("p"):
+        words = re.sub(r"\b(z|R²|e-|VAE )\S*", "", each["plain"])
+        loose = set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?", words)) - DEFINITIONS
+        assert not loose, each["plain"]
+
+
+def test_tables_hold_the_pages_numbers(whole):
+    folder, parsed = whole
+    numbers = json.loads((folder / "metrics.json").read_text())
+    table = Table.read(folder / "tables" / "results.ecsv")
+    row = next(r for r in table if r["set: method"] == "blended: VAE")
+    assert row["sigma"] == numbers["blended"]["vae"]["sigma"]
+    bins = Table.read(folder / "tables" / "blended_by_magnitude.csv")
+    ours = [r for r in bins if str(r["blended [%]"]).endswith("VAE")]
+    for row, each in zip(ours, numbers["blended"]["by_magnitude"], strict=True):
+        assert row["NMAD"] == each["vae"]["nmad"] and row["n"] == each["vae"]["n"]
+    talk = Table.read(folder / "tables" / "talk.ecsv")
+    assert numbers["isolated"]["vae"]["sigma"] in list(talk["this project"])
+    assert {p.suffix for p in (folder / "tables").iterdir()} == {".ecsv", ".csv"}
+
+
+def test_per_example_table_is_that_of_the_evaluation(whole):
+    folder, _ = whole
+    table, found = read_examples(folder / "examples.fits"), evaluated.evaluation()
+    for kind, each in found.examples.items():
+        part = table[table["set"] == kind]
+        for name in ("vae_error", "vae_profile", "position", "failure", "default_n_objects"):
+            np.testing.assert_array_equal(np.asarray(part[name]), np.asarray(each[name]))
+    assert table["vae_flux"].unit == "uJy" and table["separation"].unit == "arcsec"
+
+
+def test_nothing_is_loaded_from_elsewhere(whole):
+    folder, parsed = whole
+    assert all(each["src"].startswith("data:") for each in parsed.all("img"))
+    links = [each["href"] for each in parsed.all("a")]
+    assert all(each.startswith("#") or (folder / each).exists() for each in links)
+    assert not re.search(r"https?:|url\(|@import|<script", parsed.source)
+
+
+def test_time_of_sextractor_and_tsne_is_told_apart(whole):
+    folder, parsed = whole
+    timing = json.loads((folder / "metrics.json").read_text())["timing"]
+    assert timing["sextractor"] == 6.0 and timing["t_sne"] == 4.0
+    assert timing["total"] == pytest.approx(timing["rest"] + 10.0)
+    assert "SExtractor 6.0 s, t-SNE 4.0 s" in parsed.words()
+
+
+WRAPPER = """<body><iframe src="index.html" width="{width}" height="900" style="border:0"></iframe>
+<pre></pre><script>onload = () => {{
+  const page = frames[0].document, root = page.documentElement, images = [...page.images];
+  document.querySelector("pre").textContent = JSON.stringify({{
+    scroll: root.scrollWidth, client: root.clientWidth, images: images.length,
+    broken: images.filter(each => !each.naturalWidth || each.offsetWidth < 100).length,
+    lefts: [...page.querySelectorAll(".first figure")].map(e => e.getBoundingClientRect().left)}});
+}};</script></body>"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(whole, tmp_path, width):
+    shutil.copy(whole[0] / "index.html", tmp_path)
+    found = look(tmp_path, WRAPPER, width)
+    assert found["images"] > 25
 
 
 @pytest.mark.parametrize(
@@ -81,7 +187,7 @@ def test_numbers_that_are_none_do_not_spoil_the_others(tmp_path, kind):
     found.metrics["blended"] = evaluated.summary("blended", table)
     parsed, _ = written(tmp_path, found)
     assert not missing(parsed)
-    assert "nan" not in parsed.all("body")[0]["text"]
+    assert "nan" not in parsed.words()
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -91,64 +197,23 @@ def test_few_stamps_are_no_error(tmp_path, n):
     assert len(parsed.all("h2")) == 12
 
 
-def test_stages_and_sets_that_are_missing_are_said(tmp_path):
-    found = evaluated.evaluation(("isolated",))
-    parsed, _ = written(tmp_path, found, catalog=None, notes=["Stage blended is not trained"])
-    assert "VAE II is not among these weights" in parsed.section(3)
-    assert "No set of test stamps has companions" in parsed.section(9)
-    assert "could not be read" in parsed.section(1)
-    assert "Stage blended is not trained" in missing(parsed)
-    assert "–" in parsed.section(12)
-
-
-def test_a_figure_that_fails_does_not_cost_the_others(tmp_path, monkeypatch, caplog):
-    def broken(*_):
-        raise RuntimeError("no ink")
-
-    monkeypatch.setattr(stamps, "example_stamps", broken)
-    parsed, _ = written(tmp_path)
-    assert "Could not be drawn (RuntimeError: no ink)" in parsed.section(1)
-    assert len(missing(parsed)) == 1 and (tmp_path / "figures" / "psf.png").exists()
-    assert "no ink" in caplog.text
-
-
-def test_a_part_that_fails_does_not_cost_the_others(tmp_path, caplog):
-    found = evaluated.evaluation()
-    del found.metrics["blended"]["maps"]
-    parsed, _ = written(tmp_path, found)
-    assert "This part could not be made (KeyError" in parsed.section(9)
-    assert len(missing(parsed)) == 1 and len(parsed.all("h2")) == 12
-
-
-def test_two_workdirs_are_compared_in_one_report(tmp_path):
-    found = evaluated.evaluation()
-    other = tmp_path / "narrow" / "report"
-    doubled = evaluated.evaluation()
-    for kind, table in doubled.examples.items():
-        table["vae_error"] = 2 * table["vae_error"]
-        doubled.metrics[kind] = evaluated.summary(kind, table)
-    write_evaluation(doubled, other)
-    compared = report.read_compared(tmp_path / "narrow")
-    parsed, numbers = written(tmp_path, found, compared=compared)
-    text = parsed.section(13)
-    assert numbers["compared"]["blended"]["closer"] == 1
-    sigma = doubled.metrics["blended"]["vae"]["sigma"]
-    assert f"narrow of {100 * sigma:.1f} %" in text
-    assert (tmp_path / "figures" / "comparison.png").exists() and not missing(parsed)
-
-
 def test_nothing_to_compare_with_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no report to compare with"):
-        report.read_compared(tmp_path)
-
-
-def test_a_second_report_leaves_no_figure_of_the_first(tmp_path):
-    written(tmp_path)
-    assert (tmp_path / "figures" / "closer.pdf").exists()
-    written(tmp_path, without_baseline(evaluated.evaluation()))
-    assert not (tmp_path / "figures" / "closer.pdf").exists()
+        read_compared(tmp_path)
 
 
 def test_empty_evaluation_is_a_page(tmp_path):
     parsed, _ = written(tmp_path, Evaluation({}, {}, {}, {}))
     assert len(parsed.all("h2")) == 12 and "Could not be drawn" not in parsed.source
+
+
+def test_names_of_folders_are_text_on_the_page(tmp_path):
+    name = "a<b>{c}"
+    write_evaluation(evaluated.evaluation(), tmp_path / name / "report")
+    compared = read_compared(tmp_path / name)
+    parsed, _ = written(tmp_path, title=name, compared=compared)
+    assert parsed.all("h1")[0]["text"] == f"Deblending with {name}"
+    assert f"{name} has a sigma of" in parsed.section(13)
+    assert "a<b>" not in parsed.source and not missing(parsed)
+    labels = Table.read(tmp_path / "tables" / "comparison.ecsv")["set: network"]
+    assert labels[0] == f"isolated: {name}"

@@ -2,9 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -14,40 +13,30 @@ from matplotlib.colors import AsinhNorm, Normalize, to_hex
 from matplotlib.image import imsave
 
 from vaedeblend.exceptions import PageError
-from vaedeblend.io.html import document, keys, number, percent, picture, table
+from vaedeblend.io.html import number, share, templates
 from vaedeblend.io.write import write_text
 
 MOST_MARKS = 2000
-"""Sources marked on the image: the brightest."""
+"""Most sources that are marked on the image: the brightest."""
 
+_TEMPLATES = Path(__file__).parent / "templates"
 _COLUMNS = ("id", "x", "y", "flux", "flux_err", "mag", "mag_err", "purity", "n_neighbours")
 _COLUMNS += ("chi2", "flags")
-_LIGHT = AsinhNorm(1.0, -1, 100), "Greys", (-1, 0, 3, 10, 30, 100)
-_RESIDUAL = Normalize(-5, 5), "RdBu_r", (-5, 0, 5)
-"""Stretch and colours of an image, and the values on its colour bar [background rms]."""
-_STYLE = """
-.sky,.two,.stamps{display:grid;gap:.3rem 12px;grid-template-columns:repeat(3,minmax(0,1fr))}
-.sky>:nth-child(3){grid-area:2/1/3/3}.sky>:nth-child(4){grid-area:1/3}.sky+p{margin:.4rem 0}
-.frame{position:relative;line-height:0}
-svg{position:absolute;inset:0;width:100%;height:100%}text{stroke:#fff;stroke-width:3px}
-svg *{vector-effect:non-scaling-stroke;paint-order:stroke}circle{stroke:var(--blue);fill:#0000}
-circle.flagged{stroke:#d55e00;stroke-dasharray:3 2}a circle,circle:hover{stroke-width:2.6}
-body:has(#circles:not(:checked)) :is(circle,text),body:has(#all:not(:checked)) use{display:none}
-body:has(#large:checked) .sky{display:block}body:has(#large:checked) text{font-size:.5em}
-.bar{height:9px;border:1px solid var(--rule)}.ticks{position:relative;height:1.3rem}
-.ticks span{position:absolute;transform:translateX(-50%);white-space:nowrap}
-.ticks :first-child{transform:none}.ticks :last-child{transform:translateX(-100%)}
-.gap{background:#e8dfc8;padding:0 .6em}.two table+p{margin-bottom:1.6rem}
-.two{grid-template-columns:repeat(2,minmax(0,1fr));gap:1.6rem 36px;margin-top:.9rem}
-.stamps{grid-template-columns:repeat(4,minmax(0,1fr));margin-top:.3rem;image-rendering:pixelated}
-article{border-top:1px solid var(--rule);padding-top:.5rem;break-inside:avoid}
-article :is(b,span),label{margin-right:.9em;display:inline-block}
-i{float:left;height:1em;background:var(--blue)}
-@media(max-width:900px){.two{grid-template-columns:minmax(0,1fr)}}
-@media(max-width:560px){.sky{display:block}circle{stroke-width:.6}
- .stamps{grid-template-columns:repeat(2,minmax(0,1fr))}}
-@media print{.sky{break-inside:avoid}}
-"""
+_NO_DATA = "#e8dfc8"
+
+_Columns = Mapping[str, np.ndarray]
+
+
+class _Scale(NamedTuple):
+    """Stretch and colours of an image, and the values on its colour bar [background rms]."""
+
+    norm: Normalize
+    colours: str
+    values: tuple[int, ...]
+
+
+_LIGHT = _Scale(AsinhNorm(1.0, -1, 100), "Greys", (-1, 0, 3, 10, 30, 100))
+_RESIDUAL = _Scale(Normalize(-5, 5), "RdBu_r", (-5, 0, 5))
 
 
 class Overview(NamedTuple):
@@ -68,6 +57,40 @@ class Panel(NamedTuple):
     alone: Float[np.ndarray, "size size"]
 
 
+class _View(NamedTuple):
+    """An image on the page, its first row at the bottom."""
+
+    name: str
+    png: bytes
+    width: int
+    """Width in pixels of the image from which it was binned."""
+    height: int
+    letter: str
+    """Size of letters on it [image pixel]."""
+
+
+class _Label(NamedTuple):
+    """Place of a source's number on the image [image pixel], y downwards."""
+
+    x: str
+    y: str
+    before: bool
+    """Whether the text ends at x."""
+
+
+class _Mark(NamedTuple):
+    """A circle on a source, in pixels of the image with y downwards."""
+
+    id: int
+    x: str
+    y: str
+    radius: str
+    flagged: bool
+    said: str
+    label: _Label | None
+    """Where its number stands; None for a source without a panel."""
+
+
 def write_page(
     path: str | Path,
     *,
@@ -78,25 +101,38 @@ def write_page(
     flags: Mapping[int, tuple[str, str]],
     statistics: Mapping[str, float | int | str],
 ) -> None:
-    """Write the page as HTML; it appears complete or not at all.
+    """Writes the page as HTML; it appears complete or not at all.
 
-    In the catalogue x and y [image pixel] are 0-based, and mag is NaN without a zero point. Panels
-    and statistics keep their order; flags are name and meaning of each bit of the column flags.
+    Args:
+        path: File to write.
+        title: Title of the page.
+        catalog: Measured sources; x and y are 0-based [image pixel], mag is NaN without a zero
+            point.
+        overview: The whole image.
+        panels: Surroundings of single sources, in the order of the page.
+        flags: Name and meaning of each bit of the column flags.
+        statistics: Further numbers by label, in the order of the page.
 
     Raises:
         PageError: A column is missing, shapes differ, or a panel's source is not in the catalogue.
     """
     _check(catalog, overview, panels)
-    unit = escape(str(catalog["flux"].unit or ""))
+    unit = str(catalog["flux"].unit or "")
     columns = {name: np.ma.asarray(catalog[name].value, float) for name in _COLUMNS}
     sources = {name: np.ma.filled(column, np.nan) for name, column in columns.items()}
     facts = _facts(sources, unit, flags)
-    values = [(escape(label), number(value)) for label, value in statistics.items()]
-    body = f"""{_keys(sources, unit)}{_sky(sources, facts, overview, {p.id for p in panels})}
-<h2>The hardest blends</h2>{_panels(sources, facts, panels)}<h2>Statistics</h2><div class="two">
-<div>{_counts(sources)}</div>
-<div>{table(["statistic", "value"], values)}{_flags(sources, flags)}</div></div>"""
-    write_text(path, document(title, body, _STYLE))
+    page = templates(_TEMPLATES).get_template("image.html")
+    text = page.render(
+        title=title,
+        n=len(catalog),
+        keys=_keys(sources, unit),
+        statistics=statistics,
+        **_sky(sources, facts, overview, {panel.id for panel in panels}),
+        **_panels(sources, facts, panels),
+        **_flags(sources, flags),
+        counts=_counts(sources),
+    )
+    write_text(path, text)
 
 
 def _check(catalog: Table, overview: Overview, panels: Sequence[Panel]) -> None:
@@ -110,13 +146,13 @@ def _check(catalog: Table, overview: Overview, panels: Sequence[Panel]) -> None:
 
 
 def _median(values: np.ndarray) -> float:
-    """Of the finite ones; NaN without any."""
+    """Median of the finite values; NaN without any."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else np.nan
 
 
-def _facts(sources: Mapping, unit: str, flags: Mapping) -> list[dict[str, str]]:
-    """What is said of each source, as HTML."""
+def _facts(sources: _Columns, unit: str, flags: Mapping) -> list[dict[str, str]]:
+    """What is said of each source, by quantity."""
     facts, columns = [], [sources[name].tolist() for name in _COLUMNS[3:]]
     for flux, flux_err, mag, mag_err, purity, neighbours, chi2, mask in zip(*columns, strict=True):
         bits = [1 << k for k in range(32) if mask > 0 and int(mask) >> k & 1]
@@ -124,50 +160,46 @@ def _facts(sources: Mapping, unit: str, flags: Mapping) -> list[dict[str, str]]:
         fact = {"mag": f"{number(mag)} ± {number(mag_err, 2)}"}
         fact["flux"] = f"{number(flux)} ± {number(flux_err, 2)} {unit}".rstrip()
         fact |= {"purity": number(purity, 3), "neighbours": number(neighbours)}
-        facts.append(fact | {"χ²": number(chi2, 3), "flags": escape(names) or "none"})
+        facts.append(fact | {"χ²": number(chi2, 3), "flags": names or "none"})
     return facts
 
 
-def _keys(sources: Mapping, unit: str) -> str:
-    """The line of key numbers."""
+def _keys(sources: _Columns, unit: str) -> list[tuple[str, str]]:
+    """_Label and value of the key numbers."""
     n, limit = len(sources["id"]), 5 * _median(sources["flux_err"])
     blended, flagged = (int(np.sum(sources[name] > 0)) for name in ("n_neighbours", "flags"))
     with np.errstate(all="ignore"):
         zero = _median(sources["mag"] + 2.5 * np.log10(sources["flux"]))
         if np.isfinite(zero):
             limit, unit = zero - 2.5 * np.log10(limit), "mag"
-        pairs = {
-            "sources": str(n),
-            f"blended: {blended}": percent(np.divide(blended, n)),
-            f"flagged: {flagged}": percent(np.divide(flagged, n)),
-            "median χ² per pixel": number(_median(sources["chi2"])),
-            "5 σ limit at the median flux error": f"{number(limit)} {unit}",
-            "median relative flux error": percent(_median(sources["flux_err"] / sources["flux"])),
-        }
-    return keys(pairs.items())
+        return [
+            ("sources", str(n)),
+            (f"blended: {blended}", share(np.divide(blended, n))),
+            (f"flagged: {flagged}", share(np.divide(flagged, n))),
+            ("median χ² per pixel", number(_median(sources["chi2"]))),
+            ("5 σ limit at the median flux error", f"{number(limit)} {unit}"),
+            ("median relative flux error", share(_median(sources["flux_err"] / sources["flux"]))),
+        ]
 
 
-def _frame(name: str, values: np.ndarray, scale: tuple, marks: str = "", binning: int = 1) -> str:
-    """An image, first row at the bottom, with marks in units of image pixels over it."""
+def _view(name: str, values: np.ndarray, scale: _Scale, binning: int = 1) -> _View:
+    """An image in a scale's colours."""
     height, width = (binning * n for n in values.shape)
-    cmap, file = mpl.colormaps[scale[1]].with_extremes(bad="#e8dfc8"), io.BytesIO()
-    levels = np.round(scale[0](values), 2)  # 100 of them make a small file
+    cmap, file = mpl.colormaps[scale.colours].with_extremes(bad=_NO_DATA), io.BytesIO()
+    levels = np.round(scale.norm(values), 2)  # 100 of them make a small file
     imsave(file, levels, vmin=0, vmax=1, cmap=cmap, origin="lower", format="png")
-    return f"""<figure><h3>{name}</h3><div class="frame"><img alt="{name}"
-src="{picture(file.getvalue())}">
-<svg viewBox="0 0 {width} {height}" font-size="{width / 28:.4g}">{marks}</svg></div></figure>"""
+    return _View(name, file.getvalue(), width, height, f"{width / 28:.4g}")
 
 
-def _bar(what: str, scale: tuple) -> str:
-    """A colour bar; `what` says quantity and unit."""
-    stops = ",".join(map(to_hex, mpl.colormaps[scale[1]](np.linspace(0, 1, 17))))
-    ticks = [f'<span style="left:{100 * scale[0](v):.3g}%">{v}</span>' for v in scale[2]]
-    return f"""<div class="soft"><div class="bar" style="background:linear-gradient(90deg,{stops})">
-</div><div class="ticks">{"".join(ticks)}</div>{what}</div>"""
+def _bar(scale: _Scale) -> dict[str, Any]:
+    """Colours along a colour bar, and its values with their places [%]."""
+    stops = map(to_hex, mpl.colormaps[scale.colours](np.linspace(0, 1, 17)))
+    ticks = [(f"{100 * scale.norm(value):.3g}", value) for value in scale.values]
+    return {"stops": list(stops), "ticks": ticks}
 
 
-def _marks(sources: Mapping, facts: Sequence, shape: tuple, panels: set) -> list[str]:
-    """Circles on the brightest sources; the id, and a link, where a panel shows the source."""
+def _marks(sources: _Columns, facts: Sequence, shape: tuple, panels: set[int]) -> list[_Mark]:
+    """Circles on the brightest sources; those that a panel shows also have a number."""
     height, width = shape
     order = np.argsort(-np.nan_to_num(sources["flux"], nan=-np.inf), kind="stable")
     order = order[np.isfinite(sources["x"] + sources["y"])[order]][:MOST_MARKS]
@@ -177,87 +209,102 @@ def _marks(sources: Mapping, facts: Sequence, shape: tuple, panels: set) -> list
         each, r = int(sources["id"][i]), radius * (1.3 - 0.6 * rank / len(order))
         x, y = sources["x"][i] + 0.5, height - sources["y"][i] - 0.5
         said = "; ".join(f"{k} {facts[i][k]}" for k in ("mag", "flux", "purity", "flags"))
-        kind = ' class="flagged"' if sources["flags"][i] > 0 else ""
-        mark = f'<circle{kind} cx="{x:.2f}" cy="{y:.2f}" r="{r:.3g}">'
-        mark += f"<title>id {each}; {said}</title></circle>"
+        label = None
         if each in panels:
-            x, end = (x - r, ' text-anchor="end"') if x > 0.85 * width else (x + r, "")
-            label = f'<text x="{x:.2f}" y="{max(y - r, width / 28):.2f}"{end}>{each}</text>'
-            mark = f'<a href="#source-{each}">{mark}{label}</a>'
-        marks.append(mark)
+            before = bool(x > 0.85 * width)
+            top = max(y - r, width / 28)
+            label = _Label(f"{x - r if before else x + r:.2f}", f"{top:.2f}", before)
+        flagged = bool(sources["flags"][i] > 0)
+        place = (f"{x:.2f}", f"{y:.2f}", f"{r:.3g}")
+        marks.append(_Mark(each, *place, flagged, f"id {each}; {said}", label))
     return marks
 
 
-def _sky(sources: Mapping, facts: Sequence, overview: Overview, panels: set) -> str:
-    """Image, model and residual with the sources marked, and what they show."""
+def _sky(
+    sources: _Columns, facts: Sequence, overview: Overview, panels: set[int]
+) -> dict[str, Any]:
+    """Image, model and residual, the marks on them, and the residual's extremes."""
     image, model, residual, binning = overview
-    marks = _marks(sources, facts, tuple(binning * n for n in image.shape), panels)
-    every = "all" if len(marks) == len(facts) else f"{len(marks)}, the brightest, of"
-    say = "The residual has no data."
+    farthest = None
     if np.isfinite(residual).any():
         y, x = np.unravel_index(np.nanargmax(np.abs(residual)), residual.shape)
+        place = {"x": binning * (x + 0.5) - 0.5, "y": binning * (y + 0.5) - 0.5}
         beyond = np.mean(np.abs(residual[np.isfinite(residual)]) > 5)
-        say = f"""{percent(beyond)} of the residual's pixels lie beyond ±5 rms; the farthest,
-{residual[y, x]:+.1f}, at x {binning * (x + 0.5) - 0.5:.0f}, y {binning * (y + 0.5) - 0.5:.0f}."""
-    first, others = f'<g id="marks">{"".join(marks)}</g>', '<use href="#marks"/>'
-    return f"""<div class="sky">
-{_frame("Image", image, _LIGHT, first, binning)}{_frame("Model", model, _LIGHT, others, binning)}
-{_bar("light [background rms], arcsinh stretch", _LIGHT)}
-{_frame("Residual: image − model", residual, _RESIDUAL, others, binning)}
-{_bar('residual [background rms]; <span class="gap">no data</span>', _RESIDUAL)}</div><p>{say}</p>
-<p class="soft">Circles: {every} {len(facts)} sources, larger if brighter, dashed orange if flagged;
-numbered ones have a panel below. Binned {binning} × {binning}, y upwards.</p>
-<p class="soft controls"><label><input type="checkbox" id="circles" checked> circles</label>
-<label><input type="checkbox" id="all"> on all three images</label>
-<label><input type="checkbox" id="large"> large images</label></p>"""
+        farthest = {"beyond": beyond, "value": residual[y, x], **place}
+    sky = {
+        "image": _view("Image", image, _LIGHT, binning),
+        "model": _view("Model", model, _LIGHT, binning),
+        "residual": _view("Residual: image − model", residual, _RESIDUAL, binning),
+    }
+    marks = _marks(sources, facts, tuple(binning * n for n in image.shape), panels)
+    bars = {"light": _bar(_LIGHT), "differences": _bar(_RESIDUAL)}
+    return {"sky": sky, "marks": marks, "binning": binning, "farthest": farthest, **bars}
 
 
-def _panels(sources: Mapping, facts: Sequence, panels: Sequence[Panel]) -> str:
+def _panels(sources: _Columns, facts: Sequence, panels: Sequence[Panel]) -> dict[str, Any]:
     """Image, model, residual and own light of each panel's source."""
     rows = [int(np.flatnonzero(sources["id"] == panel.id)[0]) for panel in panels]
-    if not rows:
-        return "<p>No blends were chosen.</p>"
-    worst, parts = max(rows, key=lambda row: np.nan_to_num(sources["chi2"][row])), []
-    for panel, row in zip(panels, rows, strict=True):
-        said = " ".join(f"<span>{key} {value}</span>" for key, value in facts[row].items())
-        parts.append(f"""<article id="source-{panel.id}"><b>Source {panel.id}</b> {said}
-<div class="stamps">{_frame("Image", panel.image, _LIGHT)}{_frame("Model", panel.model, _LIGHT)}
-{_frame("Residual", panel.image - panel.model, _RESIDUAL)}
-{_frame("Source alone", panel.alone, _LIGHT)}</div></article>""")
-    return f"""<p>In the median {percent(_median(sources["purity"][rows]))} of the light under
-these sources is their own; the largest χ² is {facts[worst]["χ²"]}, of source
-{sources["id"][worst]:.0f}.</p>
-<div class="two">{"".join(parts)}</div>"""
+    shown = [
+        {
+            "id": panel.id,
+            "facts": facts[row],
+            "views": [
+                _view("Image", panel.image, _LIGHT),
+                _view("Model", panel.model, _LIGHT),
+                _view("Residual", panel.image - panel.model, _RESIDUAL),
+                _view("Source alone", panel.alone, _LIGHT),
+            ],
+        }
+        for panel, row in zip(panels, rows, strict=True)
+    ]
+    if not shown:
+        return {"panels": shown}
+    worst = int(np.argmax(np.nan_to_num(sources["chi2"][rows])))
+    return {
+        "panels": shown,
+        "panel_purity": _median(sources["purity"][rows]),
+        "worst": shown[worst],
+    }
 
 
-def _flags(sources: Mapping, flags: Mapping) -> str:
+def _flags(sources: _Columns, flags: Mapping[int, tuple[str, str]]) -> dict[str, Any]:
     """How often each flag occurs."""
     masks = np.nan_to_num(sources["flags"]).astype(int)
-    n = {escape(name): int(np.sum(masks & bit > 0)) for bit, (name, _) in flags.items()}
-    said = [f"<b>{escape(name)}</b> {escape(meaning)}" for name, meaning in flags.values()]
-    often = f", most often {max(n, key=n.get)}" if any(n.values()) else ""
-    say = f"<p>{np.sum(masks > 0)} of {len(masks)} sources have a flag{often}.</p>"
-    return table(["flag", "sources"], zip(said, n.values(), strict=True)) + say
+    found = [
+        {"name": name, "meaning": meaning, "n": int(np.sum(masks & bit > 0))}
+        for bit, (name, meaning) in flags.items()
+    ]
+    often = max(found, key=lambda flag: flag["n"], default={"n": 0})
+    return {
+        "flags": found,
+        "flagged": int(np.sum(masks > 0)),
+        "commonest": often["name"] if often["n"] else "",
+    }
 
 
-def _counts(sources: Mapping) -> str:
+def _counts(sources: _Columns) -> dict[str, Any] | None:
     """Sources and their flux errors by magnitude, or by flux where none has a magnitude."""
-    what, values = "mag", sources["mag"]
+    quantity, values = "mag", sources["mag"]
     with np.errstate(all="ignore"):
         error = sources["flux_err"] / sources["flux"]
         if not np.isfinite(values).any():
-            what, values = "log10 flux", np.log10(sources["flux"])
+            quantity, values = "log10 flux", np.log10(sources["flux"])
     used = np.isfinite(values)
     if not used.any():
-        return "<p>No source has a magnitude or a positive flux.</p>"
+        return None
     step = max(0.5, np.ceil(np.ptp(values[used]) / 5) / 2)
     place, error = np.floor(values[used] / step).astype(int), error[used]
     bins = range(place.min(), place.max() + 1)
-    n, errors = ([f(error[place == k]) for k in bins] for f in (len, _median))
-    names = [f"{k * step:g} to {(k + 1) * step:g}" for k in bins]
-    bars = [f'<i style="width:{100 * k / max(n):.3g}%"></i>' for k in n]
-    rows = zip(names, n, bars, map(percent, errors), strict=True)
-    return f"""{table([what, "sources", "", "median flux error"], rows)}
-<p>The fullest row is {what} {names[int(np.argmax(n))]}; the median flux error is
-{percent(errors[0])} in the first row and {percent(errors[-1])} in the last. Without {what}:
-{np.sum(~used)}.</p>"""
+    n = [int(np.sum(place == k)) for k in bins]
+    rows = [
+        {
+            "range": f"{k * step:g} to {(k + 1) * step:g}",
+            "n": count,
+            "width": f"{100 * count / max(n):.3g}",
+            "error": _median(error[place == k]),
+        }
+        for k, count in zip(bins, n, strict=True)
+    ]
+    fullest = rows[int(np.argmax(n))]["range"]
+    without = int(np.sum(~used))
+    return {"quantity": quantity, "rows": rows, "fullest": fullest, "without": without}

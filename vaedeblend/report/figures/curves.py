@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaedeblend.catalogues import catalogue
-from vaedeblend.evaluate.metrics import ExampleColumns
 from vaedeblend.evaluate.table import RINGS
 from vaedeblend.exceptions import NoData
 from vaedeblend.report.figures.style import (
@@ -82,15 +81,22 @@ def histogram_table(found: Mapping[str, Mapping[str, np.ndarray]]) -> Table:
     return Table(parts)
 
 
-def selection(histograms: Mapping[str, ExampleColumns]) -> Figure:
+def selection(table: Table | None, cuts: Mapping[str, Sequence[float | int]]) -> Figure:
     """Draws magnitudes and radii of the catalogue before and after the cuts.
 
     Args:
-        histograms: Edges (one more than the counts), before and after, by quantity.
+        table: Catalogue before the cuts, where it could be read.
+        cuts: Lower and upper limit by column.
+
+    Raises:
+        NoData: There is no catalogue.
     """
+    if table is None:
+        raise NoData("the catalogue before the cuts could not be read")
+    found = histograms(table, cuts)
     figure, axes = canvas(1, 3, (10.5, 3.2), sharey=True)
     for axis, (name, label) in zip(axes[0], QUANTITIES.items(), strict=True):
-        part = histograms[name]
+        part = found[name]
         for kind, colour in (("before", "#C9CED4"), ("after", COLOURS["VAE"])):
             axis.stairs(
                 part[kind], part["edges"], fill=True, color=colour, label=f"{kind} the cuts"

@@ -187,6 +187,12 @@ def embedding(column: ExampleColumns, label: str) -> Figure:
     return figure
 
 
+def constant_parameters(column: ExampleColumns) -> list[str]:
+    """Parameters that are the same for every stamp, and so have no panel."""
+    finite = {name: column[name][np.isfinite(column[name])] for name in PARAMETER_LABELS}
+    return [name for name, values in finite.items() if not len(values) or np.ptp(values) < 1e-6]
+
+
 def dimensions(spaces: Mapping[str, Mapping]) -> Figure:
     """Draws how much each dimension of the latent spaces is used, the most used first.
 

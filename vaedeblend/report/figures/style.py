@@ -19,6 +19,8 @@ from matplotlib.image import AxesImage
 from vaedeblend.evaluate.metrics import ExampleColumns, equal_bins
 from vaedeblend.exceptions import NoData
 
+DrawFigure = Callable[[], Figure]
+"""A function that draws a figure; it may raise NoData."""
 Sets = Mapping[str, ExampleColumns]
 """ExampleColumns of a per-example table, by kind of scene."""
 
@@ -92,7 +94,7 @@ def canvas(
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def draw_figure(draw: Callable[[], Figure]) -> Figure:
+def draw_figure(draw: DrawFigure) -> Figure:
     """The figure that a function draws, in the common style."""
     with mpl.rc_context(RC_PARAMS):
         return draw()
