@@ -223,7 +223,7 @@ def test_killed_training_goes_on_where_it_was(trained, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    def dies(self, step, record):
+    def dies(step, record):
         if step == 2:  # of which there is no checkpoint yet
             raise Killed
 
@@ -231,7 +231,7 @@ def test_killed_training_goes_on_where_it_was(trained, tmp_path, monkeypatch):
     config.data_dir = str(trained / "data")
     del config.stages["flow"]
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(train._progress, "report", dies)
+        patch.setattr(train, "_reporter", lambda *stage: dies)
         train.train(config, tmp_path)
     train.train(config, tmp_path)
     found, wanted = (
