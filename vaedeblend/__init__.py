@@ -32,6 +32,7 @@ _PUBLIC = {
     "Survey": "survey.Survey",
     "VaedeblendError": "exceptions.VaedeblendError",
     "deblend_image": "image.pipeline.deblend_image",
+    "deblend_stamps": "deblend.joint.deblend_stamps",
     "inject": "evaluate.injection.inject",
     "load_deblender": "deblend.network.load_deblender",
     "make_deblend_stamps": "deblend.joint.make_deblend_stamps",
@@ -56,7 +57,7 @@ __all__ = [*_PUBLIC]
 if TYPE_CHECKING:  # for editors; the table above is what runs
     from vaedeblend.catalogues.catalogue import read as read_catalogue
     from vaedeblend.catalogues.catalogue import write as write_catalogue
-    from vaedeblend.deblend.joint import make_deblend_stamps
+    from vaedeblend.deblend.joint import deblend_stamps, make_deblend_stamps
     from vaedeblend.deblend.network import Deblended, load_deblender
     from vaedeblend.evaluate.injection import inject
     from vaedeblend.exceptions import VaedeblendError

@@ -7,6 +7,7 @@ import pytest
 
 from vaedeblend.deblend import network as deblender
 from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
+from vaedeblend.deblend.joint import deblend_stamps, make_deblend_stamps
 from vaedeblend.deblend.network import Deblender
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
@@ -290,3 +291,12 @@ def test_samples_differ_by_key_and_repeat_by_key(sample, image, variance):
     one, other = (sample(jax.random.key(i), 2, image, variance) for i in range(2))
     assert_same(one, sample(jax.random.key(0), 2, image, variance))
     assert not np.array_equal(one, other) and not np.array_equal(one[0], one[1])
+
+
+def test_stamps_are_deblended_by_name_in_one_call(workdir, image, variance):
+    deblend = make_deblend_stamps(deblender.load_deblender(workdir))
+    wanted = deblend(image, variance, gain=2.0)
+    found = deblend_stamps(image, variance, weights=workdir, gain=2.0)
+    np.testing.assert_array_equal(found.flux, wanted.flux)
+    with pytest.raises(WorkdirError, match="no stage 'none'"):
+        deblend_stamps(image, variance, weights=workdir, stage="none")

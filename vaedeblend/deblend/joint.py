@@ -6,6 +6,7 @@ date.
 """
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from vaedeblend.deblend import missed
 from vaedeblend.deblend.detect import members
-from vaedeblend.deblend.network import Deblend, Deblended
+from vaedeblend.deblend.network import Deblend, Deblended, load_deblender
 from vaedeblend.deblend.sources import Sources, make_sources, measure
 from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
@@ -191,3 +192,29 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
         return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
 
     return deblend_stamps
+
+
+def deblend_stamps(
+    image: Float[np.ndarray, "batch height width band"],
+    variance: Float[np.ndarray, "*_"] | float,
+    *,
+    weights: str | Path = "euclid_vis",
+    stage: str = "blended",
+    **arguments,
+) -> Deblended:
+    """The central galaxy of each stamp, measured with a trained network in one call.
+
+    Weights are loaded anew; `make_deblend_stamps(load_deblender(...))` keeps them for more calls.
+
+    Args:
+        image: Background-subtracted stamps in any unit of flux.
+        variance: Background variance, in that unit squared.
+        weights: Name of shipped weights, or a workdir of `train.py`.
+        stage: Trained stage: isolated (VAE I) or blended (VAE II).
+        **arguments: Keywords mask, psf and gain of `make_deblend_stamps`'s function.
+
+    Raises:
+        WorkdirError: There are no such weights, or no such stage.
+        CheckpointError: The stage has no checkpoint, or a damaged one.
+    """
+    return make_deblend_stamps(load_deblender(weights, stage))(image, variance, **arguments)
