@@ -1,9 +1,12 @@
 """The library of pages: links that resolve, numbers beside their commands, terms defined."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+import vaedeblend
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -119,3 +122,46 @@ def test_terms_are_linked_where_they_are_first_used(path):
 def test_prose_is_plain(path):
     text = re.sub(r"`[^`\n]*`", "", prose(path))
     assert not [line for line in text.splitlines() if PLAIN.search(line)]
+
+
+@each(PAGES)
+def test_files_and_modules_that_are_named_exist(path):
+    code = re.findall(r"`([^`\n]+)`", prose(path))
+    for name in (name for each in code for name in re.findall(r"^[\w/]+/\w+\.\w+$", each)):
+        if name.split("/")[0] in (*_rooms(), "vaedeblend", "tests", "data_builders"):
+            assert (ROOT / name).exists() or (ROOT / "vaedeblend" / name).exists(), name
+    for name in re.findall(r"\bvaedeblend((?:\.\w+)+)", path.read_text()):
+        parts = name.removeprefix(".").split(".")
+        module = ROOT.joinpath("vaedeblend", *parts)
+        known = module.is_dir() or module.with_suffix(".py").exists()
+        defined = rf"^(def|class) {parts[-1]}\b"
+        above = module.parent.with_suffix(".py")
+        known |= above.exists() and bool(re.search(defined, above.read_text(), re.MULTILINE))
+        assert known or parts[0] in vaedeblend.__all__, name
+
+
+def _rooms():
+    """Each room's modules."""
+    rooms = (each for each in (ROOT / "vaedeblend").iterdir() if (each / "__init__.py").exists())
+    return {room.name: {f.stem for f in room.glob("[!_]*.py")} for room in rooms}
+
+
+def test_the_tree_of_the_rooms_is_the_package():
+    block = (DOCS / "architecture.md").read_text().split("```text\n")[1].split("```")[0]
+    found = {}
+    for line in block.splitlines()[1:]:
+        if room := re.match(r"  (\w+)/ ", line):
+            found[room[1]] = set()
+        elif line.startswith("     ") and "figures/:" not in line:
+            found[list(found)[-1]] |= {name for name in line.split() if not name.endswith("/")}
+    rooms = _rooms()
+    assert {name: found[name] for name in rooms if name != "configs"} == {
+        name: modules for name, modules in rooms.items() if name != "configs"
+    }
+
+
+def test_the_layers_are_those_of_the_contract():
+    blocks = (DOCS / "architecture.md").read_text().split("```text\n")
+    shown = [line.split() for line in blocks[2].split("```")[0].splitlines()]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert shown == [layer.split() for layer in contract["contracts"][0]["layers"]]
