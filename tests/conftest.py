@@ -1,7 +1,9 @@
 """What every test shares: strict types, executables, seeds, and a way to the reference data."""
 
+import ctypes
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,7 +27,7 @@ jax.config.update("jax_numpy_rank_promotion", "allow")
 # Most of a test's time is XLA's, which optimises programs that will run once: a third less so.
 jax.config.update("jax_disable_most_optimizations", True)
 
-MOST_EXECUTABLES = 400  # a process keeps them all, 1.4 MB each at least
+MOST_EXECUTABLES = 250  # a process keeps them all, 1.4 MB each at least
 _compiled = []
 
 
@@ -44,11 +46,13 @@ def pytest_unconfigure():
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """Executables are forgotten where many have gathered."""
+    """Executables are forgotten where many have gathered, and their memory is returned."""
     yield
     if len(_compiled) > MOST_EXECUTABLES:
         jax.clear_caches()
         _compiled.clear()
+        if sys.platform == "linux":  # glibc keeps what is freed in the middle of its heap
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,9 @@ def finite(tree):
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
-    """Several PSFs, populations, fields, standard scenes, and all that ails an image."""
+    """Several PSFs, populations, fields, standard scenes, and all corruptions of an image."""
     area = "\n_tiny = get_config\ndef get_config():\n    c = _tiny(); c.data.area = 0.5; return c\n"
     config = write_config(tmp_path / "shipped.py", 4, area, base="smooth")
     export = ("--config", config, "--export", tmp_path / "weights")
