@@ -39,6 +39,12 @@ def _count(event, seconds, **kwargs):
 jax.monitoring.register_event_duration_secs_listener(_count)
 
 
+def pytest_collection_modifyitems(items):
+    """Files whose tests take longest come first: workers that are done wait for none of them."""
+    first = ("test_commands", "test_end_to_end", "test_report", "test_loop")
+    items.sort(key=lambda item: item.path.stem not in first)
+
+
 def pytest_unconfigure():
     if OWN:
         shutil.rmtree(os.environ[EXECUTABLES], ignore_errors=True)
