@@ -22,7 +22,7 @@ FLAGS = {
     8: ("bright", "the galaxy, or a pixel near its centre, is brighter than any trained on"),
     16: (
         "poor",
-        "the residual under the galaxy is far from noise (chi2 above 3), or no error told",
+        "the residual under the galaxy is far from noise (chi2 above 3), or no error stated",
     ),
     32: ("unmeasured", "no valid pixel: flux and all else are NaN"),
 }
