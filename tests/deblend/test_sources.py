@@ -166,3 +166,19 @@ def test_implausible_light_is_never_subtracted():
     assert not found.found.image[1].any() and np.isfinite(found.neighbours).all()
     spoilt = measure(wild, images, sources_at(PLACES[:2]), iterations=3)
     assert np.isfinite(spoilt.found.flux).all()
+
+
+def test_sources_that_cannot_change_may_be_left_out(rng, monkeypatch):
+    """The same to the last digit, whether all are handed to the device or those within reach."""
+    grid = np.stack(np.meshgrid(np.arange(5), np.arange(5), indexing="ij"), axis=-1).reshape(-1, 2)
+    places = np.concatenate([10 + 70 * grid, [[13, 18], [290, 297]]])
+    image = field((400, 400), places, rng.uniform(50, 300, len(places)))
+    images = PaddedImages(image, 1e-3, size=SIZE)
+    start = measure(matched_filter, images, sources_at(places[:-1]), iterations=9)
+    joined = start.append(np.zeros(1, int), places[-1:], hidden=True)
+    found = []
+    for part in (-1.0, 0.25):
+        monkeypatch.setattr("vaedeblend.deblend.sources._PART", part)
+        found.append(measure(matched_filter, images, joined, iterations=9))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert 0 < (found[0].count != joined.count).sum() < 4

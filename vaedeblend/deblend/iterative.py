@@ -99,9 +99,11 @@ def iterate(
 
     def iteration(carry):
         k, touched, state = carry
+        lit = _lit(stamps, state)
+        changed = (touched | state.pending) & (k < stamps.limit) & lit.any()
         for n in binnings:
-            rows = (touched | state.pending) & (k < stamps.limit) & (stamps.binning == n)
-            state = _fold(_notice(stamps, n), rows, state, _share(batch_size, n + 2))
+            rows = changed & (stamps.binning == n)
+            state = _fold(_notice(stamps, lit, n), rows, state, _share(batch_size, n + 1))
         measured = state.pending & (k < stamps.limit)
         state = _fold(_measure(network, stamps), measured, state, batch_size)
         for n in binnings:
@@ -131,10 +133,11 @@ def subtract_neighbours(
         batch_size: Sources that are treated at a time.
         most: Largest binning of any stamp, a power of 2.
     """
+    lit = _lit(stamps, state)
     for n in (2**k for k in range(most.bit_length())):
 
         def renew(state, some, n=n):
-            light = _neighbours(stamps, state, some, n)
+            light = _neighbours(stamps, lit, state, some, n)
             return state._replace(neighbours=state.neighbours.at[some].set(light))
 
         state = _fold(renew, rows & (stamps.binning == n), state, _share(batch_size, n))
@@ -172,14 +175,19 @@ def _update_light(stamps: SourceStamps, n: int):
     return update
 
 
-def _notice(stamps: SourceStamps, n: int):
+def _lit(stamps: SourceStamps, state: State) -> Bool[Array, " page"]:
+    """Pages whose source has been measured; the others are dark."""
+    return jnp.append(state.count > 0, False)[stamps.owner]
+
+
+def _notice(stamps: SourceStamps, lit, n: int):
     """The step that finds which of a batch of sources have neighbours that changed noticeably.
 
     They are pending from now on, and have their neighbours' light as the model has it.
     """
 
     def notice(state: State, rows) -> State:
-        light, before = _neighbours(stamps, state, rows, n), state.neighbours[rows]
+        light, before = _neighbours(stamps, lit, state, rows, n), state.neighbours[rows]
         rms = jnp.sqrt(stamps.variance[rows].min(axis=(1, 2, 3)))
         changed = jnp.abs(light - before).max(axis=(1, 2, 3)) > NOTICED * rms
         again = state.pending[rows] | changed
@@ -193,20 +201,19 @@ def _notice(stamps: SourceStamps, n: int):
 
 
 def _neighbours(
-    stamps: SourceStamps, state: State, rows, n: int
+    stamps: SourceStamps, lit, state: State, rows, n: int
 ) -> Float[Array, "row size size band"]:
     """Light of others on some stamps, which are binned n x n; dark where a pixel is ignored."""
     light, size, bands = state.light, *state.light.shape[-2:]
     page, offset = stamps.overlapping[rows], stamps.offset[rows]
-    lit = jnp.append(state.count > 0, False)[stamps.owner][page]
-    page = jnp.where(lit, page, len(light) - 1)
+    page = jnp.where(lit[page], page, len(light) - 1)
     side = (n + 2) * size  # pages that overlap a stamp lie within a page's side of it
 
     def add(k, total):
         return paste_stamps(total, light[page[:, k]], size + offset[:, k])
 
     total = jnp.zeros((len(rows), side, side, bands), light.dtype)
-    most = jnp.where(lit, 1 + jnp.arange(page.shape[1]), 0).max(initial=0)
+    most = jnp.where(page < len(light) - 1, 1 + jnp.arange(page.shape[1]), 0).max(initial=0)
     total = jax.lax.fori_loop(0, most, add, total)[:, size:-size, size:-size]
     return jnp.where(jnp.isfinite(stamps.variance[rows]), box_sums(total, n), 0)
 

@@ -21,8 +21,11 @@ _BATCH = {"cpu": 50}
 """Sources that are measured at a time on a backend: so many that a processor's cache holds them."""
 _ACCELERATOR_BATCH = 512
 
+_PART = 0.25
+"""Share of the sources up to which those that can change are measured apart from the others."""
+
 _FEWEST = 64
-"""Rows that arrays have at least; they grow by doubling, so that few programs are compiled."""
+"""Rows that arrays have at least; they grow by quarters, so that few programs are compiled."""
 
 
 class Sources(NamedTuple):
@@ -77,7 +80,9 @@ class Sources(NamedTuple):
         """
         moved = (corner != self.corner).any(axis=1) | (binning != self.binning)
         count = np.where(moved, 0, self.count)
-        return self._replace(corner=corner, binning=binning, count=count).mark(moved)
+        neighbours = np.where(moved[:, None, None, None], 0, self.neighbours)
+        changed = {"corner": corner, "binning": binning, "count": count, "neighbours": neighbours}
+        return self._replace(**changed).mark(moved)
 
     def shift(self, pixels: Int[np.ndarray, "source 2"]) -> "Sources":
         """The sources on stamps that lie elsewhere by (y, x); none of them is fresh [pixel]."""
@@ -129,6 +134,31 @@ def measure(
     if not sources.pending.any() or iterations < 1:
         return sources._replace(pending=np.zeros(len(sources.pending), bool))
     batch_size = batch_size or _BATCH.get(jax.default_backend(), _ACCELERATOR_BATCH)
+    reached = _reached(images, sources, iterations)
+    if reached.mean() > _PART:
+        return _measure(deblend, images, sources, iterations, batch_size)
+    part = jax.tree.map(lambda a: a[reached], sources)
+    part = _measure(deblend, images, part, iterations, batch_size)
+    return jax.tree.map(lambda a, b: _replaced(a, reached, b), sources, part)
+
+
+def _reached(
+    images: PaddedImages, sources: Sources, iterations: int
+) -> Bool[np.ndarray, " source"]:
+    """The pending sources and all that they can change, and those whose light these are given.
+
+    A change goes on by one neighbour in an iteration; what the last one changes is not measured.
+    """
+    first_page, owner = _page_owners(sources)
+    overlapping, _ = _overlaps(images, sources, first_page, owner, dark=len(owner))
+    owner, reached = np.append(owner, len(sources.index)), sources.pending
+    for _ in range(iterations):
+        reached = reached | np.append(reached, False)[owner][overlapping].any(axis=1)
+    return reached
+
+
+def _measure(deblend, images: PaddedImages, sources: Sources, iterations: int, batch_size: int):
+    """The sources after their iterations, all of which are handed to the device."""
     stamps = _stamps(images, sources, iterations)
     common = {} if images.psf is None or callable(images.psf) else {"psf": images.psf}
     network = deblend if isinstance(deblend, Deblender) else jax.tree_util.Partial(deblend)
@@ -160,8 +190,7 @@ def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> SourceSt
         given["gain"] = images.gain[index].astype(np.float32)
     if callable(images.psf):
         given["psf"] = images.psf(index, corner + stamp_centre(images.size)).astype(np.float32)
-    first_page = np.cumsum(binning**2) - binning**2
-    page_owner = np.repeat(np.arange(len(index)), binning**2)
+    first_page, page_owner = _page_owners(sources)
     rows = _rounded(len(index))
     pages = rows + _rounded(len(page_owner) - len(index))
     overlapping, offset = _overlaps(images, sources, first_page, page_owner, dark=pages)
@@ -184,10 +213,12 @@ def _state(network, common, stamps: SourceStamps, sources: Sources) -> State:
         found = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), outcome)
     else:
         found = jax.tree.map(lambda a: _padded(a, rows - n), found)
-        for k in np.unique(sources.binning).tolist():
-            known = np.flatnonzero((sources.count > 0) & (sources.binning == k))
-            for i, first in zip(known, stamps.first_page[known], strict=True):
-                light[first : first + k**2] = page_grid(found.image[i], k)
+        known = sources.count > 0
+        alike = np.flatnonzero(known & (sources.binning == 1))
+        light[stamps.first_page[alike]] = found.image[alike]
+        for i in np.flatnonzero(known & (sources.binning > 1)):
+            k, first = int(sources.binning[i]), stamps.first_page[i]
+            light[first : first + k**2] = page_grid(found.image[i], k)
     return State(
         light,
         _padded(sources.neighbours, rows - n),
@@ -195,6 +226,12 @@ def _state(network, common, stamps: SourceStamps, sources: Sources) -> State:
         _padded(sources.count, rows - n),
         found,
     )
+
+
+def _page_owners(sources: Sources) -> tuple[Int[np.ndarray, " source"], Int[np.ndarray, " page"]]:
+    """Each source's first page of light, and the source of each page."""
+    pages = sources.binning**2
+    return np.cumsum(pages) - pages, np.repeat(np.arange(len(pages)), pages)
 
 
 def _overlaps(images: PaddedImages, sources: Sources, first_page, page_owner, *, dark: int):
@@ -223,7 +260,17 @@ def _overlaps(images: PaddedImages, sources: Sources, first_page, page_owner, *,
 
 def _rounded(n: int) -> int:
     """The smallest length that arrays may have and that is at least n."""
-    return max(_FEWEST, 1 << (n - 1).bit_length())
+    rows = _FEWEST
+    while rows < n:
+        rows += -(-rows // 4)
+    return rows
+
+
+def _replaced(values, rows, by):
+    """A copy of values, some rows of which are others."""
+    values = np.array(values)
+    values[rows] = by
+    return values
 
 
 def _padded(values, n: int, value=0):
