@@ -24,8 +24,9 @@ _ACCELERATOR_BATCH = 512
 _PART = 0.25
 """Share of the sources up to which those that can change are measured apart from the others."""
 
-_FEWEST = 64
-"""Rows that arrays have at least; they grow by quarters, so that few programs are compiled."""
+_FEWEST, _FEW = 64, 1024
+"""Rows that arrays have at least, and up to which they grow by fours, so that few programs are
+compiled; from there on by quarters, so that little is filled up."""
 
 
 class Sources(NamedTuple):
@@ -192,7 +193,7 @@ def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> SourceSt
         given["psf"] = images.psf(index, corner + stamp_centre(images.size)).astype(np.float32)
     first_page, page_owner = _page_owners(sources)
     rows = _rounded(len(index))
-    pages = rows + _rounded(len(page_owner) - len(index))
+    pages = rows + _rounded(max(len(page_owner) - len(index), _FEW // 4))
     overlapping, offset = _overlaps(images, sources, first_page, page_owner, dark=pages)
     image = images.cut(images.image, index, corner, binning)
     variance = images.noise(index, corner, binning)
@@ -262,7 +263,7 @@ def _rounded(n: int) -> int:
     """The smallest length that arrays may have and that is at least n."""
     rows = _FEWEST
     while rows < n:
-        rows += -(-rows // 4)
+        rows = 4 * rows if rows < _FEW else rows + rows // 4
     return rows
 
 
