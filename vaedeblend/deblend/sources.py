@@ -150,6 +150,8 @@ def _reached(
 
     A change goes on by one neighbour in an iteration; what the last one changes is not measured.
     """
+    if sources.pending.all():
+        return sources.pending
     first_page, owner = _page_owners(sources)
     overlapping, _ = _overlaps(images, sources, first_page, owner, dark=len(owner))
     owner, reached = np.append(owner, len(sources.index)), sources.pending

@@ -41,6 +41,7 @@ class PaddedImages:
         """
         self.size, self.psf, self.most = size, psf, most
         self.margin = size * (most + 1) // 2
+        gain = None if gain is None else np.asarray(gain, np.float32)
         self.gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
         frames, height, width, bands = image.shape
         shape = frames, height + 2 * self.margin, width + 2 * self.margin, bands
