@@ -1,5 +1,6 @@
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from vaedeblend.exceptions import CheckpointError
 from vaedeblend.io import checkpoint
+from vaedeblend.io.digest import SEAL
 from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.training import loop, objectives, observe
 from vaedeblend.training import scenes as compose
@@ -262,20 +264,39 @@ def test_checkpoints_fall_on_records(model, library, tmp_path):
         )
 
 
+def largest(folder):
+    files = (each for each in folder.rglob("*") if each.is_file() and each.name != SEAL)
+    return max(files, key=lambda each: each.stat().st_size)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_named(model, library, tmp_path):
+    state, step, *_ = make_run(model, steps=8)
+    fit(state, step, library, tmp_path, 4)
+    flipped = largest(tmp_path / "checkpoints" / "4")
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 4
+    flipped.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"step 4 cannot be restored .*{flipped.name}"):
+        checkpoint.load_params(tmp_path / "checkpoints")
+    state, step, *_ = make_run(model, steps=8)
+    with pytest.raises(CheckpointError, match="without .*checkpoints/4 the one before is"):
+        fit(state, step, library, tmp_path, 6)
+    shutil.rmtree(tmp_path / "checkpoints" / "4")  # as it says
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == 2
+
+
 # tensorstore's other readers fail after the event loop of the first one has closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_damaged_checkpoint_is_named(model, library, tmp_path):
+def test_a_damaged_checkpoint_of_an_older_version_is_named(model, library, tmp_path):
     state, step, *_ = make_run(model, steps=8)
     fit(state, step, library, tmp_path, 2)
+    (tmp_path / "checkpoints" / "2" / SEAL).unlink()
     for file in (tmp_path / "checkpoints" / "2" / "default").rglob("*"):
         if file.is_file() and "metadata" not in file.name.lower():
             file.write_bytes(b"damage")
     with pytest.raises(CheckpointError, match="checkpoint of step 2 cannot be restored"):
         checkpoint.load_params(tmp_path / "checkpoints")
-    state, step, *_ = make_run(model, steps=8)
-    with pytest.raises(CheckpointError, match="checkpoint of step 2 cannot be restored"):
-        fit(state, step, library, tmp_path, 4)
-    for _ in range(6):  # reads that were under way end late: while they are still this test's
+    for _ in range(4):  # reads that were under way end late: while they are still this test's
         gc.collect()
         time.sleep(0.5)
 
@@ -289,28 +310,56 @@ def test_missing_checkpoint_is_named(tmp_path):
 
 
 SHARDED = """
-import numpy as np, jax, sys
+import jax, sys
 sys.path.insert(0, {tests!r})
 import test_loop as t
 library = t.make_library()
-state, step, _ = t.make_run(t.make_model(), steps=3)
-for _ in range(3):
-    state, metrics = step(state, library[0])
-print(jax.device_count(), float(metrics["loss"]))
+state, step, _ = t.make_run(t.make_model(), steps=8)
+t.fit(state, step, library, {folder!r}, {steps})
+print(jax.device_count())
 """
 
 
-def test_two_devices_train_as_one_does():
-    losses = {}
-    for n in (1, 2):
-        env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={n}"}
-        out = subprocess.run(
-            [sys.executable, "-c", SHARDED.format(tests=str(Path(__file__).parent))],
-            env=env | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        assert int(out[-2]) == n
-        losses[n] = float(out[-1])
-    assert losses[1] == pytest.approx(losses[2], rel=1e-4)
+def fit_on_devices(n, folder, steps):
+    code = SHARDED.format(tests=str(Path(__file__).parent), folder=str(folder), steps=steps)
+    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={n}"}
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, out.stderr
+    assert int(out.stdout.split()[-1]) == n
+
+
+def losses(folder):
+    return [each["train_loss"] for each in loop.read_records(folder / "metrics.jsonl")]
+
+
+def test_two_devices_train_as_one_does_and_one_goes_on(model, library, tmp_path):
+    fit_on_devices(2, tmp_path / "two", 4)
+    params = checkpoint.load_params(tmp_path / "two" / "checkpoints")
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(params))
+    for folder, steps in (("one", 4), ("two", 8)):
+        state, step, _ = make_run(model, steps=8)
+        state = fit(state, step, library, tmp_path / folder, steps)
+        assert int(state.step) == steps
+    one, two = (losses(tmp_path / folder) for folder in ("one", "two"))
+    assert len(two) == 4 and one == pytest.approx(two[:2], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_four_devices_go_on_as_two(tmp_path):
+    fit_on_devices(4, tmp_path, 4)
+    fit_on_devices(2, tmp_path, 6)
+    assert [r["step"] for r in loop.read_records(tmp_path / "metrics.jsonl")] == [2, 4, 6]
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == 6
+
+
+def test_reading_parameters_writes_nothing(model, library, tmp_path):
+    state, step, *_ = make_run(model, steps=8)
+    fit(state, step, library, tmp_path, 2)
+    before = sorted((each, each.stat().st_mtime_ns) for each in tmp_path.rglob("*"))
+    checkpoint.load_params(tmp_path / "checkpoints")
+    assert sorted((each, each.stat().st_mtime_ns) for each in tmp_path.rglob("*")) == before

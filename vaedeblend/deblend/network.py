@@ -191,7 +191,7 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
         raise WorkdirError(f"{psf}: not found; wanted the PSF that train.py writes when it resumes")
     return Deblender(
         make_model(config["model"], len(config["survey"]["bands"])),
-        checkpoint.load_params(workdir / stage / "checkpoints"),
+        jax.device_put(checkpoint.load_params(workdir / stage / "checkpoints")),
         read_native_psfs(psf, config["survey"]["pixel_scale"]),
         read_calibrations(workdir / stage / "calibration.json"),
     )

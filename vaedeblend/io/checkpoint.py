@@ -1,23 +1,48 @@
-"""Checkpoints of a training stage, written asynchronously and atomically by orbax."""
+"""Checkpoints of a training stage, written asynchronously and atomically by orbax.
 
+A finished checkpoint holds the digests of its files. Parameters are read as host arrays, whatever
+the devices on which they were trained; a training's state onto the devices that are there.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import LatestN
 
 from vaedeblend.exceptions import CheckpointError
+from vaedeblend.io.digest import SEAL, damaged_file, seal
+
+_ITEM = "default"
+"""Orbax's name of what a checkpoint holds."""
 
 
-def open_manager(directory: str | Path) -> ocp.CheckpointManager:
-    """Manager of a stage's checkpoints, of which the latest two are kept."""
+@contextlib.contextmanager
+def open_manager(directory: str | Path) -> Iterator[ocp.CheckpointManager]:
+    """Manager that writes a stage's checkpoints, of which the latest two are kept."""
     options = ocp.CheckpointManagerOptions(preservation_policy=LatestN(2))
-    return ocp.CheckpointManager(Path(directory).absolute(), options=options)
+    with ocp.CheckpointManager(Path(directory).absolute(), options=options) as manager:
+        yield manager
+        finish(manager)
 
 
 def save_state(manager: ocp.CheckpointManager, step: int, state) -> None:
-    """Starts to write a state; `manager.wait_until_finished` waits for it."""
+    """Starts to write a state; `finish` waits for it."""
+    finish(manager)
     manager.save(step, args=ocp.args.StandardSave(state))
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+    """Waits for what is being written, and seals it."""
+    manager.wait_until_finished()
+    if (step := manager.latest_step()) is not None:
+        folder = Path(str(manager.directory)) / str(step)  # orbax has paths of its own
+        if not (folder / SEAL).exists():
+            seal(folder)
 
 
 def restore(manager: ocp.CheckpointManager, like):
@@ -30,43 +55,69 @@ def restore(manager: ocp.CheckpointManager, like):
     if step is None:
         return None
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    try:
+    with _named(manager.directory, step):
         return manager.restore(step, args=ocp.args.StandardRestore(abstract))
-    except Exception as error:  # orbax and tensorstore raise many kinds
-        raise CheckpointError(_cannot(manager.directory, step, error)) from error
 
 
 def load_params(directory: str | Path) -> dict:
-    """Averaged parameters of the latest checkpoint in a directory.
+    """Averaged parameters of the latest checkpoint in a directory, as host arrays.
+
+    Nothing is written there.
 
     Raises:
         CheckpointError: There is none, or it is damaged.
     """
     if not Path(directory).is_dir():
         raise CheckpointError(f"{directory}: no checkpoint there; wanted that of a trained stage")
-    with open_manager(directory) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise CheckpointError(f"{directory}: holds no finished checkpoint")
-        try:
-            return manager.restore(step, args=ocp.args.StandardRestore())["average"]
-        except Exception as error:  # orbax and tensorstore raise many kinds
-            raise CheckpointError(_cannot(directory, step, error)) from error
+    step = latest_step(directory)
+    if step is None:
+        raise CheckpointError(f"{directory}: holds no finished checkpoint")
+    with _named(directory, step):
+        return _read(Path(directory).absolute() / str(step) / _ITEM, "average")
 
 
 def save_params(directory: str | Path, step: int, params: dict) -> None:
     """Writes parameters alone, without what only a training needs, for `load_params`."""
     with open_manager(directory) as manager:
         save_state(manager, step, {"average": params})
-        manager.wait_until_finished()
 
 
 def latest_step(directory: str | Path) -> int | None:
     """Step of the latest checkpoint in a directory; None without any."""
-    with open_manager(directory) as manager:
-        return manager.latest_step()
+    return max(ocp.utils.checkpoint_steps(Path(directory).absolute()), default=None)
 
 
-def _cannot(directory, step, error) -> str:
-    first_line = str(error).strip().split("\n")[0]
-    return f"{directory}: checkpoint of step {step} cannot be restored ({first_line})"
+def _read(item: Path, name: str):
+    """One branch of a checkpoint's tree, its leaves NumPy's."""
+    with _quiet():
+        handler = ocp.PyTreeCheckpointHandler()
+        wanted = {name: handler.metadata(item).tree[name]}
+        host = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        options = {"item": wanted, "restore_args": host, "partial_restore": True}
+        return handler.restore(item, args=ocp.args.PyTreeRestore(**options))[name]
+
+
+@contextlib.contextmanager
+def _named(directory, step: int) -> Iterator[None]:
+    """A checkpoint is read: its files are whole, and what goes wrong says where."""
+    folder = Path(str(directory)) / str(step)
+    cannot = f"{directory}: checkpoint of step {step} cannot be restored"
+    if name := damaged_file(folder):
+        raise CheckpointError(f"{cannot} ({name} is damaged); without {folder} the one before is")
+    try:
+        yield
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        why = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{cannot} ({why}); without {folder} the one before is") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax warns of every item that was written as one of several, as its manager writes them."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -213,7 +213,8 @@ def load_generator(workdir: str | Path) -> Generate:
         raise WorkdirError(
             f"{workdir}: {found}; wanted those of a generator, {list(GENERATOR_STAGES)}"
         )
-    params = checkpoint.load_params(Path(workdir) / GENERATOR_STAGES[-1] / "checkpoints")
+    trained = Path(workdir) / GENERATOR_STAGES[-1] / "checkpoints"
+    params = jax.device_put(checkpoint.load_params(trained))
     return make_generate(Generator(**config["model"]), params)
 
 

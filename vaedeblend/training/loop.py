@@ -167,7 +167,6 @@ def fit(
                 report(at, record)
                 if at % checkpoint_every == 0 or at == steps:
                     checkpoint.save_state(manager, at, state)
-        manager.wait_until_finished()
     return state
 
 
