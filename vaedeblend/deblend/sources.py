@@ -24,9 +24,11 @@ _ACCELERATOR_BATCH = 512
 _PART = 0.25
 """Share of the sources up to which those that can change are measured apart from the others."""
 
-_FEWEST, _FEW = 64, 1024
+_FEWEST, _FEW = 256, 1024
 """Rows that arrays have at least, and up to which they grow by fours, so that few programs are
 compiled; from there on by quarters, so that little is filled up."""
+_COLUMNS = 64
+"""Pages that may overlap a stamp, at least."""
 
 
 class Sources(NamedTuple):
@@ -195,7 +197,7 @@ def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> SourceSt
         given["psf"] = images.psf(index, corner + stamp_centre(images.size)).astype(np.float32)
     first_page, page_owner = _page_owners(sources)
     rows = _rounded(len(index))
-    pages = rows + _rounded(max(len(page_owner) - len(index), _FEW // 4))
+    pages = rows + _rounded(len(page_owner) - len(index))
     overlapping, offset = _overlaps(images, sources, first_page, page_owner, dark=pages)
     image = images.cut(images.image, index, corner, binning)
     variance = images.noise(index, corner, binning)
@@ -254,16 +256,16 @@ def _overlaps(images: PaddedImages, sources: Sources, first_page, page_owner, *,
     row, of = row[others], of[others]
     counts = np.bincount(row, minlength=len(near))
     column = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = len(near), _rounded(int(counts.max(initial=0)))
+    shape = len(near), _rounded(int(counts.max(initial=0)), _COLUMNS)
     overlapping, offset = np.full(shape, dark), np.zeros((*shape, 2), int)
     overlapping[row, column] = of
     offset[row, column] = page[of] - first[row]
     return overlapping, offset
 
 
-def _rounded(n: int) -> int:
+def _rounded(n: int, least: int = _FEWEST) -> int:
     """The smallest length that arrays may have and that is at least n."""
-    rows = _FEWEST
+    rows = least
     while rows < n:
         rows = 4 * rows if rows < _FEW else rows + rows // 4
     return rows
