@@ -57,6 +57,10 @@ class SkyError(VaedeblendError):
     """A field that cannot be simulated as asked for."""
 
 
+class StampError(VaedeblendError):
+    """Stamps, or what belongs to them, that no deblender can use, and why."""
+
+
 class StyleError(VaedeblendError):
     """A galaxy style that does not exist."""
 

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.deblend import missed
+from vaedeblend.deblend.arrays import as_stamps
 from vaedeblend.deblend.detect import members
-from vaedeblend.deblend.network import Deblend, Deblended, load_deblender
+from vaedeblend.deblend.network import Deblend, Deblended, Deblender, load_deblender
 from vaedeblend.deblend.sources import Sources, make_sources, measure
 from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
@@ -162,13 +163,15 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
     """The function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
 
     It measures the central galaxy of each stamp, as `deblend` does, but jointly with the galaxies
-    that `detect.members` finds in the first band, and those behind them.
+    that `detect.members` finds in the first band, and those behind them. It takes arrays of any
+    kind that `arrays.as_stamps` does, and raises StampError where that does.
 
     Args:
         deblend: Function of stamps; see `network.Deblender`.
         passes: Searches of the residual; see `find_and_measure`.
         **options: Keywords of `sources.measure`.
     """
+    size, bands = _stamp_shape(deblend)
 
     def deblend_some(image, variance, psf, gain) -> Deblended:
         index, corner = members(image[..., 0], np.sqrt(variance[..., 0]))
@@ -179,24 +182,45 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
         return jax.tree.map(lambda field: field[np.flatnonzero(central)], sources.found)
 
     def deblend_stamps(image, variance, mask=None, psf=None, gain=None) -> Deblended:
+        given = as_stamps(image, variance, mask, psf, gain, size=size, bands=bands)
+        image, variance, mask, psf, gain = map(_on_host, given[:-1])
+        if not len(image):
+            return jax.device_get(deblend(image, variance))
         variance = np.broadcast_to(variance, image.shape)
         if mask is not None:
-            mask = mask if mask.ndim == image.ndim else mask[..., None]
-            variance = np.where(mask, np.inf, variance)
+            variance = np.where(mask, np.float32(np.inf), variance)
         gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
         parts = []
         for first in range(0, len(image), _STAMPS):
             some = slice(first, first + _STAMPS)
             own_gain = None if gain is None else gain[some]
-            parts.append(deblend_some(image[some], variance[some], psf, own_gain))
+            parts.append(deblend_some(image[some], variance[some], _of_stamps(psf, some), own_gain))
         return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
 
     return deblend_stamps
 
 
+def _stamp_shape(deblend: Deblend) -> tuple[int | None, int | None]:
+    """Side and bands of the stamps that a deblender takes; None where it does not say."""
+    model = deblend.model if isinstance(deblend, Deblender) else None
+    return (None, None) if model is None else (model.stamp_size, model.bands)
+
+
+def _on_host(values):
+    return None if values is None else np.asarray(values)
+
+
+def _of_stamps(psf, some: slice):
+    """The PSF of all stamps, or the function that gives each source that of its own stamp."""
+    if psf is None or psf.ndim == 3:
+        return psf
+    own = psf[some] if len(psf) > 1 else psf
+    return lambda index, position: own[index % len(own)]
+
+
 def deblend_stamps(
-    image: Float[np.ndarray, "batch height width band"],
-    variance: Float[np.ndarray, "*_"] | float,
+    image,
+    variance,
     *,
     weights: str | Path = "euclid_vis",
     stage: str = "blended",
@@ -207,7 +231,7 @@ def deblend_stamps(
     Weights are loaded anew; `make_deblend_stamps(load_deblender(...))` keeps them for more calls.
 
     Args:
-        image: Background-subtracted stamps in any unit of flux.
+        image: Background-subtracted stamps (batch, height, width, band) in any unit of flux.
         variance: Background variance, in that unit squared.
         weights: Name of shipped weights, or a workdir of `train.py`.
         stage: Trained stage: isolated (VAE I) or blended (VAE II).
@@ -216,5 +240,6 @@ def deblend_stamps(
     Raises:
         WorkdirError: There are no such weights, or no such stage.
         CheckpointError: The stage has no checkpoint, or a damaged one.
+        StampError: A shape, a unit or a PSF is not what is wanted.
     """
     return make_deblend_stamps(load_deblender(weights, stage))(image, variance, **arguments)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vaedeblend.deblend.arrays import Stamps, as_stamps
 from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
@@ -80,6 +81,9 @@ class Deblender:
     ) -> Deblended:
         """The central galaxy of each stamp; NaN where a stamp has no valid pixel.
 
+        Arrays may be as astropy reads them: of any byte order and type of number, masked, with
+        units (the results are in the image's), or NDData; see `arrays.as_stamps`.
+
         Args:
             image: Stamps (batch, height, width, band), background subtracted, in any unit of flux,
                 the galaxy to be measured within a pixel or so of the centre.
@@ -92,8 +96,14 @@ class Deblender:
             gain: Electrons per image unit, a number or (band,) or (batch, band). Without it the
                 light's own Poisson noise is left out, and the errors are the background's alone.
             neighbours: Light of other galaxies that has been subtracted from the image.
+
+        Raises:
+            StampError: A shape, a unit or a PSF is not what is wanted.
         """
-        return _deblend(self, image, variance, mask, psf, gain, neighbours)
+        stamps = self._stamps(image, variance, mask, psf, gain, neighbours)
+        if not len(stamps.image):  # of no length are no programs: one dark stamp's, cut
+            return jax.tree.map(lambda a: a[:0], self(self._dark(), 1.0))
+        return _deblend(self, *stamps)
 
     def sample(
         self, key, n: int, image, variance, mask=None, psf=None, gain=None
@@ -108,8 +118,21 @@ class Deblender:
             mask: True where a pixel is to be ignored.
             psf: Effective PSF.
             gain: Electrons per image unit.
+
+        Raises:
+            StampError: A shape, a unit or a PSF is not what is wanted.
         """
-        return _sample(self, key, n, image, variance, mask, psf, gain)
+        *stamps, _ = self._stamps(image, variance, mask, psf, gain)
+        if not len(stamps[0]):
+            return self.sample(key, n, self._dark(), 1.0)[:, :0]
+        return _sample(self, key, n, *stamps)
+
+    def _stamps(self, *given) -> Stamps:
+        return as_stamps(*given, size=self.model.stamp_size, bands=self.model.bands)
+
+    def _dark(self) -> Float[np.ndarray, "1 size size band"]:
+        side = self.model.stamp_size
+        return np.zeros((1, side, side, self.model.bands), np.float32)
 
     def of_fields(self) -> "Deblender":
         """The deblender with the calibration of sources that a detection finds on an image."""
@@ -251,7 +274,6 @@ def _observation(
     image, variance = jnp.asarray(image), jnp.broadcast_to(variance, image.shape)
     n, bands = image.shape[0], image.shape[-1]
     if mask is not None:
-        mask = mask if mask.ndim == image.ndim else mask[..., None]
         variance = jnp.where(mask, jnp.inf, variance)
     variance = jnp.where(jnp.isfinite(image) & (variance > 0), variance, jnp.inf)
     image = jnp.where(jnp.isfinite(variance), image, 0.0)

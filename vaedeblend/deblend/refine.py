@@ -10,6 +10,7 @@ have no prior: the network's opinion of them comes of the same pixels, and would
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
+from vaedeblend.deblend.arrays import native
 from vaedeblend.pixels.stamps_jax import stamp_on_image
 
 _DAMPING, _EASIER, _HARDER = 1e-3, 0.1, 30.0
@@ -116,7 +118,7 @@ def make_refine(decode: Decode, *, steps: int = 3, batch: int = 16) -> Callable[
         pair = present[:, :, None, None] & present[:, None, :, None]
         return refined._replace(flux_covariance=jnp.where(pair, refined.flux_covariance, 0))
 
-    return refine
+    return wraps(refine)(lambda *arrays: refine(*map(native, arrays)))
 
 
 def _refine_group(draw, pixels: _Pixels, latent, flux, steps: int) -> Refined:

@@ -39,6 +39,8 @@ class PaddedImages:
             gain: Electrons per image unit: one for all images, or one for each.
             most: Largest binning of a stamp, a power of 2.
         """
+        if psf is not None and not callable(psf):
+            psf = np.asarray(psf, np.float32)  # native: compiled programs read it
         self.size, self.psf, self.most = size, psf, most
         self.margin = size * (most + 1) // 2
         gain = None if gain is None else np.asarray(gain, np.float32)
