@@ -33,7 +33,16 @@ OLD = {
 """Imports that the README of version 0.1.0 printed, besides `vaedeblend.load_deblender`."""
 IMAGE = {
     *("image", "--out", "--rms", "--mask", "--mask-bits", "--psf", "--weights", "--zero-point"),
-    *("--gain", "--psf-scale", "--hdu", "--iterations", "--tile", "--processes"),
+    *(
+        "--variance",
+        "--weight",
+        "--gain",
+        "--psf-scale",
+        "--hdu",
+        "--iterations",
+        "--tile",
+        "--processes",
+    ),
 }
 OPTIONS = {
     "deblend": IMAGE | {"--catalog", "--tphot"},

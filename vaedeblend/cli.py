@@ -124,7 +124,12 @@ def _add_image(add) -> None:
     """Arguments of whatever measures an image."""
     add.add_argument("image", help="FITS image; background subtracted if an rms map is given")
     add.add_argument("--out", required=True, help="folder that takes the results")
-    add.add_argument("--rms", help="FITS image of the background's rms; estimated if not given")
+    noise = add.add_mutually_exclusive_group()
+    noise.add_argument("--rms", help="FITS image of the background's rms; estimated if not given")
+    noise.add_argument("--variance", help="FITS image of the background's variance, for --rms")
+    noise.add_argument(
+        "--weight", help="FITS image of inverse variances, 0 without data, for --rms"
+    )
     add.add_argument("--mask", help="FITS image; pixels that are not 0 are ignored")
     add.add_argument(
         "--mask-bits",
@@ -135,9 +140,9 @@ def _add_image(add) -> None:
     add.add_argument("--psf", help="FITS image of the effective PSF, or of a grid of them")
     add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
     add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")
-    add.add_argument("--gain", type=float, help="electrons per image unit")
+    add.add_argument("--gain", type=float, help="electrons per image unit; 0 for none")
     add.add_argument("--psf-scale", type=float, help="sampling of the PSF image [arcsec]")
-    add.add_argument("--hdu", type=int, help="number of the image's HDU in its file")
+    add.add_argument("--hdu", help="number or name of the image's HDU in its file")
     add.add_argument(
         "--iterations",
         type=int,

@@ -177,7 +177,7 @@ def test_gain_is_the_headers(tmp_path, image, cards, expected):
         assert mosaic.gain == 9
 
 
-@pytest.mark.parametrize("given", [{"gain": 0.0}, {"gain": np.nan}, {"zero_point": np.inf}])
+@pytest.mark.parametrize("given", [{"gain": -1.0}, {"gain": np.nan}, {"zero_point": np.inf}])
 def test_numbers_that_cannot_be_are_refused(tmp_path, image, given):
     with pytest.raises(MosaicError, match=f"is {next(iter(given.values()))}; wanted a finite"):
         read(written(tmp_path / "a.fits", image), **given)

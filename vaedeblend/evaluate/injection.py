@@ -59,9 +59,9 @@ def inject(
     """
     survey = make_survey(**read_config(find_workdir(weights))["survey"])
     out = write.prepare_folder(out)
-    _check(n, magnitude, Path(image), out / "image.fits")
     units = {name: options.pop(name, None) for name in ("hdu", "zero_point", "gain")}
     with open_mosaic(image, **units) as opened:
+        _check(n, magnitude, opened.path, out / "image.fits")
         if opened.zero_point is None:
             raise MosaicError(f"{image}: no zero point in the header; wanted --zero-point")
         scale = survey.pixel_scale.value

@@ -18,11 +18,11 @@ from jaxtyping import Float
 
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Catalog, merge, read_part
-from vaedeblend.image.products import IMAGES, Report, write_field_page, write_images
+from vaedeblend.image.products import IMAGES, Report, write_products
 from vaedeblend.image.tiles import Job, measure_tile, part_file, plan, psf_grid, read_survey
-from vaedeblend.image.tphot import write_catalogue_priors
 from vaedeblend.io import write
-from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
+from vaedeblend.io.fits.planes import split_plane
+from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic
 from vaedeblend.io.parallel import parallel_map
 
 _ROWS = 2048
@@ -40,6 +40,10 @@ class ImageOptions(NamedTuple):
     rms: str | Path | None = None
     """FITS file of the background's standard deviation; by default background and rms are
     estimated. With it the image is taken to be background subtracted."""
+    variance: str | Path | None = None
+    """FITS file of the background's variance, in the place of its rms."""
+    weight: str | Path | None = None
+    """FITS file of the inverse of that variance, 0 without data, in the place of the rms."""
     mask: str | Path | None = None
     """FITS file; pixels that are not 0 are ignored."""
     mask_bits: Sequence[int] | None = None
@@ -50,12 +54,13 @@ class ImageOptions(NamedTuple):
     catalog: str | Path | None = None
     """Table of positions (columns x and y, 0-based pixels, or ra and dec, degrees); by default
     sources are detected."""
-    hdu: int | None = None
-    """Number of the image's HDU in its file; by default the first with an image."""
+    hdu: int | str | None = None
+    """Number or name of the image's HDU in its file; by default SCI, or the first with an image.
+    The paths of image, noise and mask may end in one, too: `file.fits[RMS]`."""
     zero_point: float | None = None
     """AB magnitude of one image unit; by default the header's."""
     gain: float | None = None
-    """Electrons per image unit; by default the header's."""
+    """Electrons per image unit; by default the header's, 0 for none."""
     psf_scale: float | None = None
     """Sampling of the PSF image [arcsec]; by default its header's, or the image's."""
     iterations: int = 4
@@ -98,11 +103,10 @@ def deblend_image(
     survey, out = read_survey(options.weights), write.prepare_folder(out)
     _check_overwritten(out, options, image)
     files = {name: getattr(options, name) for name in _FILES}
-    background, rms = None, options.rms
-    if rms is None:
+    background = None
+    if not _noise_given(options):
         with open_mosaic(image, **files) as mosaic:
-            background, rms = _estimate(mosaic, out, report)
-    files["rms"] = str(rms)
+            background, files["rms"] = _estimate(mosaic, out, report)
     with open_mosaic(image, **files) as mosaic:
         _check_scale(mosaic, survey.pixel_scale.value)
         job = Job(
@@ -116,18 +120,17 @@ def deblend_image(
             None if options.psf is None else _psfs(options, mosaic, survey.pixel_scale.value),
         )
         found = _measure(mosaic, job, options, out, report)
-        overview, sums = write_images(mosaic, job, found, out, report)
-        tables = {"CATALOG": found.table, "COVARIANCE": found.pairs}
-        write.write_tables(out / "catalog.fits", tables)
-        write_field_page(mosaic, job, found, overview, sums, out)
-        if options.tphot:
-            write_catalogue_priors(mosaic, found, out)
+        write_products(mosaic, job, found, out, report, tphot=options.tphot)
     shutil.rmtree(job.folder)
     return found
 
 
-_FILES = "mask", "mask_bits", "hdu", "zero_point", "gain"
-"""Options that say how an image is opened, beside the rms map."""
+_FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
+"""Options that say how an image is opened."""
+
+
+def _noise_given(options: ImageOptions) -> bool:
+    return any(getattr(options, form) is not None for form in NOISES)
 
 
 def _options(given: dict) -> ImageOptions:
@@ -159,11 +162,12 @@ def _check_counts(options: ImageOptions) -> None:
 
 def _check_overwritten(out: Path, options: ImageOptions, image: str | Path) -> None:
     """Results must not take the place of what they are made from."""
-    estimated = {"background", "rms"} if options.rms is None else set()
+    estimated = set() if _noise_given(options) else {"background", "rms"}
     names = {"catalog", "stamps", *IMAGES} | estimated
     results = {(out / f"{name}.fits").resolve() for name in names}
-    for path in (options.rms, image, options.mask, options.psf, options.catalog):
-        if path is not None and Path(path).resolve() in results:
+    used = (getattr(options, name) for name in (*NOISES, "mask", "psf", "catalog"))
+    for path in (image, *used):
+        if path is not None and split_plane(path)[0].resolve() in results:
             raise MosaicError(f"{path}: would be overwritten; wanted another folder than {out}")
 
 
@@ -181,7 +185,7 @@ def _measure(mosaic: Mosaic, job: Job, options: ImageOptions, out: Path, report:
 def _claim(job: Job, tile: int) -> None:
     """Keeps the tiles of an earlier run of the same job, and no others."""
     folder = Path(job.folder)
-    stat, path = Path(job.image).stat(), folder / "job.json"
+    stat, path = split_plane(job.image)[0].stat(), folder / "job.json"
     with np.printoptions(threshold=np.inf):
         wanted = json.dumps([repr(job), tile, stat.st_size, stat.st_mtime_ns])
     if not path.exists() or path.read_text() != wanted:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from vaedeblend.image.columns import FLAGS
 from vaedeblend.image.merge import Catalog
 from vaedeblend.image.tiles import Job, read_pixels
+from vaedeblend.image.tphot import write_catalogue_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
@@ -29,6 +30,18 @@ _STRIP = 512
 
 Report = Callable[[str, int, int], None]
 """Function of what is going on, how much of it is done, and how much there is."""
+
+
+def write_products(
+    mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report, *, tphot: bool
+) -> None:
+    """Writes catalogue, images, page, and priors for T-PHOT where they are wanted."""
+    overview, sums = write_images(mosaic, job, catalog, out, report)
+    tables = {"CATALOG": catalog.table, "COVARIANCE": catalog.pairs}
+    write.write_tables(out / "catalog.fits", tables)
+    write_field_page(mosaic, job, catalog, overview, sums, out)
+    if tphot:
+        write_catalogue_priors(mosaic, catalog, out)
 
 
 def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report):

@@ -5,8 +5,7 @@ is read as float32, together with a map of its bad pixels.
 """
 
 import contextlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,20 +13,19 @@ import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 from jaxtyping import Bool, Float
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from vaedeblend.exceptions import MosaicError
+from vaedeblend.io.fits.header import Facts, mended, read_facts
+from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
 
-_ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
-_GAINS = "GAIN", "EGAIN"
-_ROWS = 32
-"""Rows that are read at a time."""
 _LARGEST = 1e15
 """Absolute value above which, or below whose inverse, squares leave single precision's range."""
-
-_UNITS = {"jy": 8.9, "mjy": 16.4, "ujy": 23.9, "microjy": 23.9, "njy": 31.4, "nanojy": 31.4}
-"""AB magnitude of one unit, by the unit's name in BUNIT in small letters."""
+NOISES = "rms", "variance", "weight"
+"""Forms of a map of the background's noise."""
+_RUN = 5
+"""Side of the least square of pixels of one value in which there are no data."""
 
 
 class Pixels(NamedTuple):
@@ -47,20 +45,40 @@ class Mosaic(NamedTuple):
     path: Path
     shape: tuple[int, int]
     header: fits.Header
-    wcs: WCS | None
-    """Celestial coordinates of the image's two axes."""
-    pixel_scale: float | None
-    """Mean side of a pixel [arcsec]."""
+    facts: Facts
+    """What the header says; zero point and gain may have been given instead."""
     zero_point: float | None
     """AB magnitude of one image unit."""
     gain: float | None
     """Electrons per image unit."""
-    unit: u.UnitBase | None
-    """Unit of a pixel's flux."""
-    hdus: tuple
-    """HDUs of image, rms and mask; None where a file is not given."""
+    planes: Mapping[str, Plane]
+    """Image, mask and noise (as rms, variance or weight), those that were given."""
     mask_bits: int
     """Sum of the mask's flag bits that count; -1 for all."""
+    scale: float
+    """Factor, a power of two, by which the image's unit fits into single precision."""
+    empty: float | None
+    """Value that squares of pixels without data hold."""
+
+    @property
+    def wcs(self) -> WCS | None:
+        """Celestial coordinates of the image's two axes."""
+        return self.facts.wcs
+
+    @property
+    def pixel_scale(self) -> float | None:
+        """Mean side of a pixel [arcsec]."""
+        return self.facts.pixel_scale
+
+    @property
+    def unit(self) -> u.UnitBase | None:
+        """Unit of a flux."""
+        return self.facts.unit
+
+    @property
+    def noise(self) -> str | None:
+        """Form of the noise's map; None without one."""
+        return next((form for form in NOISES if form in self.planes), None)
 
     def read(self, rows: slice, columns: slice) -> Pixels:
         """Pixels of a window; no more than the window is read.
@@ -68,71 +86,146 @@ class Mosaic(NamedTuple):
         Raises:
             MosaicError: The file is damaged there.
         """
-        try:
-            image, rms, mask = (
-                None if hdu is None else _window(hdu, rows, columns, convert)
-                for hdu, convert in zip(self.hdus, (_single, _single, self._masked), strict=True)
-            )
-        except (OSError, ValueError, TypeError) as error:
-            raise MosaicError(f"{self.path}: rows {rows.start}-{rows.stop} ({error})") from error
-        bad = ~(np.abs(image) < _LARGEST)  # true of NaN
+        image, mask = (self._plane(each, rows, columns) for each in ("image", "mask"))
+        bad = ~(np.abs(image) * self.scale < _LARGEST)  # true of NaN
         if mask is not None:
             bad |= mask
-        if rms is not None:
-            bad |= ~((rms > 1 / _LARGEST) & (rms < _LARGEST))
+        if self.empty is not None:
+            bad |= self._empty(rows, columns)
+        rms = None
+        if self.noise is not None:
+            rms = as_rms(self.noise, self._plane(self.noise, rows, columns))
+            scaled = rms * self.scale
+            bad |= ~((scaled > 1 / _LARGEST) & (scaled < _LARGEST))
             rms[bad] = np.inf
         image[bad] = 0
         return Pixels(image, rms, bad)
+
+    def read_raw(self, rows: slice, columns: slice) -> Pixels:
+        """Pixels of a window as they stand in the files, the noise in its own form.
+
+        Raises:
+            MosaicError: The file is damaged there.
+        """
+        parts = ("image", self.noise or "rms", "mask")
+        image, noise, mask = (self._plane(each, rows, columns) for each in parts)
+        bad = ~np.isfinite(image)
+        return Pixels(image, noise, bad if mask is None else bad | mask)
+
+    def _plane(self, role: str, rows: slice, columns: slice):
+        if role not in self.planes:
+            return None
+        convert = self._masked if role == "mask" else _single
+        try:
+            return self.planes[role].read(rows, columns, convert)
+        except (OSError, ValueError, TypeError) as error:
+            raise MosaicError(f"{self.path}: rows {rows.start}-{rows.stop} ({error})") from error
 
     def _masked(self, flags) -> Bool[np.ndarray, "height width"]:
         """True where the mask's flags say that a pixel is bad."""
         bits = self.mask_bits
         return flags != 0 if bits == -1 else flags.astype(np.int64) & bits != 0
 
+    def _empty(self, rows: slice, columns: slice) -> Bool[np.ndarray, "height width"]:
+        """Pixels without data, whatever the window: what decides is read about it, too."""
+        spans = zip((rows, columns), self.shape, strict=True)
+        wide = [slice(max(s.start - _RUN, 0), min(s.stop + _RUN, n)) for s, n in spans]
+        image = self._plane("image", *wide)
+        here = [
+            slice(s.start - w.start, s.stop - w.start)
+            for s, w in zip((rows, columns), wide, strict=True)
+        ]
+        return runs(image, self.empty)[*here]
+
 
 @contextlib.contextmanager
 def open_mosaic(
     image: str | Path,
     *,
-    rms: str | Path | None = None,
+    hdu: int | str | None = None,
     mask: str | Path | None = None,
     mask_bits: Sequence[int] | None = None,
-    hdu: int | None = None,
     zero_point: float | None = None,
     gain: float | None = None,
+    scale: float = 1.0,
+    empty: float | None = None,
+    **noise: str | Path | None,
 ) -> Iterator[Mosaic]:
-    """Opens an image, and its rms and mask where there are any, for reading windows.
+    """Opens an image, and its noise and mask where there are any, for reading windows.
+
+    Paths may name a plane of their file; see `planes`.
 
     Args:
         image: FITS file, compressed or not.
-        rms: FITS file of the background's standard deviation, in the image's unit.
+        hdu: Number or name of the image's HDU; by default see `planes.open_plane`.
         mask: FITS file of a mask; pixels that are not 0 are ignored.
         mask_bits: Flag bits that mask a pixel; 0 is the least significant. By default all.
-        hdu: Number of the image's HDU; by default the first with an image of two axes.
         zero_point: AB magnitude of one image unit; by default the header's, or that of its unit.
-        gain: Electrons per image unit; by default the header's.
+        gain: Electrons per image unit; by default the header's, 0 for none.
+        scale: Power of two by which the image's unit fits into single precision.
+        empty: Value that squares of pixels without data hold.
+        **noise: FITS file of the background's standard deviation in the image's unit (`rms`), of
+            its square (`variance`), or of that one's inverse (`weight`), 0 without data.
 
     Raises:
         MosaicError: A file is missing or damaged, holds no such image, or the shapes differ.
     """
     _check_number("zero point", zero_point, -np.inf)
-    _check_number("gain", gain, 0.0)
+    _check_number("gain", gain, 0.0, or_zero=True)
     bits = -1 if mask_bits is None else sum(1 << bit for bit in {*map(_bit, mask_bits)})
+    given = _noise(noise) | ({} if mask is None else {"mask": mask})
     with contextlib.ExitStack() as stack:
-        hdus = [_opened(stack, image, hdu)]
-        for path in (rms, mask):
-            hdus.append(None if path is None else _opened(stack, path, None))
-            if path is not None and hdus[-1].shape != hdus[0].shape:
-                raise MosaicError(
-                    f"{path}: {hdus[-1].shape} pixels; wanted those of {image}, {hdus[0].shape}"
-                )
-        header = hdus[0].header
-        wcs, scale = _wcs(header)
-        zero_point = _zero_point(header) if zero_point is None else zero_point
-        gain = next(_numbers(header, _GAINS, 1 / _LARGEST), None) if gain is None else gain
-        shape = tuple(hdus[0].shape)
-        known = wcs, scale, zero_point, gain, _unit(header)
-        yield Mosaic(Path(image), shape, header, *known, tuple(hdus), bits)
+        planes = {"image": open_plane(stack, image, "image", hdu=hdu)}
+        for role, path in given.items():
+            planes[role] = open_plane(stack, path, role, image=planes["image"])
+        _check_planes(planes)
+        header = planes["image"].hdu.header
+        facts = read_facts(header)
+        zero_point = facts.zero_point if zero_point is None else zero_point
+        gain = facts.gain if gain is None else gain or None
+        path, shape = planes["image"].path, planes["image"].shape
+        known = path, shape, header, facts, zero_point, gain, planes, bits, scale, empty
+        yield Mosaic(*known)
+
+
+def as_rms(form: str, noise: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """The rms of a map of noise in one of the forms NOISES; NaN where there is none."""
+    if form == "rms":
+        return noise
+    with np.errstate(invalid="ignore", divide="ignore"):
+        root = np.sqrt(noise)
+        return root if form == "variance" else 1 / root
+
+
+def runs(
+    image: Float[np.ndarray, "height width"], value: float
+) -> Bool[np.ndarray, "height width"]:
+    """Pixels of squares that hold one value alone; beyond the image all pixels do."""
+    equal = image == value
+    if not equal.any():
+        return equal
+    square = np.ones((_RUN, _RUN), bool)
+    return binary_dilation(binary_erosion(equal, square, border_value=1), square) & equal
+
+
+def _noise(given: Mapping) -> dict[str, str | Path]:
+    """The one map of noise, by its form."""
+    if unknown := given.keys() - {*NOISES}:
+        raise TypeError(f"open_mosaic: no option {min(unknown)!r}")
+    maps = {form: path for form, path in given.items() if path is not None}
+    if len(maps) > 1:
+        raise MosaicError(f"{' and '.join(maps)} are given; wanted one of {', '.join(NOISES)}")
+    return maps
+
+
+def _check_planes(planes: Mapping[str, Plane]) -> None:
+    check_apart(planes)
+    image = planes["image"]
+    for plane in planes.values():
+        if plane.shape != image.shape:
+            raise MosaicError(
+                f"{plane.path}: {plane.shape} pixels; wanted those of {image.path}, {image.shape}"
+            )
 
 
 def image_header(mosaic: Mosaic) -> fits.Header:
@@ -140,47 +233,13 @@ def image_header(mosaic: Mosaic) -> fits.Header:
     header = fits.Header()
     if mosaic.wcs is not None:
         header.update(mosaic.wcs.to_header(relax=True))  # relaxed, it keeps SIP
-    if "BUNIT" in mosaic.header:
-        header["BUNIT"] = mosaic.header["BUNIT"]
+    known = mended(mosaic.header)
+    if "BUNIT" in known:
+        header["BUNIT"] = known["BUNIT"]
     for name, value in (("MAGZERO", mosaic.zero_point), ("GAIN", mosaic.gain)):
         if value is not None:
             header[name] = value
     return header
-
-
-def _opened(stack: contextlib.ExitStack, path, number: int | None):
-    """The HDU of a file's image."""
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            # Not mapped: pages of a mapped file would count as memory, and stay.
-            hdus = stack.enter_context(fits.open(path, memmap=False))
-            kinds = [(h.name or "IMAGE", h.header["NAXIS"], h.is_image and h.shape) for h in hdus]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise MosaicError(f"{path}: no FITS file could be read ({error})") from error
-    if cut := [str(each.message) for each in said if "truncated" in str(each.message)]:
-        raise MosaicError(f"{path}: {cut[0]}")
-    images = [axes == 2 and bool(shape) and 0 not in shape for _, axes, shape in kinds]
-    if number is None:
-        number = images.index(True) if True in images else 0
-    if not (0 <= number < len(hdus) and images[number]):
-        there = ", ".join(f"{i}: {name} {shape or ''}" for i, (name, _, shape) in enumerate(kinds))
-        raise MosaicError(f"{path}: HDU {number} holds no image of two axes; there are {there}")
-    return hdus[number]
-
-
-def _window(hdu, rows: slice, columns: slice, convert: Callable):
-    """Pixels of a window, converted by a function strip by strip."""
-    window, compressed = None, isinstance(hdu, fits.CompImageHDU)
-    for low in range(rows.start, rows.stop, _ROWS):
-        strip = slice(low, min(low + _ROWS, rows.stop))
-        # Whole rows at a time: astropy reads parts of rows one by one.
-        pixels = hdu.section[strip, columns] if compressed else hdu.section[strip, :][:, columns]
-        found = convert(pixels)
-        if window is None:
-            window = np.empty((rows.stop - rows.start, found.shape[1]), found.dtype)
-        window[low - rows.start : strip.stop - rows.start] = found
-    return window
 
 
 def _single(pixels) -> Float[np.ndarray, "height width"]:
@@ -193,51 +252,8 @@ def _bit(bit: int) -> int:
     return bit
 
 
-def _wcs(header) -> tuple[WCS | None, float | None]:
-    """Celestial coordinates and the pixel scale [arcsec], as far as the header has them."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wcs = WCS(header)
-            if wcs.naxis == 2 and wcs.has_celestial:
-                return wcs, float(np.mean(proj_plane_pixel_scales(wcs)) * 3600)
-    except Exception:  # wcslib's errors are of many kinds, and none of them is a reason to stop
-        pass
-    return None, next(_numbers(header, ["PIXSCALE"], 0.0), None)
-
-
-def _zero_point(header) -> float | None:
-    return next(_numbers(header, _ZERO_POINTS, -np.inf), _UNITS.get(_unit_name(header).lower()))
-
-
-def _unit_name(header) -> str:
-    name = str(header.get("BUNIT", "")).replace(" ", "")
-    return name.removesuffix("/pixel").removesuffix("/pix")
-
-
-def _unit(header) -> u.UnitBase | None:
-    """The unit of BUNIT; none where its factor is one that FITS tables cannot carry."""
-    try:
-        unit = u.Unit(_unit_name(header))
-    except (ValueError, TypeError):
-        return None
-    try:
-        return unit if unit.scale > 0 and unit.to_string("fits") else None
-    except u.UnitScaleError:
-        return None
-    except ValueError:  # not among FITS's units, which astropy writes all the same
-        return unit
-
-
-def _numbers(header, names, above: float) -> Iterator[float]:
-    """Values of those keywords that hold a finite number above a limit."""
-    for name in names:
-        value = header.get(name)
-        if isinstance(value, int | float) and np.isfinite(value) and value > above:
-            yield float(value)
-
-
-def _check_number(name: str, value: float | None, above: float) -> None:
-    if value is not None and not (np.isfinite(value) and value > above):
+def _check_number(name: str, value: float | None, above: float, or_zero: bool = False) -> None:
+    usable = value is None or (np.isfinite(value) and value > above) or (or_zero and value == 0)
+    if not usable:
         wanted = "a finite number" if np.isinf(above) else f"a finite number above {above:g}"
-        raise MosaicError(f"{name} is {value}; wanted {wanted}")
+        raise MosaicError(f"{name} is {value}; wanted {wanted}{', or 0 for none' * or_zero}")

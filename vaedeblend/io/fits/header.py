@@ -1,0 +1,182 @@
+"""What the header of an image says of it: units, zero point, gain, coordinates, and what is wrong.
+
+Nothing is guessed: a card that cannot be used is named in `Facts.notes`.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+_ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
+_GAINS = "GAIN", "EGAIN"
+_SCALES = "PIXSCALE", "PIXELSCL", "PSFSCALE"
+_EXPOSURES = "EXPTIME", "TEXPTIME", "EXPOSURE"
+
+_NAMES = {"ujy": "uJy", "microjy": "uJy", "njy": "nJy", "nanojy": "nJy", "jy": "Jy"}
+"""Units that are known whatever the case: mJy and MJy are not among them."""
+_PER_SECOND = re.compile(r"(e-?|electrons?|adu|dn|counts?|cts?)(/|[ .]*)(s|sec)(\^?-1|\*\*-1)?")
+_JANSKY = 8.9
+"""AB magnitude of 1 Jy."""
+_DEGREES = 0.01
+"""Steps of pixels below which they are angles in degrees."""
+
+
+class Facts(NamedTuple):
+    """What a header says; None where it says nothing that could be used."""
+
+    wcs: WCS | None
+    """Celestial coordinates of the image's two axes."""
+    pixel_scale: float | None
+    """Mean side of a pixel [arcsec]."""
+    zero_point: float | None
+    """AB magnitude of one image unit."""
+    gain: float | None
+    """Electrons per image unit."""
+    unit: u.UnitBase | None
+    """Unit of a flux: of the sum of pixels."""
+    origins: Mapping[str, str]
+    """Card from which zero_point, gain and pixel_scale are, by name."""
+    notes: tuple[str, ...]
+    """What could not be used, each a sentence without the file."""
+
+
+def mended(header: fits.Header) -> fits.Header:
+    """A copy in which cards that break the standard hold what stands in them, as text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = header.copy()
+        for card in header.cards:
+            card.verify("silentfix")
+    return header
+
+
+def read_facts(header: fits.Header) -> Facts:
+    """What a header says of its image."""
+    header = mended(header)
+    notes: list[str] = []
+    wcs = _wcs(header, notes)
+    scale, scale_origin = pixel_scale(header, wcs)
+    unit, per_pixel = _unit(header, scale)
+    zero_point, zero_origin = _number(header, _ZERO_POINTS, -np.inf, notes)
+    of_unit = None if per_pixel is None else _zero_point(per_pixel)
+    if zero_point is None:
+        zero_point, zero_origin = of_unit, f"unit {_text(header)}"
+    elif of_unit is not None and abs(of_unit - zero_point) > 0.01:
+        notes.append(
+            f"{zero_origin} is {zero_point:g}, but its unit {_text(header)} means {of_unit:.4g}; "
+            f"{zero_origin} is used"
+        )
+    if zero_point is None and _text(header).lower() in ("mjy", "mjy/sr") and unit is None:
+        notes.append(f"BUNIT {_text(header)!r} may be mJy or MJy; wanted the case of either")
+    gain, gain_origin = _number(header, _GAINS, 0.0, notes)
+    origins = {"zero_point": zero_origin, "gain": gain_origin, "pixel_scale": scale_origin}
+    return Facts(wcs, scale, zero_point, gain, unit, origins, tuple(notes))
+
+
+def pixel_scale(header: fits.Header, wcs: WCS | None = None) -> tuple[float | None, str]:
+    """Mean side of a pixel [arcsec] and its origin: WCS, a card of its own, or CDELT."""
+    if wcs is not None:
+        return float(np.mean(proj_plane_pixel_scales(wcs)) * 3600), "WCS"
+    scale, origin = _number(header, _SCALES, 0.0, [])
+    if scale is None:  # an angle in degrees, without the rest of a WCS
+        step, origin = _number(header, ["CD2_2", "CDELT2"], -np.inf, [])
+        scale = abs(step) * 3600 if step and abs(step) < _DEGREES else None
+    return scale, origin
+
+
+def exposure_time(header: fits.Header) -> tuple[float | None, str]:
+    """Exposure time [s] and its card."""
+    return _number(mended(header), _EXPOSURES, 0.0, [])
+
+
+def rate_of(header: fits.Header) -> str | None:
+    """What the image counts in a second, electrons or counts; None where it is no such rate."""
+    found = _PER_SECOND.fullmatch(_text(mended(header)).lower())
+    if found is None or not (found[2].strip(" .") or found[4]):
+        return None
+    return "electrons" if found[1].startswith("e") else "counts"
+
+
+def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
+    """Celestial coordinates, as far as the header has them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wcs = WCS(header)
+            if not wcs.has_celestial:
+                return None
+            wcs = wcs if wcs.naxis == 2 else wcs.celestial
+            place = np.divide([header.get("NAXIS1", 1), header.get("NAXIS2", 1)], 2)
+            there = np.append(wcs.all_pix2world(*place, 0), proj_plane_pixel_scales(wcs))
+    except Exception as error:  # wcslib's errors are of many kinds, and none is a reason to stop
+        notes.append(f"its WCS cannot be used ({' '.join(str(error).split())[:120]})")
+        return None
+    if np.isfinite(there).all():
+        return wcs
+    notes.append("its WCS gives no coordinates at the image's centre")
+    return None
+
+
+def _text(header: fits.Header) -> str:
+    """The text of BUNIT."""
+    text = str(header.get("BUNIT", "")).strip()
+    for end in ("/pixel", "/pix", "/ pixel", "/ pix", " per pixel"):
+        text = text.removesuffix(end)
+    return text.strip()
+
+
+def _unit(
+    header: fits.Header, scale: float | None
+) -> tuple[u.UnitBase | None, u.UnitBase | u.Quantity | None]:
+    """The unit of a flux, and of a pixel's; no unit where its factor is none for FITS tables."""
+    text = _text(header)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            unit = u.Unit(_NAMES.get(text.replace(" ", "").lower(), text))
+    except (ValueError, TypeError):
+        return None, None
+    if unit.is_equivalent(u.Jy / u.sr):
+        area = None if scale is None else (scale * u.arcsec) ** 2
+        return _tabled(unit * u.pix), None if area is None else (unit * area).to(u.Jy)
+    return _tabled(unit), unit
+
+
+def _tabled(unit: u.UnitBase) -> u.UnitBase | None:
+    """A unit; none where its factor is one that FITS tables cannot carry."""
+    try:
+        return unit if unit.scale > 0 and unit.to_string("fits") else None
+    except u.UnitScaleError:
+        return None
+    except ValueError:  # not among FITS's units, which astropy writes all the same
+        return unit
+
+
+def _zero_point(unit: u.UnitBase | u.Quantity) -> float | None:
+    """AB magnitude of a flux density; of anything else none."""
+    try:
+        jansky = u.Quantity(1, unit).to_value(u.Jy)
+    except (u.UnitConversionError, TypeError):
+        return None
+    return round(_JANSKY - 2.5 * float(np.log10(jansky)), 9) if jansky > 0 else None
+
+
+def _number(header, names, above: float, notes: list[str]) -> tuple[float | None, str]:
+    """The first of the cards that holds a finite number above a limit, and its name."""
+    for name in names:
+        value = header.get(name)
+        usable = isinstance(value, int | float) and not isinstance(value, bool)
+        if usable and np.isfinite(value) and value > above:
+            return float(value), name
+        if value is None or isinstance(value, fits.card.Undefined) or value == "":
+            continue
+        if not usable or not np.isfinite(value):
+            notes.append(f"{name} {str(value).strip()!r} is no number")
+    return None, ""
