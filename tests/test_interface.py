@@ -35,6 +35,7 @@ IMAGE = {
     *("image", "--out", "--rms", "--mask", "--mask-bits", "--psf", "--weights", "--zero-point"),
     *(
         "--variance",
+        "--force",
         "--weight",
         "--gain",
         "--psf-scale",

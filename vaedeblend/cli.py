@@ -42,6 +42,8 @@ def _deblend(**options) -> None:
 
     with progress(console) as report:
         catalog = deblend_image(**options, report=report)
+    for line in catalog.said:
+        console.print(Text(line), soft_wrap=True)
     flagged = int((catalog.table["flags"] > 0).sum())
     out = options["out"]
     console.print(f"{len(catalog.table)} sources, {flagged} of them flagged: {out}/index.html")
@@ -141,6 +143,9 @@ def _add_image(add) -> None:
     add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
     add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")
     add.add_argument("--gain", type=float, help="electrons per image unit; 0 for none")
+    add.add_argument(
+        "--force", action="store_true", help="go on where the pixels contradict an input"
+    )
     add.add_argument("--psf-scale", type=float, help="sampling of the PSF image [arcsec]")
     add.add_argument("--hdu", help="number or name of the image's HDU in its file")
     add.add_argument(

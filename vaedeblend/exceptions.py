@@ -29,6 +29,10 @@ class FileError(VaedeblendError):
     """A result that cannot be written, and why."""
 
 
+class InspectionError(VaedeblendError):
+    """An input that its pixels contradict: what was found, what is wanted, and the likely cause."""
+
+
 class MosaicError(VaedeblendError):
     """An image, or what belongs to it, that cannot be used, and why."""
 

@@ -22,6 +22,7 @@ from vaedeblend.io import write
 SHAPE = 100, 120
 PLACES = np.array([[40.5, 50.5], [43.5, 60.5], [70.5, 90.5]])
 IMAGES = "model.fits", "residual.fits", "segmentation.fits"
+FILES = "stamps.fits", "catalog.fits", "index.html", "summary.json"
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def result(path, out, shape=SHAPE, **options):
         assert fits.getdata(out / name).shape == shape
     extra = set() if "rms" in options else {"background.fits", "rms.fits"}
     names = {each.name for each in out.iterdir()}
-    assert names == {*IMAGES, "stamps.fits", "catalog.fits", "index.html"} | extra
+    assert names == {*IMAGES, *FILES} | extra
     return Table.read(out / "catalog.fits", hdu="CATALOG")
 
 

@@ -119,8 +119,8 @@ def test_another_job_does_not_take_up_an_old_ones_tiles(folder, monkeypatch):
         patch.setattr(module, "merge", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(folder)
-    gained = run(folder, gain=3.0)
-    np.testing.assert_array_equal(gained["flux"], run(folder, "fresh", gain=3.0)["flux"])
+    gained = run(folder, gain=30.0)
+    np.testing.assert_array_equal(gained["flux"], run(folder, "fresh", gain=30.0)["flux"])
 
 
 def test_background_and_rms_are_estimated_where_they_are_not_given(folder):

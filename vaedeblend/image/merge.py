@@ -31,6 +31,8 @@ class Catalog(NamedTuple):
     """Sources that overlap: id_1, id_2, covariance of their fluxes, correlation."""
     profiles: Profiles
     """Light of the sources, in stamps.fits."""
+    said: tuple[str, ...] = ()
+    """What was assumed, found and mended of the inputs, a sentence each."""
 
 
 class Part(NamedTuple):

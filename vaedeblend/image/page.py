@@ -100,6 +100,7 @@ def write_page(
     panels: Sequence[Panel],
     flags: Mapping[int, tuple[str, str]],
     statistics: Mapping[str, float | int | str],
+    said: Sequence[str] = (),
 ) -> None:
     """Writes the page as HTML; it appears complete or not at all.
 
@@ -112,6 +113,7 @@ def write_page(
         panels: Surroundings of single sources, in the order of the page.
         flags: Name and meaning of each bit of the column flags.
         statistics: Further numbers by label, in the order of the page.
+        said: What was assumed of the inputs, a sentence each.
 
     Raises:
         PageError: A column is missing, shapes differ, or a panel's source is not in the catalogue.
@@ -127,6 +129,7 @@ def write_page(
         n=len(catalog),
         keys=_keys(sources, unit),
         statistics=statistics,
+        said=said,
         **_sky(sources, facts, overview, {panel.id for panel in panels}),
         **_panels(sources, facts, panels),
         **_flags(sources, flags),

@@ -17,11 +17,11 @@ from astropy.table import Table
 from jaxtyping import Float
 
 from vaedeblend.exceptions import MosaicError
+from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.merge import Catalog, merge, read_part
 from vaedeblend.image.products import IMAGES, Report, write_products
 from vaedeblend.image.tiles import Job, measure_tile, part_file, plan, psf_grid, read_survey
 from vaedeblend.io import write
-from vaedeblend.io.fits.planes import split_plane
 from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic
 from vaedeblend.io.parallel import parallel_map
 
@@ -74,6 +74,8 @@ class ImageOptions(NamedTuple):
     """Processes that measure pieces side by side."""
     tphot: bool = False
     """Priors for T-PHOT are written as well."""
+    force: bool = False
+    """Goes on where the pixels contradict an input, which is then said and not refused."""
 
 
 def deblend_image(
@@ -85,8 +87,9 @@ def deblend_image(
 ) -> Catalog:
     """Finds and measures every source of an image in one band.
 
-    Writes catalog.fits, stamps.fits, model.fits, residual.fits, segmentation.fits and index.html
-    into a folder, and where the noise is not known background.fits and rms.fits, as estimated.
+    Writes catalog.fits, stamps.fits, model.fits, residual.fits, segmentation.fits, summary.json
+    and index.html into a folder, and where the noise is not known background.fits and rms.fits,
+    as estimated. Before anything is measured, the inputs are compared with the pixels.
 
     Args:
         image: FITS file.
@@ -96,19 +99,23 @@ def deblend_image(
 
     Raises:
         TypeError: There is no such option.
+        InspectionError: An input is contradicted by the pixels.
         VaedeblendError: A file cannot be used or written.
     """
     options, out = _options(options), Path(out)
     _check_counts(options)
     survey, out = read_survey(options.weights), write.prepare_folder(out)
-    _check_overwritten(out, options, image)
     files = {name: getattr(options, name) for name in _FILES}
+    with open_mosaic(image, **files) as mosaic:
+        _check_overwritten(out, options, mosaic)
+        _check_scale(mosaic, survey.pixel_scale.value)
+        inspection = _inspected(mosaic, options, survey.pixel_scale.value)
+    files |= inspection.corrections
     background = None
     if not _noise_given(options):
         with open_mosaic(image, **files) as mosaic:
             background, files["rms"] = _estimate(mosaic, out, report)
     with open_mosaic(image, **files) as mosaic:
-        _check_scale(mosaic, survey.pixel_scale.value)
         job = Job(
             str(image),
             files,
@@ -119,8 +126,11 @@ def deblend_image(
             None if options.catalog is None else read_positions(options.catalog, mosaic),
             None if options.psf is None else _psfs(options, mosaic, survey.pixel_scale.value),
         )
-        found = _measure(mosaic, job, options, out, report)
+        found = _measure(mosaic, job, options, out, report)._replace(said=inspection.said)
+        found.table.meta.update(inspection.cards)
         write_products(mosaic, job, found, out, report, tphot=options.tphot)
+        about = {"image": str(image), "weights": str(options.weights), "sources": len(found.table)}
+        write.write_text(out / "summary.json", inspection.summary(**about))
     shutil.rmtree(job.folder)
     return found
 
@@ -131,6 +141,11 @@ _FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
 
 def _noise_given(options: ImageOptions) -> bool:
     return any(getattr(options, form) is not None for form in NOISES)
+
+
+def _inspected(mosaic: Mosaic, options: ImageOptions, scale: float):
+    given = {name: getattr(options, name) is not None for name in ("gain", "zero_point")}
+    return inspect_image(mosaic, pixel_scale=scale, **given).settled(options.force)
 
 
 def _options(given: dict) -> ImageOptions:
@@ -160,20 +175,20 @@ def _check_counts(options: ImageOptions) -> None:
             raise MosaicError(f"{name} is {n}; wanted at least 1")
 
 
-def _check_overwritten(out: Path, options: ImageOptions, image: str | Path) -> None:
+def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None:
     """Results must not take the place of what they are made from."""
     estimated = set() if _noise_given(options) else {"background", "rms"}
     names = {"catalog", "stamps", *IMAGES} | estimated
     results = {(out / f"{name}.fits").resolve() for name in names}
-    used = (getattr(options, name) for name in (*NOISES, "mask", "psf", "catalog"))
-    for path in (image, *used):
-        if path is not None and split_plane(path)[0].resolve() in results:
+    used = [plane.path for plane in mosaic.planes.values()]
+    for path in (*used, options.psf, options.catalog):
+        if path is not None and Path(path).resolve() in results:
             raise MosaicError(f"{path}: would be overwritten; wanted another folder than {out}")
 
 
 def _measure(mosaic: Mosaic, job: Job, options: ImageOptions, out: Path, report: Report) -> Catalog:
     tiles = plan(mosaic.shape, options.tile)
-    _claim(job, options.tile)
+    _claim(job, options.tile, mosaic.path)
     report("measuring tiles", 0, len(tiles))
     measured = parallel_map(partial, tiles, options.processes, measure_tile, job)
     for done, _ in enumerate(measured, 1):
@@ -182,10 +197,10 @@ def _measure(mosaic: Mosaic, job: Job, options: ImageOptions, out: Path, report:
     return merge(parts, mosaic, out / "stamps.fits")
 
 
-def _claim(job: Job, tile: int) -> None:
+def _claim(job: Job, tile: int, image: Path) -> None:
     """Keeps the tiles of an earlier run of the same job, and no others."""
     folder = Path(job.folder)
-    stat, path = split_plane(job.image)[0].stat(), folder / "job.json"
+    stat, path = image.stat(), folder / "job.json"
     with np.printoptions(threshold=np.inf):
         wanted = json.dumps([repr(job), tile, stat.st_size, stat.st_mtime_ns])
     if not path.exists() or path.read_text() != wanted:
@@ -209,9 +224,9 @@ def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
             image, _, bad = mosaic.read(slice(low, min(low + _ROWS, height)), slice(0, width))
             level, noise = np.zeros_like(image), np.full_like(image, np.nan)
             if not bad.all():
-                level, noise = estimate_background(image, bad)
-            put_background(level)
-            put_rms(np.where(bad, np.nan, noise))
+                level, noise = estimate_background(image * mosaic.scale, bad)
+            put_background(level / mosaic.scale)
+            put_rms(np.where(bad, np.nan, noise / mosaic.scale))
         report("estimating the background", height, height)
     return str(paths[0]), str(paths[1])
 

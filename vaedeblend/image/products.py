@@ -35,7 +35,7 @@ Report = Callable[[str, int, int], None]
 def write_products(
     mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report, *, tphot: bool
 ) -> None:
-    """Writes catalogue, images, page, and priors for T-PHOT where they are wanted."""
+    """Writes images, catalogue, page, and priors for T-PHOT where they are wanted."""
     overview, sums = write_images(mosaic, job, catalog, out, report)
     tables = {"CATALOG": catalog.table, "COVARIANCE": catalog.pairs}
     write.write_tables(out / "catalog.fits", tables)
@@ -68,9 +68,9 @@ def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: 
             residual = np.where(np.isfinite(rms), image - model, np.nan)
             for name, values in (("model", model), ("residual", residual), ("segmentation", owner)):
                 put[name](values)
-            chi2 = np.square(residual) / (np.square(rms) + model.clip(0) / gain)
-            sums += _counts(chi2, owner)
-            overview.append(_binned([image, model, residual], rms, binning))
+            parts = [values * mosaic.scale for values in (image, model, residual, rms)]
+            sums += _counts(_chi2(*parts[1:], gain / mosaic.scale), owner)
+            overview.append(_binned(parts[:3], parts[3], binning))
     report("writing images", height, height)
     parts = [np.concatenate(each) for each in zip(*overview, strict=True)]
     return Overview(*parts, binning), sums
@@ -83,6 +83,10 @@ def _model(catalog: Catalog, rows: slice, rms):
     profiles = catalog.profiles.select(here).moved(low)
     owner = np.concatenate([[0], here + 1])[footprint_owner(profiles, rms)]
     return profiles.lay(rms.shape), owner.astype(np.int32)
+
+
+def _chi2(model, residual, rms, gain: float) -> Float[np.ndarray, "height width"]:
+    return np.square(residual) / (np.square(rms) + model.clip(0) / gain)
 
 
 def _counts(chi2, owner) -> Counter:
@@ -122,7 +126,7 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
     hardest = [i for i in np.argsort(purity)[:_PANELS] if np.isfinite(purity[i])]
     panels = [Panel(*_panel(mosaic, job, catalog, int(i))) for i in hardest]
     options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
-    options |= {"title": Path(job.image).name, "statistics": statistics}
+    options |= {"title": Path(job.image).name, "statistics": statistics, "said": catalog.said}
     write_page(out / "index.html", **options)
 
 

@@ -74,9 +74,11 @@ def measure_tile(job: Job, tile: Tile) -> None:
 
         deblend, size = _network(job.weights)
         psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
-        options = {"positions": here, "psf": psf, "gain": mosaic.gain} | job.options
-        found = measure_field(deblend, image, rms, size=size, **options)
-    write_part(part_file(job.folder, tile), _of_core(tile, found, corner))
+        scale, gain = mosaic.scale, mosaic.gain
+        gain = None if gain is None else gain / scale
+        options = {"positions": here, "psf": psf, "gain": gain} | job.options
+        found = measure_field(deblend, image * scale, rms * scale, size=size, **options)
+    write_part(part_file(job.folder, tile), _of_core(tile, found, corner, scale))
 
 
 def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: slice):
@@ -93,8 +95,8 @@ def part_file(folder: str | Path, tile: Tile) -> Path:
     return Path(folder) / f"tile_{tile.number}.fits"
 
 
-def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"]) -> Part:
-    """The measured sources in a tile's core and their pairs, placed on the whole image."""
+def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float) -> Part:
+    """The measured sources in a tile's core and their pairs, on the whole image, in its unit."""
     profiles, pair = found.profiles.moved(-corner), found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Where a source was first put, not where its light was found, decides: it cannot be lost.
@@ -102,9 +104,12 @@ def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"]) -> Part:
     inside = ((place >= low) & (place < high)).all(axis=1)
     mine, position = inside[pair].any(axis=1), np.asarray(found.table["position"]) + corner
     measured = dict(found.table) | {"position": position}
+    measured |= {name: np.asarray(measured[name]) / scale for name in ("flux", "flux_err")}
     columns = {name: np.asarray(values)[inside] for name, values in measured.items()}
     correlation = found.groups.correlation[mine]
-    return Part(columns, position[pair[mine]], correlation, profiles.select(inside))
+    return Part(
+        columns, position[pair[mine]], correlation, profiles.select(inside).scaled(1 / scale)
+    )
 
 
 def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:

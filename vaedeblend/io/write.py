@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
 
 from vaedeblend.exceptions import FileError
 
@@ -60,7 +61,7 @@ def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
         FileError: It cannot be written.
     """
     with replacing(path) as partial, warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        warnings.simplefilter("ignore", AstropyUserWarning)  # units that are none of FITS's
         hdus = [fits.PrimaryHDU()]
         for name, table in tables.items():
             hdus.append(fits.table_to_hdu(table))

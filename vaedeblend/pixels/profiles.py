@@ -129,6 +129,10 @@ class Profiles(Sequence):
         """Profiles of the same light on an image that begins at `origin` of the present one."""
         return replace(self, corner=self.corner - origin)
 
+    def scaled(self, factor: float) -> "Profiles":
+        """Profiles in memory with so much more light."""
+        return replace(self, pages=_opened(self.pages) * np.float32(factor))
+
     def reaching(self, low: Pixel, high: Pixel) -> Int[np.ndarray, " m"]:
         """Rows of the sources whose stamps reach into the box from `low` to below `high` (y, x)."""
         inside = (self.corner < high) & (self.corner + self.sides[:, None] > low)

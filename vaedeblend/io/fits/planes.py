@@ -41,8 +41,9 @@ class Plane(NamedTuple):
     shape: tuple[int, int]
 
     def __str__(self) -> str:
-        """File, and name or number of the HDU."""
-        return f"{self.path}[{self.name or self.number}]"
+        """File, and name or number of the HDU where it is not the first."""
+        plane = self.name or self.number
+        return f"{self.path}[{plane}]" if plane else str(self.path)
 
     def read(self, rows: slice, columns: slice, convert: Callable):
         """Pixels of a window, converted by a function strip by strip."""

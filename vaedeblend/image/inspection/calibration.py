@@ -1,0 +1,71 @@
+"""Gain, zero point, unit, coordinates and range of an image's numbers."""
+
+import numpy as np
+
+from vaedeblend.image.inspection.findings import Finding
+from vaedeblend.io.fits.header import exposure_time, rate_of
+from vaedeblend.io.mosaic import Mosaic
+
+_FEWEST = 5.0
+"""Least rms of a sky that was seen [electron]."""
+_RANGE = 1e10
+"""An rms beyond this, or below its inverse, is scaled: squares leave single precision's range."""
+
+
+def scale_of(rms: float) -> float:
+    """Power of two that brings an rms near 1; 1 where its squares are within range as they are."""
+    if not (np.isfinite(rms) and rms > 0) or 1 / _RANGE < rms < _RANGE:
+        return 1.0
+    return float(2.0 ** -np.rint(np.log2(rms)))
+
+
+def gain_findings(mosaic: Mosaic, given: bool, rms: float) -> tuple[list[Finding], float | None]:
+    """What the rms says of the gain, and the gain that is to be used [electron / unit].
+
+    Args:
+        mosaic: The image, with the gain of its header or the user's.
+        given: The gain is the user's.
+        rms: Background noise [image unit]; NaN where it is not known.
+    """
+    gain = mosaic.gain
+    origin = "--gain" if given else mosaic.facts.origins["gain"]
+    if gain is None:
+        text = "no gain: photon noise is left out of the errors"
+        return [Finding("given" if given else "assumed", "gain", text)], None
+    electrons = gain * rms
+    if not electrons < _FEWEST:
+        text = f"gain {gain:.6g} electrons per image unit ({origin})"
+        return [Finding("given" if given else "assumed", "gain", text)], gain
+    said = f"{origin} {gain:.6g} makes the background's rms {electrons:.2g} electrons"
+    rate, (seconds, card) = rate_of(mosaic.header), exposure_time(mosaic.header)
+    if rate and seconds and not given:
+        exposed = seconds if rate == "electrons" else gain * seconds
+        if exposed * rms >= _FEWEST:
+            text = f"{said}; {rate} per second and {card} {seconds:g} make it {exposed:.6g}"
+            return [Finding("corrected", "gain", text)], exposed
+    text = f"{mosaic.path}: {said}; wanted {_FEWEST:g} at least, as of any sky: a detector's gain, "
+    text += "and not the image's? Give --gain, 0 for none"
+    return [Finding("refused", "gain", text)], gain
+
+
+def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Finding]:
+    """Zero point, unit and coordinates that are used, and what of the header is not.
+
+    Args:
+        mosaic: The image.
+        given: The zero point is the user's.
+        pixel_scale: The weights' [arcsec].
+    """
+    findings = [Finding("warned", "header", f"{mosaic.path}: {e}") for e in mosaic.facts.notes]
+    zero_point, origin = mosaic.zero_point, mosaic.facts.origins["zero_point"]
+    if zero_point is None:
+        text = "no zero point: magnitudes are NaN"
+    else:
+        text = f"zero point {zero_point:.6g} mag ({'--zero-point' if given else origin})"
+    findings.append(Finding("given" if given else "assumed", "zero point", text))
+    if mosaic.wcs is None:
+        findings.append(Finding("assumed", "wcs", "no WCS: ra and dec are NaN"))
+    if mosaic.pixel_scale is None:
+        text = f"no pixel scale in the header: pixels of {pixel_scale:g} arcsec"
+        findings.append(Finding("assumed", "pixel scale", text))
+    return findings

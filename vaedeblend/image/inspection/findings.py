@@ -1,0 +1,67 @@
+"""What the inspection of an input says: findings, numbers, and what they change."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vaedeblend.exceptions import InspectionError
+
+FINDING_KINDS = "given", "assumed", "found", "corrected", "warned", "refused"
+"""Kinds of findings: what was given or assumed, what the pixels show, what was mended for certain,
+and what cannot be: that is refused, or, where the user insists, warned of."""
+
+
+class Finding(NamedTuple):
+    """One sentence about an input."""
+
+    kind: str
+    """One of FINDING_KINDS."""
+    about: str
+    """Input of which it speaks: rms, sky, gain, psf, ..."""
+    text: str
+
+
+class Inspection(NamedTuple):
+    """All that was found of the inputs of an image."""
+
+    findings: tuple[Finding, ...]
+    numbers: Mapping[str, float | None]
+    """What was measured, by name."""
+    corrections: Mapping[str, Any]
+    """Keywords of `mosaic.open_mosaic` that take the place of the user's."""
+
+    def settled(self, force: bool) -> "Inspection":
+        """The same, when nothing is to be refused; where the user insists, that is a warning.
+
+        Raises:
+            InspectionError: An input is contradicted by its pixels.
+        """
+        refused = [each.text for each in self.findings if each.kind == "refused"]
+        if refused and not force:
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            raise InspectionError(f"{refused[0]}{more}; --force goes on regardless")
+        warned = (f._replace(kind="warned") if f.kind == "refused" else f for f in self.findings)
+        return self._replace(findings=tuple(warned))
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Lines for the user: all but what was given, as `kind: sentence`."""
+        return tuple(f"{each.kind}: {each.text}" for each in self.findings if each.kind != "given")
+
+    @property
+    def cards(self) -> dict[str, str]:
+        """Header cards SAID1, SAID2, ... of all findings; a FITS header is ASCII."""
+        lines = [f"{each.kind}: {each.text}" for each in self.findings]
+        ascii_lines = (line.encode("ascii", "replace").decode() for line in lines)
+        return {f"SAID{i}": line for i, line in enumerate(ascii_lines, 1)}
+
+    def summary(self, **more) -> str:
+        """The findings and numbers as JSON, and what else there is to say of a result."""
+        numbers = {
+            name: None if value is None or not np.isfinite(value) else float(value)
+            for name, value in self.numbers.items()
+        }
+        findings = [each._asdict() for each in self.findings]
+        return json.dumps(more | {"findings": findings, "measured": numbers}, indent=1)

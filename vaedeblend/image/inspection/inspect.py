@@ -1,0 +1,69 @@
+"""All inputs of an image compared with its pixels: the one question before anything is measured."""
+
+import numpy as np
+
+from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
+from vaedeblend.image.inspection.findings import Finding, Inspection
+from vaedeblend.image.inspection.gaps import find_empty
+from vaedeblend.image.inspection.noise import noise_findings
+from vaedeblend.image.inspection.samples import (
+    Blocks,
+    block_quantile,
+    cut_blocks,
+    read_strips,
+    valid_strips,
+    without,
+)
+from vaedeblend.io.mosaic import Mosaic
+
+
+def inspect_image(
+    mosaic: Mosaic, *, pixel_scale: float, gain: bool = False, zero_point: bool = False
+) -> Inspection:
+    """What the pixels of an image say of it, of its noise, gain and units.
+
+    Strips of the image are read, some 256 rows in all.
+
+    Args:
+        mosaic: The image, as the user has described it.
+        pixel_scale: The weights' [arcsec].
+        gain: The gain is the user's.
+        zero_point: The zero point is the user's.
+    """
+    raw = read_strips(mosaic)
+    strips = valid_strips(raw, mosaic.noise)
+    empty, share = find_empty(strips)
+    blocks = cut_blocks(without(strips, empty))
+    noise, numbers = _noise(mosaic, raw, blocks)
+    refused = any(each.kind == "refused" and each.about != "sky" for each in noise)
+    rms = _typical(blocks, refused)
+    gains, electrons = gain_findings(mosaic, gain, rms)
+    units = unit_findings(mosaic, zero_point, pixel_scale)
+    numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
+    gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
+    corrections = {"gain": electrons or 0.0, "scale": scale_of(rms), "empty": empty}
+    return Inspection((*noise, *gaps, *gains, *units), numbers, corrections)
+
+
+def _noise(mosaic: Mosaic, raw, blocks: Blocks) -> tuple[list[Finding], dict]:
+    if mosaic.noise is None:
+        return [Finding("assumed", "rms", "background and rms are estimated from the image")], {}
+    return noise_findings(mosaic, raw, blocks) if len(blocks.image) else ([], {})
+
+
+def _gaps(mosaic: Mosaic, blocks: Blocks, empty: float | None, share: float) -> list[Finding]:
+    image = mosaic.planes["image"]
+    if not len(blocks.image) and (empty is None or share < 1):
+        return [Finding("warned", "image", f"{image}: no part of it has valid pixels")]
+    if empty is None:
+        return []
+    text = f"{image}: {100 * share:.2g} % of its pixels are exactly {empty:g} in one piece: no data"
+    return [Finding("corrected", "image", text)]
+
+
+def _typical(blocks: Blocks, refused: bool) -> float:
+    """The rms as given, or the pixels' scatter without one to believe; NaN without any."""
+    if not len(blocks.image):
+        return np.nan
+    believed = blocks.rms is not None and not refused
+    return float(np.median(block_quantile(blocks.rms, 0.5) if believed else blocks.scatter))

@@ -1,0 +1,167 @@
+"""The map of the noise and the sky, compared with how the image's pixels scatter."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from vaedeblend.image.inspection.findings import Finding
+from vaedeblend.image.inspection.samples import Blocks, block_quantile
+from vaedeblend.io.fits.header import read_facts
+from vaedeblend.io.mosaic import NOISES, Mosaic, Pixels, as_rms
+
+_FACTOR = 3.2
+"""Least factor between scatter and rms that is no accident: 3, and its error."""
+_NEAR = 2.0
+"""Factor within which another form of the noise explains the scatter."""
+_NEGATIVE = 0.01
+"""Share of negative values of what is no noise at all."""
+_CORRELATED = 0.5
+"""Scatter over rms below which neighbouring pixels are said to be correlated."""
+_SAID, _REFUSED, _FLAT = 0.3, 2.0, 0.5
+"""Sky that is said, and that is refused [rms]; range of an even sky over the image, of itself."""
+_BRIGHT, _GROWN, _FEWEST = 20.0, 0.3, 50
+"""Light of bright pixels [rms], growth of the variance there that is one, and least number."""
+
+_FORMS = {"rms": "an rms", "variance": "a variance", "weight": "inverse variances"}
+_Scatter = Mapping[str, float]
+
+
+class _Ratio(NamedTuple):
+    """Scatter of the pixels over the given rms."""
+
+    low: float
+    """In the quietest parts, from the lower pixels alone."""
+    middle: float
+    correlation: float
+    """Difference of neighbours over that of distant pixels: 1 for white noise."""
+
+
+def noise_findings(
+    mosaic: Mosaic, strips: list[Pixels], blocks: Blocks
+) -> tuple[list[Finding], dict[str, float]]:
+    """What the pixels say of the noise's map, of the sky, and of photon noise in the map.
+
+    Args:
+        mosaic: An image with a map of its noise.
+        strips: Strips as they stand in the files.
+        blocks: Blocks of their valid pixels.
+    """
+    form, plane = mosaic.noise, mosaic.planes[mosaic.noise]
+    raw = np.concatenate([each.rms.ravel() for each in strips])
+    negative = float(np.mean(raw[np.isfinite(raw)] < 0)) if np.isfinite(raw).any() else 0.0
+    if negative > _NEGATIVE and len(blocks.image):
+        text = (
+            f"{plane}: {100 * negative:.0f} % of its pixels are negative; wanted {_FORMS[form]}: "
+        )
+        text += "are image and noise swapped, or is it another plane?"
+        return [Finding("refused", form, text)], {}
+    given = block_quantile(blocks.rms, 0.5)
+    ratio = _ratio(blocks, given)
+    numbers = {
+        "rms": float(np.median(given)),
+        "scatter": float(np.median(blocks.scatter)),
+        "scatter_over_rms": ratio.middle,
+    }
+    if not _agrees(ratio):
+        cause = _cause(mosaic, blocks, ratio)
+        return [Finding("refused", form, _contradiction(mosaic, blocks, cause))], numbers
+    findings = [Finding("given", form, f"noise: {plane}, {_FORMS[form]} of median {_median(raw)}")]
+    if 0 < ratio.middle < _CORRELATED:
+        text = f"pixels scatter by {ratio.middle:.2g} of the rms: correlated noise"
+        findings.append(Finding("found", form, text))
+    sky, level = _sky(mosaic, blocks.level / given)
+    grown, growth = _growth(plane, blocks, given)
+    return findings + sky + grown, numbers | {"sky_over_rms": level, "rms_growth": growth}
+
+
+def _median(raw) -> str:
+    return f"{np.median(raw[np.isfinite(raw)]):.4g}"
+
+
+def _ratio(blocks: Blocks, given: Float[np.ndarray, " n"]) -> _Ratio:
+    near = block_quantile(np.abs(np.diff(blocks.image, axis=2)), 0.5)
+    far = block_quantile(np.abs(blocks.image[:, :, 4:] - blocks.image[:, :, :-4]), 0.5)
+    known = far > 0
+    correlation = float(np.median(near[known] / far[known])) if known.any() else 1.0
+    low = float(np.quantile(blocks.floor / given, 0.1))
+    return _Ratio(low, float(np.median(blocks.scatter / given)), min(correlation, 1.0))
+
+
+def _agrees(ratio: _Ratio) -> bool:
+    """Sources raise the scatter, and correlated noise lowers it; whole numbers may hide it."""
+    quiet = ratio.middle * _FACTOR < ratio.correlation**2
+    return ratio.low < _FACTOR and (ratio.middle == 0 or not quiet)
+
+
+def _contradiction(mosaic: Mosaic, blocks: Blocks, cause: str) -> str:
+    form = mosaic.noise
+    given, scatter = np.median(block_quantile(blocks.rms, 0.5)), np.median(blocks.scatter)
+    return (
+        f"{mosaic.planes[form]}: as {_FORMS[form]} it means a median rms of {given:.3g}, but "
+        f"{mosaic.planes['image']} scatters by {scatter:.3g} between its sources; wanted an rms "
+        f"within a factor of 3 of that: {cause}"
+    )
+
+
+def _cause(mosaic: Mosaic, blocks: Blocks, ratio: _Ratio) -> str:
+    """The likely cause of a scatter that is not the rms."""
+    form, scatter = mosaic.noise, np.median(blocks.scatter)
+    given = np.median(block_quantile(blocks.rms, 0.5))
+    raw = {"rms": given, "variance": given**2, "weight": given**-2.0}[form]
+    factor = scatter / given
+    if factor > 0:
+        other = {each: abs(np.log(scatter / as_rms(each, raw))) for each in NOISES if each != form}
+        nearest = min(other, key=other.get)
+        if other[nearest] < np.log(_NEAR):
+            return f"probably {_FORMS[nearest]}, wanted as --{nearest}"
+    if _swapped(blocks):
+        return "are image and noise swapped?"
+    points = [read_facts(mosaic.planes[e].hdu.header).zero_point for e in ("image", form)]
+    if None not in points and factor > 0:
+        units = 10 ** (0.4 * (points[0] - points[1]))
+        if points[0] != points[1] and abs(np.log(factor / units)) < np.log(_NEAR):
+            return f"its zero point is {points[1]:g}, the image's {points[0]:g}"
+    power = np.log10(factor) if factor > 0 else 0.0
+    if abs(power) > 0.9 and abs(power - np.rint(power)) < 0.1:
+        return f"about 10^{-power:.0f} times the right one, so perhaps in another unit"
+    return "perhaps another image's, another plane, or in another unit"
+
+
+def _swapped(blocks: Blocks) -> bool:
+    """Whether the noise scatters by what the image holds."""
+    lag = min(4, blocks.rms.shape[2] - 1)
+    scatter = np.nanmedian(np.abs(blocks.rms[:, :, lag:] - blocks.rms[:, :, :-lag]))
+    level = np.median(np.abs(blocks.level))
+    return bool(level > 0 and scatter > 0 and abs(np.log(scatter / level)) < np.log(_FACTOR))
+
+
+def _sky(mosaic: Mosaic, level: Float[np.ndarray, " n"]) -> tuple[list[Finding], float]:
+    """The sky that is left in an image [rms]: the level of its lower quarter."""
+    darkest, sky, middle = np.quantile(level, [0.05, 0.25, 0.5])
+    even, image = middle - darkest < _FLAT * abs(sky), mosaic.planes["image"]
+    if abs(sky) < _SAID:
+        return [], float(sky)
+    text = f"{image}: the median of image / rms is {sky:.2g} between its sources"
+    if abs(sky) > _REFUSED and even:
+        text += "; wanted about 0: subtract the background, or leave the noise out, and both are "
+        return [Finding("refused", "sky", text + "estimated")], float(sky)
+    what = "a sky is left in the image" if even else "a sky is left in it, or light fills it"
+    return [Finding("found", "sky", f"{text}: {what}")], float(sky)
+
+
+def _growth(plane, blocks: Blocks, given) -> tuple[list[Finding], float | None]:
+    """Growth of the noise's variance on bright pixels: photons of the sources are in it."""
+    base = float(np.quantile(given, 0.25))
+    bright = blocks.image > _BRIGHT * base
+    if bright.sum() < _FEWEST:
+        return [], None
+    light, excess = blocks.image[bright], np.square(blocks.rms[bright] / base) - 1
+    brighter = light > np.median(light)
+    growth = float(np.median(excess))
+    if growth < _GROWN or np.median(excess[brighter]) < 1.2 * np.median(excess[~brighter]):
+        return [], growth
+    text = f"{plane}: the variance on bright pixels is {1 + growth:.2g} times that of the sky: it "
+    text += "holds the sources' photon noise, by which bright galaxies come out too faint"
+    return [Finding("warned", "rms", text)], growth
