@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.records import quiet, seen, tensor
 from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.pixels.coadds import LARGEST_LAG
 from vaedeblend.pixels.psf import PSF_SIZE
 from vaedeblend.simulate import examples as simulation
 from vaedeblend.survey import Survey
@@ -55,10 +56,11 @@ def _default_config(kind: str) -> SceneConfig:
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Noise-free stamps: single galaxies, scenes beside their central galaxy, or sheets of sky."""
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "1.1.0": "Kinds standard and fields; the PSF of each example of kind galaxies.",
+        "1.2.0": "The autocorrelation of the noise of each example of kind galaxies.",
     }
     BUILDER_CONFIGS = [_default_config(kind) for kind in simulation.KINDS]
 
@@ -132,6 +134,7 @@ def _galaxy_features(config: SceneConfig) -> tfds.features.FeaturesDict:
         {
             "stamp": tensor(side, side, bands, dtype=np.float16),
             "psf": _psf(bands),
+            "correlation": tensor(2 * LARGEST_LAG + 1, 2 * LARGEST_LAG + 1, bands),
             "phase": tensor(2),
             "central": tfds.features.Scalar(np.bool_),
             "id": tfds.features.Scalar(np.int64),

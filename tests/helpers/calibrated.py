@@ -39,7 +39,7 @@ def standardised(found, sample):
     log_flux = SinhArcsinh(columns["brightness"], jnp.log(columns["std"]), zeros, zeros)
     posterior = Posterior(zeros, zeros, log_flux, columns["purity"])
     stamp = zeros[:, None, None]
-    seen = Observation(stamp, 1 + stamp, zeros, zeros, stamp)
+    seen = Observation(stamp, 1 + stamp, zeros, zeros, stamp, zeros)
     after = calibrated(found, posterior, seen)
     truth = columns["brightness"] + columns["residual"]
     return np.asarray(normal_score(after.log_flux, truth))[:, 0]

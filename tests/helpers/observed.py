@@ -17,7 +17,8 @@ def blobs(n=N, size=SIZE):
     flux = jnp.tile(jnp.array([600.0, 1500.0]), (n, 1))
     companions = jnp.tile(jnp.array([[4.0, 0.2], [0.0, 2.0], [-5.6, 1.0]]), (n, 1, 1))
     brightness = jnp.tile(jnp.array([20.0, 20.0, 0.0]), (n, 1))
-    return Scenes(light, target, flux, jnp.ones((n, 12)), companions, brightness)
+    white = jnp.ones((n, 1, 1, 2))
+    return Scenes(light, target, flux, jnp.ones((n, 12)), white, companions, brightness)
 
 
 def residual(seen, light):

@@ -14,6 +14,7 @@ from vaedeblend.models.vae import (
     Observation,
     Posterior,
     background_rms,
+    correlation_features,
     matched_filter_fluxes,
     psf_features,
     reparameterize,
@@ -31,8 +32,10 @@ FIELDS = {
     "flow_couplings": 4,
     "stamp_size": SIZE,
     "bands": 2,
+    "correlation": True,
 }
 
+KEY = jax.random.key(7)
 features_of = jax.jit(psf_features)
 filter_fluxes = jax.jit(matched_filter_fluxes)
 
@@ -56,7 +59,8 @@ def observation(image, variance, gain=2.0):
     image, variance = (jnp.asarray(a, jnp.float32) for a in (image, variance))
     psf = jnp.tile(jnp.arange(12.0) / 6, (len(image), 1))
     gain, nobody = jnp.full((len(image), 2), gain), jnp.zeros_like(image)
-    return Observation(image, variance, gain, psf, nobody)
+    numbers = jnp.tile(jnp.arange(10.0) / 9, (len(image), 1))
+    return Observation(image, variance, gain, psf, nobody, numbers)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +131,10 @@ def test_profile_is_a_share_of_the_light(vae, params, key):
 
 @pytest.mark.parametrize("scale", [1e-3, 0.1, 7.0, 1e3])
 def test_encoder_is_scale_free(scale, encode, params, stamps):
-    image, variance, gain, psf, _ = stamps
+    image, variance, gain, psf, _, white = stamps
     neighbours = jnp.roll(image, 5, axis=1)
     before = encode(params, stamps._replace(neighbours=neighbours))
-    scaled = scale * image, scale**2 * variance, gain / scale, psf, scale * neighbours
+    scaled = scale * image, scale**2 * variance, gain / scale, psf, scale * neighbours, white
     after = encode(params, Observation(*scaled))
     scaled = before.log_flux._replace(median=before.log_flux.median + np.log(scale))
     for one, other in zip(after.log_flux, scaled, strict=True):
@@ -172,10 +176,28 @@ def test_light_without_poisson_noise_is_an_infinite_gain(encode, params, stamps)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), gainless, nearly)
 
 
-@pytest.mark.parametrize("name", ["gain", "psf", "variance"])
+@pytest.mark.parametrize("name", ["gain", "psf", "variance", "correlation"])
 def test_encoder_uses_all_that_it_is_shown(name, encode, params, stamps):
     other = stamps._replace(**{name: 3 * getattr(stamps, name)})
     assert jnp.abs(encode(params, other).mean - encode(params, stamps).mean).max() > 1e-3
+
+
+def test_an_encoder_that_is_not_given_the_correlation_does_not_depend_on_it(stamps):
+    plain = VAE(**FIELDS | {"correlation": False})
+    params = moved(jax.jit(plain.init)(jax.random.key(0), stamps, jax.random.key(1)), KEY)
+    other = stamps._replace(correlation=1 + stamps.correlation)
+    found = [apply(plain, params, each, method="encode").mean for each in (stamps, other)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_numbers_of_the_correlation():
+    """Bilinear interpolation by a half and a quarter of a pixel, by hand."""
+    along_y, along_x = np.array([1, 2, 1]) / 4, np.array([3, 10, 3]) / 16
+    covariance = jnp.asarray(np.outer(along_y, along_x), jnp.float32)[None, ..., None]
+    x, y = 0.3, 0.5
+    wanted = [4 * x, 4 * y, 4 * x * y, 4 * x * y, 2 * np.log(0.5 * 0.625)]
+    np.testing.assert_allclose(correlation_features(covariance)[0], wanted, rtol=1e-6)
+    np.testing.assert_array_equal(correlation_features(jnp.ones((1, 1, 1, 2))), np.zeros((1, 10)))
 
 
 def test_a_masked_pixel_is_seen_to_be_masked(encode, params, stamps):

@@ -7,7 +7,10 @@ from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import CatalogueError, PsfError, SceneError
 from vaedeblend.pixels.blending import blended_area, flux_ratio, footprints, purity
 from vaedeblend.simulate import examples as simulation
-from vaedeblend.simulate.render import make_draw, psf_family, resampled_psf, survey_psfs
+from vaedeblend.simulate.render import (
+    make_draw,
+    survey_psfs,
+)
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, make_survey, stamp_centre
 
 
@@ -261,30 +264,6 @@ PSFS = {"n_psfs": 4, "psf_default_share": 0.25}
 def magnitudes(examples):
     flux = np.array([(each["flux_bulge"] + each["flux_disk"])[0] for each in examples])
     return MICROJANSKY_ZERO_POINT - 2.5 * np.log10(flux)
-
-
-def test_stars_are_the_psf_of_their_turn(source):
-    examples = simulate("galaxies", 4, source, n_companions=8, star_fraction=1.0, **PSFS)
-    psfs = psf_family(
-        VIS, 4, fwhm=(0.15, 0.25), default_share=0.25, stamp_size=64, seed=(5, 2, 0, 7)
-    )
-    for i, example in enumerate(examples):
-        (psf,) = psfs[i % 4]
-        np.testing.assert_allclose(example["psf"][..., 0], resampled_psf(psf, 0.1, 31), atol=1e-7)
-        assert example["psf"].sum() == pytest.approx(1, rel=1e-5)
-        if example["id"] < 0:
-            star = Galaxies(*(np.asarray(example[name], float) for name in Galaxies._fields))
-            wanted = make_draw(psfs[i % 4], size=128, pixel_scale=0.1)(star, example["phase"])
-            np.testing.assert_allclose(example["stamp"], wanted, atol=1e-3 * wanted.max())
-    assert sum(example["id"] < 0 for example in examples) == 8
-
-
-def test_galaxies_and_fields_have_one_family_of_psfs(source):
-    galaxies = simulate("galaxies", 4, source, **PSFS)
-    fields = simulate("fields", 8, source, field_magnitude=(24.0, 25.0), **PSFS)
-    for i, example in enumerate(fields):
-        np.testing.assert_array_equal(example["psf"], galaxies[i % 4]["psf"])
-    assert (galaxies[0]["psf"] != galaxies[1]["psf"]).any()
 
 
 def test_scenes_keep_the_survey_s_psf(source):

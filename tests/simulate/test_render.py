@@ -7,6 +7,7 @@ from scipy.stats import kstest
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.pixels.psf import PSF_SIZE, make_psf
 from vaedeblend.simulate.render import (
+    PsfRecipe,
     add_noise,
     default_psf,
     make_draw,
@@ -161,8 +162,8 @@ def test_noise_follows_each_band_s_depth(rng):
 
 
 def family(survey, n=24, *, fwhm=(0.15, 0.25), default_share=0.25, seed=(3, 1)):
-    options = {"fwhm": fwhm, "default_share": default_share, "stamp_size": 64, "seed": seed}
-    return psf_family(survey, n, **options)
+    recipe = PsfRecipe(n, fwhm, default_share)
+    return psf_family(survey, recipe, stamp_size=64, seed=seed).psfs
 
 
 def width(psf):

@@ -58,7 +58,7 @@ def batch():
         image = light + sigma * rng.normal(size=light.shape)
         arrays = image, np.full(light.shape, sigma**2), np.full((N, 1), 2 / sigma**2)
         arrays = (jnp.asarray(a, jnp.float32) for a in arrays)
-        return Observation(*arrays, jnp.ones((N, 6)), jnp.zeros(light.shape))
+        return Observation(*arrays, jnp.ones((N, 6)), jnp.zeros(light.shape), jnp.zeros((N, 5)))
 
     own, all_light = (target**2).sum(axis=(1, 2)), (target * light).sum(axis=(1, 2))
     truth = (jnp.asarray(a, jnp.float32) for a in (target, flux, own / all_light))
@@ -262,6 +262,7 @@ def test_what_is_subtracted_is_the_light_of_companions_that_were_found(model, pa
         seen.gain[:2],
         seen.psf[index],
         seen.neighbours[:2],
+        seen.correlation[:2],
     )
     found = apply(model, {"params": params}, stamps, method="encode")
     profile = apply(model, {"params": params}, found.mean, stamps.psf, method="decode")
@@ -282,7 +283,8 @@ def test_second_iterations_measure_galaxies_less_the_light_of_the_others(model, 
         neighbours = cut_stamps(others[None], first, corner, outside=0.0)
         neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0)
         image = cut_stamps(seen.image[i][None], first, corner, outside=0.0) - neighbours
-        each = Observation(image, variance, seen.gain[i][None], seen.psf[i][None], neighbours)
+        numbers = (a[i][None] for a in (seen.gain, seen.psf))
+        each = Observation(image, variance, *numbers, neighbours, seen.correlation[i][None])
         found = apply(model, {"params": params}, each, method="encode")
         profile = apply(model, {"params": params}, found.mean, each.psf, method="decode")
         light = jnp.exp(found.log_flux.median) * profile

@@ -5,6 +5,7 @@ import pytest
 from observed import SIZE, N, assert_unit_noise, blobs, residual
 from scipy import stats
 
+from vaedeblend.models.vae import correlation_features
 from vaedeblend.training import observe as module
 from vaedeblend.training.observe import Observing, observe, observe_examples
 
@@ -53,6 +54,23 @@ def test_white_noise_is_independent_of_pixels_bands_and_examples(scenes, key):
         (noise[1:], noise[:-1]),
     ):
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.01
+
+
+def test_noise_of_co_adds_is_correlated_as_its_scene_says(scenes, key):
+    """White-equivalent: a pixel scatters less, the correlation at each lag is the covariance's."""
+    along = np.array([[0.1, 0.8, 0.1], [0.25, 0.5, 0.25]], np.float32)
+    covariance = jnp.stack([jnp.outer(a, b) for a, b in (along, along[::-1])], axis=-1)
+    seen = scenes._replace(correlation=jnp.tile(covariance, (N, 1, 1, 1)))
+    batch = observed(key, seen, gainless_share=1.0)
+    noise = residual(batch.observation, scenes.light)
+    for y, x in [(0, 0), (0, 1), (1, 0), (1, -1), (0, 2)]:
+        shifted = np.roll(noise, (y, x), axis=(1, 2))
+        found = (noise * shifted)[:, 2:-2, 2:-2].mean(axis=(0, 1, 2))
+        wanted = covariance[1 + y, 1 + x] if max(y, x) < 2 else np.zeros(2)
+        np.testing.assert_allclose(found, wanted, atol=0.01)
+    numbers = correlation_features(covariance)
+    np.testing.assert_array_equal(batch.observation.correlation, np.tile(numbers, (N, 1)))
+    np.testing.assert_array_equal(batch.deep.correlation, np.zeros((N, 10)))
 
 
 def kernels(key, n, share, size=9):

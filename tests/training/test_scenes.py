@@ -191,7 +191,10 @@ def test_psf_is_told_as_turned_as_the_scene_is(key):
     star = np.moveaxis(star / star.sum(axis=(0, 1)), -1, 0)[..., None].astype(np.float32)
     arrays = star, np.zeros((4, 2), np.float32), np.ones((4, 1), np.float32)
     psf = star[:1, 9:24, 9:24]
-    library, n_central = make_device_library(*arrays, np.arange(4) < 2, psf)
+    correlation = np.arange(9.0, dtype=np.float32).reshape(1, 3, 3, 1) / 9
+    library, n_central = make_device_library(
+        *arrays, np.arange(4) < 2, psf, correlation=correlation
+    )
     options = {"n_central": n_central, "batch_size": 64, "size": 15, "max_companions": 0}
     scenes = draw(key, library, **options)
     brightest = np.asarray(scenes.target).reshape(64, -1).argmax(axis=1)
@@ -199,3 +202,6 @@ def test_psf_is_told_as_turned_as_the_scene_is(key):
     shown = psf_features(scenes.target[centred])
     assert len(np.unique(np.round(shown[:, 4:], 2), axis=0)) == 4
     np.testing.assert_allclose(scenes.psf[centred], shown, atol=0.02)
+    turned = {bytes(np.asarray(each)) for each in scenes.correlation}
+    every = (apply_symmetry(library.correlation[0], element) for element in jnp.arange(8))
+    assert turned == {bytes(np.asarray(each)) for each in every}

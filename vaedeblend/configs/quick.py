@@ -34,6 +34,9 @@ def get_config() -> ConfigDict:
                 "n_psfs": 1,  # of the training's galaxies; more: a family of them
                 "psf_fwhm": (0.15, 0.25),  # of the family [arcsec]
                 "psf_default_share": 0.25,  # of the family that is the survey's own PSF
+                "coadd_share": 0.0,  # of the family that is of co-adds of dithered exposures
+                "coadd_exposures": (1, 6),
+                "coadd_interpolations": ("bilinear", "lanczos3"),
             },
             "observation": plain_observation(),
             "sizes": {

@@ -22,6 +22,7 @@ from vaedeblend.models.vae import (
     VAE,
     Observation,
     Posterior,
+    correlation_features,
     psf_features,
     reparameterize,
 )
@@ -77,7 +78,14 @@ class Deblender:
     calibrations: Calibrations | None = None
 
     def __call__(
-        self, image, variance, mask=None, psf=None, gain=None, neighbours=None
+        self,
+        image,
+        variance,
+        mask=None,
+        psf=None,
+        gain=None,
+        neighbours=None,
+        correlation=None,
     ) -> Deblended:
         """The central galaxy of each stamp; NaN where a stamp has no valid pixel.
 
@@ -96,6 +104,10 @@ class Deblender:
             gain: Electrons per image unit, a number or (band,) or (batch, band). Without it the
                 light's own Poisson noise is left out, and the errors are the background's alone.
             neighbours: Light of other galaxies that has been subtracted from the image.
+            correlation: Autocovariance of the noise (lag, lag, band), or one for each stamp, whose
+                sum is 1 and whose middle is lag 0, as of `coadds.noise_autocorrelation`; by default
+                pixels are independent. The variance is that of independent pixels all the same,
+                whose sums over large apertures are as noisy.
 
         Raises:
             StampError: A shape, a unit or a PSF is not what is wanted.
@@ -103,7 +115,7 @@ class Deblender:
         stamps = self._stamps(image, variance, mask, psf, gain, neighbours)
         if not len(stamps.image):  # of no length are no programs: one dark stamp's, cut
             return jax.tree.map(lambda a: a[:0], self(self._dark(), 1.0))
-        return _deblend(self, *stamps)
+        return _deblend(self, *stamps, correlation)
 
     def sample(
         self, key, n: int, image, variance, mask=None, psf=None, gain=None
@@ -141,8 +153,11 @@ class Deblender:
 
 
 @jax.jit
-def _deblend(network: Deblender, image, variance, mask, psf, gain, neighbours) -> Deblended:
-    observation = _observation(network, image, variance, mask, psf, gain, neighbours)
+def _deblend(
+    network: Deblender, image, variance, mask, psf, gain, neighbours, correlation
+) -> Deblended:
+    given = mask, psf, gain, neighbours, correlation
+    observation = _observation(network, image, variance, *given)
     first, again, _ = network.calibrations or (None, None, None)
     posterior = _posterior(network, first if neighbours is None else again, observation)
     profile = _decode(network, posterior.mean, observation)
@@ -268,7 +283,7 @@ def _psf_condition(psf, default) -> Float[Array, "*batch feature"]:
 
 
 def _observation(
-    network: Deblender, image, variance, mask, psf, gain, neighbours=None
+    network: Deblender, image, variance, mask, psf, gain, neighbours=None, correlation=None
 ) -> Observation:
     """What the network is given of the caller's arrays."""
     image, variance = jnp.asarray(image), jnp.broadcast_to(variance, image.shape)
@@ -283,4 +298,7 @@ def _observation(
     neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0.0)
     condition = _psf_condition(network.psf if psf is None else psf, network.psf)
     condition = jnp.broadcast_to(condition, (n, condition.shape[-1]))
-    return Observation(image, variance, gain, condition, neighbours)
+    correlation = jnp.ones((1, 1, bands)) if correlation is None else jnp.asarray(correlation)
+    numbers = correlation_features(correlation)
+    numbers = jnp.broadcast_to(numbers, (n, numbers.shape[-1]))
+    return Observation(image, variance, gain, condition, neighbours, numbers)

@@ -49,6 +49,8 @@ class Observation(NamedTuple):
     """Numbers of the PSF, from `psf_features`."""
     neighbours: Float[Array, "batch height width band"]
     """Light of other galaxies that has been subtracted from the image, as far as it is known."""
+    correlation: Float[Array, "batch feature"]
+    """Numbers of the noise's correlation, from `correlation_features`."""
 
 
 class Posterior(NamedTuple):
@@ -78,25 +80,26 @@ class Encoder(nn.Module):
             the whole stamp is seen at half that resolution, by a third of the channels.
         hidden: Width of the dense layers.
         blocks: Residual blocks of two dense layers.
+        correlation: Whether it is given the numbers of the noise's correlation.
     """
 
     latent_dim: int
     widths: Sequence[int]
     hidden: int
     blocks: int
+    correlation: bool
 
     @nn.compact
     def __call__(self, observation: Observation) -> Posterior:
         """Posterior of the central galaxy."""
-        image, variance, gain, psf, neighbours = observation
+        image, variance, gain, psf, neighbours, correlation = observation
         bands = image.shape[-1]
         unit = background_rms(variance)
         filtered = matched_filter_fluxes(image, variance) / unit[:, None]
         reference = jnp.log1p(nn.softplus(filtered[:, _REFERENCE_FILTER]))
         poisson = _POISSON_SCALE / (gain * unit)
-        known = jnp.concatenate(
-            [jnp.arcsinh(filtered).reshape(len(image), -1), psf, poisson], axis=-1
-        )
+        known = [jnp.arcsinh(filtered).reshape(len(image), -1), psf, poisson]
+        known = jnp.concatenate([*known, correlation] if self.correlation else known, axis=-1)
 
         depth = jnp.square(unit)[:, None, None] / variance
         light, subtracted = (jnp.arcsinh(a / jnp.sqrt(variance)) for a in (image, neighbours))
@@ -165,6 +168,7 @@ class VAE(nn.Module):
         flow_couplings: Number of couplings of the flow.
         stamp_size: Side of a stamp [pixel].
         bands: Number of bands.
+        correlation: Whether the encoder is given the numbers of the noise's correlation.
     """
 
     latent_dim: int
@@ -176,11 +180,16 @@ class VAE(nn.Module):
     flow_couplings: int
     stamp_size: int
     bands: int
+    correlation: bool = False
 
     def setup(self):
         """Makes the parts."""
         self.encoder = Encoder(
-            self.latent_dim, self.encoder_widths, self.encoder_hidden, self.encoder_blocks
+            self.latent_dim,
+            self.encoder_widths,
+            self.encoder_hidden,
+            self.encoder_blocks,
+            self.correlation,
         )
         self.decoder = Decoder(self.decoder_hidden, self.stamp_size, self.bands)
         self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
@@ -215,7 +224,9 @@ class VAE(nn.Module):
 def init_params(model: VAE, key: PRNGKeyArray) -> dict:
     """Random parameters of all parts: {'encoder': ..., 'decoder': ..., 'flow': ...}."""
     stamp = jnp.ones((1, model.stamp_size, model.stamp_size, model.bands))
-    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf_features(stamp[0])[None], stamp)
+    white = correlation_features(jnp.ones((1, 1, 1, model.bands)))
+    psf = psf_features(stamp[0])[None]
+    observation = Observation(stamp, stamp, stamp[:, 0, 0], psf, stamp, white)
     return model.init(key, observation, key)["params"]
 
 
@@ -252,6 +263,28 @@ def psf_features(psf: Float[Array, "*batch height width band"]) -> Float[Array, 
     stretched = [4 * width, *(10 * e[..., None] / size[..., None] for e in ellipticity)]
     features = jnp.concatenate(stretched, axis=-1)
     return features.reshape(*psf.shape[:-3], -1)
+
+
+def correlation_features(
+    covariance: Float[Array, "*batch lag lag band"],
+) -> Float[Array, "*batch feature"]:
+    """Numbers of the correlation of noise that the networks are given: five a band, 0 where white.
+
+    The correlations of neighbours along x, along y and along both diagonals, and the logarithm of
+    the rms of a pixel in units of the white-equivalent rms, stretched to be of order one.
+
+    Args:
+        covariance: Autocovariance at lags (y, x) about 0, whose sum is 1; one lag alone if white.
+    """
+    y, x = (n // 2 for n in covariance.shape[-3:-1])
+    variance = covariance[..., y, x, :]
+    if y == x == 0:
+        lags = 4 * [jnp.zeros_like(variance)]
+    else:
+        steps = (0, 1), (1, 0), (1, 1), (1, -1)
+        lags = [covariance[..., y + j, x + i, :] / variance for j, i in steps]
+    features = jnp.stack([*(4 * lag for lag in lags), 2 * jnp.log(variance)], axis=-1)
+    return features.reshape(*covariance.shape[:-3], -1)
 
 
 def matched_filter_fluxes(

@@ -21,7 +21,14 @@ from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.io.parallel import parallel_map
 from vaedeblend.simulate import canonical, scenes
 from vaedeblend.simulate.library import Library, render_library
-from vaedeblend.simulate.render import add_noise, check_turns, psf_family, resampled_psfs
+from vaedeblend.simulate.render import (
+    PsfFamily,
+    PsfRecipe,
+    add_noise,
+    check_turns,
+    psf_family,
+    resampled_psfs,
+)
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
 
@@ -41,17 +48,6 @@ _CHUNK = 64
 """Canonical galaxies that are drawn, and handed over, at a time."""
 _POSE, _SCENE, _CELLS, _PSF, _CANONICAL = 3, 4, 5, 7, 8
 """Purposes of random numbers; `sampling` has the others."""
-
-
-class PsfRecipe(NamedTuple):
-    """The family of PSFs of kinds galaxies and fields; other kinds have the survey's own PSF."""
-
-    n_psfs: int = 1
-    """Example i has PSF i % n_psfs of one `psf_family`."""
-    psf_fwhm: tuple[float, float] = (0.15, 0.25)
-    """Range of the family, before the pixel's response [arcsec]."""
-    psf_default_share: float = 0.25
-    """Share of the survey's own PSF in the family."""
 
 
 class SceneRecipe(NamedTuple):
@@ -145,17 +141,20 @@ def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     words, sample, n_psfs = _words("galaxies", split, recipe), recipe.sample, recipe.psfs.n_psfs
     asked = [cuts["magnitude"][1] for _, cuts in sample.populations if "magnitude" in cuts]
     table = _catalogue(split, recipe, max([_FAINTEST, *asked]))
-    psfs = _psfs(split, recipe, n_psfs, n)
+    psfs, correlation = _psfs(split, recipe, n)
     counts = n, sample.n_companions
     chosen = sampling.choose_galaxies(table, *counts, words, sample, n_groups=n_psfs)
     # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
     library = _render(*chosen, words, psfs, recipe, np.float16)
     native = _native(psfs, recipe.survey.pixel_scale.value)
-    for i, psf in zip(range(len(library.id)), itertools.cycle(native)):
+    for i, psf, covariance in zip(
+        range(len(library.id)), itertools.cycle(native), itertools.cycle(correlation)
+    ):
         parameters = library.galaxies.take(i)._asdict()
         yield {
             "stamp": library.stamps[i],
             "psf": psf,
+            "correlation": covariance,
             "phase": library.phase[i],
             "central": library.central[i],
             "id": library.id[i],
@@ -209,7 +208,7 @@ def field_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     words, sheet, n_psfs = _words("fields", split, recipe), recipe.sheet, recipe.psfs.n_psfs
     scale = recipe.survey.pixel_scale.value
     table = _catalogue(split, recipe, sheet.field_magnitude[1])
-    psfs = _psfs(split, recipe, n_psfs, n)
+    psfs, _ = _psfs(split, recipe, n)
     density = sheet.field_density * scale**2 / 3600
     n_sources = _library_size(n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2, n_psfs)
     limits = sheet.field_magnitude, sheet.field_star_fraction
@@ -305,17 +304,11 @@ def _catalogue(split: Split, recipe: Recipe, depth: float) -> QTable:
     return sampling.split_population(split, *sky)
 
 
-def _psfs(split: Split, recipe: Recipe, n_psfs: int, n: int):
+def _psfs(split: Split, recipe: Recipe, n: int) -> PsfFamily:
     """The PSFs of a split, by turns those of n examples; galaxies and fields share a family."""
-    check_turns(n_psfs, n=n, n_companions=recipe.sample.n_companions)
-    return psf_family(
-        recipe.survey,
-        n_psfs,
-        fwhm=recipe.psfs.psf_fwhm,
-        default_share=recipe.psfs.psf_default_share,
-        stamp_size=recipe.scene.stamp_size,
-        seed=(*_words("galaxies", split, recipe), _PSF),
-    )
+    check_turns(recipe.psfs.n_psfs, n=n, n_companions=recipe.sample.n_companions)
+    words, size = _words("galaxies", split, recipe), recipe.scene.stamp_size
+    return psf_family(recipe.survey, recipe.psfs, stamp_size=size, seed=(*words, _PSF))
 
 
 def _render(chosen: QTable, central, words, psfs, recipe: Recipe, dtype=np.float32) -> Library:
@@ -346,7 +339,7 @@ def _scene_library(kind: Kind, split, n_central: int, n_other: int, recipe: Reci
     """The galaxies of which the scenes of a kind are composed, under the survey's own PSF."""
     words = _words(kind, split, recipe)
     table = _catalogue(split, recipe, _FAINTEST)
-    psfs = _psfs(split, recipe, 1, n_central)
+    psfs, _ = _psfs(split, recipe._replace(psfs=PsfRecipe()), n_central)
     sample = recipe.sample._replace(populations=())
     chosen = sampling.choose_galaxies(table, n_central, n_other, words, sample)
     return _render(*chosen, words, psfs, recipe)

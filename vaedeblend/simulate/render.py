@@ -5,6 +5,7 @@ the band's effective PSF.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import galsim
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Float
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import PsfError
+from vaedeblend.pixels.coadds import CoaddRecipe, coadd_some
 from vaedeblend.pixels.psf import PSF_SIZE, Psf, make_psf, read_psf
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Band, Survey
@@ -19,6 +21,8 @@ from vaedeblend.survey import Band, Survey
 _PSF_SAMPLING = 0.05
 _PSF_EXTENT = 5.05
 """Sampling and side of an optical PSF's image [arcsec]."""
+_DITHERS = 9
+"""Purpose of random numbers; `examples` has the others."""
 
 
 Draw = Callable[..., Float[np.ndarray, "size size band"]]
@@ -58,47 +62,75 @@ def survey_psfs(survey: Survey, stamp_size: int) -> tuple[Psf, ...]:
     )
 
 
+class PsfRecipe(NamedTuple):
+    """The family of PSFs of kinds galaxies and fields; other kinds have the survey's own PSF."""
+
+    n_psfs: int = 1
+    """Number of variants; example i has PSF i % n_psfs."""
+    psf_fwhm: tuple[float, float] = (0.15, 0.25)
+    """Range of the variants' FWHM [arcsec], uniform in logarithm, before the pixel's response
+    (which an image holds already), starting at that of the optics or the image if that is more."""
+    psf_default_share: float = 0.25
+    """Share of the survey's own PSF in the family, at least one."""
+    coadd_share: float = 0.0
+    """Share of the family that is of co-adds, whose noise is correlated; see `CoaddRecipe`."""
+    coadd_exposures: tuple[int, int] = (1, 6)
+    """Least and largest number of a co-add's exposures."""
+    coadd_interpolations: tuple[str, ...] = ("bilinear", "lanczos3")
+    """How exposures are interpolated: names of `coadds.INTERPOLATIONS`."""
+
+
+class PsfFamily(NamedTuple):
+    """PSFs that the examples of a dataset take by turns."""
+
+    psfs: tuple[tuple[Psf, ...], ...]
+    """One a band each."""
+    correlation: Float[np.ndarray, "n lag lag band"]
+    """Autocovariance of the noise of images of each (`coadds.noise_autocorrelation`)."""
+
+
 def psf_family(
-    survey: Survey,
-    n: int,
-    *,
-    fwhm: tuple[float, float],
-    default_share: float,
-    stamp_size: int,
-    seed: tuple[int, ...],
-) -> tuple[tuple[Psf, ...], ...]:
+    survey: Survey, recipe: PsfRecipe, *, stamp_size: int, seed: tuple[int, ...]
+) -> PsfFamily:
     """Variants of the survey's PSF, one PSF a band each, of which the first are its own.
 
     The others are a band's optics, or the image it names, at a random angle, blurred by a Gaussian
     instead of the charge diffusion, and slightly elliptical (both components of the shear of
-    standard deviation 0.02). Variant i depends on `seed` and i alone.
+    standard deviation 0.02). A share of all of them are seen through the dithers of a co-add.
+    Variant i depends on `seed` and i alone.
 
     Args:
         survey: Bands and pixel scale.
-        n: Number of variants.
-        fwhm: Range of the FWHM [arcsec], uniform in logarithm, before the pixel's response (which
-            an image holds already), starting at that of the optics or the image where that is more.
-        default_share: Share of the survey's own PSF, at least one.
+        recipe: Number and kinds of the variants.
         stamp_size: Side of the stamp that has to hold a PSF image [pixel].
         seed: Words of the seed.
 
     Raises:
-        PsfError: An image that cannot be used.
+        PsfError: An image, or a setting of the co-adds, that cannot be used.
     """
+    n, fwhm, default_share, *coadds = recipe
     own = survey_psfs(survey, stamp_size)
-    n_own = max(1, round(default_share * n))
-    if n_own >= n:
-        return n * (own,)
+    n_own = min(n, max(1, round(default_share * n)))
+    psfs = n_own * (own,) + _variants(survey, own, range(n_own, n), fwhm, seed)
+    scale = survey.pixel_scale.value
+    chosen = CoaddRecipe(*coadds)
+    return PsfFamily(*coadd_some(psfs, chosen, pixel_scale=scale, seed=(*seed, _DITHERS)))
+
+
+def _variants(survey: Survey, own, numbers: range, fwhm, seed) -> tuple[tuple[Psf, ...], ...]:
+    """The members of a family that are not the survey's own."""
+    if not numbers:
+        return ()
     bands = list(zip(survey.bands, own, strict=True))
     cores = [_interpolated(psf) if band.psf else _optics(band) for band, psf in bands]
     blurs = [_log_uniform_blur(core, fwhm) for core in cores]
     pixels = [[] if band.psf else [galsim.Pixel(survey.pixel_scale.value)] for band in survey.bands]
     variants = []
-    for i in range(n_own, n):
+    for i in numbers:
         rng = np.random.default_rng((*seed, i))
         profiles = (_variant(*each, rng) for each in zip(cores, blurs, pixels, strict=True))
         variants.append(tuple(map(_psf_like, own, profiles)))
-    return n_own * (own,) + tuple(variants)
+    return tuple(variants)
 
 
 def check_turns(n_psfs: int, **counts: int) -> None:

@@ -234,11 +234,11 @@ class _Light(NamedTuple):
     image: Float[Array, "batch height width band"]
 
 
-def _light(model: VAE, params: dict, image, variance, neighbours, gain, psf) -> _Light:
+def _light(model: VAE, params: dict, image, variance, neighbours, **given) -> _Light:
     """The light that the network finds at the centre of stamps."""
-    stamps = Observation(image, variance, gain, psf, neighbours)
+    stamps = Observation(image, variance, neighbours=neighbours, **given)
     found = model.apply({"params": params}, stamps, method="encode")
-    profile = model.apply({"params": params}, found.mean, psf, method="decode")
+    profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
     return _Light(jnp.exp(found.log_flux.median)[:, None, None] * profile)
 
 
@@ -266,7 +266,7 @@ def _members(seen: Observation, corner, found, iterations: int) -> tuple[SourceS
     stamps = SourceStamps(
         image,
         variance,
-        {"gain": seen.gain[index], "psf": seen.psf[index]},
+        {"gain": seen.gain[index], "psf": seen.psf[index], "correlation": seen.correlation[index]},
         binning=one,
         first_page=number,
         overlapping=page.reshape(sources, members - 1),

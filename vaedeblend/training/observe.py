@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vaedeblend.io import dataset
-from vaedeblend.models.vae import Observation, psf_features
+from vaedeblend.models.vae import Observation, correlation_features, psf_features
 from vaedeblend.simulate.examples import SPLITS
 from vaedeblend.simulate.render import default_psf
 from vaedeblend.survey import Survey
@@ -139,6 +139,8 @@ def observe(
     noise = white
     if observing.correlated_share:
         noise = _resampled(next(keys), white, observing.correlated_share)
+    if scenes.correlation.shape[1] > 1:
+        noise = correlated(noise, scenes.correlation)
     image = scenes.light + jnp.sqrt(background + scenes.light.clip(0) / gains) * noise
     if observing.sky_share:
         offset = observing.sky_rms * jax.random.normal(next(keys), (n, 1, 1, len(variance)))
@@ -146,7 +148,14 @@ def observe(
     background = jnp.broadcast_to(_cut(keys, observing, background, size), image.shape)
     image = jnp.where(jnp.isfinite(background), image, 0.0)
     return Batch(
-        Observation(image, background, gains[:, 0, 0], scenes.psf, jnp.zeros_like(image)),
+        Observation(
+            image,
+            background,
+            gains[:, 0, 0],
+            scenes.psf,
+            jnp.zeros_like(image),
+            correlation_features(scenes.correlation),
+        ),
         _deep(scenes, white, variance, gain),
         scenes.target,
         scenes.flux,
@@ -195,7 +204,9 @@ def observe_examples(
     for start in range(0, len(arrays[0]), batch_size):
         light, target, flux = (jnp.asarray(a[start : start + batch_size]) for a in arrays)
         nobody = jnp.zeros((len(flux), 0, 2)), jnp.zeros((len(flux), 0))
-        scenes = Scenes(light, target, flux, jnp.tile(features, (len(flux), 1)), *nobody)
+        white = jnp.ones((len(flux), 1, 1, flux.shape[1]))
+        psfs = jnp.tile(features, (len(flux), 1))
+        scenes = Scenes(light, target, flux, psfs, white, *nobody)
         batches.append(observe(jax.random.fold_in(key, start), scenes, **noise))
     return batches
 
@@ -253,7 +264,25 @@ def _deep(scenes: Scenes, white, variance, gain) -> Observation:
         gains,
         scenes.psf,
         jnp.zeros_like(scenes.target),
+        jnp.zeros_like(correlation_features(scenes.correlation)),
     )
+
+
+def correlated(
+    white: Float[Array, "batch size size band"], covariance: Float[Array, "batch lag lag band"]
+) -> Float[Array, "batch size size band"]:
+    """Noise of an autocovariance, from independent pixels of unit variance; periodic.
+
+    Args:
+        white: Independent pixels.
+        covariance: Autocovariance at lags (y, x) about 0, fewer of them than pixels.
+    """
+    size, lags = white.shape[1], covariance.shape[1]
+    pad = [(0, 0), (0, size - lags), (0, size - lags), (0, 0)]
+    centred = jnp.roll(jnp.pad(covariance, pad), (-(lags // 2),) * 2, axis=(1, 2))
+    power = jnp.fft.rfft2(centred, axes=(1, 2)).real.clip(0)
+    waves = jnp.fft.rfft2(white, axes=(1, 2)) * jnp.sqrt(power)
+    return jnp.fft.irfft2(waves, (size, size), axes=(1, 2))
 
 
 def _resampled(key, noise, share):

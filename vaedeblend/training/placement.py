@@ -33,6 +33,8 @@ class DeviceLibrary(NamedTuple):
     """Sigma of the Gaussian of the same flux and the same summed square [pixel]."""
     psf: Float[Array, "p feature"]
     """`vae.psf_features` of the PSFs."""
+    correlation: Float[Array, "p lag lag band"]
+    """Autocovariance of noise under each PSF, whose sum is 1; one lag where all of it is white."""
     fields: Float[Array, "sheet field field band"]
     """Sheets of sky that no galaxy was chosen for; sheet i has PSF i mod p. There may be none."""
 
@@ -78,7 +80,7 @@ class SceneLayout(NamedTuple):
 
 
 def make_device_library(
-    stamps, phase, flux, central, psf, fields=None
+    stamps, phase, flux, central, psf, fields=None, correlation=None
 ) -> tuple[DeviceLibrary, int]:
     """A device library and its number of central galaxies.
 
@@ -90,6 +92,7 @@ def make_device_library(
             turn.
         psf: PSFs in that order (p, height, width, band).
         fields: Sheets of sky (sheet, side, side, band) [uJy per pixel], or None.
+        correlation: Autocovariance of the noise under each PSF (p, lag, lag, band); None if white.
 
     Raises:
         VaedeblendError: The central galaxies, the companions or the sheets are no multiple of p.
@@ -109,7 +112,9 @@ def make_device_library(
     square = np.array([np.sum(np.square(stamp[..., 0], dtype=np.float32)) for stamp in stamps])
     width = np.abs(flux[:, 0]) / np.sqrt(4 * np.pi * square)
     features = psf_features(jnp.asarray(psf, jnp.float32))
-    arrays = (stamps, phase, flux, width, features, fields)
+    white = np.ones((len(psf), 1, 1, stamps.shape[-1]), np.float32)
+    correlation = white if correlation is None or _is_white(correlation) else correlation
+    arrays = (stamps, phase, flux, width, features, correlation, fields)
     return DeviceLibrary(*map(jnp.asarray, arrays)), int(np.sum(central))
 
 
@@ -131,7 +136,14 @@ def load_device_library(
         found["central"],
         found["psf"][:n_psfs],
         None if fields is None else dataset.load(fields, "train")["sheet"],
+        found["correlation"][:n_psfs],
     )
+
+
+def _is_white(covariance: Float[np.ndarray, "p lag lag band"]) -> bool:
+    """Whether no noise is correlated."""
+    y, x = (n // 2 for n in covariance.shape[1:3])
+    return np.allclose(covariance[:, y, x], 1, atol=1e-6)
 
 
 def draw_layout(

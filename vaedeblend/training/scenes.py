@@ -29,6 +29,8 @@ class Scenes(NamedTuple):
     flux: Float[Array, "batch band"]
     """Flux of the central galaxy [uJy]: the catalogue's total, of which a stamp holds a part."""
     psf: Float[Array, "batch feature"]
+    correlation: Float[Array, "batch lag lag band"]
+    """Autocovariance of the noise, whose sum is 1; one lag where all of it is white."""
     companions: Float[Array, "batch companion 2"]
     """(y, x) of the companions from the stamp's centre [pixel]."""
     brightness: Float[Array, "batch companion"]
@@ -75,7 +77,8 @@ def random_scenes(
             scene += _sky(field_key, library, layout.psf, element, size, composing.field_share)
         psf = turned_features(library.psf[layout.psf], element)
         flux = library.flux[layout.members[0]]
-        return Scenes(scene, target, flux, psf, *_companions_of(library, layout, element))
+        seen = psf, apply_symmetry(library.correlation[layout.psf], element)
+        return Scenes(scene, target, flux, *seen, *_companions_of(library, layout, element))
 
     return jax.vmap(one)(jax.random.split(key, batch_size))
 

@@ -1,0 +1,180 @@
+"""What co-adding dithered exposures makes of the PSF and of the noise.
+
+Every exposure is interpolated at the co-add's pixels, and the mean is taken. As long as its shift
+is the same all over a stamp, an exposure's interpolation is a convolution with a comb of points, of
+light and of noise alike: VIS is undersampled, so that the PSF of a co-add depends on its pattern of
+dithers (Bertin+ 2002; Fruchter & Hook 2002, section 7 on the noise).
+
+A co-add's rms is *white-equivalent*: that of independent pixels whose sums over large apertures are
+as noisy. The scatter of correlated pixels is less.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from vaedeblend.exceptions import PsfError
+from vaedeblend.pixels.psf import Psf, make_psf
+
+LARGEST_LAG = 5
+"""Lag beyond which no kernel of `INTERPOLATIONS` correlates pixels [pixel]."""
+
+
+class Dithers(NamedTuple):
+    """Exposures of a co-add, as one place of it has them."""
+
+    shift: Float[np.ndarray, "exposure 2"]
+    """(y, x) of an exposure's pixel centres from the co-add's [pixel], of which whole pixels are of
+    no account."""
+    interpolation: str
+    """Name of one of `INTERPOLATIONS`."""
+
+
+def _bilinear(offset):
+    return np.maximum(1 - abs(offset), 0)
+
+
+def _lanczos3(offset):
+    return np.where(abs(offset) < 3, np.sinc(offset) * np.sinc(offset / 3), 0)
+
+
+INTERPOLATIONS: dict[str, tuple[int, Callable]] = {
+    "bilinear": (1, _bilinear),
+    "lanczos3": (3, _lanczos3),
+}
+"""Half the width [pixel] of SWarp's kernels, and their values at an offset along one axis."""
+
+
+def draw_dithers(
+    rng: np.random.Generator, exposures: tuple[int, int], interpolations: tuple[str, ...]
+) -> Dithers:
+    """A random pattern: any shifts within a pixel, of any number of exposures in a range.
+
+    Args:
+        rng: Generator of random numbers.
+        exposures: Least and largest number of exposures.
+        interpolations: Names of `INTERPOLATIONS`, each as likely.
+    """
+    n = int(rng.integers(exposures[0], exposures[1] + 1))
+    return Dithers(rng.random((n, 2)), str(rng.choice(interpolations)))
+
+
+class CoaddRecipe(NamedTuple):
+    """Which PSFs of a family are those of co-adds."""
+
+    share: float = 0.0
+    """Share of the family; the others are of single exposures."""
+    exposures: tuple[int, int] = (1, 6)
+    """Least and largest number of a co-add's exposures."""
+    interpolations: tuple[str, ...] = ("bilinear", "lanczos3")
+    """Names of `INTERPOLATIONS`, each as likely."""
+
+
+def coadd_some(
+    family: Sequence[tuple[Psf, ...]],
+    recipe: CoaddRecipe,
+    *,
+    pixel_scale: float,
+    seed: tuple[int, ...],
+) -> tuple[tuple[tuple[Psf, ...], ...], Float[np.ndarray, "n lag lag band"]]:
+    """A family of which some members are co-adds', evenly spread, and each one's noise.
+
+    Every band has dithers of its own. Member i depends on `seed` and i alone.
+
+    Args:
+        family: PSFs of exposures, one a band each.
+        recipe: Share and kind of the co-adds.
+        pixel_scale: Side of a pixel [arcsec].
+        seed: Words of the seed.
+
+    Raises:
+        PsfError: An interpolation of another name, a share beyond 0 and 1, or no exposures.
+    """
+    _check(recipe)
+    psfs, noise = [], []
+    for i, member in enumerate(family):
+        covariance = len(member) * [white_autocorrelation()]
+        if int((i + 1) * recipe.share) > int(i * recipe.share):
+            rng = np.random.default_rng((*seed, i))
+            dithers = [draw_dithers(rng, recipe.exposures, recipe.interpolations) for _ in member]
+            pairs = zip(member, dithers, strict=True)
+            member = tuple(coadded_psf(psf, each, pixel_scale) for psf, each in pairs)
+            covariance = list(map(noise_autocorrelation, dithers))
+        psfs.append(member)
+        noise.append(np.stack(covariance, axis=-1))
+    return tuple(psfs), np.stack(noise).astype(np.float32)
+
+
+def _check(recipe: CoaddRecipe) -> None:
+    """Refuses settings that are none."""
+    low, high = recipe.exposures
+    for holds, name, found, wanted in (
+        (0 <= recipe.share <= 1, "share", recipe.share, "0 to 1"),
+        (1 <= low <= high, "exposures", recipe.exposures, "a least and a largest number from 1"),
+        (
+            recipe.interpolations and INTERPOLATIONS.keys() >= {*recipe.interpolations},
+            "interpolations",
+            recipe.interpolations,
+            f"some of {sorted(INTERPOLATIONS)}",
+        ),
+    ):
+        if not holds:
+            raise PsfError(f"{name} of co-adds is {found}; wanted {wanted}")
+
+
+def coadded_psf(psf: Psf, dithers: Dithers, pixel_scale: float) -> Psf:
+    """The effective PSF of a co-add, from that of its exposures.
+
+    Args:
+        psf: Effective PSF of an exposure, sampled finely enough (Nyquist).
+        dithers: Exposures.
+        pixel_scale: Side of the co-add's pixel, and of the exposures' [arcsec].
+    """
+    side, step = len(psf.image), psf.pixel_scale / pixel_scale
+    pad = int(np.ceil(2 * LARGEST_LAG / step))  # what is shifted over the edge must not come back
+    frequency = np.fft.fftfreq(side + pad) / step  # [cycles per pixel of the co-add]
+    transfer = np.zeros((len(frequency),) * 2, complex)
+    for offset, weight in map(_comb, dithers.shift, [dithers.interpolation] * len(dithers.shift)):
+        waves = np.exp(2j * np.pi * frequency[:, None, None] * offset)
+        along = np.einsum("fta,ta->fa", waves, weight)
+        transfer += along[:, None, 0] * along[:, 1] / len(dithers.shift)
+    padded = np.pad(psf.image, (0, pad))
+    image = np.fft.ifft2(np.fft.fft2(padded) * transfer).real[:side, :side]
+    return make_psf(image, psf.pixel_scale, source="PSF of a co-add")
+
+
+def noise_autocorrelation(dithers: Dithers) -> Float[np.ndarray, "lag lag"]:
+    """Autocovariance of a co-add's noise, in units of the white-equivalent variance.
+
+    Lags of -5 to 5 pixels along y and x; their sum is 1, and the middle one is the variance of a
+    pixel.
+    """
+    total = np.zeros((2 * LARGEST_LAG + 1,) * 2)
+    for shift in dithers.shift:
+        _, weight = _comb(shift, dithers.interpolation)
+        y, x = (_padded(np.correlate(w, w, "full")) for w in weight.T)
+        total += np.outer(y, x) / len(dithers.shift)
+    return total
+
+
+def white_autocorrelation() -> Float[np.ndarray, "lag lag"]:
+    """`noise_autocorrelation` of pixels that are independent."""
+    return np.outer(*2 * [_padded(np.ones(1))])
+
+
+def _comb(shift, interpolation: str):
+    """Offsets (tap, 2) of an exposure's pixels from one of the co-add's, and weights of unit sum.
+
+    The weight of an exposure's pixel is the product of those along y and x.
+    """
+    reach, kernel = INTERPOLATIONS[interpolation]
+    offset = np.arange(-reach, reach)[:, None] + np.mod(shift, 1)
+    weight = kernel(offset)
+    return offset, weight / weight.sum(axis=0)
+
+
+def _padded(values) -> Float[np.ndarray, " lag"]:
+    """Values about lag 0, up to the largest lag."""
+    return np.pad(values, LARGEST_LAG - len(values) // 2)
