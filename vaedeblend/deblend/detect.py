@@ -1,4 +1,4 @@
-"""Where the galaxies are: detection with sep (Barbary 2016), the library form of SExtractor."""
+"""Where the galaxies are: on an image, on what is left of one, and on stamps."""
 
 import functools
 
@@ -8,6 +8,14 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
+from vaedeblend.pixels.extract import (
+    Extraction,
+    Kernel,
+    extract,
+    noise_gain,
+    reach,
+    separable,
+)
 from vaedeblend.survey import stamp_centre
 
 THRESHOLD, HIDDEN = 1.5, 2.5
@@ -35,8 +43,8 @@ _MESH = 128
 _MIN_AREA = 5
 """[pixel]."""
 
-_CONTRAST = 1e-4
-"""Least share of a blend's light that counts as a source of its own."""
+_SMOOTH = separable((1.0, np.array([1.0, 2.0, 1.0])))
+"""Filter of the detection."""
 
 _NEAREST = 2.5
 """Detections nearer to a stamp's centre are its central galaxy [pixel]."""
@@ -54,23 +62,16 @@ def detect(
         rms: Background rms in the image's unit; infinite where a pixel is to be ignored.
         threshold: SExtractor's DETECT_THRESH [rms].
     """
-    return _extract(image, rms, threshold, minarea=_MIN_AREA)
+    return _extract(image, rms, threshold, _MIN_AREA, _SMOOTH).position
 
 
-def _extract(image, rms, threshold: float, **options) -> Float[np.ndarray, "n 2"]:
-    valid = np.isfinite(rms) & np.isfinite(image)
+def _extract(image, rms, threshold: float, min_area: int, kernel: Kernel) -> Extraction:
+    valid = np.isfinite(rms) & (rms > 0) & np.isfinite(image)
     if not valid.all():
         image, valid = _bridged(np.where(valid, image, 0), valid)
-    found = sep.extract(
-        np.where(valid, image, 0).astype(np.float32),
-        threshold,
-        err=_finite(rms),
-        mask=~valid,
-        deblend_cont=_CONTRAST,
-        filter_type="conv",  # CLEAN takes faint sources of a matched filter for bright ones' wings
-        **options,
-    )
-    return np.stack([found["y"], found["x"]], axis=1).reshape(-1, 2)
+    # CLEAN takes faint sources of a matched filter for bright ones' wings: a plain one filters.
+    level = np.where(valid, threshold * _finite(rms), np.inf)
+    return extract(np.where(valid, image, 0), level, kernel, min_area)
 
 
 def _bridged(image, valid):
@@ -82,7 +83,7 @@ def _bridged(image, valid):
 
 def _finite(rms) -> Float[np.ndarray, "height width"]:
     """The rms, in ignored pixels that of the others."""
-    known = np.isfinite(rms)
+    known = np.isfinite(rms) & (rms > 0)
     if known.all():
         return rms.astype(np.float32)
     typical = np.median(rms[known]) if known.any() else 1.0
@@ -123,23 +124,25 @@ def detect_close(
         position: (y, x) of each known source [pixel].
     """
     kernel = _sharpening()
-    threshold = CLOSE * np.sqrt(np.square(kernel).sum()) / np.abs(kernel).sum()  # as sep norms it
+    threshold = CLOSE * noise_gain(kernel)
     close = []
     for i, (pixels, rms) in enumerate(zip(image, sigma, strict=True)):
         known = position[index == i]
         if (ignored := ~np.isfinite(rms)).any():  # the edge of a gap is sharp, too
-            rms = np.where(maximum_filter(ignored, len(kernel)), np.inf, rms)
-        found = _extract(pixels, rms, threshold, minarea=2, filter_kernel=kernel)
+            rms = np.where(maximum_filter(ignored, reach(kernel)), np.inf, rms)
+        found = _extract(pixels, rms, threshold, 2, kernel).position
         distance = cKDTree(known).query(found)[0] if len(known) else np.full(len(found), np.inf)
         close.append(found[(distance > _APART) & (distance < _BESIDE)])
     return _numbered(close)
 
 
 @functools.cache
-def _sharpening() -> Float[np.ndarray, "side side"]:
-    point = np.zeros((9, 9))
-    point[4, 4] = 1
-    return gaussian_filter(point, _CORE) - _WING_SHARE * gaussian_filter(point, _WING)
+def _sharpening() -> Kernel:
+    point = np.zeros(9)
+    point[4] = 1
+    return separable(
+        (1.0, gaussian_filter(point, _CORE)), (-_WING_SHARE, gaussian_filter(point, _WING))
+    )
 
 
 def estimate_background(

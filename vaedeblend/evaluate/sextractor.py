@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr
 
 from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.pixels.extract import sep_extract
 
 StampArray = Float[np.ndarray, "n height width"]
 Detections = tuple[Float[np.ndarray, "5 k"], Int[np.ndarray, "rows columns"], str]
@@ -243,12 +244,13 @@ def run_sextractor(
 
 def _detect_sep(canvas: StampMosaic, settings: Settings, gain: float) -> Detections:
     """CATALOG_COLUMNS of each detection [pixels, image units], labels and version of sep."""
-    sep.set_extract_pixstack(STACK_PIXELS)
     image, noise = canvas.image, {"err": canvas.rms, "mask": np.isinf(canvas.rms)}
     options = dict(zip(SEP_NAMES, settings, strict=True))
     options["filter_kernel"] = detection_kernel(settings.filter_name)
     options["filter_type"] = "conv"  # SExtractor's; sep's own default is a matched filter
-    found, labels = sep.extract(image, segmentation_map=True, **options, **noise)
+    threshold = options.pop("thresh")
+    limits = {"pixels": STACK_PIXELS, "segmentation_map": True}
+    found, labels = sep_extract(image, threshold, **limits, **options, **noise)
     # A float32 angle may exceed the quarter turn that the apertures accept.
     found["theta"] = np.clip(found["theta"], -np.pi / 2, np.pi / 2)
     x, y, *axes = (found[name] for name in ("x", "y", "a", "b", "theta"))
