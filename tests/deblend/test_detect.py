@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from vaedeblend.deblend.detect import MODEL_ERROR, detect, detect_close, detect_hidden, members
+from vaedeblend.deblend.detect import (
+    MODEL_ERROR,
+    background_strips,
+    detect,
+    detect_close,
+    detect_hidden,
+    estimate_background,
+    members,
+    mesh_side,
+)
 
 SIZE = 64
 
@@ -103,3 +112,29 @@ def test_noise_has_no_close_companions(rng):
     doubt = np.sqrt(1 + image.clip(0))
     found = [len(detect_close(image, doubt, np.zeros(1, int), np.array([[31.0, 31.0]]))[0])]
     assert sum(found) <= 1
+
+
+@pytest.mark.parametrize("height", [2049, 2054, 2060, 4100, 4223])
+def test_strips_have_the_background_of_the_whole_image(height):
+    rng = np.random.default_rng(height)
+    slope = np.linspace(0, 3, height)[:, None]
+    image = 10 + slope + rng.normal(size=(height, 300)) * (1 + slope / 10)
+    bad = rng.random(image.shape) < 0.1
+    whole, mesh = estimate_background(image, bad), (mesh_side(height), mesh_side(300))
+    assert mesh[0] >= 112 and -height % mesh[0] < 12
+    rows = np.zeros(height, int)
+    for kept, read in background_strips(height, 2048):
+        parts = estimate_background(image[read], bad[read], mesh)
+        rows[kept] += 1
+        for part, truth in zip(parts, whole, strict=True):
+            own = part[kept.start - read.start : kept.stop - read.start]
+            np.testing.assert_allclose(own, truth[kept], rtol=0.02)
+    np.testing.assert_array_equal(rows, 1)
+    np.testing.assert_allclose(whole[1], 1 + np.broadcast_to(slope, image.shape) / 10, rtol=0.1)
+
+
+def test_background_of_few_valid_pixels_is_theirs(noise):
+    bad = np.indices(noise.shape).sum(axis=0) % 3 > 0
+    level, rms = estimate_background(np.where(bad, 1e6, 7 + noise), bad)
+    np.testing.assert_allclose(level, 7, atol=0.2)
+    np.testing.assert_allclose(rms, 1, rtol=0.2)

@@ -37,8 +37,9 @@ _APART, _BESIDE = 2.0, 12.0
 _BRIDGE, _SEEN = 1.5, 0.25
 """Sigma of the Gaussian that fills gaps [pixel], and the share of it that has to be valid."""
 
-_MESH = 128
-"""Side of the boxes in which the background is constant [pixel]."""
+_MESHES, _SHARED, _SEEN_MESH = range(112, 145), 4, 0.5
+"""Sides that a box of constant background may have [pixel]; boxes that strips of an image have in
+common beyond their border; and the share of a box that has to be valid, which is sep's."""
 
 _MIN_AREA = 5
 """[pixel]."""
@@ -146,17 +147,67 @@ def _sharpening() -> Kernel:
 
 
 def estimate_background(
-    image: Float[np.ndarray, "height width"], bad: Bool[np.ndarray, "height width"]
+    image: Float[np.ndarray, "height width"],
+    bad: Bool[np.ndarray, "height width"],
+    mesh: tuple[int, int] | None = None,
 ) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
     """Background and its rms, of an image with sources (Bertin & Arnouts 1996, section 3).
 
     Args:
         image: Image in one band.
         bad: Pixels to be ignored.
+        mesh: Height and width of the boxes in which the background is constant [pixel]; by default
+            those of `mesh_side`.
     """
-    box = min(_MESH, *image.shape)
-    found = sep.Background(image.astype(np.float64), mask=bad, bw=box, bh=box)
+    height, width = mesh or tuple(mesh_side(n) for n in image.shape)
+    if not _box_shares(~bad, height, width).max() >= _SEEN_MESH:
+        return _even_background(image, ~bad)
+    found = sep.Background(image.astype(np.float64), mask=bad, bw=width, bh=height)
     return found.back(dtype=np.float32), found.rms(dtype=np.float32)
+
+
+def _box_shares(valid, height: int, width: int) -> Float[np.ndarray, "rows columns"]:
+    """Shares of valid pixels of the boxes of a mesh."""
+    first = [np.arange(0, n, side) for n, side in zip(valid.shape, (height, width), strict=True)]
+    sums = np.add.reduceat(np.add.reduceat(valid, first[0], axis=0, dtype=int), first[1], axis=1)
+    sides = (np.diff(at, append=n) for at, n in zip(first, valid.shape, strict=True))
+    return sums / np.multiply.outer(*sides)
+
+
+def _even_background(image, valid):
+    """The background of an image of which too little is valid for any box of a mesh."""
+    light = image[valid]
+    level = np.median(light) if len(light) else 0.0
+    rms = 1.4826 * np.median(np.abs(light - level)) if len(light) else np.nan
+    return np.full(image.shape, level, np.float32), np.full(image.shape, rms, np.float32)
+
+
+def mesh_side(n: int) -> int:
+    """Side of the boxes of a mesh along an axis, so that the last one is about as large [pixel].
+
+    Args:
+        n: Length of the image's axis [pixel].
+    """
+    if n <= _MESHES[-1]:
+        return n
+    return min(_MESHES, key=lambda side: (-n % side, abs(side - _MESHES[len(_MESHES) // 2])))
+
+
+def background_strips(height: int, rows: int) -> list[tuple[slice, slice]]:
+    """Strips of an image whose backgrounds join without steps: rows kept, and rows to be read.
+
+    Args:
+        height: Height of the image [pixel].
+        rows: Height of a strip, about [pixel].
+    """
+    side = mesh_side(height)
+    step = max(rows // side, 1) * side
+    strips = []
+    for low in range(0, height, step):
+        high = min(low + step, height)
+        read = slice(max(low - _SHARED * side, 0), min(high + _SHARED * side, height))
+        strips.append((slice(low, high), read))
+    return strips
 
 
 def members(

@@ -26,7 +26,7 @@ from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic
 from vaedeblend.io.parallel import parallel_map
 
 _ROWS = 2048
-"""Rows of an image whose background is estimated at a time."""
+"""Rows of an image whose background is estimated at a time, about."""
 
 _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""
@@ -211,7 +211,7 @@ def _claim(job: Job, tile: int, image: Path) -> None:
 
 def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
     """Writes background.fits and rms.fits, strip by strip."""
-    from vaedeblend.deblend.detect import estimate_background
+    from vaedeblend.deblend.detect import background_strips, estimate_background, mesh_side
 
     (height, width), header = mosaic.shape, image_header(mosaic)
     paths = [out / f"{name}.fits" for name in ("background", "rms")]
@@ -219,14 +219,16 @@ def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
         write.write_image(paths[0], mosaic.shape, header) as put_background,
         write.write_image(paths[1], mosaic.shape, header) as put_rms,
     ):
-        for low in range(0, height, _ROWS):
-            report("estimating the background", low, height)
-            image, _, bad = mosaic.read(slice(low, min(low + _ROWS, height)), slice(0, width))
+        for kept, read in background_strips(height, _ROWS):
+            report("estimating the background", kept.start, height)
+            image, _, bad = mosaic.read(read, slice(0, width))
             level, noise = np.zeros_like(image), np.full_like(image, np.nan)
             if not bad.all():
-                level, noise = estimate_background(image * mosaic.scale, bad)
-            put_background(level / mosaic.scale)
-            put_rms(np.where(bad, np.nan, noise / mosaic.scale))
+                mesh = mesh_side(height), mesh_side(width)
+                level, noise = estimate_background(image * mosaic.scale, bad, mesh)
+            own = slice(kept.start - read.start, kept.stop - read.start)
+            put_background(level[own] / mosaic.scale)
+            put_rms(np.where(bad, np.nan, noise / mosaic.scale)[own])
         report("estimating the background", height, height)
     return str(paths[0]), str(paths[1])
 
