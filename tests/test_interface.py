@@ -46,7 +46,7 @@ IMAGE = {
     ),
 }
 OPTIONS = {
-    "deblend": IMAGE | {"--catalog", "--tphot"},
+    "deblend": IMAGE | {"--catalog", "--no-add", "--tphot"},
     "inject": IMAGE | {"--n", "--magnitude", "--seed"},
     "simulate": {
         *("--out", "--size", "--density", "--seed", "--star-fraction", "--correlated"),

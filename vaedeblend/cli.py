@@ -18,13 +18,20 @@ from vaedeblend.io.progress import progress
 
 console = Console()
 
+_UNUSABLE = 3
+"""Status of a command whose result is there, and holds nothing that can be used."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; errors that the user can mend end it with one line and status 1."""
+    """Runs a command line, and gives its status.
+
+    Errors that the user can mend end it with one line and status 1; 3 says that there is a result,
+    of which nothing can be used.
+    """
     options = vars(_parser().parse_args(argv))
     run = options.pop("run")
     try:
-        run(**options)
+        return run(**options) or 0
     except (ValueError, OSError) as error:
         said = Text.assemble(("error:", "red"), " ", " ".join(str(error).split()))
         console.print(said, soft_wrap=True)
@@ -32,21 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("interrupted")
         return 130
-    return 0
 
 
-def _deblend(**options) -> None:
+def _deblend(**options) -> int:
     """`vaedeblend deblend`: see `pipeline.deblend_image`."""
     _keep_compiled()
+    from vaedeblend.image.columns import unusable
     from vaedeblend.image.pipeline import deblend_image
 
     with progress(console) as report:
         catalog = deblend_image(**options, report=report)
     for line in catalog.said:
         console.print(Text(line), soft_wrap=True)
-    flagged = int((catalog.table["flags"] > 0).sum())
-    out = options["out"]
-    console.print(f"{len(catalog.table)} sources, {flagged} of them flagged: {out}/index.html")
+    sources = catalog.table[catalog.table["binning"] > 0]
+    flagged, out = int((sources["flags"] > 0).sum()), options["out"]
+    console.print(f"{len(sources)} sources, {flagged} of them flagged: {out}/index.html")
+    if why := unusable(sources):
+        console.print(Text(why), soft_wrap=True)
+    return _UNUSABLE if why else 0
 
 
 def _inject(*, magnitude: list[float], **options) -> None:
@@ -109,6 +119,14 @@ def _add_deblend(add) -> None:
     add.set_defaults(run=_deblend)
     _add_image(add)
     add.add_argument("--catalog", help="table of positions: x and y (0-based), or ra and dec")
+    add.add_argument(
+        "--no-add",
+        dest="passes",
+        action="store_const",
+        const=0,
+        default=2,
+        help="measure the positions of --catalog, and no sources beside them",
+    )
     add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")
 
 

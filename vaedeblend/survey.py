@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import astropy.units as u
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Real
 
 MICROJANSKY_ZERO_POINT = 23.9
 """AB magnitude of 1 uJy."""
@@ -146,3 +146,13 @@ class Survey(_WithUnits):
 def make_survey(bands: dict[str, dict], pixel_scale: float) -> Survey:
     """The survey of a configuration: band names to the fields of `Band`, plain numbers."""
     return Survey(tuple(Band(name=name, **band) for name, band in bands.items()), pixel_scale)
+
+
+def inside(position: Real[np.ndarray, "n 2"], shape: tuple[int, int]) -> Bool[np.ndarray, " n"]:
+    """Whether positions (y, x) lie on the pixels of an image, half a pixel about their centres.
+
+    Args:
+        position: Positions [0-based pixels]; NaN lie nowhere.
+        shape: Height and width of the image.
+    """
+    return ((position >= -0.5) & (position < np.subtract(shape, 0.5))).all(axis=1)

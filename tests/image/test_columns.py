@@ -26,9 +26,13 @@ WRITTEN = [
     ("y_stamp", "int64", None),
     ("binning", "int64", None),
     ("group_id", "int32", None),
+    ("input_row", "int64", None),
     ("stamp", "int64", None),
 ]
 """Users' programs read these: name, type and unit of each column of catalog.fits."""
+LISTED = [("same_row", "int64", None), ("x_list", "float64", "pix"), ("y_list", "float64", "pix")]
+LISTED += [("input_y", "float64", None), ("input_x", "float64", None)]
+"""Those that a list adds: its own come last."""
 
 
 @pytest.mark.parametrize("n", [0, 3])
@@ -39,7 +43,7 @@ def test_the_written_catalogue_has_its_columns_whatever_was_found(folder, sky, n
         (name, table[name].dtype.newbyteorder("=").name, table[name].unit)
         for name in table.colnames
     ]
-    assert found == WRITTEN and len(table) == n
+    assert found == WRITTEN + LISTED and len(table) == n
     assert [table.meta[f"FLAG{bit}"] for bit in FLAGS] == [name for name, _ in FLAGS.values()]
 
 

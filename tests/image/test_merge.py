@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
+from vaedeblend.catalogues.positions import Listed
 from vaedeblend.image.columns import CATALOGUE_COLUMNS, MEASURED
 from vaedeblend.image.merge import Part, merge, read_part, write_part
+from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.pixels.profiles import Profiles
 
@@ -23,6 +26,7 @@ def part(rng):
     types = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
     columns = {name: rng.uniform(1, 9, n).astype(types[name]) for name in MEASURED[1:]}
     columns |= {"position": POSITION, "binning": np.array([1, 2, 1, 1])}
+    columns["input_row"] = np.full(n, -1)
     stamps = [rng.normal(size=(side, side)).astype(np.float32) for side in 4 * columns["binning"]]
     profiles = Profiles.pack(stamps, np.rint(POSITION).astype(int) - SIZE // 2, SIZE)
     return Part(columns, PAIR, np.array([-0.25]), profiles)
@@ -39,7 +43,8 @@ def only(part, rows, pairs=slice(None)):
 def mosaic():
     none = dict.fromkeys(Mosaic._fields)
     given = {"path": Path("image.fits"), "shape": (40, 20), "header": fits.Header()}
-    return Mosaic(**none | given | {"hdus": (), "mask_bits": -1})
+    given |= {"facts": read_facts(given["header"]), "planes": {}, "mask_bits": -1, "scale": 1.0}
+    return Mosaic(**none | given)
 
 
 @pytest.mark.parametrize("rows", [np.arange(4), np.array([1]), np.zeros(0, int)])
@@ -78,3 +83,29 @@ def test_a_catalogue_is_the_same_whatever_the_parts_were(part, mosaic, tmp_path,
     np.testing.assert_array_equal(found.table["group_id"], [1, 2, 1, 3])
     for row, stamp in zip(order, found.profiles, strict=True):
         np.testing.assert_array_equal(stamp, part.profiles[row])
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_rows_of_a_list_keep_its_order_and_all_of_them_are_there(part, mosaic, tmp_path, cut):
+    """Rows 1 and 4 of five lie off the image, and the third source is beside the list."""
+    part.columns["input_row"][:] = [2, 0, -1, 3]
+    for i, rows in enumerate((np.arange(cut), np.arange(cut, 4))):
+        write_part(tmp_path / f"{i}.fits", only(part, rows))
+    parts = [read_part(tmp_path / f"{i}.fits") for i in range(2)]
+    place = np.array([[8.0, 9.0], [-9.0, 2.0], [30.5, 3.25], [11.0, 4.0], [99.0, 4.0]])
+    mine = Table({"mine": [7, 5, 6, 9, 8]}, masked=True)
+    listed = Listed(place, np.array([0, -1, 2, 3, -1]), mine, "x and y of a list")
+    table, pairs, profiles, *_ = merge(parts, mosaic, tmp_path / "stamps.fits", listed)
+    np.testing.assert_array_equal(table["mine"][:5], mine["mine"])
+    np.testing.assert_array_equal(table["input_row"], [0, 1, 2, 3, 4, -1])
+    np.testing.assert_array_equal(table["id"], np.arange(1, 7))
+    source = [1, None, 0, 3, None, 2]
+    for i, row in enumerate(source):
+        if row is None:
+            assert np.isnan([table[name][i] for name in ("x", "y", "flux", "chi2")]).all()
+            assert table["flags"][i] == 32 and profiles[i].size == 0
+        else:
+            assert table["flux"][i] == part.columns["flux"][row]
+            np.testing.assert_array_equal(profiles[i], part.profiles[row])
+    assert [tuple(row)[:2] for row in pairs] == [(4, 6)]
+    assert not len(profiles.select(np.array([1, 4])).reaching((0, 0), (99, 99)))

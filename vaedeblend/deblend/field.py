@@ -34,7 +34,7 @@ def find_sources(
         image: Background subtracted.
         rms: Background noise; infinite where a pixel is ignored.
         size: Side of the stamps that `deblend` takes [pixel].
-        positions: (y, x) of the sources; by default they are detected.
+        positions: (y, x) of the sources, which come first; by default they are detected.
         psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
         **options: Keywords of `find_and_measure`.
@@ -53,7 +53,8 @@ def _padded(image, rms, size: int, psf, gain) -> PaddedImages:
 def _sources(deblend, padded: PaddedImages, positions, **options) -> Sources:
     if not len(positions):
         return _nothing(padded.size)
-    corner = np.rint(positions - stamp_centre(padded.size)).astype(int)
+    # Halves up, not to even numbers: so a stamp does not depend on where its tile begins.
+    corner = np.floor(positions - stamp_centre(padded.size) + 0.5).astype(int)
     return find_and_measure(deblend, padded, np.zeros(len(corner), int), corner, **options)
 
 

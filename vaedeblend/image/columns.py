@@ -24,9 +24,17 @@ FLAGS = {
         "poor",
         "the residual under the galaxy is far from noise (chi2 above 3), or no error stated",
     ),
-    32: ("unmeasured", "no valid pixel: flux and all else are NaN"),
+    32: (
+        "unmeasured",
+        "no valid pixel, or a row of a list off the image or within a pixel of an earlier one: "
+        "flux and all else are NaN",
+    ),
 }
 """Bits of the column flags: name and meaning."""
+
+POOR, UNMEASURED = (
+    next(bit for bit, (name, _) in FLAGS.items() if name == word) for word in ("poor", "unmeasured")
+)
 
 _MAGNITUDES = 2.5 / np.log(10)
 """Magnitude error of a small relative flux error of one."""
@@ -62,7 +70,13 @@ def _magnitude(sources: Measurements, mosaic: Mosaic) -> Float[np.ndarray, " n"]
 
 
 CATALOGUE_COLUMNS = (
-    Column("id", int, None, "from 1, by y then x", lambda s, _: 1 + np.arange(len(s["flux"]))),
+    Column(
+        "id",
+        int,
+        None,
+        "from 1: rows of a list in its order, then by y, x",
+        lambda s, _: 1 + np.arange(len(s["flux"])),
+    ),
     Column("x", float, "pix", "0-based", lambda s, _: s["position"][:, 1]),
     Column("y", float, "pix", "0-based", lambda s, _: s["position"][:, 0]),
     Column("ra", float, "deg", "NaN without a WCS", lambda s, m: _sky(s["position"], m)[0]),
@@ -83,6 +97,7 @@ CATALOGUE_COLUMNS = (
     Column("y_stamp", int, None, "first pixel of the stamp", lambda s, _: s["corner"][:, 0]),
     Column("binning", int, None, "side of the stamp over that of a page of stamps.fits"),
     Column("group_id", np.int32, None, "sources that overlap share it", lambda s, _: s["group_id"]),
+    Column("input_row", int, None, "row of the list that was given, from 0; -1 beside it"),
     Column("stamp", int, None, "first page in stamps.fits, from 0", lambda s, _: s["stamp"]),
 )
 """Columns of the table CATALOG of catalog.fits, in their order."""
@@ -108,6 +123,20 @@ def catalogue_table(sources: Measurements, mosaic: Mosaic) -> Table:
         table[name] = values if scale is None else values * scale
     table.meta |= {f"FLAG{bit}": name for bit, (name, _) in FLAGS.items()}
     return table
+
+
+def unusable(table: Table) -> str:
+    """Why no source of a catalogue can be used; empty where one can."""
+    if not len(table):
+        return f"no sources: {table.meta.get('REASON', 'none were found')}"
+    bad = np.asarray(table["flags"]) & (UNMEASURED | POOR) > 0
+    if not bad.all():
+        return ""
+    names = [name for bit, (name, _) in FLAGS.items() if np.any(table["flags"] & bit)]
+    return (
+        f"no source can be used: each of {len(table)} is flagged unmeasured or poor "
+        f"({', '.join(names)}); check rms, gain, PSF and background"
+    )
 
 
 def _sky(position: Float[np.ndarray, "n 2"], mosaic: Mosaic) -> Float[np.ndarray, "2 n"]:

@@ -60,7 +60,8 @@ def measure_field(
         image: Background subtracted.
         rms: Background noise; infinite where a pixel is ignored.
         size: Side of the stamps that `deblend` takes [pixel].
-        positions: (y, x) of the sources; by default they are detected.
+        positions: (y, x) of the sources, whose rows are the column input_row; by default they are
+            detected.
         passes: Searches of the residual for sources that others hide.
         psf: PSF of the image, or a function of the position on it; by default the one trained for.
         gain: Electrons per image unit.
@@ -69,11 +70,12 @@ def measure_field(
     """
     given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
     given |= {"passes": passes, "iterations": iterations}
-    return _described(*find_sources(deblend, image, rms, **given))
+    found = find_sources(deblend, image, rms, **given)
+    return _described(*found, 0 if positions is None else len(positions))
 
 
-def _described(padded: PaddedImages, sources: Sources) -> Measured:
-    """The table of sources whose light is known."""
+def _described(padded: PaddedImages, sources: Sources, n_given: int) -> Measured:
+    """The table of sources whose light is known; those at positions that were given come first."""
     at, found = sources[:3], sources.found
     (index, corner, binning), light = at, found.image
     canvas = padded.paste(light, *at)
@@ -96,6 +98,7 @@ def _described(padded: PaddedImages, sources: Sources) -> Measured:
         "chi2": footprint_chi2(profiles, (image - model) / noise, rms),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,
+        "input_row": np.where(np.arange(len(flux)) < n_given, np.arange(len(flux)), -1),
         "binning": binning,
     }
     near = slice(padded.size // 2 - _NEAR, padded.size // 2 + _NEAR)

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from vaedeblend.image.columns import catalogue_table
+from vaedeblend.catalogues.positions import Listed, with_list
+from vaedeblend.image.columns import CATALOGUE_COLUMNS, MEASURED, UNMEASURED, catalogue_table
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.io.write import replacing
 from vaedeblend.pixels.profiles import Profiles, write_profiles
@@ -26,7 +27,7 @@ class Catalog(NamedTuple):
     """All sources of an image."""
 
     table: Table
-    """One row a source, by y then x: `columns.CATALOGUE_COLUMNS`."""
+    """One row a source, those of a list first and then by y, x: `columns.CATALOGUE_COLUMNS`."""
     pairs: Table
     """Sources that overlap: id_1, id_2, covariance of their fluxes, correlation."""
     profiles: Profiles
@@ -67,21 +68,30 @@ def read_part(path: str | Path) -> Part:
     return Part(sources, pairs["pair"], pairs["correlation"], profiles)
 
 
-def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
+def merge(
+    parts: Sequence[Part], mosaic: Mosaic, path: str | Path, listed: Listed | None = None
+) -> Catalog:
     """The catalogue of all tiles' sources, whose light goes into a file.
+
+    Rows of a list come first, in its order, and all of them: those that no tile has measured are
+    NaN and dark.
 
     Args:
         parts: Sources of the tiles that cover the image.
-        path: FITS file that takes the sources' stamps, as a cube: page by page.
         mosaic: Image that the tiles cover; see `columns.catalogue_table`.
+        path: FITS file that takes the sources' stamps, as a cube: page by page.
+        listed: List of positions, if one was given; see `positions.with_list`.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    joined = {
-        name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns
-    }
-    order = np.lexsort(joined["position"].T[::-1])
+    n_listed = 0 if listed is None else len(listed.same_row)
+    measured = np.concatenate([part.columns["input_row"] for part in parts])
+    missing = np.setdiff1d(np.arange(n_listed), measured)
+    parts = [*parts, _unmeasured(missing, parts[0].profiles.size)]
+    joined = {name: np.concatenate([part.columns[name] for part in parts]) for name in MEASURED}
+    rank = np.where(joined["input_row"] < 0, n_listed, joined["input_row"])
+    order = np.lexsort([*joined["position"].T[::-1], rank])
     position, pair = joined["position"][order], np.concatenate([part.pair for part in parts])
     column = {name: values[order] for name, values in joined.items()}
     profiles = write_profiles(path, [part.profiles for part in parts], order)
@@ -92,6 +102,8 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     column["group_id"] = connected_components(graph, directed=False)[1] + 1
     column |= {"corner": profiles.corner, "stamp": profiles.first}
     table = catalogue_table(column, mosaic)
+    if listed is not None:
+        table = with_list(table, listed)
     error = column["flux_err"][pair]
     ids = {f"id_{k + 1}": pair[:, k] + 1 for k in (0, 1)}
     pairs = Table(
@@ -100,13 +112,30 @@ def merge(parts: Sequence[Part], mosaic: Mosaic, path: str | Path) -> Catalog:
     return Catalog(table, pairs, profiles)
 
 
+def _unmeasured(rows: Int[np.ndarray, " n"], size: int) -> Part:
+    """Rows of a list as sources of which nothing is known, and that have no page of light."""
+    n = len(rows)
+    kinds = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
+    columns = {
+        name: np.full(n, np.nan) if kinds[name] is float else np.zeros(n, kinds[name])
+        for name in MEASURED[1:]
+    }
+    columns |= {"position": np.full((n, 2), np.nan), "input_row": rows}
+    columns["flags"] = np.full(n, UNMEASURED)
+    none = np.zeros(n, int)
+    dark = Profiles(np.zeros((0, size, size), np.float32), none, none, np.full((n, 2), -1))
+    return Part(columns, np.zeros((0, 2, 2)), np.zeros(0), dark)
+
+
 def _matched(position, pair, correlation):
     """Pairs of positions as pairs of rows, each once; tiles that meet both know of a pair."""
     from scipy.spatial import cKDTree
 
     if not len(pair):
         return np.zeros((0, 2), int), correlation
-    distance, row = cKDTree(position).query(pair)
+    placed = np.flatnonzero(np.isfinite(position).all(axis=1))
+    distance, row = cKDTree(position[placed]).query(pair)
+    row = placed[row]
     row.sort(axis=1)
     known = (distance < _SAME).all(axis=1) & (row[:, 0] < row[:, 1])
     row, first = np.unique(row[known], axis=0, return_index=True)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
-from jaxtyping import Float
 
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.inspection.inspect import inspect_image
@@ -51,9 +50,9 @@ class ImageOptions(NamedTuple):
     psf: str | Path | None = None
     """FITS file of the effective PSF, or of a grid of them (rows, columns, height, width) that
     cover the image evenly; by default the one trained for."""
-    catalog: str | Path | None = None
-    """Table of positions (columns x and y, 0-based pixels, or ra and dec, degrees); by default
-    sources are detected."""
+    catalog: str | Path | Table | None = None
+    """Table of positions, or its file (see `positions.read_positions`); by default sources are
+    detected."""
     hdu: int | str | None = None
     """Number or name of the image's HDU in its file; by default SCI, or the first with an image.
     The paths of image, noise and mask may end in one, too: `file.fits[RMS]`."""
@@ -123,10 +122,11 @@ def deblend_image(
             str(out / ".tiles"),
             str(options.weights),
             _measurement(options),
-            None if options.catalog is None else read_positions(options.catalog, mosaic),
+            None if inspection.listed is None else inspection.listed.measured,
             None if options.psf is None else _psfs(options, mosaic, survey.pixel_scale.value),
         )
-        found = _measure(mosaic, job, options, out, report)._replace(said=inspection.said)
+        found = _measure(mosaic, job, options, inspection.listed, out, report)
+        found = found._replace(said=inspection.said)
         found.table.meta.update(inspection.cards)
         write_products(mosaic, job, found, out, report, tphot=options.tphot)
         about = {"image": str(image), "weights": str(options.weights), "sources": len(found.table)}
@@ -145,6 +145,7 @@ def _noise_given(options: ImageOptions) -> bool:
 
 def _inspected(mosaic: Mosaic, options: ImageOptions, scale: float):
     given = {name: getattr(options, name) is not None for name in ("gain", "zero_point")}
+    given |= {"catalog": options.catalog}
     return inspect_image(mosaic, pixel_scale=scale, **given).settled(options.force)
 
 
@@ -182,11 +183,18 @@ def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None
     results = {(out / f"{name}.fits").resolve() for name in names}
     used = [plane.path for plane in mosaic.planes.values()]
     for path in (*used, options.psf, options.catalog):
-        if path is not None and Path(path).resolve() in results:
+        if isinstance(path, str | Path) and Path(path).resolve() in results:
             raise MosaicError(f"{path}: would be overwritten; wanted another folder than {out}")
 
 
-def _measure(mosaic: Mosaic, job: Job, options: ImageOptions, out: Path, report: Report) -> Catalog:
+def _measure(
+    mosaic: Mosaic,
+    job: Job,
+    options: ImageOptions,
+    listed,
+    out: Path,
+    report: Report,
+) -> Catalog:
     tiles = plan(mosaic.shape, options.tile)
     _claim(job, options.tile, mosaic.path)
     report("measuring tiles", 0, len(tiles))
@@ -194,7 +202,7 @@ def _measure(mosaic: Mosaic, job: Job, options: ImageOptions, out: Path, report:
     for done, _ in enumerate(measured, 1):
         report("measuring tiles", done, len(tiles))
     parts = [read_part(part_file(job.folder, each)) for each in tiles]
-    return merge(parts, mosaic, out / "stamps.fits")
+    return merge(parts, mosaic, out / "stamps.fits", listed)
 
 
 def _claim(job: Job, tile: int, image: Path) -> None:
@@ -239,48 +247,3 @@ def _check_scale(mosaic: Mosaic, scale: float) -> None:
         raise MosaicError(
             f"{mosaic.path}: pixels of {found:.4g} arcsec; wanted the weights' {scale:.4g} arcsec"
         )
-
-
-def read_positions(path: str | Path, mosaic: Mosaic):
-    """(y, x) of the rows of a table, which may lie off the image: those are left out.
-
-    Raises:
-        MosaicError: The table cannot be read, has no positions, or the image no WCS for them.
-    """
-    try:
-        table = Table.read(path)
-    except Exception as error:  # of readers of many formats
-        why = str(error).partition("\n")[0]  # others list all formats that astropy knows
-        raise MosaicError(f"{path}: no table could be read ({why})") from error
-    names = {name.lower(): name for name in table.colnames}
-    kind = next((kind for kind in (("x", "y"), ("ra", "dec")) if names.keys() >= {*kind}), None)
-    if kind is None:
-        raise MosaicError(f"{path}: columns {table.colnames}; wanted x and y, or ra and dec")
-    x, y = (_numbers(path, table[names[name]]) for name in kind)
-    if kind == ("ra", "dec"):
-        if mosaic.wcs is None:
-            raise MosaicError(f"{path}: has ra and dec, but {mosaic.path} has no WCS; wanted x, y")
-        x, y = _pixels(mosaic.wcs, x, y)
-    position = np.stack([y, x], axis=1)
-    inside = (position >= -0.5) & (position < np.subtract(mosaic.shape, 0.5))  # False for NaN
-    return position[inside.all(axis=1)]
-
-
-def _numbers(path, column) -> Float[np.ndarray, " n"]:
-    """Values of a column, NaN where it is masked."""
-    try:
-        values = np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
-    except (ValueError, TypeError) as error:
-        raise MosaicError(f"{path}: column {column.name} ({error}); wanted numbers") from error
-    if values.ndim > 1:
-        raise MosaicError(f"{path}: column {column.name} of {values.ndim} axes; wanted one number")
-    return values
-
-
-def _pixels(wcs, ra, dec):
-    """Pixels of places on the sky; NaN where one has none."""
-    x, y = np.full((2, len(ra)), np.nan)
-    known = np.isfinite(ra + dec)
-    if known.any():
-        x[known], y[known] = wcs.all_world2pix(ra[known], dec[known], 0, quiet=True)
-    return x, y

@@ -37,11 +37,22 @@ def write_products(
 ) -> None:
     """Writes images, catalogue, page, and priors for T-PHOT where they are wanted."""
     overview, sums = write_images(mosaic, job, catalog, out, report)
+    if not len(catalog.table):
+        catalog.table.meta["REASON"] = _why_nothing(job, sums)
     tables = {"CATALOG": catalog.table, "COVARIANCE": catalog.pairs}
     write.write_tables(out / "catalog.fits", tables)
     write_field_page(mosaic, job, catalog, overview, sums, out)
     if tphot:
         write_catalogue_priors(mosaic, catalog, out)
+
+
+def _why_nothing(job: Job, sums: Counter) -> str:
+    """Why an image has no source."""
+    if not sums["source pixels"] + sums["sky pixels"]:
+        return "every pixel is ignored: NaN, masked, or without a positive rms"
+    if job.positions is not None:
+        return "the list is empty"
+    return "nothing stands out of the noise"
 
 
 def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report):
@@ -117,14 +128,18 @@ def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums,
     """Writes index.html: the image, its hardest blends and statistics of the residual."""
     from vaedeblend.image.page import Panel, write_page
 
-    table = catalog.table
+    table, rows = catalog.table, len(catalog.table)
+    table = table[table["binning"] > 0]  # without rows of a list that have no place or light
     statistics = {"sources": len(table), "groups": len(np.unique(table["group_id"]))}
+    if len(table) < rows:
+        statistics["rows of the list that are not measured"] = rows - len(table)
     for name in ("source pixels", "sky pixels"):
         mean = sums[f"chi2 of {name}"] / sums[name] if sums[name] else np.nan
         statistics |= {name: sums[name], f"chi2 per pixel, {name}": round(mean, 3)}
     purity = np.where(table["flux"] > _CLEAR * table["flux_err"], table["purity"], np.inf)
     hardest = [i for i in np.argsort(purity)[:_PANELS] if np.isfinite(purity[i])]
-    panels = [Panel(*_panel(mosaic, job, catalog, int(i))) for i in hardest]
+    rows = np.asarray(table["id"])[hardest] - 1
+    panels = [Panel(*_panel(mosaic, job, catalog, int(i))) for i in rows]
     options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
     options |= {"title": Path(job.image).name, "statistics": statistics, "said": catalog.said}
     write_page(out / "index.html", **options)

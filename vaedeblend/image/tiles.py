@@ -18,7 +18,7 @@ from vaedeblend.image.merge import Part, write_part
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
-from vaedeblend.survey import Survey, make_survey
+from vaedeblend.survey import Survey, inside, make_survey
 
 MARGIN = 192
 """Width of what is read of a tile beyond its core [pixel]: three stamps."""
@@ -46,7 +46,7 @@ class Job(NamedTuple):
     options: dict
     """Keywords of `measure.measure_field`."""
     positions: Float[np.ndarray, "n 2"] | None
-    """(y, x) on the image, where a list was given."""
+    """(y, x) on the image of the rows of a list, NaN where one is not measured; without, None."""
     psf: Float[np.ndarray, "rows columns side side"] | None
     """PSFs of the parts of an even grid over the image, at its pixels."""
 
@@ -65,11 +65,10 @@ def measure_tile(job: Job, tile: Tile) -> None:
     with open_mosaic(job.image, **job.files) as mosaic:
         image, rms = read_pixels(mosaic, job.background, *tile.window)
         corner = np.array([s.start for s in tile.window])
-        here = None
+        rows = here = None
         if job.positions is not None:
-            place = job.positions - corner
-            inside = (place >= -0.5) & (place < np.subtract(image.shape, 0.5))
-            here = place[inside.all(axis=1)]
+            rows = np.flatnonzero(inside(job.positions - corner, image.shape))
+            here = job.positions[rows] - corner
         from vaedeblend.image.measure import measure_field
 
         deblend, size = _network(job.weights)
@@ -78,7 +77,8 @@ def measure_tile(job: Job, tile: Tile) -> None:
         gain = None if gain is None else gain / scale
         options = {"positions": here, "psf": psf, "gain": gain} | job.options
         found = measure_field(deblend, image * scale, rms * scale, size=size, **options)
-    write_part(part_file(job.folder, tile), _of_core(tile, found, corner, scale))
+    listed = None if rows is None else (rows, job.positions[rows])
+    write_part(part_file(job.folder, tile), _of_core(tile, found, corner, scale, listed))
 
 
 def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: slice):
@@ -95,21 +95,27 @@ def part_file(folder: str | Path, tile: Tile) -> Path:
     return Path(folder) / f"tile_{tile.number}.fits"
 
 
-def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float) -> Part:
-    """The measured sources in a tile's core and their pairs, on the whole image, in its unit."""
+def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float, listed=None) -> Part:
+    """The measured sources in a tile's core and their pairs, on the whole image, in its unit.
+
+    A source of a list belongs where the list has it: `listed` holds rows and positions of those on
+    the window, which come first.
+    """
     profiles, pair = found.profiles.moved(-corner), found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Where a source was first put, not where its light was found, decides: it cannot be lost.
     place = profiles.corner + profiles.sides[:, None] // 2
-    inside = ((place >= low) & (place < high)).all(axis=1)
-    mine, position = inside[pair].any(axis=1), np.asarray(found.table["position"]) + corner
-    measured = dict(found.table) | {"position": position}
+    row = np.array(found.table["input_row"])
+    if listed is not None:
+        rows, given = listed
+        row[: len(rows)], place[: len(rows)] = rows, np.floor(given + 0.5)
+    own = ((place >= low) & (place < high)).all(axis=1)
+    mine, position = own[pair].any(axis=1), np.asarray(found.table["position"]) + corner
+    measured = dict(found.table) | {"position": position, "input_row": row}
     measured |= {name: np.asarray(measured[name]) / scale for name in ("flux", "flux_err")}
-    columns = {name: np.asarray(values)[inside] for name, values in measured.items()}
+    columns = {name: np.asarray(values)[own] for name, values in measured.items()}
     correlation = found.groups.correlation[mine]
-    return Part(
-        columns, position[pair[mine]], correlation, profiles.select(inside).scaled(1 / scale)
-    )
+    return Part(columns, position[pair[mine]], correlation, profiles.select(own).scaled(1 / scale))
 
 
 def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vaedeblend.catalogues.positions import Listed
 from vaedeblend.exceptions import InspectionError
 
 FINDING_KINDS = "given", "assumed", "found", "corrected", "warned", "refused"
@@ -31,6 +32,8 @@ class Inspection(NamedTuple):
     """What was measured, by name."""
     corrections: Mapping[str, Any]
     """Keywords of `mosaic.open_mosaic` that take the place of the user's."""
+    listed: Listed | None = None
+    """Positions that are measured, where the user has given a list."""
 
     def settled(self, force: bool) -> "Inspection":
         """The same, when nothing is to be refused; where the user insists, that is a warning.

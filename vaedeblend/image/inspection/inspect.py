@@ -1,7 +1,11 @@
 """All inputs of an image compared with its pixels: the one question before anything is measured."""
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+from astropy.table import Table
+
+from vaedeblend.catalogues.positions import read_positions
 from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
 from vaedeblend.image.inspection.findings import Finding, Inspection
 from vaedeblend.image.inspection.gaps import find_empty
@@ -18,7 +22,12 @@ from vaedeblend.io.mosaic import Mosaic
 
 
 def inspect_image(
-    mosaic: Mosaic, *, pixel_scale: float, gain: bool = False, zero_point: bool = False
+    mosaic: Mosaic,
+    *,
+    pixel_scale: float,
+    gain: bool = False,
+    zero_point: bool = False,
+    catalog: str | Path | Table | None = None,
 ) -> Inspection:
     """What the pixels of an image say of it, of its noise, gain and units.
 
@@ -29,7 +38,9 @@ def inspect_image(
         pixel_scale: The weights' [arcsec].
         gain: The gain is the user's.
         zero_point: The zero point is the user's.
+        catalog: List of positions, or its file.
     """
+    listed = None if catalog is None else read_positions(catalog, mosaic)
     raw = read_strips(mosaic)
     strips = valid_strips(raw, mosaic.noise)
     empty, share = find_empty(strips)
@@ -42,7 +53,8 @@ def inspect_image(
     numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
     corrections = {"gain": electrons or 0.0, "scale": scale_of(rms), "empty": empty}
-    return Inspection((*noise, *gaps, *gains, *units), numbers, corrections)
+    lists = [] if listed is None else [Finding("assumed", "catalog", listed.said)]
+    return Inspection((*noise, *gaps, *gains, *units, *lists), numbers, corrections, listed)
 
 
 def _noise(mosaic: Mosaic, raw, blocks: Blocks) -> tuple[list[Finding], dict]:

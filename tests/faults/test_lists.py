@@ -1,0 +1,81 @@
+"""Lists of a user's own: each row comes back in its place, with its columns."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from fitsfolder import SHAPE, folder, network, run, sky  # noqa: F401
+
+from vaedeblend.cli import main
+from vaedeblend.exceptions import MosaicError
+
+
+@pytest.fixture
+def mine(sky):  # noqa: F811
+    """Ids and places in no order; rows 3 and 7 off the image, 9 without a place, 11 twice."""
+    place, flux = sky
+    order = np.random.default_rng(3).permutation(len(place))[:14]
+    y, x = place[order].T.copy()
+    y[3], x[7], y[9], (y[11], x[11]) = -30.0, SHAPE[1] + 10, np.nan, (y[0] + 0.2, x[0])
+    return Table({"OBJECT_ID": 5_000_000 + np.arange(14), "x": x, "y": y, "true": flux[order]})
+
+
+GONE = [3, 7, 9, 11]
+
+
+def test_rows_come_back_in_their_order_with_their_columns(folder, mine):  # noqa: F811
+    mine.write(folder / "list.ecsv")
+    table = run(folder, catalog=folder / "list.ecsv")
+    rows, beside = table[: len(mine)], table[len(mine) :]
+    np.testing.assert_array_equal(rows["input_row"], np.arange(len(mine)))
+    np.testing.assert_array_equal(rows["OBJECT_ID"], mine["OBJECT_ID"])
+    np.testing.assert_array_equal(rows["x_list"], mine["x"])
+    there = ~np.isin(np.arange(len(mine)), GONE)
+    np.testing.assert_allclose(rows["flux"][there], mine["true"][there], rtol=0.15)
+    np.testing.assert_array_equal(rows["flags"] == 32, ~there)
+    assert np.isnan(np.ma.filled(rows["flux"][~there], np.nan)).all()
+    np.testing.assert_array_equal(rows["same_row"][GONE], [-1, -1, -1, 0])
+    assert len(beside) > 0 and (beside["input_row"] == -1).all()
+    assert np.ma.getmaskarray(beside["OBJECT_ID"]).all()
+
+
+def test_none_are_added_where_that_is_not_wanted(folder, mine, capsys):  # noqa: F811
+    mine.write(folder / "list.fits")
+    words = ["deblend", folder / "image.fits", "--rms", folder / "rms.fits", "--no-add"]
+    words += ["--catalog", folder / "list.fits", "--out", folder / "out", "--tphot"]
+    assert main([*map(str, words)]) == 0
+    said = capsys.readouterr().out
+    assert "10 sources, " in said
+    assert "list.fits: 10 of 14 rows are measured; 3 off the image; 1 within 1 pixel" in said
+    table = Table.read(folder / "out" / "catalog.fits", hdu="CATALOG")
+    np.testing.assert_array_equal(table["input_row"], np.arange(len(mine)))
+    off = np.hypot(table["x"] - table["x_list"], table["y"] - table["y_list"])
+    assert np.ma.compressed(off).max() < 0.6  # where the light is, and where the list has it
+    priors = Table.read(folder / "out" / "tphot" / "priors.fits")
+    np.testing.assert_array_equal(priors["SOURCE_ID"], np.delete(table["id"], GONE))
+
+
+def test_whole_numbers_and_rows_at_edges_do_not_depend_on_tiles(folder, sky):  # noqa: F811
+    """A stamp of even side has its centre between pixels: halves must not be rounded to even."""
+    place = np.concatenate([np.floor(sky[0][::3]), [[96.5, 50], [97, 96.49], [194, 97]]])
+    listed = Table({"y": place[:, 0], "x": place[:, 1]})
+    whole, tiled = (
+        run(folder, f"of_{tile}", catalog=listed, tile=tile, passes=0) for tile in (4096, 97)
+    )
+    np.testing.assert_array_equal(tiled["input_row"], np.arange(len(listed)))
+    for name in ("x_stamp", "y_stamp", "stamp"):
+        np.testing.assert_array_equal(tiled[name], whole[name])
+    np.testing.assert_allclose(tiled["flux"], whole["flux"], rtol=2e-3)
+
+
+def test_a_list_wholly_off_the_image_is_refused(folder, mine, capsys):  # noqa: F811
+    mine["x"] += 5000
+    with pytest.raises(MosaicError, match="none of 14 positions .*260 x 200 pixels"):
+        run(folder, catalog=mine)
+
+
+def test_an_empty_list_gives_an_empty_catalogue_and_says_so(folder, mine, capsys):  # noqa: F811
+    mine[:0].write(folder / "list.fits")
+    words = ["deblend", folder / "image.fits", "--rms", folder / "rms.fits"]
+    words += ["--catalog", folder / "list.fits", "--out", folder / "out"]
+    assert main([*map(str, words)]) == 3
+    assert "no sources: the list is empty" in capsys.readouterr().out

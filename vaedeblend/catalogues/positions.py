@@ -1,0 +1,317 @@
+"""A user's list of positions: read in its own order, with its units, and its columns kept.
+
+    table --columns, units--> (y, x) on the image --> which rows can be measured --> catalogue
+
+The names that are understood are those of this package, of SExtractor, of photutils, of Euclid's
+MER and of VizieR, in any letters, and coordinates of astropy (a SkyCoord of an ECSV file).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import ICRS, SkyCoord
+from astropy.table import Column, MaskedColumn, Table
+from astropy.wcs.utils import wcs_to_celestial_frame
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+
+from vaedeblend.exceptions import MosaicError
+from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.survey import inside
+
+_PIXELS = {
+    ("x", "y"): 0,
+    ("xwin_image", "ywin_image"): 1,
+    ("x_image", "y_image"): 1,
+    ("xcentroid", "ycentroid"): 0,
+    ("x_centroid", "y_centroid"): 0,
+}
+"""Names of pixel columns, and the number of the first pixel in them."""
+_SKY = (
+    ("ra", "dec"),
+    ("right_ascension", "declination"),
+    ("alphawin_j2000", "deltawin_j2000"),
+    ("alpha_j2000", "delta_j2000"),
+    ("raj2000", "dej2000"),
+    ("ra_icrs", "de_icrs"),
+)
+"""Names of columns of right ascension and declination, degrees where no unit is stated."""
+_HOURS = {"h", "hr", "hour", "hourangle"}
+"""Units of a right ascension that are hours of angle, whatever else they may be."""
+
+SAME = 1.0
+"""Distance within which two rows of a list are one source [pixel]."""
+_DIFFERENT = 2.0
+"""Distance beyond which pixels and places on the sky are not of one image [pixel]."""
+
+
+class Listed(NamedTuple):
+    """A list of n positions as it lies on an image."""
+
+    position: Float[np.ndarray, "n 2"]
+    """(y, x), 0-based; NaN where a row has no place on the image's plane."""
+    same_row: Int[np.ndarray, " n"]
+    """Row that is measured for each one: itself, an earlier one within a pixel, or -1 for none."""
+    table: Table
+    """The user's columns that a FITS table can hold."""
+    meaning: str
+    """What was taken to be the positions."""
+
+    @property
+    def measured(self) -> Float[np.ndarray, "n 2"]:
+        """Positions of the rows that are measured themselves, NaN of the others."""
+        own = self.same_row == np.arange(len(self.same_row))
+        return np.where(own[:, None], self.position, np.nan)
+
+    @property
+    def said(self) -> str:
+        """What was taken from the list, and how many of its rows are measured."""
+        row, same = np.arange(len(self.same_row)), self.same_row
+        counts = {
+            "off the image": same < 0,
+            f"within {SAME:g} pixel of an earlier row, with which they are one": (same >= 0)
+            & (same < row),
+        }
+        left = [f"{n} {what}" for what, rows in counts.items() if (n := int(rows.sum()))]
+        of = f"{int((same == row).sum())} of {len(row)} rows are measured"
+        return f"positions are {self.meaning}: " + "; ".join([of, *left])
+
+
+def read_positions(source: str | Path | Table, mosaic: Mosaic) -> Listed:
+    """The positions of a list on an image, row by row.
+
+    Args:
+        source: Table, or a file of one.
+        mosaic: Image, whose WCS places on the sky need.
+
+    Raises:
+        MosaicError: The list cannot be read, has no positions or unknown units, the image has no
+            WCS for them, or no row lies on the image.
+    """
+    name = "catalog" if isinstance(source, Table) else str(source)
+    table = source if isinstance(source, Table) else _read(name)
+    names = {_plain(column): column for column in table.colnames}
+    places = _places(name, table, names, mosaic)
+    meaning, position = _chosen(places, mosaic.shape)
+    here = inside(position, mosaic.shape)
+    if len(position) and not here.any():
+        raise MosaicError(f"{name}: {_none_inside(meaning, position, table, names, mosaic)}")
+    same_row = _same_rows(position, here)
+    return Listed(position, same_row, _carried(table), f"{meaning} of {Path(name).name}")
+
+
+def with_list(catalogue: Table, listed: Listed) -> Table:
+    """A catalogue, whose column input_row refers to a list, with the list's columns.
+
+    Added are same_row, x_list, y_list, and the user's columns under their names; those whose
+    name is taken, in whatever letters, are called input_NAME. Sources beside the list have none.
+    """
+    table, row = catalogue.copy(), np.asarray(catalogue["input_row"])
+    own = {
+        "same_row": np.append(listed.same_row, -1),
+        "x_list": np.append(listed.position[:, 1], np.nan) * u.pix,
+        "y_list": np.append(listed.position[:, 0], np.nan) * u.pix,
+    }
+    for name, values in own.items():
+        table[name] = values[row]
+    taken = {name.lower() for name in table.colnames}
+    for name in listed.table.colnames:
+        free = name
+        while free.lower() in taken:
+            free = f"input_{free}"
+        taken.add(free.lower())
+        table[free] = _taken(listed.table[name], row)
+    table.meta["LIST"] = listed.meaning
+    return table
+
+
+def _read(path: str) -> Table:
+    try:
+        return Table.read(path)
+    except Exception as error:  # of readers of many formats
+        why = str(error).partition("\n")[0]  # others list all formats that astropy knows
+        raise MosaicError(f"{path}: no table could be read ({why})") from error
+
+
+def _plain(name: str) -> str:
+    """A column's name without what spreadsheets put before it, in small letters."""
+    return name.strip("\ufeff\"' ").lower()
+
+
+def _places(name: str, table: Table, names: Mapping, mosaic: Mosaic) -> list[tuple]:
+    """What may be the positions, and where they then are: pixels, and places on the sky."""
+    found = []
+    pixels = next((pair for pair in _PIXELS if names.keys() >= {*pair}), None)
+    if pixels is not None:
+        x, y = (_pixel_numbers(name, table[names[each]]) for each in pixels)
+        first = _PIXELS[pixels]
+        meaning = f"{_both(pixels, names)} ({first}-based pixels)"
+        found.append((meaning, np.stack([y, x], axis=1) - first))
+    sky = _sky_columns(name, table, names)
+    if sky is None and not found:
+        wanted = "wanted x and y, or ra and dec, or their names in SExtractor's or MER's catalogues"
+        raise MosaicError(f"{name}: columns {table.colnames}; {wanted}")
+    if sky is None or (found and mosaic.wcs is None):
+        return found
+    if mosaic.wcs is None:
+        said = f"has {sky[0]}, but {mosaic.path} has no WCS; wanted x, y"
+        raise MosaicError(f"{name}: {said}")
+    return [*found, (sky[0], _pixels(mosaic, *sky[1:]))]
+
+
+def _both(pair: tuple[str, str], names: Mapping) -> str:
+    return " and ".join(names[each].strip("\ufeff\"' ") for each in pair)
+
+
+def _chosen(places: list[tuple], shape: tuple[int, int]) -> tuple[str, Float[np.ndarray, "n 2"]]:
+    """Pixels, unless places on the sky say that they are another image's."""
+    (meaning, position), *others = places
+    for other, there in others:
+        seen = inside(there, shape)
+        apart = np.hypot(*(there - position)[seen].T)
+        apart = apart[np.isfinite(apart)]
+        if seen.any() and not (len(apart) and np.median(apart) <= _DIFFERENT):
+            return f"{other} (not {meaning}: of another image)", there
+    return meaning, position
+
+
+def _sky_columns(name: str, table: Table, names: Mapping):
+    """What the coordinates are, right ascension and declination [deg]; None without any."""
+    pair = next((pair for pair in _SKY if names.keys() >= {*pair}), None)
+    if pair is not None:
+        ra, dec = (_degrees(name, table[names[each]], i == 0) for i, each in enumerate(pair))
+        return _both(pair, names), ra, dec
+    for each in table.colnames:
+        if isinstance(table[each], SkyCoord):
+            sky = table[each].icrs
+            return each, np.ma.filled(sky.ra.deg, np.nan), np.ma.filled(sky.dec.deg, np.nan)
+    return None
+
+
+def _numbers(name: str, column) -> Float[np.ndarray, " n"]:
+    """Values of a column, NaN where it is masked."""
+    plain = getattr(column, "value", column)
+    try:
+        values = np.ma.filled(np.ma.asarray(plain).astype(float), np.nan)
+    except (ValueError, TypeError) as error:
+        raise MosaicError(f"{name}: column {column.name} ({error}); wanted numbers") from error
+    if values.ndim > 1:
+        raise MosaicError(
+            f"{name}: column {column.info.name} of {values.ndim} axes; wanted one number"
+        )
+    return values
+
+
+def _pixel_numbers(name: str, column) -> Float[np.ndarray, " n"]:
+    unit = column.unit
+    if unit is not None and unit not in (u.pix, u.dimensionless_unscaled):
+        raise MosaicError(f"{name}: column {column.info.name} in {unit}; wanted pixels")
+    return _numbers(name, column)
+
+
+def _degrees(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
+    values, unit = _numbers(name, column), column.unit
+    if unit is None:
+        return values
+    if is_ra and str(unit) in _HOURS:
+        unit = u.hourangle
+    try:
+        return values * u.Unit(unit).to(u.deg)
+    except (u.UnitConversionError, ValueError, TypeError) as error:
+        wanted = "wanted an angle, as deg, rad or hourangle"
+        raise MosaicError(f"{name}: column {column.info.name} in {unit}; {wanted}") from error
+
+
+def _pixels(mosaic: Mosaic, ra, dec) -> Float[np.ndarray, "n 2"]:
+    """(y, x) of places on the sky; NaN of those that have none.
+
+    Distortions hold near the image: what lies far from it is placed without them.
+    """
+    wcs, position = mosaic.wcs, np.full((len(ra), 2), np.nan)
+    known = np.isfinite(ra + dec) & (np.abs(dec) <= 90)
+    if not known.any():
+        return position
+    longitude, latitude = _in_frame_of(wcs, ra[known], dec[known])
+    x, y = wcs.wcs_world2pix(longitude, latitude, 0)
+    apart = np.abs(np.stack([y, x]) - np.reshape(mosaic.shape, (2, 1)) / 2)
+    near = (apart < 2 * np.reshape(mosaic.shape, (2, 1)) + 100).all(axis=0)
+    if near.any():
+        sky = longitude[near], latitude[near]
+        x[near], y[near] = wcs.all_world2pix(*sky, 0, quiet=True)
+        back = SkyCoord(*wcs.all_pix2world(x[near], y[near], 0), unit="deg")
+        far = back.separation(SkyCoord(*sky, unit="deg")) > 0.1 * wcs.proj_plane_pixel_scales()[0]
+        x[np.flatnonzero(near)[far]] = np.nan  # the other side of the sky, or no solution
+    position[known] = np.stack([y, x], axis=1)
+    return position
+
+
+def _in_frame_of(wcs, ra, dec):
+    """Longitude and latitude in the image's frame: equatorial numbers are taken as they are."""
+    if wcs.wcs.lngtyp == "RA":
+        return ra, dec
+    sky = SkyCoord(ra, dec, unit="deg", frame=ICRS()).transform_to(wcs_to_celestial_frame(wcs))
+    return sky.spherical.lon.deg, sky.spherical.lat.deg
+
+
+def _none_inside(meaning: str, position, table: Table, names: Mapping, mosaic: Mosaic) -> str:
+    """That no position is on the image, and what they may be."""
+    height, width = mosaic.shape
+    said = f"none of {len(position)} positions ({meaning}) is on {mosaic.path}"
+    seen = position[np.isfinite(position).all(axis=1)]
+    if not len(seen):
+        return f"{said}: all of them are NaN, masked, or have no pixel{_radians(table, names)}"
+    (y, x), (y_end, x_end) = seen.min(axis=0), seen.max(axis=0)
+    spans = f"x {x:.5g} to {x_end:.5g}, y {y:.5g} to {y_end:.5g}{_radians(table, names)}"
+    return f"{said}, {width} x {height} pixels; they span {spans}"
+
+
+def _radians(table: Table, names: Mapping) -> str:
+    """A hint where numbers without a unit may be radians."""
+    pair = next((pair for pair in _SKY if names.keys() >= {*pair}), ())
+    columns = [table[names[each]] for each in pair]
+    small = [np.nan_to_num(np.abs(_numbers("", each))).max() <= 2 * np.pi for each in columns]
+    if not columns or not all(small) or any(each.unit for each in columns):
+        return ""
+    return "; if they are in radians, give the columns that unit"
+
+
+def _same_rows(position, here) -> Int[np.ndarray, " n"]:
+    """The row that is measured for each; see `Listed.same_row`."""
+    same = np.where(here, np.arange(len(position)), -1)
+    rows = np.flatnonzero(here)
+    pairs = cKDTree(position[rows]).query_pairs(SAME, output_type="ndarray") if len(rows) else []
+    for one, other in sorted(np.sort(rows[np.reshape(pairs, (-1, 2)).astype(int)]).tolist()):
+        if same[one] == one and same[other] == other:
+            same[other] = one
+    return same
+
+
+def _carried(table: Table) -> Table:
+    """The columns that a FITS table can hold, without units that it cannot."""
+    kept = Table()
+    for name in table.colnames:
+        column = table[name]
+        if not isinstance(column, Column | u.Quantity) or column.dtype.kind not in "biufSU":
+            continue
+        values = getattr(column, "value", column)
+        unit = column.unit if isinstance(column.unit, u.UnitBase) else None
+        try:
+            unit = unit and u.Unit(unit.to_string("fits"))
+        except ValueError:
+            unit = None
+        kept[name.strip("\ufeff\"' ")] = MaskedColumn(values, unit=unit)
+    return kept
+
+
+def _taken(column: MaskedColumn, row) -> MaskedColumn:
+    """Values of some rows, masked for sources beside the list."""
+    beside = row < 0
+    if not len(column):
+        values = np.ma.masked_all((len(row), *column.shape[1:]), column.dtype)
+        return MaskedColumn(values, unit=column.unit)
+    taken = column[np.where(beside, 0, row)]
+    taken.mask[beside] = True
+    return taken
