@@ -19,7 +19,7 @@ from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.merge import Catalog, merge, read_part
 from vaedeblend.image.products import IMAGES, Report, write_products
-from vaedeblend.image.tiles import Job, measure_tile, part_file, plan, psf_grid, read_survey
+from vaedeblend.image.tiles import Job, measure_tile, part_file, plan, read_survey
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic
 from vaedeblend.io.parallel import parallel_map
@@ -123,7 +123,7 @@ def deblend_image(
             str(options.weights),
             _measurement(options),
             None if inspection.listed is None else inspection.listed.measured,
-            None if options.psf is None else _psfs(options, mosaic, survey.pixel_scale.value),
+            inspection.psfs,
         )
         found = _measure(mosaic, job, options, inspection.listed, out, report)
         found = found._replace(said=inspection.said)
@@ -137,6 +137,8 @@ def deblend_image(
 
 _FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
 """Options that say how an image is opened."""
+_INSPECTED = "weights", "psf", "psf_scale", "gain", "zero_point", "catalog"
+"""Options that are compared with the image."""
 
 
 def _noise_given(options: ImageOptions) -> bool:
@@ -144,8 +146,7 @@ def _noise_given(options: ImageOptions) -> bool:
 
 
 def _inspected(mosaic: Mosaic, options: ImageOptions, scale: float):
-    given = {name: getattr(options, name) is not None for name in ("gain", "zero_point")}
-    given |= {"catalog": options.catalog}
+    given = {name: getattr(options, name) for name in _INSPECTED}
     return inspect_image(mosaic, pixel_scale=scale, **given).settled(options.force)
 
 
@@ -164,10 +165,6 @@ def _measurement(options: ImageOptions) -> dict:
     """Keywords of `measure_field`."""
     passes = options.passes if options.iterations > 1 else 0
     return {"iterations": options.iterations, "passes": passes}
-
-
-def _psfs(options: ImageOptions, mosaic: Mosaic, scale: float):
-    return psf_grid(options.psf, options.psf_scale, mosaic.pixel_scale or scale, scale)
 
 
 def _check_counts(options: ImageOptions) -> None:

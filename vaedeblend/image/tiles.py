@@ -17,7 +17,6 @@ from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Part, write_part
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.workdir import find_workdir, read_config
-from vaedeblend.pixels.psf import Psf, is_native, native_psfs, read_psf_grid
 from vaedeblend.survey import Survey, inside, make_survey
 
 MARGIN = 192
@@ -142,30 +141,6 @@ def _network(weights: str):
 
     deblender = load_deblender(weights)
     return deblender.of_fields(), deblender.model.stamp_size
-
-
-def psf_grid(
-    path: str | Path, sampling: float | None, default: float, scale: float
-) -> Float[np.ndarray, "rows columns side side"]:
-    """PSFs of the parts of an even grid over the image, at the survey's pixels.
-
-    Args:
-        path: FITS file of a PSF, or of a grid of them.
-        sampling: Pixel scale of the file's PSFs [arcsec]; by default its header's.
-        default: Pixel scale where the header has none [arcsec].
-        scale: Pixel scale of the survey [arcsec].
-    """
-    grid = read_psf_grid(path, pixel_scale=sampling, default_pixel_scale=default)
-    return np.array([[_at_pixels(psf, scale) for psf in row] for row in grid])
-
-
-def _at_pixels(psf: Psf, scale: float) -> np.ndarray:
-    if is_native(psf, scale):
-        return native_psfs((psf,), scale)[..., 0]
-    # GalSim, the price of another sampling, is loaded for nothing else on the way of an image.
-    from vaedeblend.simulate.render import resampled_psfs
-
-    return resampled_psfs((psf,), scale)[..., 0]
 
 
 def _psf_at(grid, corner, shape):

@@ -8,8 +8,9 @@ A PSF that has the survey's sampling is *native*: it needs cropping only. Any ot
 with GalSim, by `simulate.render.resampled_psf`, so that nothing here depends on the simulator.
 """
 
+import contextlib
 import math
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend.exceptions import PsfError
+from vaedeblend.io.fits.header import sampling
+from vaedeblend.io.fits.planes import split_plane
 from vaedeblend.io.write import write_image
 
 PSF_SIZE = 31
@@ -32,6 +35,8 @@ class Psf(NamedTuple):
     image: Float[np.ndarray, "side side"]
     pixel_scale: float
     """Sampling of the image [arcsec]; may be finer than the survey's."""
+    total: float = 1.0
+    """Sum of the image before it was normalised."""
 
     @property
     def extent(self) -> float:
@@ -75,7 +80,7 @@ def make_psf(image, pixel_scale: float, *, max_extent: float = np.inf, source: s
             f"{source}: PSF image is {side * pixel_scale:.2f} arcsec wide; "
             f"wanted at most the stamp's {max_extent:.2f} arcsec"
         )
-    return Psf(image / image.sum(), float(pixel_scale))
+    return Psf(image / image.sum(), float(pixel_scale), float(image.sum()))
 
 
 def read_psf(
@@ -87,7 +92,7 @@ def read_psf(
 ) -> Psf:
     """The PSF in a FITS file's first image.
 
-    Its sampling [arcsec] is `pixel_scale`, if given; or the header's PIXSCALE, or
+    Its sampling [arcsec] is `pixel_scale`, if given; or the header's, by its PIXSCALE or WCS; or
     `default_pixel_scale` without one.
 
     Raises:
@@ -170,20 +175,76 @@ def read_native_psfs(path, pixel_scale: float) -> Float[np.ndarray, "side side b
         PsfError: The file cannot be read, holds no image (band, height, width), or its sampling is
             not the survey's `pixel_scale` [arcsec]; or `make_psf` refuses a band's image.
     """
-    images, sampling = _read(path, None, pixel_scale)
+    images, scale = _read(path, None, pixel_scale)
     if images.ndim != 3:
         raise PsfError(f"{path}: PSF image has shape {images.shape}; wanted (band, height, width)")
-    psfs = [make_psf(image, sampling, source=f"{path}[{i}]") for i, image in enumerate(images)]
+    psfs = [make_psf(image, scale, source=f"{path}[{i}]") for i, image in enumerate(images)]
     return native_psfs(tuple(psfs), pixel_scale)
 
 
-def _read(path, pixel_scale: float | None, default: float) -> tuple[np.ndarray, float]:
-    """A FITS file's first image and its sampling."""
+def psf_sampling(path, given: float | None, default: float) -> tuple[float, str]:
+    """Sampling of a file's PSFs [arcsec], and where it is from: what is given, a card, or nowhere.
+
+    Raises:
+        PsfError: The file cannot be read, or its scale is no number.
+    """
+    with _opened(path) as hdu:
+        scale, origin, wrong = sampling(hdu.header)
+    if given is not None:
+        return given, "--psf-scale"
+    if wrong:
+        raise PsfError(f"{path}: {wrong}; wanted the sampling of the PSF in arcsec")
+    return (default, "") if scale is None else (scale, origin)
+
+
+def effective_fwhm(
+    light: Float[np.ndarray, "*n side side"], noise: float = 0.0
+) -> Float[np.ndarray, "*n"]:
+    """FWHM of the Gaussian with the same noise-equivalent area [pixel]; NaN where there is none.
+
+    Args:
+        light: Images of point sources, without background.
+        noise: Rms of their pixels.
+    """
+    squares = np.square(light).sum(axis=(-2, -1), dtype=float)
+    squares -= light.shape[-1] * light.shape[-2] * noise**2
+    area = np.square(light.sum(axis=(-2, -1), dtype=float)) / np.where(squares > 0, squares, np.nan)
+    return np.sqrt(2 * np.log(2) / np.pi * area)
+
+
+def _read(path, given: float | None, default: float) -> tuple[np.ndarray, float]:
+    """A file's PSF image, or images, and their sampling."""
+    scale = psf_sampling(path, given, default)[0]
+    with _opened(path) as hdu:
+        return hdu.data, scale
+
+
+@contextlib.contextmanager
+def _opened(path) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
+    """The HDU of the plane that is named, of one named PSF, or of the first image."""
+    file, wanted = split_plane(path)
     try:
-        with fits.open(Path(path)) as hdus:
-            hdu = next(hdu for hdu in hdus if hdu.is_image and hdu.data is not None)
-            if pixel_scale is None:
-                pixel_scale = float(hdu.header.get("PIXSCALE", default))
-            return hdu.data, pixel_scale
-    except (OSError, StopIteration, TypeError, ValueError) as error:
+        with fits.open(file) as hdus:
+            if any(hdu.name == "PSF_DATA" or "PSF_MASK" in _columns(hdu) for hdu in hdus):
+                raise PsfError(
+                    f"{file}: a PSFEx model; wanted an image of the PSF, or a grid of images "
+                    "(rows, columns, height, width)"
+                )
+            images = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]
+            named = [hdu for hdu in images if "PSF" in hdu.name.upper()]
+            if len(named) > 1 and not wanted:
+                names = ", ".join(hdu.name for hdu in named)
+                raise PsfError(f"{file}: planes {names}; wanted one, as FILE[NAME]")
+            yield hdus[_place(wanted)] if wanted else (named or images)[0]
+    except (OSError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, PsfError):
+            raise
         raise PsfError(f"{path}: no FITS image could be read ({error})") from error
+
+
+def _columns(hdu) -> list[str]:
+    return hdu.columns.names if isinstance(hdu, fits.BinTableHDU) else []
+
+
+def _place(wanted: str) -> int | str:
+    return int(wanted) if wanted.isdigit() else wanted

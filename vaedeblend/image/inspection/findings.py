@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from vaedeblend.catalogues.positions import Listed
 from vaedeblend.exceptions import InspectionError
@@ -32,6 +33,8 @@ class Inspection(NamedTuple):
     """What was measured, by name."""
     corrections: Mapping[str, Any]
     """Keywords of `mosaic.open_mosaic` that take the place of the user's."""
+    psfs: Float[np.ndarray, "rows columns side side"] | None = None
+    """PSFs of the parts of an even grid over the image, at the survey's pixels, if given."""
     listed: Listed | None = None
     """Positions that are measured, where the user has given a list."""
 

@@ -10,6 +10,7 @@ from vaedeblend.image.inspection.calibration import gain_findings, scale_of, uni
 from vaedeblend.image.inspection.findings import Finding, Inspection
 from vaedeblend.image.inspection.gaps import find_empty
 from vaedeblend.image.inspection.noise import noise_findings
+from vaedeblend.image.inspection.psfs import psf_findings, sharpness_findings
 from vaedeblend.image.inspection.samples import (
     Blocks,
     block_quantile,
@@ -25,36 +26,52 @@ def inspect_image(
     mosaic: Mosaic,
     *,
     pixel_scale: float,
-    gain: bool = False,
-    zero_point: bool = False,
+    weights: str | Path,
+    psf: str | Path | None = None,
+    psf_scale: float | None = None,
+    gain: float | None = None,
+    zero_point: float | None = None,
     catalog: str | Path | Table | None = None,
 ) -> Inspection:
-    """What the pixels of an image say of it, of its noise, gain and units.
+    """What the pixels of an image say of it, of its noise, PSF, gain and units.
 
     Strips of the image are read, some 256 rows in all.
 
     Args:
         mosaic: The image, as the user has described it.
         pixel_scale: The weights' [arcsec].
-        gain: The gain is the user's.
-        zero_point: The zero point is the user's.
+        weights: Name of shipped weights, or a workdir.
+        psf: FITS file of the PSF, or of a grid of them.
+        psf_scale: Its sampling, where the user gives it [arcsec].
+        gain: The gain, where the user gives it [electron / image unit].
+        zero_point: The zero point, where the user gives it [mag].
         catalog: List of positions, or its file.
+
+    Raises:
+        MosaicError: The image is damaged.
+        PsfError: The file holds no PSF.
     """
     listed = None if catalog is None else read_positions(catalog, mosaic)
     raw = read_strips(mosaic)
     strips = valid_strips(raw, mosaic.noise)
     empty, share = find_empty(strips)
-    blocks = cut_blocks(without(strips, empty))
+    strips = without(strips, empty)
+    blocks = cut_blocks(strips)
     noise, numbers = _noise(mosaic, raw, blocks)
     refused = any(each.kind == "refused" and each.about != "sky" for each in noise)
     rms = _typical(blocks, refused)
-    gains, electrons = gain_findings(mosaic, gain, rms)
-    units = unit_findings(mosaic, zero_point, pixel_scale)
-    numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
+    gains, electrons = gain_findings(mosaic, gain is not None, rms)
+    units = unit_findings(mosaic, zero_point is not None, pixel_scale)
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
+    scales = {"given": psf_scale, "default": mosaic.pixel_scale or pixel_scale}
+    points, psfs = psf_findings(psf, weights, scale=pixel_scale, **scales)
+    sharp, width = ([], None) if psfs is None else sharpness_findings(psf, psfs, strips, blocks)
+    numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
+    numbers["sharpest_sources_fwhm"] = width
     corrections = {"gain": electrons or 0.0, "scale": scale_of(rms), "empty": empty}
     lists = [] if listed is None else [Finding("assumed", "catalog", listed.said)]
-    return Inspection((*noise, *gaps, *gains, *units, *lists), numbers, corrections, listed)
+    findings = *noise, *gaps, *gains, *units, *points, *sharp, *lists
+    return Inspection(findings, numbers, corrections, psfs, listed)
 
 
 def _noise(mosaic: Mosaic, raw, blocks: Blocks) -> tuple[list[Finding], dict]:

@@ -91,6 +91,18 @@ def pixel_scale(header: fits.Header, wcs: WCS | None = None) -> tuple[float | No
     return scale, origin
 
 
+def sampling(header: fits.Header) -> tuple[float | None, str, str]:
+    """Sampling of a PSF [arcsec], its origin, and what of the header is no number.
+
+    A card of its own goes before a WCS, which may be that of the image.
+    """
+    notes: list[str] = []
+    scale, origin = _number(header, _SCALES, 0.0, notes)
+    if scale is None:
+        scale, origin = pixel_scale(header, _wcs(mended(header), []))
+    return scale, origin, "; ".join(notes)
+
+
 def exposure_time(header: fits.Header) -> tuple[float | None, str]:
     """Exposure time [s] and its card."""
     return _number(mended(header), _EXPOSURES, 0.0, [])

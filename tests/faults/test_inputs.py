@@ -1,0 +1,350 @@
+"""Inputs that are not what they are given for: what their pixels give away, and what is said."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from fitsfolder import GAIN, RMS, SHAPE, folder, network, run, sky  # noqa: F401
+from matched import gaussian
+
+from vaedeblend.cli import main
+from vaedeblend.exceptions import InspectionError, MosaicError, PsfError
+from vaedeblend.image.inspection.inspect import inspect_image
+from vaedeblend.io.mosaic import open_mosaic
+
+NOISE = RMS * np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
+ROWS, COLUMNS = np.indices(SHAPE)
+
+
+def changed(folder, change=lambda image: image, cards=(), name="image.fits"):
+    """Rewrites an image of the folder."""
+    with fits.open(folder / name, mode="update") as hdus:
+        hdus[0].data = np.asarray(change(hdus[0].data.astype(float)), np.float32)
+        hdus[0].header.update(dict(cards))
+    return folder
+
+
+def noise_of(folder, value):
+    fits.writeto(folder / "rms.fits", np.full(SHAPE, value, np.float32), overwrite=True)
+    return folder
+
+
+def inspected(folder, form="rms", noise="rms.fits", **options):
+    """Findings of the folder's image, `kind about: text` each."""
+    given = {"psf", "psf_scale"} & options.keys()
+    asked = {name: options.pop(name) for name in given} | {
+        name: options[name] for name in ("gain", "zero_point") if name in options
+    }
+    maps = {} if noise is None else {form: folder / noise}
+    with open_mosaic(folder / "image.fits", **maps, **options) as mosaic:
+        found = inspect_image(mosaic, pixel_scale=0.1, weights="euclid_vis", **asked)
+    return found, [f"{each.kind} {each.about}: {each.text}" for each in found.findings]
+
+
+def kinds(said):
+    return {" ".join(line.split(": ")[0].split()) for line in said} - {
+        *("given rms", "assumed gain", "assumed zero point", "assumed psf", "given psf")
+    }
+
+
+def only(said, kind):
+    (line,) = (line for line in said if line.startswith(kind))
+    return line
+
+
+def test_a_healthy_image_is_not_complained_of(folder):
+    found, said = inspected(folder)
+    assert not kinds(said), said
+    assert found.corrections == {"gain": GAIN, "scale": 1.0, "empty": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "cause"),
+    [
+        (RMS**-2, "rms", "probably inverse variances, wanted as --weight"),
+        (RMS**2, "rms", "probably a variance, wanted as --variance"),
+        (RMS, "weight", "probably an rms, wanted as --rms"),
+        (RMS**2, "weight", "probably a variance, wanted as --variance"),
+        (RMS**-2, "variance", "probably inverse variances, wanted as --weight"),
+        (10 * RMS, "rms", r"about 10\^1 times the right one"),
+        (0.01 * RMS, "rms", r"about 10\^-2 times the right one"),
+        (5 * RMS, "rms", "another plane"),
+    ],
+)
+def test_noise_of_another_form_is_named(folder, value, form, cause):
+    scale = 0.01 if abs(np.log(value / RMS)) < 1.3 or form == "weight" else 1.0  # forms apart
+    changed(folder, lambda image: image * scale)
+    powers = {RMS**-2: scale**-2, RMS**2: scale**2}
+    noise_of(folder, value * powers.get(value, scale))
+    line = only(inspected(folder, form)[1], f"refused {form}")
+    assert "rms.fits: as " in line and "within a factor of 3" in line
+    assert cause.replace("\\", "") in line
+
+
+def test_noise_in_the_unit_of_its_own_zero_point_is_named(folder):
+    noise_of(folder, RMS * 40)
+    changed(folder, cards={"MAGZERO": 23.9})
+    changed(folder, cards={"MAGZERO": 23.9 + 2.5 * np.log10(40)}, name="rms.fits")
+    assert "its zero point is 27.9" in only(inspected(folder)[1], "refused rms")
+
+
+def test_image_and_noise_that_are_swapped_are_refused(folder):
+    for one, other in (("image", "rms"), ("rms", "other")):
+        (folder / f"{one}.fits").rename(folder / f"{other}_.fits")
+    (folder / "rms_.fits").rename(folder / "rms.fits")
+    (folder / "other_.fits").rename(folder / "image.fits")
+    assert "swapped" in only(inspected(folder)[1], "refused rms")
+
+
+@pytest.mark.parametrize("level", [-1.0, -0.4, 0.4, 1.0])
+def test_a_little_sky_is_said(folder, level):
+    changed(folder, lambda image: image + level * RMS)
+    line = only(inspected(folder)[1], "found sky")
+    assert f"image / rms is {level:.1f}"[:18] in line and "a sky is left" in line
+
+
+@pytest.mark.parametrize("level", [-4.0, 3.0, 30.0])
+def test_a_sky_that_is_left_is_refused(folder, level):
+    changed(folder, lambda image: image + level * RMS)
+    line = only(inspected(folder)[1], "refused sky")
+    assert "wanted about 0: subtract the background" in line
+    assert not [each for each in inspected(folder, noise=None)[1] if "sky" in each.split(":")[0]]
+
+
+def test_a_galaxy_that_fills_the_image_is_no_sky(folder):
+    radius = np.hypot(ROWS - 80, COLUMNS - 120)
+    changed(folder, lambda image: image + 300 * RMS * np.exp(-radius / 30))
+    assert kinds(inspected(folder)[1]) == {"found sky"}
+
+
+@pytest.mark.parametrize("crowd", [100, 1000])
+def test_a_crowded_field_is_not_taken_for_a_wrong_rms(folder, crowd):
+    rng, light = np.random.default_rng(4), np.zeros(SHAPE)
+    for y, x in zip(*rng.uniform(0, SHAPE, (crowd, 2)).T, strict=True):
+        light += 30 * RMS * np.exp(-((ROWS - y) ** 2 + (COLUMNS - x) ** 2) / 4)
+    changed(folder, lambda image: image + light)
+    assert not [line for line in inspected(folder)[1] if line.startswith("refused rms")]
+
+
+def test_correlated_noise_is_not_taken_for_a_wrong_rms(folder):
+    smooth = sum(np.roll(NOISE, (i, j), (0, 1)) for i in range(3) for j in range(3)) / 9
+    fits.writeto(folder / "image.fits", smooth, overwrite=True)
+    assert "correlated noise" in only(inspected(folder)[1], "found rms")
+    noise_of(folder, 30 * RMS)
+    assert only(inspected(folder)[1], "refused rms")
+
+
+def test_photon_noise_in_the_rms_is_said(folder):
+    image = fits.getdata(folder / "image.fits")
+    total = np.sqrt(RMS**2 + image.clip(0) / 50)
+    fits.writeto(folder / "rms.fits", total, overwrite=True)
+    assert not kinds(inspected(folder)[1])  # too few bright pixels to matter
+    bright = image + 3000 * gaussian(100, 130, SHAPE, 4.0)
+    changed(folder, lambda _: bright)
+    fits.writeto(folder / "rms.fits", np.sqrt(RMS**2 + bright.clip(0) / 5), overwrite=True)
+    assert "the sources' photon noise" in only(inspected(folder)[1], "warned rms")
+
+
+@pytest.mark.parametrize(
+    ("cards", "gain"),
+    [
+        ({"BUNIT": "electron/s", "GAIN": 3.1, "EXPTIME": 300.0}, 300.0),
+        ({"BUNIT": "ELECTRONS/S", "GAIN": 3.1, "TEXPTIME": 300.0}, 300.0),
+        ({"BUNIT": "adu/s", "GAIN": 3.1, "EXPTIME": 300.0}, 930.0),
+        ({"BUNIT": "DN s-1", "GAIN": 3.1, "EXPTIME": 300.0}, 930.0),
+    ],
+)
+def test_a_detectors_gain_is_that_of_the_exposure_in_an_image_per_second(folder, cards, gain):
+    found, said = inspected(changed(folder, cards=cards))
+    assert "GAIN 3.1 makes" in only(said, "corrected gain")
+    assert found.corrections["gain"] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(
+    ("cards", "options"),
+    [
+        ({"GAIN": 3.1}, {}),
+        ({"GAIN": 3.1, "EXPTIME": 300.0}, {}),
+        ({"GAIN": 3.1, "EXPTIME": 1.0, "BUNIT": "electron/s"}, {}),
+        ({}, {"gain": 3.1}),
+    ],
+)
+def test_a_gain_that_no_sky_has_is_refused(folder, cards, options):
+    line = only(inspected(changed(folder, cards=cards), **options)[1], "refused gain")
+    assert "3.1 makes the background's rms 0.93 electrons; wanted 5" in line
+    found, said = inspected(folder, gain=0.0)
+    assert not kinds(said) - {"given gain"} and not found.corrections["gain"]
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0])
+@pytest.mark.parametrize("noise", [None, "rms.fits"])
+def test_a_border_of_one_value_has_no_data(folder, level, noise):
+    empty = COLUMNS + 0.3 * ROWS < 70
+    changed(folder, lambda image: np.where(empty, 0, image + level * (noise is None)))
+    found, said = inspected(folder, noise=noise)
+    assert "exactly 0 in one piece: no data" in only(said, "corrected image")
+    assert found.corrections["empty"] == 0
+    with open_mosaic(folder / "image.fits", empty=0.0) as mosaic:
+        bad = mosaic.read(slice(0, 200), slice(0, 260)).bad
+        parts = [mosaic.read(slice(n, n + 7), slice(3, 90)).bad for n in range(0, 196, 7)]
+    assert np.mean(bad == empty) > 0.999 and not bad[~empty].any()
+    np.testing.assert_array_equal(np.concatenate(parts), bad[:196, 3:90])  # whatever the window
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: np.rint(image),  # whole numbers, many of them equal
+        lambda image: sum(f * gaussian(60 + 2 * f, 9 * f, SHAPE) for f in (5, 20)) * (image > -99),
+    ],
+)
+def test_equal_pixels_of_whole_numbers_and_of_noise_free_light_are_data(folder, change):
+    assert inspected(changed(folder, change))[0].corrections["empty"] is None
+
+
+def test_headers_that_are_no_numbers_are_named(folder):
+    changed(folder, cards={"GAIN": "14276,3", "MAGZERO": "nan"})
+    lines = [line for line in inspected(folder)[1] if line.startswith("warned header")]
+    assert "GAIN '14276,3' is no number" in lines[1] + lines[0]
+    assert "MAGZERO 'nan' is no number" in lines[0] + lines[1]
+
+
+@pytest.mark.parametrize(
+    ("cards", "zero_point", "word"),
+    [
+        ({"BUNIT": "mJy"}, 16.4, None),
+        ({"BUNIT": "MJy"}, -6.1, None),
+        ({"BUNIT": "MJY"}, None, "may be mJy or MJy"),
+        ({"BUNIT": "nJy"}, 31.4, None),
+        ({"BUNIT": "erg / (s cm2 Hz)"}, -48.6, None),
+        ({"BUNIT": "MJy/sr"}, 25.4721, None),
+        ({"BUNIT": "uJy", "MAGZERO": 24.6}, 24.6, "its unit uJy means 23.9"),
+        ({"BUNIT": "counts"}, None, None),
+    ],
+)
+def test_units_are_those_of_astropy(folder, cards, zero_point, word):
+    changed(folder, cards=cards)
+    said = [line for line in inspected(folder)[1] if line.startswith("warned header")]
+    with open_mosaic(folder / "image.fits") as mosaic:
+        assert mosaic.zero_point == (zero_point and pytest.approx(zero_point, abs=1e-4))
+    assert len(said) == (word is not None) and all(word in line for line in said)
+
+
+def test_a_wcs_that_cannot_be_used_is_said(folder):
+    changed(folder, cards={"CTYPE2": "nonsense"})
+    assert "its WCS cannot be used" in only(inspected(folder)[1], "warned header")
+
+
+def test_a_planes_coordinates_are_those_of_its_cube(folder):
+    cards = {"WCSAXES": 3, "CTYPE3": "WAVE", "CRVAL3": 7e-7, "CRPIX3": 1.0, "CDELT3": 1e-8}
+    with open_mosaic(folder / "image.fits") as mosaic:
+        before = mosaic.wcs.all_pix2world(30, 40, 0)
+    with open_mosaic(changed(folder, cards=cards) / "image.fits") as mosaic:
+        np.testing.assert_allclose(mosaic.wcs.all_pix2world(30, 40, 0), before)
+        assert mosaic.pixel_scale == pytest.approx(0.1)
+
+
+def psf_file(folder, image, cards=(), name="psf.fits"):
+    fits.writeto(folder / name, image.astype(np.float32), fits.Header(dict(cards)))
+    return folder / name
+
+
+NARROW = gaussian(15, 15, (31, 31), 1.0)
+WCS_CARDS = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -9e-6, "CDELT2": 9e-6}
+
+
+@pytest.mark.parametrize(
+    ("image", "cards", "options", "kind", "word"),
+    [
+        (0.95 * NARROW, {}, {}, "corrected", "sums to 0.95; it is normalised"),
+        (np.roll(NARROW, 1, axis=1), {}, {}, "corrected", "1 of 1 PSFs peak beside"),
+        (gaussian(15.5, 15.5, (31, 31), 1.0), {}, {}, "warned", "is 0.71 pixels off"),
+        (gaussian(15, 15, (31, 31), 1.8), {}, {}, "warned", "may be off by some per cent"),
+        (gaussian(30, 30, (61, 61), 3.0), {}, {}, "refused", "wanted about 0.242 arcsec"),
+        (NARROW, {}, {"psf_scale": 0.02}, "refused", "Give --psf-scale"),
+        (gaussian(30, 30, (61, 61), 3.0), WCS_CARDS, {}, None, ""),
+        (gaussian(30, 30, (61, 61), 3.0), {"PIXELSCL": 0.0333}, {}, None, ""),
+    ],
+)
+def test_psfs_are_compared_with_the_trainings(folder, image, cards, options, kind, word):
+    path = psf_file(folder, image, cards)
+    found, said = inspected(folder, psf=path, **options)
+    lines = [line for line in said if line.split(": ")[0] in (f"{kind} psf",)]
+    assert len(lines) == (kind is not None) and all(word in line for line in lines), said
+    assert np.unravel_index(found.psfs[0, 0].argmax(), (31, 31)) == (15, 15)
+
+
+def test_a_psf_wider_than_the_sharpest_sources_is_said(folder):
+    light = sum(900 * gaussian(y, x, SHAPE, 1.0) for y in (9, 80, 170) for x in (12, 90, 160, 240))
+    changed(folder, lambda image: NOISE + light)
+    assert not kinds(inspected(folder, psf=psf_file(folder, NARROW))[1])
+    wide = psf_file(folder, gaussian(15, 15, (31, 31), 1.4), name="wide.fits")
+    assert "wider than the sharpest of 12" in only(inspected(folder, psf=wide)[1], "warned psf")
+
+
+def test_a_psfex_model_is_refused_by_name(folder):
+    basis = fits.Column("PSF_MASK", "9E", dim="(3,3)", array=np.ones((1, 9)))
+    table = fits.BinTableHDU.from_columns([basis], name="PSF_DATA")
+    table.writeto(folder / "model.psf")
+    with pytest.raises(PsfError, match="model.psf: a PSFEx model; wanted an image"):
+        inspected(folder, psf=folder / "model.psf")
+
+
+def test_what_is_refused_is_one_line_and_may_be_forced(folder, capsys):
+    noise_of(folder, 5 * RMS)
+    command = ["deblend", str(folder / "image.fits"), "--rms", str(folder / "rms.fits")]
+    command += ["--out", str(folder / "out")]
+    assert main(command) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("error:") and "rms.fits" in last and "--force" in last
+    assert not list((folder / "out").iterdir())
+    with pytest.raises(InspectionError, match="rms.fits"):
+        run(folder)
+    assert main([*command, "--force"]) == 0
+    said = capsys.readouterr().out
+    assert "warned: " in said and "within a factor of 3" in said
+
+
+def test_what_was_assumed_is_in_every_product(folder, capsys):
+    out = folder / "out"
+    changed(folder, lambda image: image + 0.5 * RMS)
+    table = run(folder)
+    text = "image / rms is 0.5"
+    about = json.loads((out / "summary.json").read_text())
+    assert about["sources"] == len(table) and about["measured"]["sky_over_rms"] > 0.4
+    assert any(text in each["text"] for each in about["findings"])
+    assert any(text in str(value) for value in table.meta.values())
+    page = (out / "index.html").read_text()
+    assert text in page and "What was assumed" in page
+
+
+def test_units_far_from_one_do_not_matter(folder):
+    """The variance of such an image is no number in single precision."""
+    plain, factor = run(folder, "plain", gain=GAIN), 2.0**-100
+    for name in ("image.fits", "rms.fits"):
+        changed(folder, lambda image: image * factor, name=name)
+    tiny = run(folder, "tiny", gain=GAIN / factor)
+    for name in plain.colnames:
+        unit = factor if name in ("flux", "flux_err") else 1.0
+        if name != "mag":
+            np.testing.assert_array_equal(tiny[name], np.asarray(plain[name]) * unit, name)
+    for name in ("model", "residual", "stamps"):
+        one, other = (fits.getdata(folder / n / f"{name}.fits") for n in ("plain", "tiny"))
+        np.testing.assert_array_equal(other, one * np.float32(factor))
+    pairs = [
+        Table.read(folder / n / "catalog.fits", hdu=2)["covariance"] for n in ("plain", "tiny")
+    ]
+    np.testing.assert_allclose(pairs[1], pairs[0] * factor**2)
+
+
+def test_weights_give_what_the_rms_gives(folder):
+    fits.writeto(folder / "weight.fits", np.full(SHAPE, RMS**-2, np.float32))
+    fits.writeto(folder / "variance.fits", np.full(SHAPE, RMS**2, np.float32))
+    plain = run(folder)
+    for form in ("weight", "variance"):
+        same = run(folder, form, rms=None, **{form: folder / f"{form}.fits"})
+        np.testing.assert_allclose(same["flux"], plain["flux"], rtol=1e-4)
+    with pytest.raises(MosaicError, match="rms and weight are given"):
+        run(folder, "both", weight=folder / "weight.fits")

@@ -1,0 +1,175 @@
+"""The PSF that is given, compared with the training's and with the image's sharpest sources."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import maximum_filter
+
+from vaedeblend.exceptions import PsfError
+from vaedeblend.image.inspection.findings import Finding
+from vaedeblend.image.inspection.samples import Blocks
+from vaedeblend.io.mosaic import Pixels
+from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir
+from vaedeblend.pixels.psf import (
+    Psf,
+    effective_fwhm,
+    is_native,
+    native_psfs,
+    psf_sampling,
+    read_native_psfs,
+    read_psf_grid,
+)
+
+_LEAST, _MOST = 0.5, 2.0
+"""Width over that of the training's PSF beyond which a PSF is another, or otherwise sampled."""
+_SHARP, _BLUNT = 0.7, 1.4
+"""The same beyond which fluxes are not what they were in the training."""
+_UNIT = 0.005
+"""Difference of a PSF's sum from 1 that is said."""
+_OFF, _WITHIN = 0.3, 4.0
+"""Distance of a PSF's centre that is said, and radius within which it is measured [pixel]."""
+_BRIGHT, _STARS, _SIDE = 50.0, 10, 7
+"""Peak of a source whose width is measured [rms], least number, and side of its stamp [pixel]."""
+_WIDER = 1.3
+"""Width over that of the sharpest sources of a PSF that is none of the image's."""
+
+PsfArray = Float[np.ndarray, "rows columns side side"]
+
+
+def psf_findings(
+    path: str | Path | None,
+    weights: str | Path,
+    *,
+    given: float | None,
+    default: float,
+    scale: float,
+) -> tuple[list[Finding], PsfArray | None]:
+    """What there is to say of a PSF file, and its PSFs at the survey's pixels, centred.
+
+    Args:
+        path: FITS file of a PSF, or of a grid of them; None for the one trained for.
+        weights: Name of shipped weights, or a workdir.
+        given: Sampling that the user has given [arcsec].
+        default: Sampling where the header has none [arcsec].
+        scale: Pixel scale of the survey [arcsec].
+
+    Raises:
+        PsfError: The file holds no PSF.
+    """
+    if path is None:
+        return [Finding("assumed", "psf", "PSF: the one that the weights were trained for")], None
+    sampling, origin = psf_sampling(path, given, default)
+    grid = read_psf_grid(path, pixel_scale=given, default_pixel_scale=default)
+    psfs, moved = _centred(np.array([[_at_pixels(psf, scale) for psf in row] for row in grid]))
+    width = float(np.median(effective_fwhm(psfs))) * scale
+    text = f"{path}: PSF of an effective FWHM of {width:.3g} arcsec, sampled at {sampling:.3g} "
+    text += f"arcsec ({origin or 'as the image is'})"
+    findings = [Finding("given" if origin else "assumed", "psf", text)]
+    total = float(np.median([psf.total for row in grid for psf in row]))
+    if abs(total - 1) > _UNIT:
+        text = f"{path}: the PSF sums to {total:.4g}; it is normalised to 1"
+        findings.append(Finding("corrected", "psf", text))
+    return findings + _centres(path, moved, psfs) + _width(path, weights, width, scale), psfs
+
+
+def sharpness_findings(
+    path: str | Path, psfs: PsfArray, strips: list[Pixels], blocks: Blocks
+) -> tuple[list[Finding], float | None]:
+    """Whether the image holds sources sharper than its PSF; their effective FWHM [pixel]."""
+    if not len(blocks.level):
+        return [], None
+    sigma, sky = float(np.median(blocks.scatter)), float(np.quantile(blocks.level, 0.25))
+    widths = np.concatenate([_widths(each.image - sky, sigma) for each in strips])
+    if len(widths) < _STARS:
+        return [], None
+    sharpest, middle = float(np.quantile(widths, 0.2)), (psfs.shape[2] - _SIDE) // 2
+    inner = slice(middle, middle + _SIDE)
+    width = float(np.median(effective_fwhm(psfs[..., inner, inner])))
+    if width < _WIDER * sharpest:
+        return [], sharpest
+    text = (
+        f"{path}: the PSF is {width / sharpest:.2g} times wider than the sharpest of the image's "
+    )
+    text += f"{len(widths)} bright sources; is it sampled as the image is?"
+    return [Finding("warned", "psf", text)], sharpest
+
+
+def _centres(path: str | Path, moved: int, psfs: PsfArray) -> list[Finding]:
+    """PSFs that were moved to their middle pixel, and a centre that is off it all the same."""
+    findings, n = [], psfs.shape[0] * psfs.shape[1]
+    if moved:
+        text = f"{path}: {moved} of {n} PSFs peak beside their middle pixel; they are moved there"
+        findings.append(Finding("corrected", "psf", text))
+    off = max(float(np.hypot(*_centre(psf))) for row in psfs for psf in row)
+    if off > _OFF:
+        text = f"{path}: the PSF's centre is {off:.2g} pixels off its middle pixel's"
+        findings.append(Finding("warned", "psf", text))
+    return findings
+
+
+def _width(path: str | Path, weights: str | Path, width: float, scale: float) -> list[Finding]:
+    """A PSF of another width than that of the training."""
+    try:
+        trained = read_native_psfs(find_workdir(weights) / WORKDIR_PSF, scale)[..., 0]
+    except PsfError:
+        return []  # workdirs of version 0.1.0 hold none
+    wanted = float(effective_fwhm(trained)) * scale
+    ratio = width / wanted
+    if _SHARP < ratio < _BLUNT:
+        return []
+    text = f"{path}: the PSF's effective FWHM is {width:.3g} arcsec; wanted about {wanted:.3g} "
+    if _LEAST < ratio < _MOST:
+        text += "arcsec, as in the training: fluxes may be off by some per cent"
+        return [Finding("warned", "psf", text)]
+    text += "arcsec, as in the training: is it sampled otherwise than said? Give --psf-scale"
+    return [Finding("refused", "psf", text)]
+
+
+def _centred(psfs: PsfArray) -> tuple[PsfArray, int]:
+    """The PSFs with their peaks on the middle pixel, and how many were moved there."""
+    centred, moved, middle = psfs.copy(), 0, psfs.shape[2] // 2
+    for place in np.ndindex(*psfs.shape[:2]):
+        shift = middle - np.array(np.unravel_index(psfs[place].argmax(), psfs.shape[2:]))
+        if shift.any():
+            moved += 1
+            image = _shifted(psfs[place], *shift.tolist())
+            centred[place] = image / image.sum()
+    return centred, moved
+
+
+def _shifted(image: Float[np.ndarray, "side side"], down: int, right: int):
+    """An image moved by whole pixels; what comes in is 0."""
+    side, margin = len(image), max(abs(down), abs(right))
+    wide = np.pad(image, margin)
+    return wide[margin - down : margin - down + side, margin - right : margin - right + side]
+
+
+def _centre(psf: Float[np.ndarray, "side side"]) -> Float[np.ndarray, " 2"]:
+    """(y, x) of a PSF's light from the middle pixel [pixel]."""
+    y, x = np.indices(psf.shape) - len(psf) // 2
+    light = psf * (np.hypot(y, x) < _WITHIN)
+    return np.array([(light * y).sum(), (light * x).sum()]) / light.sum()
+
+
+def _widths(image: Float[np.ndarray, "height width"], sigma: float) -> Float[np.ndarray, " n"]:
+    """Effective FWHM of the bright sources of a strip [pixel]."""
+    filled, half = np.nan_to_num(image), _SIDE // 2
+    peaks = (filled == maximum_filter(filled, _SIDE)) & (filled > _BRIGHT * sigma)
+    inner = np.zeros_like(peaks)
+    inner[half:-half, half:-half] = True
+    y, x = np.nonzero(peaks & inner)
+    rows, columns = np.arange(-half, half + 1)[:, None], np.arange(-half, half + 1)
+    stamps = image[y[:, None, None] + rows, x[:, None, None] + columns]
+    widths = effective_fwhm(stamps, sigma)
+    return widths[np.isfinite(widths)]
+
+
+def _at_pixels(psf: Psf, scale: float) -> Float[np.ndarray, "side side"]:
+    """A PSF at the survey's pixels [arcsec]."""
+    if is_native(psf, scale):
+        return native_psfs((psf,), scale)[..., 0]
+    # GalSim, the price of another sampling, is loaded for nothing else on the way of an image.
+    from vaedeblend.simulate.render import resampled_psfs
+
+    return resampled_psfs((psf,), scale)[..., 0]
