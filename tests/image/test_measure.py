@@ -114,6 +114,29 @@ def test_sources_without_an_error_are_flagged_and_found_once(image):
     rms = np.full(SHAPE, 0.3)
     table = measure_field(dark, image, rms, size=SIZE).table
     assert len(table) == len(PLACES) and (table["flags"] & BIT["poor"] > 0).all()
+    assert (table["flags"] & BIT["unmeasured"] > 0).all()
+    assert np.isnan(table["flux"]).all() and np.isnan(table["flux_err"]).all()
+
+
+@pytest.mark.parametrize("flux, error", [(np.inf, 1), (300, np.nan), (300, 1e-6), (1e-20, 1e-22)])
+def test_a_posterior_that_ran_away_gives_no_flux(image, flux, error):
+    def wild(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        values = {"flux": 0 * found.flux + flux, "flux_err": 0 * found.flux + error}
+        return found._replace(**values)
+
+    options = {"positions": PLACES, "passes": 0, "size": SIZE}
+    table = measure_field(wild, image, np.full(SHAPE, 0.3), **options).table
+    assert np.isnan(table["flux"]).all() and (table["flags"] & BIT["unmeasured"] > 0).all()
+
+
+def test_one_pixel_of_low_rms_changes_no_flag(image):
+    rms = np.full(SHAPE, 0.3)
+    before, _ = measure(image, rms)
+    rms[70, 80] = rms[90, 60] = 1e-4
+    after, _ = measure(image, rms)
+    for name in ("flags", "binning", "hidden"):
+        np.testing.assert_array_equal(before.table[name], after.table[name])
 
 
 @pytest.mark.parametrize("positions", [None, np.zeros((0, 2))])

@@ -114,3 +114,14 @@ def test_overlap_is_the_same_piece_of_image_and_stamp(corner):
     inside = (y >= 0) & (y < 12) & (x >= 0) & (x < 20)
     assert image[on_image].size == inside.sum()
     np.testing.assert_array_equal(image[on_image].ravel(), (20 * y + x)[on_stamp].ravel())
+
+
+def test_the_typical_rms_is_local_and_no_odd_pixel_moves_it():
+    variance = np.full((1, 200, 300, 1), 4.0, np.float32)
+    variance[0, :, 150:] = 9.0
+    variance[0, 60:64, 40:44] = 1e-9
+    variance[0, 50:60] = np.inf
+    images = PaddedImages(np.zeros_like(variance), variance, size=64)
+    corner = np.array([[30, 20], [100, 200], [-40, 0], [400, 0]])
+    found = images.typical_rms(np.zeros(4, int), corner)
+    np.testing.assert_array_equal(found, np.float32([2, 3, 2, np.inf]))

@@ -27,7 +27,7 @@ DAMPING = 0.5
 
 NOTICED = 0.2
 """Change of the neighbours' light, in any pixel, for which a source is measured again
-[background rms]."""
+[the pixel's background rms]."""
 
 IMPLAUSIBLE = 1e8
 """Light of a source that is not believed, and never subtracted [background rms]."""
@@ -188,8 +188,8 @@ def _notice(stamps: SourceStamps, lit, n: int):
 
     def notice(state: State, rows) -> State:
         light, before = _neighbours(stamps, lit, state, rows, n), state.neighbours[rows]
-        rms = jnp.sqrt(stamps.variance[rows].min(axis=(1, 2, 3)))
-        changed = jnp.abs(light - before).max(axis=(1, 2, 3)) > NOTICED * rms
+        rms = jnp.sqrt(stamps.variance[rows])
+        changed = (jnp.abs(light - before) > NOTICED * rms).any(axis=(1, 2, 3))
         again = state.pending[rows] | changed
         light = jnp.where(again[:, None, None, None], light, before)
         return state._replace(

@@ -17,7 +17,7 @@ from vaedeblend.deblend import missed
 from vaedeblend.deblend.arrays import as_stamps
 from vaedeblend.deblend.detect import members
 from vaedeblend.deblend.network import Deblend, Deblended, Deblender, load_deblender
-from vaedeblend.deblend.sources import Sources, make_sources, measure
+from vaedeblend.deblend.sources import Sources, believed, make_sources, measure
 from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
@@ -126,7 +126,7 @@ def _light_left(images: PaddedImages, sources: Sources) -> Bool[np.ndarray, " so
     which reaches far enough for the light of others.
     """
     index, corner, binning = sources.index, sources.corner, sources.binning
-    rms = np.sqrt(np.min(images.variance))
+    rms = images.typical_rms(index, corner)
     place, flux = images.apart(index, corner), np.nan_to_num(sources.found.flux[:, 0])
     rows = np.flatnonzero((binning == 1) & (flux > _LEFT_FROM * rms))
     near = cKDTree(place).query_ball_point(place[rows], images.size, p=np.inf)
@@ -179,7 +179,12 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
         central = (corner == 0).all(axis=1)
         keywords = {"passes": passes, "fixed": central} | options
         sources = find_and_measure(deblend, images, index, corner, **keywords)
-        return jax.tree.map(lambda field: field[np.flatnonzero(central)], sources.found)
+        rms = images.typical_rms(sources.index, sources.corner)
+        own, found = np.flatnonzero(central), sources.found
+        lost = ~believed(found, rms)[:, None]
+        flux, error = (np.where(lost, np.nan, a) for a in (found.flux, found.flux_err))
+        found = found._replace(flux=flux, flux_err=error)
+        return jax.tree.map(lambda field: field[own], found)
 
     def deblend_stamps(image, variance, mask=None, psf=None, gain=None) -> Deblended:
         given = as_stamps(image, variance, mask, psf, gain, size=size, bands=bands)

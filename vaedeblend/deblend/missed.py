@@ -65,7 +65,7 @@ def _misfit(images: PaddedImages, sources: Sources, model) -> Float[np.ndarray, 
     It is the first band's, typical of the pixels where the light exceeds its noise: a companion
     hidden somewhere hardly moves a median, arms and knots everywhere do.
     """
-    rms, light = np.sqrt(np.min(images.variance)), sources.found.image
+    rms, light = images.typical_rms(sources.index, sources.corner), sources.found.image
     rows = np.flatnonzero(light.sum(axis=(1, 2))[:, 0] > _STUDIED * rms)
     at = sources.index[rows], sources.corner[rows], sources.binning[rows]
     residual, variance = images.cut(images.image - model, *at), images.noise(*at)

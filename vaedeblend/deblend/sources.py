@@ -31,6 +31,10 @@ _COLUMNS = 64
 """Pages that may overlap a stamp, at least."""
 
 
+_LEAST_ERROR = 0.01
+"""A smaller flux error is no measurement, but a posterior that ran away [background rms]."""
+
+
 class Sources(NamedTuple):
     """Sources of one or several images, measured jointly."""
 
@@ -48,6 +52,8 @@ class Sources(NamedTuple):
     """Sources measured since stamps were last placed about their light."""
     count: Int[np.ndarray, " source"]
     """Measurements on the present stamp."""
+    origin: Int[np.ndarray, "source 2"]
+    """Corner of each source when it was found, before any stamp was shifted [pixel]."""
     neighbours: Float[np.ndarray, "source size size band"]
     """Neighbours' light that was subtracted at the latest measurement."""
     found: Deblended | None
@@ -111,9 +117,22 @@ def make_sources(index, corner, shape: tuple[int, int, int], *, hidden: bool = F
         np.ones(n, bool),
         np.zeros(n, bool),
         np.zeros(n, int),
+        np.array(corner),
         np.zeros((n, *shape), np.float32),
         None,
     )
+
+
+def believed(found: Deblended, rms: Float[np.ndarray, " source"]) -> Bool[np.ndarray, " source"]:
+    """Whether the first band's flux is a measurement, and no posterior that ran away.
+
+    Args:
+        found: What the network found of the sources.
+        rms: Background rms about them, infinite where it is not known.
+    """
+    flux, error = found.flux[:, 0], found.flux_err[:, 0]
+    least = np.where(np.isfinite(rms), _LEAST_ERROR * rms, 0)
+    return np.isfinite(flux) & np.isfinite(error) & (flux > 0) & (error > least)
 
 
 def measure(

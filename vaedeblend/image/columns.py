@@ -22,12 +22,12 @@ FLAGS = {
     8: ("bright", "the galaxy, or a pixel near its centre, is brighter than any trained on"),
     16: (
         "poor",
-        "the residual under the galaxy is far from noise (chi2 above 3), or no error stated",
+        "the residual under the galaxy is far from noise (chi2 above 3), or no flux is believed",
     ),
     32: (
         "unmeasured",
-        "no valid pixel, or a row of a list off the image or within a pixel of an earlier one: "
-        "flux and all else are NaN",
+        "no valid pixel, no flux that is believed, or a row of a list off the image or within a "
+        "pixel of an earlier one: flux and all else are NaN",
     ),
 }
 """Bits of the column flags: name and meaning."""

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from vaedeblend.deblend.field import find_sources, source_positions
 from vaedeblend.deblend.network import Deblend
-from vaedeblend.deblend.sources import Sources
+from vaedeblend.deblend.sources import Sources, believed
 from vaedeblend.image.columns import FLAGS, MEASURED
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
@@ -39,6 +39,8 @@ class Measured(NamedTuple):
     """One row a source: the columns `columns.MEASURED`."""
     profiles: Profiles
     groups: Groups
+    origin: Int[np.ndarray, "n 2"]
+    """(y, x) of the pixel at which each source was first put, wherever its light was found."""
 
 
 def measure_field(
@@ -82,7 +84,10 @@ def _described(padded: PaddedImages, sources: Sources, n_given: int) -> Measured
     image, background, model = (
         padded.inner(a)[0, ..., 0] for a in (padded.image, padded.variance, canvas)
     )
-    stamps, flux = light[..., 0], found.flux[:, 0].astype(float)
+    typical = padded.typical_rms(index, corner)
+    lost, stamps = ~believed(found, typical), light[..., 0]
+    flux, flux_err = (np.where(lost, np.nan, a[:, 0]) for a in (found.flux, found.flux_err))
+    flux = flux.astype(float)
     profiles = Profiles.from_stamps(stamps, binning, corner)
     groups, shapes = find_groups(profiles, background), measure_shapes(stamps, flux)
     rms, total = np.sqrt(background), padded.cut(canvas, *at)[..., 0]
@@ -90,7 +95,7 @@ def _described(padded: PaddedImages, sources: Sources, n_given: int) -> Measured
     columns = {
         "position": source_positions(sources, padded.size, shapes),
         "flux": flux,
-        "flux_err": np.hypot(found.flux_err[:, 0], _BINNED_ERROR * flux * (binning > 1)),
+        "flux_err": np.hypot(flux_err, _BINNED_ERROR * flux * (binning > 1)),
         "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
@@ -103,27 +108,27 @@ def _described(padded: PaddedImages, sources: Sources, n_given: int) -> Measured
     }
     near = slice(padded.size // 2 - _NEAR, padded.size // 2 + _NEAR)
     peak = padded.cut(padded.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
-    columns["flags"] = _flags(columns, profiles, background, peak)
-    undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * np.median(rms[::8, ::8]))
+    columns["flags"] = _flags(columns, profiles, background, peak, typical)
+    origin = sources.origin + padded.size // 2
+    undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
-    return Measured(Table(columns)[list(MEASURED)], profiles, groups)
+    return Measured(Table(columns)[list(MEASURED)], profiles, groups, origin)
 
 
-def _flags(columns, profiles: Profiles, variance, peak) -> Int[np.ndarray, " n"]:
+def _flags(columns, profiles: Profiles, variance, peak, rms) -> Int[np.ndarray, " n"]:
     """Bits of `FLAGS`."""
-    lost, masked, lowest = np.zeros((3, len(profiles)))
+    lost, masked = np.zeros((2, len(profiles)))
     totals = [stamp.sum(dtype=float) or np.nan for stamp in profiles]
     for i, (there, light) in enumerate(profiles.on_image(variance.shape)):
         background, total = variance[there], totals[i]
         lost[i] = 1 - light.sum(dtype=float) / total
         masked[i] = light[~np.isfinite(background)].sum(dtype=float) / total
-        lowest[i] = np.sqrt(background.min(initial=np.inf))
     bits = [
         lost > _SHARE,
         masked > _SHARE,
         (columns["captured"] < _CAPTURED) | (columns["binning"] > 1),
-        np.maximum(columns["flux"], peak / _PEAK) > BRIGHTEST * lowest,
-        (columns["chi2"] > _POOR) | (columns["flux_err"] == 0),
+        np.maximum(columns["flux"], peak / _PEAK) > BRIGHTEST * rms,
+        (columns["chi2"] > _POOR) | (~np.isfinite(columns["flux_err"]) & np.isfinite(rms)),
         ~np.isfinite(columns["flux"]),
     ]
     return sum(

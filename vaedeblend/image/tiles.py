@@ -102,8 +102,8 @@ def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float, lis
     """
     profiles, pair = found.profiles.moved(-corner), found.groups.pair
     low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
-    # Where a source was first put, not where its light was found, decides: it cannot be lost.
-    place = profiles.corner + profiles.sides[:, None] // 2
+    # Tiles put a source at the same pixel, but may find its light a pixel from each other.
+    place = found.origin + corner
     row = np.array(found.table["input_row"])
     if listed is not None:
         rows, given = listed

@@ -12,6 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 from numpy.lib.stride_tricks import sliding_window_view
 
+_SPARSE = 4
+"""Distance of the pixels that tell the noise about a source [pixel]."""
+
 PsfAt = Callable[..., Float[np.ndarray, "source side side band"]]
 """`(index, position) -> psf`: image and (y, x) of sources, to the PSF at each."""
 
@@ -69,6 +72,20 @@ class PaddedImages:
             return np.where(share > 0.5, variance / share**2, np.inf)
 
         return self._stamps(self.variance, index, corner, binning, boxes)
+
+    def typical_rms(self, index, corner) -> Float[np.ndarray, " source"]:
+        """Median background rms about sources, in the first band; infinite without a valid pixel.
+
+        Every few pixels of a stamp tell it: no odd pixel sets a threshold, nor a distant one.
+        """
+        offset = np.arange(0, self.size, _SPARSE)
+        y, x = (self._first(corner, 1)[:, axis, None] + offset for axis in (0, 1))
+        variance = self.variance[index[:, None, None], y[:, :, None], x[:, None, :], 0]
+        flat = np.sort(
+            variance.reshape(len(index), len(offset) ** 2), axis=1
+        )  # those ignored come last
+        middle = np.maximum(np.isfinite(flat).sum(axis=1) - 1, 0) // 2
+        return np.sqrt(flat[np.arange(len(flat)), middle])
 
     def paste(
         self, stamps, index, corner, binning=1
