@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vaedeblend.exceptions import CatalogueError, CheckpointError, DatasetError
+from vaedeblend.io.progress import complain, run_command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training; takes the report.")
 _WEIGHTS = flags.DEFINE_string(
@@ -33,25 +34,24 @@ _NOT_ANALYTIC = (
     "Test galaxies are of the style {}; the Fisher bound is that of analytic ones in their place."
 )
 
-console = Console()
+console, errors = Console(), Console(stderr=True)
 
 
 def main(argv):
     """Command line; errors of the user's input end the program with one line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    logging.set_verbosity(logging.WARNING)
+    raise SystemExit(run_command(_run))
+
+
+def _run() -> int:
+    """Exit status: 1 where a set of test stamps cannot be read."""
     from vaedeblend.io.workdir import find_workdir
 
-    logging.set_verbosity(logging.WARNING)
     workdir = Path(_WORKDIR.value)
-    try:
-        weights = find_workdir(_WEIGHTS.value or workdir)
-        whole = evaluate(workdir, weights, _SEED.value, _STYLE.value, _COMPARE.value)
-    except ValueError as error:  # every error of this package that the user can mend is one
-        _complain(error)
-        raise SystemExit(1) from error
-    if not whole:
-        raise SystemExit(1)
+    weights = find_workdir(_WEIGHTS.value or workdir)
+    return int(not evaluate(workdir, weights, _SEED.value, _STYLE.value, _COMPARE.value))
 
 
 def evaluate(
@@ -113,7 +113,7 @@ def _networks(weights: Path, config) -> tuple:
         except CheckpointError as error:
             failure = error
             notes.append(f"Stage {stage} is not trained: {error}")
-            _complain(error)
+            complain(errors, error)
     if not loaded:
         raise failure or CheckpointError(f"{weights}: no stage is configured; wanted {STAGES}")
     stage = list(loaded)[-1]
@@ -142,13 +142,13 @@ def _scenes(directories: dict[str, Path]) -> tuple[dict, dict, list[str]]:
         except DatasetError as error:
             failure = error
             damage.append(f"The set {kind} cannot be read: {error}")
-            _complain(error)
+            complain(errors, error)
             continue
         try:
             training[kind] = dataset.load(directory, "train")
         except DatasetError as error:
             damage.append(f"SExtractor has its default settings on the set {kind}: {error}")
-            _complain(error)
+            complain(errors, error)
     if not test:
         raise failure or DatasetError("no set of test stamps is configured")
     return test, training, damage
@@ -178,10 +178,6 @@ def _setting(config, weights: Path, workdir: Path, notes: list[str], seconds: fl
         notes=notes,
         seconds=seconds,
     )
-
-
-def _complain(error: Exception) -> None:
-    console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

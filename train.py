@@ -19,7 +19,8 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from vaedeblend.exceptions import VaedeblendError
-from vaedeblend.io.progress import progress
+from vaedeblend.io.folders.jobs import locked
+from vaedeblend.io.progress import progress, run_command
 from vaedeblend.io.workdir import claim, export
 
 _QUICK = str(Path(__file__).parent / "vaedeblend" / "configs" / "quick.py")
@@ -35,13 +36,14 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
     logging.set_verbosity(logging.WARNING)
-    try:
-        train(_CONFIG.value, Path(_WORKDIR.value))
+    raise SystemExit(run_command(_run))
+
+
+def _run() -> None:
+    with locked(_WORKDIR.value) as workdir:
+        train(_CONFIG.value, workdir)
         if _EXPORT.value:
-            export(_WORKDIR.value, _EXPORT.value)
-    except ValueError as error:  # every error of this package that the user can mend is one
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        raise SystemExit(1) from error
+            export(workdir, _EXPORT.value)
 
 
 def train(config, workdir: Path) -> None:

@@ -46,7 +46,7 @@ def test_fine_tuning_starts_from_what_was_trained(trained, tmp_path):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), tuned[stage], start)
     lost = f"--config.stages.isolated.init_from={tmp_path / 'nothing' / 'isolated'}"
     done = run("train.py", *arguments[:4], lost, "--workdir", tmp_path / "other")
-    assert done.returncode == 1 and "nothing/isolated" in done.stdout.replace("\n", "")
+    assert done.returncode == 1 and "nothing/isolated" in done.stderr.replace("\n", "")
 
 
 def test_second_stage_keeps_the_first_ones_decoder(trained):
@@ -111,7 +111,7 @@ def test_weights_are_tested_on_galaxies_of_another_style(trained, tmp_path):
 def test_a_style_that_is_none_is_refused(trained, tmp_path):
     options = ("--weights", trained / "run", "--workdir", tmp_path)
     done = run("eval.py", *options, "--style", "baroque")
-    assert done.returncode == 1 and "wanted one of" in done.stdout
+    assert done.returncode == 1 and "wanted one of" in done.stderr
 
 
 def test_workdir_of_another_config_is_refused(trained):
@@ -119,7 +119,7 @@ def test_workdir_of_another_config_is_refused(trained):
         "train.py", "--workdir", trained / "run", "--config", trained / "tiny.py", "--config.seed=5"
     )
     assert done.returncode == 1
-    assert "belongs to another configuration (seed: 0 != 5)" in done.stdout
+    assert "belongs to another configuration (seed: 0 != 5)" in done.stderr
 
 
 def test_misspelt_keys_are_refused(trained, tmp_path):
@@ -150,7 +150,7 @@ def test_settings_that_cannot_be_used_are_named(trained, tmp_path, change, messa
     data = f"--config.data_dir={trained / 'run' / 'data'}"
     arguments = ("--config", trained / "tiny.py", data, f"--config.{change}")
     done = run("train.py", "--workdir", tmp_path / "w", *arguments)
-    assert done.returncode == 1 and message in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1 and message in done.stderr, done.stdout + done.stderr
 
 
 def test_misspelt_observation_is_refused(trained, tmp_path):
@@ -166,12 +166,12 @@ def test_damaged_dataset_is_named(trained, tmp_path):
         file.write_bytes(file.read_bytes()[:-200])
     done = run("eval.py", "--workdir", tmp_path / "w")
     assert files and done.returncode == 1
-    assert "split 'test' is damaged" in done.stdout
+    assert "split 'test' is damaged" in done.stderr
 
 
 def test_evaluating_what_is_no_workdir_is_an_error(tmp_path):
     done = run("eval.py", "--workdir", tmp_path)
-    assert done.returncode == 1 and "wanted the workdir of a training" in done.stdout
+    assert done.returncode == 1 and "wanted the workdir of a training" in done.stderr
 
 
 def test_missing_catalogue_is_named(tmp_path):
@@ -185,4 +185,4 @@ def test_missing_catalogue_is_named(tmp_path):
         config,
         f"--config.data.source={missing}",
     )
-    assert done.returncode == 1 and "none.fits" in done.stdout
+    assert done.returncode == 1 and "none.fits" in done.stderr

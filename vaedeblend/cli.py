@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vaedeblend.exceptions import VaedeblendError
-from vaedeblend.io.progress import progress
+from vaedeblend.io.parallel import available_cores
+from vaedeblend.io.progress import progress, run_command
 
 console = Console()
 
@@ -30,15 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = vars(_parser().parse_args(argv))
     run = options.pop("run")
-    try:
-        return run(**options) or 0
-    except (ValueError, OSError) as error:
-        said = Text.assemble(("error:", "red"), " ", " ".join(str(error).split()))
-        console.print(said, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return 130
+    return run_command(lambda: run(**options))
 
 
 def _deblend(**options) -> int:
@@ -206,11 +199,19 @@ def _add_simulate(add) -> None:
         "catalogue for GalSim), generator:WORKDIR, or several joined by +; emc: five fields in "
         "the Euclid Morphology Challenge's layout",
     )
-    add.add_argument("--processes", type=int, default=os.cpu_count(), help="processes that render")
+    add.add_argument(
+        "--processes", type=int, default=available_cores(), help="processes that render"
+    )
 
 
 def _keep_compiled() -> None:
-    """Programs that XLA has compiled are kept for the next run; JAX reads this when imported."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vaedeblend"
+    """Programs that XLA has compiled are kept for the next run; JAX reads this when imported.
+
+    Where there is no home folder, as for a container's user without a name, none are kept.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaedeblend"
+    except RuntimeError:
+        return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

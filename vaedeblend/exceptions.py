@@ -29,6 +29,10 @@ class FileError(VaedeblendError):
     """A result that cannot be written, and why."""
 
 
+class FolderError(VaedeblendError):
+    """A folder into which another job writes: which one, and where."""
+
+
 class InspectionError(VaedeblendError):
     """An input that its pixels contradict: what was found, what is wanted, and the likely cause."""
 

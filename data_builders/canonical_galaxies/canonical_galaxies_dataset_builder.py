@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.records import quiet, seen, tensor
+from vaedeblend.io.parallel import available_cores
 from vaedeblend.simulate.canonical import CONDITIONS, SIDE
 from vaedeblend.simulate.examples import canonical_galaxies
 from vaedeblend.survey import Survey
@@ -31,7 +31,7 @@ class CanonicalConfig(tfds.core.BuilderConfig):
     )
     survey: Survey = dataclasses.field(default_factory=Survey)
     options: Mapping = dataclasses.field(default_factory=lambda: {"seed": 0})
-    processes: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    processes: int = dataclasses.field(default_factory=available_cores)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -83,7 +83,7 @@ def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **o
         data_dir: Folder that holds all datasets.
         options: Further keyword arguments of `examples.canonical_galaxies`.
     """
-    processes = options.pop("processes", os.cpu_count() or 1)
+    processes = options.pop("processes", available_cores())
     content = (sorted(sizes.items()), survey.band_names, sorted(options.items()), seen(options))
     name = f"canonical-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     config = CanonicalConfig(name, sizes=sizes, survey=survey, options=options)

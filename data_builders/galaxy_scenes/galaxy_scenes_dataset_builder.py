@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.records import quiet, seen, tensor
 from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.io.parallel import available_cores
 from vaedeblend.pixels.coadds import LARGEST_LAG
 from vaedeblend.pixels.psf import PSF_SIZE
 from vaedeblend.simulate import examples as simulation
@@ -45,7 +45,7 @@ class SceneConfig(tfds.core.BuilderConfig):
     sizes: Mapping[str, int] | None = None
     survey: Survey = dataclasses.field(default_factory=Survey)
     options: Mapping = dataclasses.field(default_factory=lambda: {"seed": 0})
-    processes: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    processes: int = dataclasses.field(default_factory=available_cores)
 
 
 def _default_config(kind: str) -> SceneConfig:
@@ -106,10 +106,10 @@ def build(
         data_dir: Folder that holds all datasets.
         options: Further keyword arguments of `examples.examples`.
     """
+    processes = options.pop("processes", available_cores())
     files = seen(options, *(band.psf for band in survey.bands))
     content = (kind, sorted(sizes.items()), survey, sorted(options.items()), files)
     name = f"{kind}-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
-    processes = options.pop("processes", os.cpu_count() or 1)
     config = SceneConfig(name, kind=kind, sizes=sizes, survey=survey, options=options)
     config.processes = processes
     with quiet():

@@ -142,4 +142,4 @@ def test_command_writes_five_fields(tmp_path, capsys, monkeypatch):
     assert fields[0]["size"] == 90 and fields[0]["seed"] == 4
     assert fields[0]["star_fraction"] == 0.05
     assert main([*arguments, "--source", "some.fits"]) == 1
-    assert "EGG's own galaxies" in capsys.readouterr().out
+    assert "EGG's own galaxies" in capsys.readouterr().err

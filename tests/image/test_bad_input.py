@@ -62,7 +62,7 @@ def result(path, out, shape=SHAPE, **options):
 def refused(capsys, path, out, *arguments):
     """What the command says, in one line, of input that it cannot use."""
     assert main(["deblend", str(path), "--out", str(out), *map(str, arguments)]) == 1
-    said = capsys.readouterr().out.strip()
+    said = capsys.readouterr().err.strip()
     last = said.splitlines()[-1]
     assert last.startswith("error:") and "Traceback" not in said
     assert not list(out.glob("*.partial")) and not (out / "catalog.fits").exists()
@@ -211,7 +211,7 @@ def test_results_do_not_take_the_place_of_what_they_are_made_from(give, image, t
     path = give("model.fits", image)
     arguments = ["deblend", str(path), "--out", str(tmp_path)]
     assert main(arguments) == 1
-    assert "model.fits: would be overwritten" in capsys.readouterr().out
+    assert "model.fits: would be overwritten" in capsys.readouterr().err
     np.testing.assert_array_equal(fits.getdata(path), image)
     assert [each.name for each in tmp_path.iterdir()] == ["model.fits"]
 
@@ -222,7 +222,7 @@ def test_an_interrupted_command_says_so(give, image, tmp_path, capsys, monkeypat
 
     monkeypatch.setattr(measure, "measure_field", interrupted)
     assert main(["deblend", str(give("a.fits", image)), "--out", str(tmp_path / "out")]) == 130
-    assert "interrupted" in capsys.readouterr().out
+    assert "interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no limits of file sizes")
@@ -239,7 +239,7 @@ def test_files_that_cannot_grow_leave_nothing_half_written(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(handler, before)
-    said = capsys.readouterr().out.splitlines()[-1]
+    said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error:") and "could not be written" in said
     assert not list(out.rglob("*.partial"))
     for each in out.glob("*.fits"):

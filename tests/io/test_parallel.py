@@ -1,13 +1,17 @@
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from tasks import add, divide, make_end, make_threads
 
 from vaedeblend.exceptions import ProcessError
+from vaedeblend.io import parallel
 from vaedeblend.io.parallel import parallel_map
 
 
@@ -61,3 +65,45 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     script.write_text(guarded)
     done = run([sys.executable, script])
     assert done.stdout.strip() == "[(7, 0), (3, 1), (2, 1)]", done.stderr
+
+
+WAIT = """
+import sys
+from tasks import make_wait
+from vaedeblend.io.parallel import parallel_map
+from vaedeblend.io.progress import run_command
+if __name__ == "__main__":
+    sys.exit(run_command(lambda: list(parallel_map(make_wait, [0, 1], 2, sys.argv[1]))))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc who lives")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_processes_end_with_their_parent(tmp_path, number, status):
+    script, at_work = tmp_path / "script.py", tmp_path / "at_work"
+    script.write_text(WAIT)
+    at_work.mkdir()
+    parent = subprocess.Popen([sys.executable, script, at_work], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(list(at_work.iterdir())) == 2)
+    parent.send_signal(number)
+    said = parent.communicate(timeout=20)[1]
+    assert parent.returncode == status
+    assert number == signal.SIGKILL or said.strip() == "terminated: the same command goes on"
+    wait_until(lambda: not any(Path("/proc", each.name).exists() for each in at_work.iterdir()))
+
+
+def wait_until(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_cores_are_those_that_may_be_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    assert parallel.available_cores() <= 3
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert parallel._quota(tmp_path) == 2
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert parallel._quota(tmp_path) == 128

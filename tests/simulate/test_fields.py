@@ -276,5 +276,5 @@ def test_command_writes_the_same_field(tmp_path, capsys):
 
 def test_command_refuses_what_makes_no_sense(tmp_path, capsys):
     assert main(["simulate", "--out", str(tmp_path / "one"), "--density", "-1"]) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.startswith("error:") and "density is -1" in said

@@ -195,7 +195,7 @@ def test_fields_are_simulated_of_real_galaxies(folder, tmp_path, capsys):
     assert main([*command, f"cosmos:{folder}"]) == 0
     assert (tmp_path / "image.fits").is_file()
     assert main([*command, f"cosmos:{tmp_path}"]) == 1
-    assert "found catalogues none" in capsys.readouterr().out
+    assert "found catalogues none" in capsys.readouterr().err
 
 
 def test_similar_galaxies_are_those_that_add_no_noise_and_are_not_magnified():

@@ -264,7 +264,7 @@ def test_unknown_style_is_refused_with_those_that_there_are(capsys, tmp_path):
         list(examples.examples("isolated", "test", 2, **options))
     command = ["simulate", "--out", str(tmp_path), "--size", "64", "--style", "realistic"]
     assert main(command) == 1
-    assert "wanted one of" in capsys.readouterr().out
+    assert "wanted one of" in capsys.readouterr().err
 
 
 def test_style_of_a_path_is_what_its_reader_makes_of_it(monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 
 from vaedeblend.exceptions import CheckpointError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.digest import SEAL
+from vaedeblend.io.folders.digest import SEAL
 from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.training import loop, objectives, observe
 from vaedeblend.training import scenes as compose

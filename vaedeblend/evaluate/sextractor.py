@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr
 
 from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.io.parallel import available_cores
 from vaedeblend.pixels.extract import sep_extract
 
 StampArray = Float[np.ndarray, "n height width"]
@@ -185,7 +186,7 @@ def search_settings(
         scores = {"score": float(np.abs(error).mean()), "sigma": float(error.std())}
         return settings._asdict() | scores | {"misses": int(np.isnan(flux).sum())}
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         table = list(pool.map(row, grid))
     return grid[np.argmin([row["score"] for row in table])], table
 

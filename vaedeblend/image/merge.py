@@ -4,6 +4,7 @@ The file of a tile holds a cube of pages (see `pixels.profiles`) and two tables:
 the columns `columns.MEASURED` and corner, and a row a pair of sources that overlap.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +56,20 @@ def write_part(path: str | Path, part: Part) -> None:
     hdus = [fits.PrimaryHDU(part.profiles.copy().pages)]
     hdus += map(fits.table_to_hdu, (sources, pairs))
     with replacing(path) as partial:
-        fits.HDUList(hdus).writeto(partial)
+        fits.HDUList(hdus).writeto(partial, checksum=True)
+
+
+def is_whole_part(path: Path) -> bool:
+    """Whether a file is what `write_part` wrote, to the bit."""
+    try:
+        with (
+            warnings.catch_warnings(action="error"),  # astropy warns of a sum that differs
+            path.open("rb") as file,
+            fits.open(file, checksum=True) as hdus,
+        ):
+            return len([hdu.data for hdu in hdus if "DATASUM" in hdu.header]) == 3
+    except Exception:  # of a reader of damaged files
+        return False
 
 
 def read_part(path: str | Path) -> Part:

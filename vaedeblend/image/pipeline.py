@@ -3,7 +3,6 @@
 mosaic --tiles--> sources of each tile --merge--> one catalogue --products--> images, page, priors
 """
 
-import json
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -12,20 +11,24 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from astropy.table import Table
 
 from vaedeblend.exceptions import MosaicError
+from vaedeblend.image.inspection.background import remove_background, write_background
 from vaedeblend.image.inspection.inspect import inspect_image
-from vaedeblend.image.merge import Catalog, merge, read_part
-from vaedeblend.image.products import IMAGES, Report, write_products
-from vaedeblend.image.tiles import Job, measure_tile, part_file, plan, read_survey
-from vaedeblend.io import write
-from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic
+from vaedeblend.image.merge import Catalog, is_whole_part, merge, read_part
+from vaedeblend.image.products import IMAGES, Report, clear_products, write_products
+from vaedeblend.image.tiles import (
+    Job,
+    measure_tile,
+    part_file,
+    plan,
+    read_survey,
+    weights_files,
+)
+from vaedeblend.io.folders.jobs import FolderWarning, keep_pieces, locked, made_from
+from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic
 from vaedeblend.io.parallel import parallel_map
-
-_ROWS = 2048
-"""Rows of an image whose background is estimated at a time, about."""
 
 _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""
@@ -101,19 +104,26 @@ def deblend_image(
         InspectionError: An input is contradicted by the pixels.
         VaedeblendError: A file cannot be used or written.
     """
-    options, out = _options(options), Path(out)
+    options = _options(options)
     _check_counts(options)
-    survey, out = read_survey(options.weights), write.prepare_folder(out)
+    read_survey(options.weights)
+    with locked(out) as folder:
+        return _deblend(folder, image, options, report)
+
+
+def _deblend(out: Path, image: str | Path, options: ImageOptions, report: Report) -> Catalog:
+    """`deblend_image` into a folder that is locked."""
+    scale = read_survey(options.weights).pixel_scale.value
     files = {name: getattr(options, name) for name in _FILES}
     with open_mosaic(image, **files) as mosaic:
         _check_overwritten(out, options, mosaic)
-        _check_scale(mosaic, survey.pixel_scale.value)
-        inspection = _inspected(mosaic, options, survey.pixel_scale.value)
+        _check_scale(mosaic, scale)
+        inspection = _inspected(mosaic, options, scale)
     files |= inspection.corrections
     background = None
     if not _noise_given(options):
         with open_mosaic(image, **files) as mosaic:
-            background, files["rms"] = _estimate(mosaic, out, report)
+            background, files["rms"] = write_background(mosaic, out, report)
     with open_mosaic(image, **files) as mosaic:
         job = Job(
             str(image),
@@ -125,12 +135,15 @@ def deblend_image(
             None if inspection.listed is None else inspection.listed.measured,
             inspection.psfs,
         )
+        inputs = _inputs(mosaic, options)
+        keep_pieces(job.folder, _made_from(job, options.tile, inputs), is_whole_part)
+        _clear(out, [*inputs, *map(Path, filter(None, [background]))])
         found = _measure(mosaic, job, options, inspection.listed, out, report)
         found = found._replace(said=inspection.said)
         found.table.meta.update(inspection.cards)
-        write_products(mosaic, job, found, out, report, tphot=options.tphot)
         about = {"image": str(image), "weights": str(options.weights), "sources": len(found.table)}
-        write.write_text(out / "summary.json", inspection.summary(**about))
+        summary = inspection.summary(**about)
+        write_products(mosaic, job, found, out, report, summary=summary, tphot=options.tphot)
     shutil.rmtree(job.folder)
     return found
 
@@ -178,10 +191,27 @@ def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None
     estimated = set() if _noise_given(options) else {"background", "rms"}
     names = {"catalog", "stamps", *IMAGES} | estimated
     results = {(out / f"{name}.fits").resolve() for name in names}
-    used = [plane.path for plane in mosaic.planes.values()]
-    for path in (*used, options.psf, options.catalog):
-        if isinstance(path, str | Path) and Path(path).resolve() in results:
+    for path in _inputs(mosaic, options):
+        if path.resolve() in results:
             raise MosaicError(f"{path}: would be overwritten; wanted another folder than {out}")
+
+
+def _inputs(mosaic: Mosaic, options: ImageOptions) -> list[Path]:
+    """Files that the results are made from."""
+    paths = [plane.path for plane in mosaic.planes.values()] + [options.psf, options.catalog]
+    return [Path(path) for path in paths if isinstance(path, str | Path)]
+
+
+def _made_from(job: Job, tile: int, inputs: list[Path]) -> dict:
+    """All that the tiles depend on: what they are given, and the contents of files."""
+    values = job._replace(folder="")._asdict() | {"tile": tile}
+    return made_from(values, inputs + weights_files(job.weights))
+
+
+def _clear(out: Path, used: Sequence[Path]) -> None:
+    for path in clear_products(out) + remove_background(out, used):
+        said = f"{path}: was there before, and is not of this image"
+        warnings.warn(said, FolderWarning, stacklevel=2)
 
 
 def _measure(
@@ -193,49 +223,12 @@ def _measure(
     report: Report,
 ) -> Catalog:
     tiles = plan(mosaic.shape, options.tile)
-    _claim(job, options.tile, mosaic.path)
     report("measuring tiles", 0, len(tiles))
     measured = parallel_map(partial, tiles, options.processes, measure_tile, job)
     for done, _ in enumerate(measured, 1):
         report("measuring tiles", done, len(tiles))
     parts = [read_part(part_file(job.folder, each)) for each in tiles]
     return merge(parts, mosaic, out / "stamps.fits", listed)
-
-
-def _claim(job: Job, tile: int, image: Path) -> None:
-    """Keeps the tiles of an earlier run of the same job, and no others."""
-    folder = Path(job.folder)
-    stat, path = image.stat(), folder / "job.json"
-    with np.printoptions(threshold=np.inf):
-        wanted = json.dumps([repr(job), tile, stat.st_size, stat.st_mtime_ns])
-    if not path.exists() or path.read_text() != wanted:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        write.write_text(path, wanted)
-
-
-def _estimate(mosaic: Mosaic, out: Path, report: Report) -> tuple[str, str]:
-    """Writes background.fits and rms.fits, strip by strip."""
-    from vaedeblend.deblend.detect import background_strips, estimate_background, mesh_side
-
-    (height, width), header = mosaic.shape, image_header(mosaic)
-    paths = [out / f"{name}.fits" for name in ("background", "rms")]
-    with (
-        write.write_image(paths[0], mosaic.shape, header) as put_background,
-        write.write_image(paths[1], mosaic.shape, header) as put_rms,
-    ):
-        for kept, read in background_strips(height, _ROWS):
-            report("estimating the background", kept.start, height)
-            image, _, bad = mosaic.read(read, slice(0, width))
-            level, noise = np.zeros_like(image), np.full_like(image, np.nan)
-            if not bad.all():
-                mesh = mesh_side(height), mesh_side(width)
-                level, noise = estimate_background(image * mosaic.scale, bad, mesh)
-            own = slice(kept.start - read.start, kept.stop - read.start)
-            put_background(level[own] / mosaic.scale)
-            put_rms(np.where(bad, np.nan, noise / mosaic.scale)[own])
-        report("estimating the background", height, height)
-    return str(paths[0]), str(paths[1])
 
 
 def _check_scale(mosaic: Mosaic, scale: float) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from vaedeblend.image.columns import FLAGS
 from vaedeblend.image.merge import Catalog
 from vaedeblend.image.tiles import Job, read_pixels
-from vaedeblend.image.tphot import write_catalogue_priors
+from vaedeblend.image.tphot import TPHOT, remove_priors, write_catalogue_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
@@ -32,16 +32,37 @@ Report = Callable[[str, int, int], None]
 """Function of what is going on, how much of it is done, and how much there is."""
 
 
+def clear_products(out: Path) -> list[Path]:
+    """Removes the results of an earlier run from a folder.
+
+    Returns:
+        What is beside them and may be another's: it stays.
+    """
+    names = "index.html", "summary.json", *(f"{n}.fits" for n in ("catalog", "stamps", *IMAGES))
+    for name in names:
+        (out / name).unlink(missing_ok=True)
+    others = [out / "injected.fits", *([] if remove_priors(out) else [out / TPHOT])]
+    return [path for path in others if path.exists()]
+
+
 def write_products(
-    mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report, *, tphot: bool
+    mosaic: Mosaic,
+    job: Job,
+    catalog: Catalog,
+    out: Path,
+    report: Report,
+    *,
+    summary: str,
+    tphot: bool,
 ) -> None:
-    """Writes images, catalogue, page, and priors for T-PHOT where they are wanted."""
+    """Writes images, catalogue, page, summary, and priors for T-PHOT where they are wanted."""
     overview, sums = write_images(mosaic, job, catalog, out, report)
     if not len(catalog.table):
         catalog.table.meta["REASON"] = _why_nothing(job, sums)
     tables = {"CATALOG": catalog.table, "COVARIANCE": catalog.pairs}
     write.write_tables(out / "catalog.fits", tables)
     write_field_page(mosaic, job, catalog, overview, sums, out)
+    write.write_text(out / "summary.json", summary)
     if tphot:
         write_catalogue_priors(mosaic, catalog, out)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Part, write_part
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
-from vaedeblend.io.workdir import find_workdir, read_config
+from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
 from vaedeblend.survey import Survey, inside, make_survey
 
 MARGIN = 192
@@ -132,6 +132,13 @@ def read_survey(weights: str | Path) -> Survey:
     if len(survey.bands) > 1:
         raise MosaicError(f"{weights}: weights of {len(survey.bands)} bands; wanted those of one")
     return survey
+
+
+def weights_files(weights: str | Path, stage: str = "blended") -> list[Path]:
+    """Files and folders of which a deblender is made; those that there are."""
+    names = "config.json", WORKDIR_PSF, f"{stage}/calibration.json", f"{stage}/checkpoints"
+    paths = [find_workdir(weights) / name for name in names]
+    return [path for path in paths if path.exists()]
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ stamp as written, so that the sum of flux x stamp is the model image.
 
 import contextlib
 import functools
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,8 @@ from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.io.write import replacing_folder, write_image
 
 _ASCII = "# id x y xmin ymin xmax ymax background flux"
+TPHOT = "tphot"
+"""Folder of an image's priors beside its other results."""
 _SUMS = "total", "whole", "area"
 _FILES = {"priors.cat", "priors.fits", "stamps", "segmentation.fits"}
 _ROW = np.dtype([(name, int, 2) for name in ("first", "last")] + [(n, float) for n in _SUMS])
@@ -71,7 +74,16 @@ def write_catalogue_priors(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
     )
     with fits.open(out / "segmentation.fits", memmap=False) as hdus:
         options = {"shape": mosaic.shape, "wcs": mosaic.wcs, "segmentation": hdus[0].section}
-        write_priors(out / "tphot", sources, **options)
+        write_priors(out / TPHOT, sources, **options)
+
+
+def remove_priors(out: Path) -> bool:
+    """Removes the priors that are in a folder of results; False if others' files are with them."""
+    folder = out / TPHOT
+    if folder.is_dir() and not {each.name for each in folder.iterdir()} <= _FILES:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def write_priors(

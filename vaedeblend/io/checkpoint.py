@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import LatestN
 
 from vaedeblend.exceptions import CheckpointError
-from vaedeblend.io.digest import SEAL, damaged_file, seal
+from vaedeblend.io.folders.digest import SEAL, damaged_file, seal
 
 _ITEM = "default"
 """Orbax's name of what a checkpoint holds."""

@@ -1,15 +1,20 @@
 """Work spread over processes, its results in order.
 
-Processes start anew (spawn): a forked one would inherit locks that JAX's threads hold.
+Processes start anew (spawn): a forked one would inherit locks that JAX's threads hold. They end
+with their parent, however that ends.
 """
 
 import itertools
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
-from multiprocessing import current_process, get_context
+from multiprocessing import connection, current_process, get_context, parent_process
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -18,6 +23,13 @@ from vaedeblend.exceptions import ProcessError
 
 _AHEAD = 2
 """Tasks for each process that are under way or waiting to be consumed."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use: those of its affinity, within its control group's quota."""
+    if not hasattr(os, "sched_getaffinity"):  # Linux's own
+        return os.cpu_count() or 1
+    return max(1, min(len(os.sched_getaffinity(0)), _quota(Path("/sys/fs/cgroup"))))
 
 
 def parallel_map(
@@ -51,6 +63,10 @@ def parallel_map(
         if not started.is_set():
             said = 'could not start; wanted a script with its work under if __name__ == "__main__":'
         raise ProcessError(f"a process of {processes} {said}") from error
+    except BaseException:  # Ctrl-C and closing among them: nobody waits for what is under way
+        for process in list(pool._processes.values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -67,7 +83,15 @@ def _start(started, make_function: Callable, arguments: tuple) -> None:
     """Begins a process's life: keeps what makes its function."""
     global _function
     started.set()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _function = cache(partial(_make, make_function, arguments))
+
+
+def _end_with_parent() -> None:
+    """An orphan would wait for tasks, or write results, for ever."""
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
 
 
 def _make(make_function: Callable, arguments: tuple) -> Callable:
@@ -78,3 +102,18 @@ def _make(make_function: Callable, arguments: tuple) -> Callable:
 
 def _run(task):
     return _function()(task)
+
+
+def _quota(root: Path) -> int:
+    """Cores' worth of time that control groups (version 2) allow, rounded up."""
+    limits = [os.cpu_count() or 1]
+    try:
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+        folders = [root / own, *(root / own).parents]
+    except OSError:
+        folders = [root]
+    for folder in folders:
+        if folder.is_relative_to(root) and (path := folder / "cpu.max").is_file():
+            quota, period = path.read_text().split()
+            limits += [] if quota == "max" else [-(-int(quota) // int(period))]
+    return min(limits)

@@ -1,10 +1,18 @@
-"""Progress of long work on a terminal."""
+"""What a command shows on a terminal: its progress, warnings, and how it ended."""
 
 import contextlib
+import signal
+import warnings
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from vaedeblend.io.folders.jobs import FolderWarning
+
+_INTERRUPTED, _TERMINATED = 130, 143
+"""Exit statuses of a command that Ctrl-C, or SIGTERM, has ended: 128 and the signal."""
 
 
 @contextlib.contextmanager
@@ -26,3 +34,66 @@ def progress(console: Console) -> Iterator[Callable[..., None]]:
                 console.print(f"{what}: step {done}: {note}")
 
         yield report
+
+
+def run_command(work: Callable[[], int | None]) -> int:
+    """Runs a command's work, and gives its exit status.
+
+    Errors that the user can mend, warnings, and the end by Ctrl-C or by SIGTERM are one line each,
+    on stderr.
+    """
+    console = Console(stderr=True)
+    try:
+        with warnings.catch_warnings(), _terminable():
+            _show_warnings(console)
+            return work() or 0
+    except (ValueError, OSError) as error:
+        complain(console, error)
+        return 1
+    except _Terminated:
+        console.print("terminated: the same command goes on")
+        return _TERMINATED
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on")
+        return _INTERRUPTED
+
+
+def complain(console: Console, error: Exception | str) -> None:
+    """Shows an error as one line."""
+    said = Text.assemble(("error:", "red"), " ", " ".join(str(error).split()))
+    console.print(said, soft_wrap=True)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends work as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    def end(number, frame):
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread, where signals are not ours to answer
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show_warnings(console: Console) -> None:
+    """Warnings of folders appear as a line, and each one time; others as ever."""
+    others = warnings.showwarning
+
+    def show(message, category, *place):
+        if issubclass(category, FolderWarning):
+            said = Text.assemble(("warning:", "yellow"), " ", " ".join(str(message).split()))
+            console.print(said, soft_wrap=True)
+        else:
+            others(message, category, *place)
+
+    warnings.showwarning = show
+    warnings.simplefilter("default", FolderWarning)

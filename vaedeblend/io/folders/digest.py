@@ -18,6 +18,11 @@ _KEY = "digest"
 """Key of a sealed JSON file: the digest of all the others."""
 
 
+def digest(content: bytes) -> str:
+    """Digest of bytes."""
+    return _hash(content).hexdigest()
+
+
 def digest_file(path: str | Path) -> str:
     """Digest of a file's content, or of all files below a folder; about 1 s per GB."""
     path = Path(path)
@@ -44,13 +49,13 @@ def damaged_file(folder: str | Path) -> str | None:
         wanted, found = dict(json.loads(path.read_text())), _digests(folder)
     except ValueError:
         return SEAL
-    return next((name for name, digest in wanted.items() if found.get(name) != digest), None)
+    return next((name for name, own in wanted.items() if found.get(name) != own), None)
 
 
 def sealed_json(value: Mapping, indent: int = 2) -> str:
     """A mapping as JSON that holds its own digest, as `unsealed_json` reads it."""
-    digest = _digest_text(json.dumps(value, sort_keys=True))
-    return json.dumps({**value, _KEY: digest}, indent=indent) + "\n"
+    own = _digest_text(json.dumps(value, sort_keys=True))
+    return json.dumps({**value, _KEY: own}, indent=indent) + "\n"
 
 
 def unsealed_json(text: str) -> dict:
@@ -62,8 +67,8 @@ def unsealed_json(text: str) -> dict:
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"a JSON {type(value).__name__}; wanted an object")
-    digest = value.pop(_KEY, None)
-    if digest not in (None, _digest_text(json.dumps(value, sort_keys=True))):
+    own = value.pop(_KEY, None)
+    if own not in (None, _digest_text(json.dumps(value, sort_keys=True))):
         raise ValueError("damaged: its digest is another one")
     return value
 
@@ -76,7 +81,7 @@ def _digests(folder: str | Path) -> dict[str, str]:
 
 
 def _digest_text(text: str) -> str:
-    return _hash(text.encode()).hexdigest()
+    return digest(text.encode())
 
 
 def _hash(data: bytes = b""):

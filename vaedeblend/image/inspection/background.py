@@ -1,0 +1,68 @@
+"""Background and rms where they are not given: files beside the results, strip by strip."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from vaedeblend.io import write
+from vaedeblend.io.mosaic import Mosaic, image_header
+
+_ROWS = 2048
+"""Rows of an image whose background is estimated at a time, about."""
+
+_NAMES = "background", "rms"
+_CARD = "ESTIMATE"
+"""Header card by which a file is known to have been written here."""
+
+
+def write_background(
+    mosaic: Mosaic, out: Path, report: Callable[[str, int, int], None]
+) -> tuple[str, str]:
+    """Writes background.fits and rms.fits, as estimated of an image."""
+    from vaedeblend.deblend.detect import background_strips, estimate_background, mesh_side
+
+    (height, width), header = mosaic.shape, image_header(mosaic)
+    header[_CARD] = True, "of the image that was measured"
+    paths = [out / f"{name}.fits" for name in _NAMES]
+    with (
+        write.write_image(paths[0], mosaic.shape, header) as put_background,
+        write.write_image(paths[1], mosaic.shape, header) as put_rms,
+    ):
+        for kept, read in background_strips(height, _ROWS):
+            report("estimating the background", kept.start, height)
+            image, _, bad = mosaic.read(read, slice(0, width))
+            level, noise = np.zeros_like(image), np.full_like(image, np.nan)
+            if not bad.all():
+                mesh = mesh_side(height), mesh_side(width)
+                level, noise = estimate_background(image * mosaic.scale, bad, mesh)
+            own = slice(kept.start - read.start, kept.stop - read.start)
+            put_background(level[own] / mosaic.scale)
+            put_rms(np.where(bad, np.nan, noise / mosaic.scale)[own])
+        report("estimating the background", height, height)
+    return str(paths[0]), str(paths[1])
+
+
+def remove_background(out: Path, inputs: Collection[Path]) -> list[Path]:
+    """Removes what `write_background` wrote for another image into a folder.
+
+    Args:
+        out: Folder of the results.
+        inputs: Files that are measured, which stay.
+
+    Returns:
+        Files of these names that are another's: they stay, too.
+    """
+    used, paths = {path.resolve() for path in inputs}, [out / f"{name}.fits" for name in _NAMES]
+    stale = [path for path in paths if path.exists() and path.resolve() not in used]
+    for path in (ours := [path for path in stale if _is_ours(path)]):
+        path.unlink()
+    return [path for path in stale if path not in ours]
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return fits.getheader(path).get(_CARD) is True
+    except OSError:
+        return False
