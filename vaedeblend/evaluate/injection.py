@@ -1,5 +1,6 @@
 """The injection test: galaxies of known flux are added to the user's own image, and measured.
 
+image --image.deblend_image--> what was there before
 image + simulated galaxies --image.deblend_image--> catalogue --matching--> errors by bin
 """
 
@@ -7,21 +8,22 @@ from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vaedeblend.evaluate import metrics
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.pipeline import deblend_image
+from vaedeblend.image.tiles import read_survey
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
-from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.pixels.matching import match
 from vaedeblend.simulate.library import PlacedSources, field_psfs, random_sources, render_sources
-from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude, make_survey
+from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude
 
-_PHOTONS = 22
-"""Purpose of the random numbers of the galaxies' photon noise."""
+_PHOTONS, _MOVED = 22, 24
+"""Purposes of random numbers; `library` and `fields` have the others."""
 
 
 def inject(
@@ -40,12 +42,14 @@ def inject(
 
     Columns: x, y, mag, flux [image units], found, flux_found, flux_err, error (relative; -1 where
     it was not found), purity (as estimated; NaN where it was not found), flags. The folder holds
-    image.fits with the galaxies, and all that `pipeline.deblend_image` makes of it.
+    image.fits with the galaxies, all that `pipeline.deblend_image` makes of it, and before/, what
+    that makes of the image as it is: a source that was there before is none of the galaxies, and
+    these lie on pixels that count.
 
     Args:
         image: FITS file, which is read whole.
         out: Folder of the results.
-        n: Number of galaxies, EGG's, evenly over the image.
+        n: Number of galaxies, EGG's, evenly over the pixels that are not ignored.
         magnitude: Range of the galaxies' magnitudes.
         seed: Seed of everything random.
         weights: Name of shipped weights, or a workdir.
@@ -57,8 +61,7 @@ def inject(
     Raises:
         VaedeblendError: A file cannot be used or written, or the zero point is not known.
     """
-    survey = make_survey(**read_config(find_workdir(weights))["survey"])
-    out = write.prepare_folder(out)
+    survey, out = read_survey(weights), write.prepare_folder(out)
     units = {name: options.pop(name, None) for name in ("hdu", "zero_point", "gain")}
     with open_mosaic(image, **units) as opened:
         _check(n, magnitude, opened.path, out / "image.fits")
@@ -67,12 +70,15 @@ def inject(
         scale = survey.pixel_scale.value
         scales = {"pixel_scale": psf_scale, "default_pixel_scale": opened.pixel_scale or scale}
         psfs = field_psfs(survey, psf, **scales)
+        options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale}
+        before = deblend_image(image, out / "before", **options, **units).table
         sources = random_sources(n, magnitude, opened.shape, survey.band_names, seed)
+        counting = np.isfinite(fits.getdata(out / "before" / "residual.fits"))
+        sources = _on_pixels(sources, counting, seed)
         _write_injected(opened, _light(sources, opened, psfs, scale, seed), out / "image.fits")
         known = {"zero_point": opened.zero_point, "gain": opened.gain}
-    options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale, **known}
-    found = deblend_image(out / "image.fits", out, **options).table
-    table = _match_catalogue(sources, found, known["zero_point"])
+    found = deblend_image(out / "image.fits", out, **options, **known).table
+    table = _match_catalogue(sources, found, before, known["zero_point"])
     write.write_tables(out / "injected.fits", {"INJECTED": table})
     return table
 
@@ -81,7 +87,10 @@ def summarise(table: Table) -> Table:
     """Completeness, bias, scatter, outliers and coverage in bins of magnitude and of purity [%]."""
     rows = []
     low, high = np.floor(np.asarray(table["mag"]).min()), np.ceil(np.asarray(table["mag"]).max())
-    for name, edges in (("mag", np.arange(low, high + 1)), ("purity", (0, 0.5, 0.8, 0.95, 1.01))):
+    for name, edges in (
+        ("mag", np.arange(low, high + 1)),
+        ("purity", (0, 0.5, 0.8, 0.95, 1 + 1e-6)),
+    ):
         for start, stop in zip(edges, edges[1:], strict=False):
             part = table[(np.asarray(table[name]) >= start) & (np.asarray(table[name]) < stop)]
             got = part[part["found"]]
@@ -110,6 +119,23 @@ def _check(n: int, magnitude, image: Path, made: Path) -> None:
         )
 
 
+def _on_pixels(
+    sources: PlacedSources, counting: Bool[np.ndarray, "height width"], seed: int
+) -> PlacedSources:
+    """The galaxies, those on pixels that do not count or off the image moved to some that do."""
+    pixels = np.argwhere(counting)
+    if not len(pixels):
+        raise MosaicError("every pixel of the image is ignored; wanted some for the galaxies")
+    nearest = np.floor(sources.position + 0.5).astype(int)
+    good = sources.on_image(counting.shape)
+    good[good] = counting[*nearest[good].T]
+    rng = np.random.default_rng((seed, _MOVED))
+    chosen = pixels[rng.integers(0, len(pixels), len(good))]
+    # `pixel` holds the corner below a pixel's centre, or, of a negative phase, that above it.
+    moved = chosen + (sources.phase < 0)
+    return sources._replace(pixel=np.where(good[:, None], sources.pixel, moved))
+
+
 def _light(
     sources: PlacedSources, opened: Mosaic, psfs: tuple, scale: float, seed: int
 ) -> Float[np.ndarray, "height width"]:
@@ -129,12 +155,20 @@ def _write_injected(opened: Mosaic, light: Float[np.ndarray, "height width"], pa
         put(np.where(pixels.bad, np.nan, pixels.image + light))
 
 
-def _match_catalogue(sources: PlacedSources, found: Table, zero_point: float) -> Table:
-    """The galaxies injected, each with the source of the catalogue that it is matched with."""
+def _match_catalogue(
+    sources: PlacedSources, found: Table, before: Table, zero_point: float
+) -> Table:
+    """The galaxies injected, each with the source of the catalogue that it is matched with.
+
+    Sources that were there before are matched with it as well, and take what is theirs.
+    """
     magnitude = flux_to_magnitude(sources.galaxies.flux[:, 0])
     flux = 10 ** (0.4 * (zero_point - magnitude))
-    place = np.stack([np.asarray(found["y"]), np.asarray(found["x"])], axis=1)
-    row = match(sources.position, flux, place)
+    before, found = (
+        table[np.isfinite(np.ma.filled(table["flux"], np.nan))] for table in (before, found)
+    )
+    true = np.concatenate([sources.position, _places(before)])
+    row = match(true, np.append(flux, before["flux"]), _places(found))[: len(flux)]
     there = row >= 0
     column = {name: np.full(len(row), np.nan) for name in ("flux", "flux_err", "purity", "flags")}
     for name, values in column.items():
@@ -154,3 +188,7 @@ def _match_catalogue(sources: PlacedSources, found: Table, zero_point: float) ->
             "flags": np.nan_to_num(column["flags"]).astype(int),
         }
     )
+
+
+def _places(table: Table) -> Float[np.ndarray, "n 2"]:
+    return np.stack([np.asarray(table["y"], float), np.asarray(table["x"], float)], axis=1)
