@@ -133,6 +133,13 @@ def test_cuts_are_exclusive_and_combine(galaxies):
     assert set(catalogue.select(galaxies, cuts)["id"]) == expected
 
 
+def test_a_cut_from_zero_holds_components_that_are_not_there(galaxies):
+    galaxies["bulge_half_light_radius"][:3] = 0 * u.arcsec
+    cuts = {"bulge_half_light_radius": (0.0, 99.0)}
+    assert len(catalogue.select(galaxies, cuts)) == len(galaxies)
+    assert len(catalogue.select(galaxies, {"bulge_half_light_radius": (1e-9, 99.0)})) < 8
+
+
 def test_cut_of_unknown_quantity_lists_the_known(galaxies):
     with pytest.raises(CatalogueError, match=r"\['size'\], wanted some of \['magnitude', 'id'"):
         catalogue.select(galaxies, {"size": (0.0, 1.0)})

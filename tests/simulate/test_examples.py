@@ -1,3 +1,4 @@
+import astropy.units as u
 import numpy as np
 import pytest
 from simulated import TWO_BANDS, VIS, assert_same, simulate, write_catalogue
@@ -299,6 +300,16 @@ def test_one_population_is_a_selection(source):
     examples = simulate("galaxies", 6, source, populations=((1.0, BRIGHT),), n_companions=2)
     assert (magnitudes(examples[:6]) < 23.001).all()
     assert [bool(each["central"]) for each in examples] == [True] * 6 + [False] * 2
+
+
+def test_a_population_of_all_radii_holds_pure_disks_and_no_stars(source):
+    table = catalogue.read(source)[:8]
+    table["bulge_half_light_radius"][:] = 0 * u.arcsec
+    table["id"][0], table["disk_half_light_radius"][0] = -5, 0 * u.arcsec
+    wide = {f"{part}_half_light_radius": (0.0, 9.0) for part in ("bulge", "disk")}
+    recipe = sampling.SampleRecipe(populations=((1.0, wide),))
+    chosen, _ = sampling.choose_galaxies(table, 14, 0, (1,), recipe)
+    assert set(chosen["id"]) == set(table["id"][1:])
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.4), (1.5, -0.5)])

@@ -133,6 +133,8 @@ def magnitude(table: QTable, band: int = 0) -> Float[np.ndarray, " galaxies"]:
 def select(table: QTable, cuts: Mapping[str, tuple[float, float]], band: int = 0) -> QTable:
     """Galaxies strictly inside every cut, given in mag, arcsec or the column's own unit.
 
+    A cut from 0 holds 0 as well: the radius of the bulge that a pure disk does not have.
+
     Args:
         table: galaxies, as `read` returns them.
         cuts: (lower, upper) of `magnitude` or of any column with one number per galaxy.
@@ -147,7 +149,7 @@ def select(table: QTable, cuts: Mapping[str, tuple[float, float]], band: int = 0
     passes = {}
     for name, (lower, upper) in cuts.items():
         value = magnitude(table, band) if name == "magnitude" else table[name].value
-        passes[name] = (value > lower) & (value < upper)
+        passes[name] = ((value > lower) | ((value == 0) & (lower == 0))) & (value < upper)
     selected = table[np.logical_and.reduce([np.full(len(table), True), *passes.values()])]
     if len(selected) == 0:
         each = ", ".join(f"{name} {cuts[name]}: {ok.sum()}" for name, ok in passes.items())

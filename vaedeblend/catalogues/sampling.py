@@ -118,6 +118,7 @@ def _mixture(table, n: int, words, populations, n_groups: int) -> QTable:
     if shares.min() < 0 or not np.isclose(shares.sum(), 1):
         found = f"shares {shares.tolist()} that add up to {shares.sum():g}"
         raise CatalogueError(f"populations of {found}; wanted none negative, and a sum of 1")
+    table = table[np.asarray(table["id"]) >= 0]  # a catalogue's stars have radii of 0, too
     label = _interleaved(shares, -(-n // n_groups)).repeat(n_groups)[:n]
     parts = [
         _cycle(catalogue.select(table, cuts), int((label == k).sum()), (*words, _POPULATION, k))
