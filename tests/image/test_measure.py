@@ -77,6 +77,16 @@ def test_masked_sources_are_flagged_and_the_rest_goes_on(image):
     np.testing.assert_allclose(found.table["flux"][row[2]], FLUX[2], rtol=0.1)
 
 
+def test_purity_is_that_of_the_light_on_pixels_that_count(image):
+    """The brighter neighbour's side of a source is ignored: it lies there in no one's light."""
+    rms = np.full(SHAPE, 0.3)
+    rms[85:96, 30:36] = np.inf
+    image += 5000 * gaussian(90.5, 38.5, SHAPE)
+    found, row = measure(image, rms, positions=np.append(PLACES, [[90.5, 38.5]], 0), passes=0)
+    purity = np.asarray(found.table["purity"])
+    assert (purity <= 1).all() and purity[row[2]] < 0.9
+
+
 def test_a_source_without_a_valid_pixel_is_flagged_and_has_no_flux(image):
     rms = np.full(SHAPE, 0.3)
     rms[:, 70:] = np.inf

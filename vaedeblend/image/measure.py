@@ -92,11 +92,12 @@ def _described(padded: PaddedImages, sources: Sources, n_given: int) -> Measured
     groups, shapes = find_groups(profiles, background), measure_shapes(stamps, flux)
     rms, total = np.sqrt(background), padded.cut(canvas, *at)[..., 0]
     noise = rms if padded.gain is None else np.sqrt(background + model.clip(0) / padded.gain[0, 0])
+    own = np.where(total == 0, 0, stamps)  # where a pixel is ignored, there is nobody's light
     columns = {
         "position": source_positions(sources, padded.size, shapes),
         "flux": flux,
         "flux_err": np.hypot(flux_err, _BINNED_ERROR * flux * (binning > 1)),
-        "purity": _ratio(_product(stamps, stamps), _product(stamps, total)),
+        "purity": _ratio(_product(own, own), _product(own, total)).clip(max=1),
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
         "axis_ratio": shapes.axis_ratio,

@@ -19,6 +19,9 @@ from vaedeblend.io.write import write_text
 MOST_MARKS = 2000
 """Most sources that are marked on the image: the brightest."""
 
+BLENDED = 0.95
+"""Purity below which a source counts as blended, here and in every statistic."""
+
 _TEMPLATES = Path(__file__).parent / "templates"
 _COLUMNS = ("id", "x", "y", "flux", "flux_err", "mag", "mag_err", "purity", "n_neighbours")
 _COLUMNS += ("chi2", "flags")
@@ -170,7 +173,7 @@ def _facts(sources: _Columns, unit: str, flags: Mapping) -> list[dict[str, str]]
 def _keys(sources: _Columns, unit: str) -> list[tuple[str, str]]:
     """_Label and value of the key numbers."""
     n, limit = len(sources["id"]), 5 * _median(sources["flux_err"])
-    blended, flagged = (int(np.sum(sources[name] > 0)) for name in ("n_neighbours", "flags"))
+    blended, flagged = int(np.sum(sources["purity"] < BLENDED)), int(np.sum(sources["flags"] > 0))
     with np.errstate(all="ignore"):
         zero = _median(sources["mag"] + 2.5 * np.log10(sources["flux"]))
         if np.isfinite(zero):
