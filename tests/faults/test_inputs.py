@@ -60,27 +60,26 @@ def test_a_healthy_image_is_not_complained_of(folder):
     assert found.corrections == {"gain": GAIN, "scale": 1.0, "empty": None}
 
 
+FAINT = 0.01 * RMS
+
+
 @pytest.mark.parametrize(
     ("value", "form", "cause"),
     [
-        (RMS**-2, "rms", "probably inverse variances, wanted as --weight"),
-        (RMS**2, "rms", "probably a variance, wanted as --variance"),
-        (RMS, "weight", "probably an rms, wanted as --rms"),
-        (RMS**2, "weight", "probably a variance, wanted as --variance"),
-        (RMS**-2, "variance", "probably inverse variances, wanted as --weight"),
-        (10 * RMS, "rms", r"about 10\^1 times the right one"),
-        (0.01 * RMS, "rms", r"about 10\^-2 times the right one"),
-        (5 * RMS, "rms", "another plane"),
+        (FAINT**-2, "rms", "probably inverse variances, wanted as --weight"),
+        (FAINT**2, "rms", "probably a variance, wanted as --variance"),
+        (FAINT, "weight", "probably an rms, wanted as --rms"),
+        (FAINT**2, "weight", "probably a variance, wanted as --variance"),
+        (FAINT**-2, "variance", "probably inverse variances, wanted as --weight"),
+        (10 * FAINT, "rms", "about 10^1 times the right one"),
+        (1e-4 * FAINT, "rms", "about 10^-4 times the right one"),
+        (5 * FAINT, "rms", "another plane"),
     ],
 )
 def test_noise_of_another_form_is_named(folder, value, form, cause):
-    scale = 0.01 if abs(np.log(value / RMS)) < 1.3 or form == "weight" else 1.0  # forms apart
-    changed(folder, lambda image: image * scale)
-    powers = {RMS**-2: scale**-2, RMS**2: scale**2}
-    noise_of(folder, value * powers.get(value, scale))
+    noise_of(changed(folder, lambda image: 0.01 * image), value)
     line = only(inspected(folder, form)[1], f"refused {form}")
-    assert "rms.fits: as " in line and "within a factor of 3" in line
-    assert cause.replace("\\", "") in line
+    assert "rms.fits: as " in line and "within a factor of 3" in line and cause in line
 
 
 def test_noise_in_the_unit_of_its_own_zero_point_is_named(folder):
@@ -102,7 +101,8 @@ def test_image_and_noise_that_are_swapped_are_refused(folder):
 def test_a_little_sky_is_said(folder, level):
     changed(folder, lambda image: image + level * RMS)
     line = only(inspected(folder)[1], "found sky")
-    assert f"image / rms is {level:.1f}"[:18] in line and "a sky is left" in line
+    said = float(line.split("image / rms is ")[1].split()[0])
+    assert said == pytest.approx(level, abs=0.1) and "a sky is left" in line
 
 
 @pytest.mark.parametrize("level", [-4.0, 3.0, 30.0])
@@ -138,7 +138,7 @@ def test_correlated_noise_is_not_taken_for_a_wrong_rms(folder):
 
 def test_photon_noise_in_the_rms_is_said(folder):
     image = fits.getdata(folder / "image.fits")
-    total = np.sqrt(RMS**2 + image.clip(0) / 50)
+    total = np.sqrt(RMS**2 + image.clip(0) / 5000)
     fits.writeto(folder / "rms.fits", total, overwrite=True)
     assert not kinds(inspected(folder)[1])  # too few bright pixels to matter
     bright = image + 3000 * gaussian(100, 130, SHAPE, 4.0)
@@ -260,7 +260,7 @@ WCS_CARDS = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -9e-6, "CDELT
     [
         (0.95 * NARROW, {}, {}, "corrected", "sums to 0.95; it is normalised"),
         (np.roll(NARROW, 1, axis=1), {}, {}, "corrected", "1 of 1 PSFs peak beside"),
-        (gaussian(15.5, 15.5, (31, 31), 1.0), {}, {}, "warned", "is 0.71 pixels off"),
+        (gaussian(15.5, 15.5, (31, 31), 1.0), {}, {}, "warned", "is 0.7 pixels off"),
         (gaussian(15, 15, (31, 31), 1.8), {}, {}, "warned", "may be off by some per cent"),
         (gaussian(30, 30, (61, 61), 3.0), {}, {}, "refused", "wanted about 0.242 arcsec"),
         (NARROW, {}, {"psf_scale": 0.02}, "refused", "Give --psf-scale"),
@@ -281,7 +281,9 @@ def test_a_psf_wider_than_the_sharpest_sources_is_said(folder):
     changed(folder, lambda image: NOISE + light)
     assert not kinds(inspected(folder, psf=psf_file(folder, NARROW))[1])
     wide = psf_file(folder, gaussian(15, 15, (31, 31), 1.4), name="wide.fits")
-    assert "wider than the sharpest of 12" in only(inspected(folder, psf=wide)[1], "warned psf")
+    assert "wider than the sharpest of the image's 12" in only(
+        inspected(folder, psf=wide)[1], "warned psf"
+    )
 
 
 def test_a_psfex_model_is_refused_by_name(folder):
@@ -332,7 +334,7 @@ def test_units_far_from_one_do_not_matter(folder):
             np.testing.assert_array_equal(tiny[name], np.asarray(plain[name]) * unit, name)
     for name in ("model", "residual", "stamps"):
         one, other = (fits.getdata(folder / n / f"{name}.fits") for n in ("plain", "tiny"))
-        np.testing.assert_array_equal(other, one * np.float32(factor))
+        np.testing.assert_allclose(other, one * factor, rtol=1e-6, atol=1e-38)  # then denormal
     pairs = [
         Table.read(folder / n / "catalog.fits", hdu=2)["covariance"] for n in ("plain", "tiny")
     ]

@@ -9,6 +9,8 @@ _MOST = 0.5
 """Least share of equal neighbours that are of the one value: others are those of whole numbers."""
 _FADING = 0.1
 """Light that fades into the value differs from it by less than this share of all the light."""
+_COARSE = 2.5
+"""Steps of whole numbers beside noise that may be equal over a square by chance."""
 
 
 def find_empty(strips: list[Pixels]) -> tuple[float | None, float]:
@@ -22,7 +24,9 @@ def find_empty(strips: list[Pixels]) -> tuple[float | None, float]:
         return None, 0.0
     masks = [runs(each.image, value) for each in strips]
     share = sum(mask.sum() for mask in masks) / sum(np.isfinite(s.image).sum() for s in strips)
-    return (None, 0.0) if share == 0 or _fades(strips, masks, value) else (value, float(share))
+    if share == 0 or _is_light(strips, masks, value):
+        return None, 0.0
+    return value, float(share)
 
 
 def _repeated(image) -> np.ndarray:
@@ -36,12 +40,16 @@ def _commonest(values: list[np.ndarray]) -> float | None:
     return float(found[n.argmax()]) if len(n) and n.max() > _MOST * n.sum() else None
 
 
-def _fades(strips: list[Pixels], masks: list[np.ndarray], value: float) -> bool:
-    """Whether the light beside the value fades into it: a noise-free sky, and no gap."""
-    beside, all_light = [], []
+def _is_light(strips: list[Pixels], masks: list[np.ndarray], value: float) -> bool:
+    """Whether the value is one of the sky: noise-free, or of numbers coarser than the noise."""
+    beside, light = [], []
     for strip, mask in zip(strips, masks, strict=True):
-        light, other = np.abs(strip.image - value), np.isfinite(strip.image) & ~mask
-        beside.append(light[other & binary_dilation(mask, np.ones((3, 3), bool))])
-        all_light.append(light[other])
-    beside, all_light = np.concatenate(beside), np.concatenate(all_light)
-    return bool(len(beside) and np.median(beside) < _FADING * np.median(all_light))
+        difference, other = np.abs(strip.image - value), np.isfinite(strip.image) & ~mask
+        beside.append(difference[other & binary_dilation(mask, np.ones((3, 3), bool))])
+        light.append(difference[other])
+    beside, light = np.concatenate(beside), np.concatenate(light)
+    if not len(light):
+        return False
+    fades = len(beside) and np.median(beside) < _FADING * np.median(light)
+    steps = np.diff(np.unique(light))
+    return bool(fades or (len(steps) and np.median(light) < _COARSE * steps.min()))

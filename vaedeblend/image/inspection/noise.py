@@ -65,7 +65,7 @@ def noise_findings(
         "scatter_over_rms": ratio.middle,
     }
     if not _agrees(ratio):
-        cause = _cause(mosaic, blocks, ratio)
+        cause = _cause(mosaic, blocks)
         return [Finding("refused", form, _contradiction(mosaic, blocks, cause))], numbers
     findings = [Finding("given", form, f"noise: {plane}, {_FORMS[form]} of median {_median(raw)}")]
     if 0 < ratio.middle < _CORRELATED:
@@ -105,28 +105,41 @@ def _contradiction(mosaic: Mosaic, blocks: Blocks, cause: str) -> str:
     )
 
 
-def _cause(mosaic: Mosaic, blocks: Blocks, ratio: _Ratio) -> str:
+def _cause(mosaic: Mosaic, blocks: Blocks) -> str:
     """The likely cause of a scatter that is not the rms."""
-    form, scatter = mosaic.noise, np.median(blocks.scatter)
-    given = np.median(block_quantile(blocks.rms, 0.5))
-    raw = {"rms": given, "variance": given**2, "weight": given**-2.0}[form]
-    factor = scatter / given
-    if factor > 0:
-        other = {each: abs(np.log(scatter / as_rms(each, raw))) for each in NOISES if each != form}
-        nearest = min(other, key=other.get)
-        if other[nearest] < np.log(_NEAR):
-            return f"probably {_FORMS[nearest]}, wanted as --{nearest}"
+    form, scatter = mosaic.noise, float(np.median(blocks.scatter))
+    factor = scatter / float(np.median(block_quantile(blocks.rms, 0.5)))
+    if factor > 0 and (cause := _units(mosaic, factor) or _other_form(form, scatter, factor)):
+        return cause
     if _swapped(blocks):
         return "are image and noise swapped?"
-    points = [read_facts(mosaic.planes[e].hdu.header).zero_point for e in ("image", form)]
-    if None not in points and factor > 0:
-        units = 10 ** (0.4 * (points[0] - points[1]))
-        if points[0] != points[1] and abs(np.log(factor / units)) < np.log(_NEAR):
-            return f"its zero point is {points[1]:g}, the image's {points[0]:g}"
     power = np.log10(factor) if factor > 0 else 0.0
     if abs(power) > 0.9 and abs(power - np.rint(power)) < 0.1:
         return f"about 10^{-power:.0f} times the right one, so perhaps in another unit"
     return "perhaps another image's, another plane, or in another unit"
+
+
+def _units(mosaic: Mosaic, factor: float) -> str | None:
+    """Whether the zero points of both headers explain the factor."""
+    points = [read_facts(mosaic.planes[e].hdu.header).zero_point for e in ("image", mosaic.noise)]
+    if None in points or points[0] == points[1]:
+        return None
+    units = 10 ** (0.4 * (points[0] - points[1]))
+    if abs(np.log(factor / units)) > np.log(_NEAR):
+        return None
+    return f"its zero point is {points[1]:.6g}, the image's {points[0]:.6g}"
+
+
+def _other_form(form: str, scatter: float, factor: float) -> str | None:
+    """Whether the same numbers in another form of the noise explain the scatter."""
+    given = scatter / factor
+    raw = np.array([{"rms": given, "variance": given**2, "weight": given**-2.0}[form]])
+    others = [each for each in NOISES if each != form]
+    distance = [abs(np.log(scatter / as_rms(each, raw)[0])) for each in others]
+    nearest = others[int(np.argmin(distance))]
+    if min(distance) > np.log(_NEAR):
+        return None
+    return f"probably {_FORMS[nearest]}, wanted as --{nearest}"
 
 
 def _swapped(blocks: Blocks) -> bool:

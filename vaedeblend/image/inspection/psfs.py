@@ -114,7 +114,7 @@ def _width(path: str | Path, weights: str | Path, width: float, scale: float) ->
         trained = read_native_psfs(find_workdir(weights) / WORKDIR_PSF, scale)[..., 0]
     except PsfError:
         return []  # workdirs of version 0.1.0 hold none
-    wanted = float(effective_fwhm(trained)) * scale
+    wanted = float(effective_fwhm(trained[None])[0]) * scale
     ratio = width / wanted
     if _SHARP < ratio < _BLUNT:
         return []
