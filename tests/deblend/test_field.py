@@ -9,7 +9,7 @@ SHAPE = 100, 120
 
 def test_sources_of_an_image_lie_where_its_galaxies_do(rng):
     image = sum(300 * gaussian(*at, SHAPE) for at in PLACES) + 0.3 * rng.normal(size=SHAPE)
-    frames, sources = find_sources(matched_filter, image, np.full(SHAPE, 0.3), size=SIZE)
+    frames, sources, _ = find_sources(matched_filter, image, np.full(SHAPE, 0.3), size=SIZE)
     found = source_positions(sources, SIZE)
     assert frames.size == SIZE and len(found) == len(PLACES)
     np.testing.assert_allclose(found[np.argsort(found[:, 0])], PLACES, atol=0.6)
@@ -17,5 +17,5 @@ def test_sources_of_an_image_lie_where_its_galaxies_do(rng):
 
 def test_an_image_without_galaxies_has_no_sources():
     image, rms = np.zeros(SHAPE), np.full(SHAPE, 0.3)
-    _, sources = find_sources(matched_filter, image, rms, size=SIZE)
+    _, sources, _ = find_sources(matched_filter, image, rms, size=SIZE)
     assert sources.corner.shape == (0, 2) and sources.found.image.shape == (0, SIZE, SIZE, 1)

@@ -50,5 +50,5 @@ def test_the_written_catalogue_has_its_columns_whatever_was_found(folder, sky, n
 def test_a_column_is_measured_or_computed_and_has_a_name_of_its_own():
     names = [column.name for column in CATALOGUE_COLUMNS]
     assert len(names) == len(set(names))
-    assert set(MEASURED) - set(names) == {"position"}
+    assert set(MEASURED) - set(names) == {"position", "apparent"}
     assert all(column.description or column.name == "mag_err" for column in CATALOGUE_COLUMNS)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vaedeblend.image.groups import find_groups
+from vaedeblend.image.groups import beside_bright, find_groups
 from vaedeblend.pixels.profiles import Profiles
 
 SIZE = 32
@@ -80,3 +80,13 @@ def test_large_stamps_meet_small_ones_far_from_their_centres():
     image[corner[1, 0] : corner[1, 0] + SIZE, corner[1, 1] : corner[1, 1] + SIZE] = small
     cosine = np.vdot(image[:128, :128], large) / np.linalg.norm(large) / np.linalg.norm(small)
     assert found.correlation[0] == pytest.approx(-cosine, rel=1e-5)
+
+
+def test_faint_sources_beside_a_bright_one_may_be_its_spikes():
+    position = np.array([[0, 0], [100, 0], [0, 100], [0, 300], [30, 40], [5, 5]], float)
+    flux = np.array([np.nan, 40.0, 60.0, 6.0, np.nan, 1e5])
+    bright = np.array([True, False, False, False, False, True])
+    apparent = np.array([1e5, 40.0, 60.0, 6.0, 0.0, 1e5])
+    doubtful = beside_bright(position, flux, apparent, bright)
+    np.testing.assert_array_equal(doubtful, [False, True, False, False, False, False])
+    assert not beside_bright(position, flux, apparent, np.zeros(6, bool)).any()

@@ -140,6 +140,20 @@ def test_a_posterior_that_ran_away_gives_no_flux(image, flux, error):
     assert np.isnan(table["flux"]).all() and (table["flags"] & BIT["unmeasured"] > 0).all()
 
 
+def test_sources_that_are_not_resolved_are_flagged(image):
+    places = np.concatenate([PLACES, PLACES[2:3] + [0.8, 1.5]])
+    found, row = measure(image, positions=places, passes=0)
+    unresolved = np.asarray(found.table["flags"]) & BIT["unresolved"] > 0
+    np.testing.assert_array_equal(unresolved, [False, False, True, False, True])
+
+
+def test_sources_of_a_blend_too_large_are_flagged(image, monkeypatch):
+    monkeypatch.setattr("vaedeblend.pixels.extract._PIXELS", 150)
+    found, row = measure(image, passes=0)
+    incomplete = np.asarray(found.table["flags"])[row] & BIT["incomplete"] > 0
+    np.testing.assert_array_equal(incomplete, [True, True, False, False])
+
+
 def test_one_pixel_of_low_rms_changes_no_flag(image):
     rms = np.full(SHAPE, 0.3)
     before, _ = measure(image, rms)

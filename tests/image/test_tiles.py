@@ -16,7 +16,13 @@ def found_by(tile, origin, shift):
     profiles = Profiles.from_stamps(
         np.ones((1, SIZE, SIZE), np.float32), np.ones(1, int), local - SIZE // 2 + shift
     )
-    columns = {"position": local + 0.0, "flux": [1.0], "flux_err": [0.1], "input_row": [-1]}
+    columns = {
+        "position": local + 0.0,
+        "flux": [1.0],
+        "flux_err": [0.1],
+        "input_row": [-1],
+        "apparent": [1.0],
+    }
     none = Groups(np.zeros(1, int), np.zeros((0, 2), int), np.zeros(0))
     return Measured(Table(columns), profiles, none, local), corner
 

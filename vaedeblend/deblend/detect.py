@@ -63,7 +63,22 @@ def detect(
         rms: Background rms in the image's unit; infinite where a pixel is to be ignored.
         threshold: SExtractor's DETECT_THRESH [rms].
     """
-    return _extract(image, rms, threshold, _MIN_AREA, _SMOOTH).position
+    return detect_all(image, rms, threshold).position
+
+
+def detect_all(
+    image: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+    threshold: float = THRESHOLD,
+) -> Extraction:
+    """The sources of an image without background, and where some of them are missing.
+
+    Args:
+        image: Image in one band, background subtracted.
+        rms: Background rms in the image's unit; infinite where a pixel is to be ignored.
+        threshold: SExtractor's DETECT_THRESH [rms].
+    """
+    return _extract(image, rms, threshold, _MIN_AREA, _SMOOTH)
 
 
 def _extract(image, rms, threshold: float, min_area: int, kernel: Kernel) -> Extraction:

@@ -1,9 +1,9 @@
 """All sources of one image in one band: detected, and measured less their neighbours' light."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from vaedeblend.deblend.detect import detect
+from vaedeblend.deblend.detect import detect_all
 from vaedeblend.deblend.joint import find_and_measure
 from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.deblend.sources import Sources, make_sources
@@ -26,8 +26,10 @@ def find_sources(
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
     gain: float | None = None,
     **options,
-) -> tuple[PaddedImages, Sources]:
+) -> tuple[PaddedImages, Sources, Bool[np.ndarray, "height width"]]:
     """An image in one band and its sources, whose light is known but not yet described.
+
+    The last result marks blends too large to be taken apart; see `extract.Extraction`.
 
     Args:
         deblend: Deblender of one band.
@@ -40,9 +42,10 @@ def find_sources(
         **options: Keywords of `find_and_measure`.
     """
     padded = _padded(image, rms, size, psf, gain)
+    coarse = np.zeros(image.shape, bool)
     if positions is None:
-        positions = detect(image, rms)
-    return padded, _sources(deblend, padded, positions, **options)
+        positions, coarse = detect_all(image, rms)
+    return padded, _sources(deblend, padded, positions, **options), coarse
 
 
 def _padded(image, rms, size: int, psf, gain) -> PaddedImages:

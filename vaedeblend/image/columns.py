@@ -29,11 +29,25 @@ FLAGS = {
         "no valid pixel, no flux that is believed, or a row of a list off the image or within a "
         "pixel of an earlier one: flux and all else are NaN",
     ),
+    64: (
+        "beside_bright",
+        "so faint beside a source brighter than any trained on that it may be a part of that "
+        "one's light: of spikes, a halo, a bleeding column, arms",
+    ),
+    128: (
+        "incomplete",
+        "in a blend too large to be taken apart: fainter sources are missing there",
+    ),
+    256: (
+        "unresolved",
+        "another source lies within 2.5 pixels: how they share their light is a guess",
+    ),
 }
 """Bits of the column flags: name and meaning."""
 
-POOR, UNMEASURED = (
-    next(bit for bit, (name, _) in FLAGS.items() if name == word) for word in ("poor", "unmeasured")
+BRIGHT, POOR, UNMEASURED, BESIDE_BRIGHT, INCOMPLETE, UNRESOLVED = (
+    next(bit for bit, (name, _) in FLAGS.items() if name == word)
+    for word in ("bright", "poor", "unmeasured", "beside_bright", "incomplete", "unresolved")
 )
 
 _MAGNITUDES = 2.5 / np.log(10)
@@ -102,7 +116,11 @@ CATALOGUE_COLUMNS = (
 )
 """Columns of the table CATALOG of catalog.fits, in their order."""
 
-MEASURED = ("position", *(column.name for column in CATALOGUE_COLUMNS if column.value is None))
+MEASURED = (
+    "position",
+    "apparent",
+    *(column.name for column in CATALOGUE_COLUMNS if column.value is None),
+)
 """Columns that `measure` gives for a piece of an image, lengths in pixels."""
 
 

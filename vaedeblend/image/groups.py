@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -13,6 +13,11 @@ from vaedeblend.pixels.stamps import overlap
 
 _OVERLAP = 0.01
 """Galaxies whose templates have a noise-weighted cosine above this belong to a group."""
+
+
+_SPIKES = 5.0
+"""What a bright source may fake at a distance of r pixels: this share of its flux, by r^2. Spikes
+of struts fall like that, halos and bleeding columns are not far from it."""
 
 
 class Groups(NamedTuple):
@@ -28,6 +33,27 @@ class Groups(NamedTuple):
     def neighbours(self) -> Int[np.ndarray, " n"]:
         """Number of galaxies with which each overlaps."""
         return np.bincount(self.pair.ravel(), minlength=len(self.group))
+
+
+def beside_bright(
+    position: Float[np.ndarray, "n 2"],
+    flux: Float[np.ndarray, " n"],
+    apparent: Float[np.ndarray, " n"],
+    bright: Bool[np.ndarray, " n"],
+) -> Bool[np.ndarray, " n"]:
+    """Sources so faint beside a bright one that they may be a part of its light.
+
+    Args:
+        position: (y, x) of each source [pixel].
+        flux: Flux, NaN where it is not known.
+        apparent: Flux at least, as the pixels about a source have it: of a saturated star, too.
+        bright: Sources brighter than the network knows.
+    """
+    doubtful = np.zeros(len(flux), bool)
+    for i in np.flatnonzero(bright):
+        square = np.square(position - position[i]).sum(axis=1)
+        doubtful |= np.nan_to_num(flux) * square < _SPIKES * apparent[i]
+    return doubtful & ~bright & np.isfinite(flux)
 
 
 def find_groups(profiles: Profiles, variance: Float[np.ndarray, "height width"]) -> Groups:

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
 
 from vaedeblend.deblend.field import find_sources, source_positions
 from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources, believed
-from vaedeblend.image.columns import FLAGS, MEASURED
+from vaedeblend.image.columns import FLAGS, INCOMPLETE, MEASURED, UNRESOLVED
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
@@ -24,6 +25,9 @@ BRIGHTEST = 5e4
 
 _PEAK, _NEAR = 0.2, 4
 """Share of a point source's flux in its brightest pixel; distance of a pixel nearby [pixel]."""
+
+_APART = 2.5
+"""Distance of sources that are not resolved [pixel]."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _BINNED_ERROR = 0.05
@@ -76,7 +80,7 @@ def measure_field(
     return _described(*found, 0 if positions is None else len(positions))
 
 
-def _described(padded: PaddedImages, sources: Sources, n_given: int) -> Measured:
+def _described(padded: PaddedImages, sources: Sources, coarse, n_given: int) -> Measured:
     """The table of sources whose light is known; those at positions that were given come first."""
     at, found = sources[:3], sources.found
     (index, corner, binning), light = at, found.image
@@ -107,16 +111,36 @@ def _described(padded: PaddedImages, sources: Sources, n_given: int) -> Measured
         "input_row": np.where(np.arange(len(flux)) < n_given, np.arange(len(flux)), -1),
         "binning": binning,
     }
+    pixels, origin = (
+        padded.cut(padded.image, index, corner)[..., 0],
+        sources.origin + padded.size // 2,
+    )
     near = slice(padded.size // 2 - _NEAR, padded.size // 2 + _NEAR)
-    peak = padded.cut(padded.image, index, corner)[:, near, near, 0].max(axis=(1, 2), initial=0)
-    columns["flags"] = _flags(columns, profiles, background, peak, typical)
-    origin = sources.origin + padded.size // 2
+    peak = pixels[:, near, near].max(axis=(1, 2), initial=0) / _PEAK
+    columns["apparent"] = np.fmax(np.fmax(flux, peak), pixels.sum(axis=(1, 2), dtype=float))
+    flags = _flags(
+        columns, profiles, background, np.fmax(flux, peak) > BRIGHTEST * typical, typical
+    )
+    columns["flags"] = flags | _context(columns["position"], origin, coarse)
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
     return Measured(Table(columns)[list(MEASURED)], profiles, groups, origin)
 
 
-def _flags(columns, profiles: Profiles, variance, peak, rms) -> Int[np.ndarray, " n"]:
+def _context(position, origin, coarse) -> Int[np.ndarray, " n"]:
+    """Bits of `FLAGS` that tell of a source's surroundings."""
+    if not len(position):
+        return np.zeros(0, int)
+    y, x = np.clip(origin, 0, np.subtract(coarse.shape, 1)).T
+    pairs = [
+        cKDTree(place).query_pairs(_APART, output_type="ndarray")
+        for place in (origin, np.nan_to_num(position))
+    ]
+    together = np.isin(np.arange(len(origin)), np.concatenate(pairs))
+    return np.where(coarse[y, x], INCOMPLETE, 0) | np.where(together, UNRESOLVED, 0)
+
+
+def _flags(columns, profiles: Profiles, variance, bright, rms) -> Int[np.ndarray, " n"]:
     """Bits of `FLAGS`."""
     lost, masked = np.zeros((2, len(profiles)))
     totals = [stamp.sum(dtype=float) or np.nan for stamp in profiles]
@@ -128,12 +152,12 @@ def _flags(columns, profiles: Profiles, variance, peak, rms) -> Int[np.ndarray, 
         lost > _SHARE,
         masked > _SHARE,
         (columns["captured"] < _CAPTURED) | (columns["binning"] > 1),
-        np.maximum(columns["flux"], peak / _PEAK) > BRIGHTEST * rms,
+        bright,
         (columns["chi2"] > _POOR) | (~np.isfinite(columns["flux_err"]) & np.isfinite(rms)),
         ~np.isfinite(columns["flux"]),
     ]
     return sum(
-        (bit * value for bit, value in zip(bits, FLAGS, strict=True)), np.zeros(len(profiles), int)
+        (bit * value for bit, value in zip(bits, FLAGS, strict=False)), np.zeros(len(profiles), int)
     )
 
 

@@ -15,7 +15,14 @@ from astropy.table import Table
 from jaxtyping import Float, Int
 
 from vaedeblend.catalogues.positions import Listed, with_list
-from vaedeblend.image.columns import CATALOGUE_COLUMNS, MEASURED, UNMEASURED, catalogue_table
+from vaedeblend.image.columns import (
+    BESIDE_BRIGHT,
+    BRIGHT,
+    CATALOGUE_COLUMNS,
+    MEASURED,
+    UNMEASURED,
+    catalogue_table,
+)
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.io.write import replacing
 from vaedeblend.pixels.profiles import Profiles, write_profiles
@@ -99,6 +106,8 @@ def merge(
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    from vaedeblend.image.groups import beside_bright
+
     n_listed = 0 if listed is None else len(listed.same_row)
     measured = np.concatenate([part.columns["input_row"] for part in parts])
     missing = np.setdiff1d(np.arange(n_listed), measured)
@@ -108,6 +117,9 @@ def merge(
     order = np.lexsort([*joined["position"].T[::-1], rank])
     position, pair = joined["position"][order], np.concatenate([part.pair for part in parts])
     column = {name: values[order] for name, values in joined.items()}
+    bright = column["flags"] & BRIGHT > 0
+    faint = beside_bright(position, column["flux"], column["apparent"], bright)
+    column["flags"] = column["flags"] | np.where(faint, BESIDE_BRIGHT, 0)
     profiles = write_profiles(path, [part.profiles for part in parts], order)
     correlation = np.concatenate([part.correlation for part in parts])
     pair, correlation = _matched(position, pair, correlation)
@@ -132,9 +144,10 @@ def _unmeasured(rows: Int[np.ndarray, " n"], size: int) -> Part:
     kinds = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
     columns = {
         name: np.full(n, np.nan) if kinds[name] is float else np.zeros(n, kinds[name])
-        for name in MEASURED[1:]
+        for name in MEASURED
+        if name in kinds
     }
-    columns |= {"position": np.full((n, 2), np.nan), "input_row": rows}
+    columns |= {"position": np.full((n, 2), np.nan), "input_row": rows, "apparent": np.zeros(n)}
     columns["flags"] = np.full(n, UNMEASURED)
     none = np.zeros(n, int)
     dark = Profiles(np.zeros((0, size, size), np.float32), none, none, np.full((n, 2), -1))

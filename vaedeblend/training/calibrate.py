@@ -120,7 +120,7 @@ def calibrate_field(
         size: Side of the stamps that `deblend` takes [pixel].
         gain: Electrons per image unit.
     """
-    _, sources = find_sources(deblend, image, rms, size=size, gain=gain)
+    _, sources, _ = find_sources(deblend, image, rms, size=size, gain=gain)
     row = match(position, flux, source_positions(sources, size))
     # A binned source has an error of its own beside the network's: see `image.measure`.
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])
