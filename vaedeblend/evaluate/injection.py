@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float
 
 from vaedeblend.evaluate import metrics
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.image.pipeline import deblend_image
+from vaedeblend.image.pipeline import GIVEN, deblend_image
 from vaedeblend.image.tiles import read_survey
 from vaedeblend.io import write
-from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
+from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic, write_given
 from vaedeblend.pixels.matching import match
 from vaedeblend.simulate.library import PlacedSources, field_psfs, random_sources, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude
@@ -27,14 +27,14 @@ _PHOTONS, _MOVED = 22, 24
 
 
 def inject(
-    image: str | Path,
+    image,
     out: str | Path,
     *,
     n: int = 300,
     magnitude: tuple[float, float] = (22.0, 26.0),
     seed: int = 0,
     weights: str | Path = "euclid_vis",
-    psf: str | Path | None = None,
+    psf=None,
     psf_scale: float | None = None,
     **options,
 ) -> Table:
@@ -47,7 +47,7 @@ def inject(
     these lie on pixels that count.
 
     Args:
-        image: FITS file, which is read whole.
+        image: FITS file, which is read whole, or what else `pipeline.deblend_image` takes.
         out: Folder of the results.
         n: Number of galaxies, EGG's, evenly over the pixels that are not ignored.
         magnitude: Range of the galaxies' magnitudes.
@@ -63,6 +63,10 @@ def inject(
     """
     survey, out = read_survey(weights), write.prepare_folder(out)
     units = {name: options.pop(name, None) for name in ("hdu", "zero_point", "gain")}
+    files = {"image": image, "psf": psf} | {name: options.get(name) for name in (*NOISES, "mask")}
+    files = write_given(files, out / GIVEN)
+    image, psf = files.pop("image"), files.pop("psf")
+    options |= {name: path for name, path in files.items() if path is not None}
     with open_mosaic(image, **units) as opened:
         _check(n, magnitude, opened.path, out / "image.fits")
         if opened.zero_point is None:

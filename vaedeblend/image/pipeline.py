@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from astropy.table import Table
 
@@ -27,7 +27,7 @@ from vaedeblend.image.tiles import (
     weights_files,
 )
 from vaedeblend.io.folders.jobs import FolderWarning, keep_pieces, locked, made_from
-from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic
+from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, write_given
 from vaedeblend.io.parallel import parallel_map
 
 _SAME_SCALE = 0.02
@@ -39,18 +39,18 @@ class ImageOptions(NamedTuple):
 
     weights: str | Path = "euclid_vis"
     """Name of shipped weights, or a workdir."""
-    rms: str | Path | None = None
+    rms: Any = None
     """FITS file of the background's standard deviation; by default background and rms are
     estimated. With it the image is taken to be background subtracted."""
-    variance: str | Path | None = None
+    variance: Any = None
     """FITS file of the background's variance, in the place of its rms."""
-    weight: str | Path | None = None
+    weight: Any = None
     """FITS file of the inverse of that variance, 0 without data, in the place of the rms."""
-    mask: str | Path | None = None
+    mask: Any = None
     """FITS file; pixels that are not 0 are ignored."""
     mask_bits: Sequence[int] | None = None
     """Flag bits that mask a pixel; 0 is the least significant. By default all of them."""
-    psf: str | Path | None = None
+    psf: Any = None
     """FITS file of the effective PSF, or of a grid of them (rows, columns, height, width) that
     cover the image evenly; by default the one trained for."""
     catalog: str | Path | Table | None = None
@@ -81,7 +81,7 @@ class ImageOptions(NamedTuple):
 
 
 def deblend_image(
-    image: str | Path,
+    image,
     out: str | Path,
     *,
     report: Report = lambda what, done, total: None,
@@ -93,8 +93,11 @@ def deblend_image(
     and index.html into a folder, and where the noise is not known background.fits and rms.fits,
     as estimated. Before anything is measured, the inputs are compared with the pixels.
 
+    What is given in memory in place of a file is written into the folder given/ there.
+
     Args:
-        image: FITS file.
+        image: FITS file, array, Quantity, NDData (whose mask and uncertainty are used), HDU or list
+            of HDUs; so may be rms, variance, weight, mask and psf.
         out: Folder that takes the results.
         report: Function of the progress: what is done, how much of it, and of how much.
         **options: Fields of `ImageOptions`.
@@ -108,7 +111,10 @@ def deblend_image(
     _check_counts(options)
     read_survey(options.weights)
     with locked(out) as folder:
-        return _deblend(folder, image, options, report)
+        inputs = {"image": image} | {name: getattr(options, name) for name in _PIXELS}
+        inputs = write_given(inputs, folder / GIVEN)
+        image = inputs.pop("image")
+        return _deblend(folder, image, options._replace(**inputs), report)
 
 
 def _deblend(out: Path, image: str | Path, options: ImageOptions, report: Report) -> Catalog:
@@ -148,6 +154,10 @@ def _deblend(out: Path, image: str | Path, options: ImageOptions, report: Report
     return found
 
 
+GIVEN = "given"
+"""Folder of what was given in memory, within that of the results."""
+_PIXELS = *NOISES, "mask", "psf"
+"""Options that may be in memory, beside the image."""
 _FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
 """Options that say how an image is opened."""
 _INSPECTED = "weights", "psf", "psf_scale", "gain", "zero_point", "catalog"

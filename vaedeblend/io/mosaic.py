@@ -7,18 +7,22 @@ is read as float32, together with a map of its bad pixels.
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
+from astropy.nddata import NDData, StdDevUncertainty
+from astropy.table import Table
 from astropy.wcs import WCS
 from jaxtyping import Bool, Float
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.fits.header import Facts, mended, read_facts
+from vaedeblend.io.fits.memory import as_hdus
 from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
+from vaedeblend.io.write import prepare_folder, replacing
 
 _LARGEST = 1e15
 """Absolute value above which, or below whose inverse, squares leave single precision's range."""
@@ -186,6 +190,62 @@ def open_mosaic(
         path, shape = planes["image"].path, planes["image"].shape
         known = path, shape, header, facts, zero_point, gain, planes, bits, scale, empty
         yield Mosaic(*known)
+
+
+def write_given(inputs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Inputs of a job, those that are in memory as FITS files, so that any process can read them.
+
+    Arrays, masked arrays, Quantities, NDData, HDUs and lists of them become files named for what
+    they are; an image's NDData has mask and noise, too, where these are not given. Noise is brought
+    to the image's unit, where both have one. Paths, tables and numbers stay as they are.
+
+    Args:
+        inputs: Inputs by name, that of the image being `image`.
+        folder: Folder that takes the files.
+
+    Raises:
+        MosaicError: A unit or a type is not what is wanted.
+        FileError: A file cannot be written.
+    """
+    given = dict(inputs)
+    image = given["image"]
+    if isinstance(image, NDData):
+        given |= _parts(image, given)
+    unit, files = getattr(image, "unit", None), {}
+    for name, value in given.items():
+        if value is None or isinstance(value, str | Path | Table):
+            continue
+        if name in NOISES:
+            value = _in_unit(value, None if unit is None else unit ** _POWER[name], name)
+        files[name] = prepare_folder(folder) / f"{name}.fits"
+        with replacing(files[name]) as partial:
+            as_hdus(value, name).writeto(partial, output_verify="silentfix")
+    return given | files
+
+
+_POWER = {"rms": 1, "variance": 2, "weight": -2}
+"""Power of the image's unit in which noise is."""
+
+
+def _parts(image: NDData, given: Mapping) -> dict[str, Any]:
+    """Mask and noise of an NDData, where they are not given."""
+    parts = {}
+    if image.mask is not None and given.get("mask") is None:
+        parts["mask"] = image.mask
+    if image.uncertainty is not None and not any(given.get(each) is not None for each in NOISES):
+        deviation = image.uncertainty.represent_as(StdDevUncertainty)
+        parts["rms"] = deviation.array
+    return parts
+
+
+def _in_unit(value, unit, name: str):
+    if unit is None or getattr(value, "unit", None) is None:
+        return value
+    try:
+        numbers = value.data if isinstance(value, NDData) else value.value
+        return u.Quantity(numbers, value.unit).to(unit)
+    except u.UnitConversionError as error:
+        raise MosaicError(f"{name}: in {value.unit}; wanted {unit}, as the image has it") from error
 
 
 def as_rms(form: str, noise: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

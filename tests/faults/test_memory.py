@@ -1,0 +1,87 @@
+"""Images that are in memory in place of a file: arrays, NDData, HDUs give what the file gives."""
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
+from astropy.wcs import WCS
+from fitsfolder import GAIN, RMS, SHAPE, folder, network, run, sky  # noqa: F401
+from matched import gaussian
+
+from vaedeblend.exceptions import MosaicError
+from vaedeblend.image.pipeline import deblend_image
+from vaedeblend.io.mosaic import open_mosaic, write_given
+
+BAD = np.zeros(SHAPE, bool)
+BAD[60:64, 80:120] = True
+
+
+@pytest.fixture
+def given(folder):  # noqa: F811
+    """Pixels as astropy reads them, big-endian, their header, and what their file gives."""
+    pixels, header = fits.getdata(folder / "image.fits", header=True)
+    fits.writeto(folder / "mask.fits", BAD.astype(np.int16))
+    options = {"mask": folder / "mask.fits", "gain": GAIN, "zero_point": 23.9}
+    return pixels, header, run(folder, "file", **options)
+
+
+def array(pixels, header):
+    return {"image": pixels, "rms": np.full(SHAPE, RMS), "mask": BAD}
+
+
+def masked(pixels, header):
+    return {"image": np.ma.array(pixels, mask=BAD), "rms": np.full(SHAPE, RMS, ">f4")}
+
+
+def quantity(pixels, header):
+    return {"image": pixels * u.uJy, "rms": np.full(SHAPE, 1e3 * RMS) * u.nJy, "mask": BAD}
+
+
+def ccd(pixels, header):
+    error = StdDevUncertainty(np.full(SHAPE, RMS))
+    return {"image": CCDData(pixels, error, BAD, unit="uJy", wcs=WCS(header))}
+
+
+def hdus(pixels, header):
+    planes = [fits.PrimaryHDU(), fits.ImageHDU(pixels, header, name="SCI")]
+    return {
+        "image": fits.HDUList(planes),
+        "weight": fits.ImageHDU(np.full(SHAPE, RMS**-2, np.float32)),
+        "mask": fits.CompImageHDU(BAD.astype(np.uint8)),
+    }
+
+
+@pytest.mark.parametrize("kind", [array, masked, quantity, ccd, hdus])
+def test_what_is_in_memory_gives_what_its_file_gives(given, folder, kind):  # noqa: F811
+    pixels, header, wanted = given
+    inputs = kind(pixels, header)
+    image, options = inputs.pop("image"), inputs | {"gain": GAIN, "zero_point": 23.9}
+    table = deblend_image(image, folder / "memory", **options).table
+    for name in ("x", "flux", "flux_err", "flags"):
+        np.testing.assert_allclose(table[name].data, wanted[name].data, rtol=1e-5, atol=1e-5)
+    if kind in (quantity, ccd, hdus):
+        assert table["flux"].unit == u.uJy
+    if kind in (ccd, hdus):
+        np.testing.assert_allclose(table["ra"].data, wanted["ra"].data)
+
+
+def test_the_forms_of_noise_are_brought_to_the_images_unit(tmp_path):
+    inputs = {"image": np.ones((9, 9)) * u.uJy, "psf": gaussian(4, 4, (9, 9)), "hdu": None}
+    inputs |= {"variance": np.full((9, 9), 4e-12) * u.Jy**2, "catalog": None}
+    found = write_given(inputs, tmp_path / "given")
+    assert found["hdu"] is None and found["psf"].name == "psf.fits"
+    with open_mosaic(found["image"], variance=found["variance"]) as mosaic:
+        np.testing.assert_allclose(mosaic.read(slice(0, 9), slice(0, 9)).rms, 2.0)
+    noise = VarianceUncertainty(np.full((9, 9), 4.0))
+    parts = write_given({"image": CCDData(np.ones((9, 9)), noise, unit="uJy")}, tmp_path)
+    np.testing.assert_array_equal(fits.getdata(parts["rms"]), 2.0)
+    inputs["variance"] = np.ones((9, 9)) * u.uJy
+    with pytest.raises(MosaicError, match="variance: in uJy; wanted uJy2"):
+        write_given(inputs, tmp_path)
+
+
+@pytest.mark.parametrize("image", [{"a": 1}, np.array(["a"]), np.ones((9, 9), complex)])
+def test_what_is_no_image_is_refused(tmp_path, image):
+    with pytest.raises(MosaicError, match="image: .*wanted a path, an array or an HDU"):
+        write_given({"image": image}, tmp_path)
