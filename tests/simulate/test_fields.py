@@ -246,6 +246,13 @@ def test_psf_is_effective_centred_and_of_unit_sum(folder):
     assert np.unravel_index(np.argmax(psf.image), psf.image.shape) == (15, 15)
 
 
+def test_psf_is_the_one_that_the_field_was_drawn_with(rectangle, tmp_path):
+    write_field(rectangle._replace(psfs=(gaussian_psf(0.15),)), Survey(), tmp_path / "field")
+    psf = read_psf(tmp_path / "field" / "psf.fits", default_pixel_scale=0.1)
+    area = np.square(psf.image).sum()
+    assert area == pytest.approx(1 / (4 * np.pi * 1.5**2), rel=0.1)  # pixels of 0.1 arcsec
+
+
 def test_truth_is_read_again_with_its_units(folder, rectangle):
     truth = Table.read(folder / "truth.fits", hdu="TRUTH")
     np.testing.assert_array_equal(truth["id"], rectangle.truth["id"])

@@ -74,6 +74,8 @@ class Field(NamedTuple):
     """Rms of the background alone [uJy per pixel, float32]."""
     truth: QTable
     """The sources whose centres lie on the image; see `make_truth`."""
+    psfs: tuple[Psf, ...]
+    """The PSFs under which it was drawn, one a band."""
 
 
 def simulate_field(
@@ -119,7 +121,7 @@ def simulate_field(
     image = _noisy(light, survey, seed, sky.correlated)
     image += np.linspace(0, 2 * sky.sky_offset, shape[1], dtype=np.float32)[:, None] * survey.rms
     rms = np.tile(survey.rms, (*shape, 1))
-    return Field(image, light, rms, make_truth(sources, purities, shape, survey))
+    return Field(image, light, rms, make_truth(sources, purities, shape, survey), psfs)
 
 
 def make_truth(
@@ -167,7 +169,7 @@ def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
     for name, image in (("image", field.image), ("rms", field.rms)):
         with write.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
             put(image[..., 0])
-    psf = resampled_psfs(field_psfs(survey), survey.pixel_scale.value)[..., 0]
+    psf = resampled_psfs(field.psfs, survey.pixel_scale.value)[..., 0]
     header = fits.Header()
     header["PIXSCALE"] = float(survey.pixel_scale.value), "arcsec"
     with write.write_image(folder / "psf.fits", psf.shape, header) as put:
