@@ -89,6 +89,22 @@ def test_noise_in_the_unit_of_its_own_zero_point_is_named(folder):
     assert "its zero point is 27.9" in only(inspected(folder)[1], "refused rms")
 
 
+def test_noise_that_is_0_nearly_everywhere_is_said(folder):
+    flags = np.where((ROWS % 9 == 0) & (COLUMNS % 7 == 0), 4.0, 0.0)
+    fits.writeto(folder / "rms.fits", flags, overwrite=True)
+    said = inspected(folder)[1]
+    assert "98.3 % of its pixels are not above 0" in only(said, "warned rms")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (5, 7)])
+def test_a_few_pixels_are_not_judged(folder, shape):
+    part = slice(shape[0]), slice(shape[1])
+    for name in ("image.fits", "rms.fits"):
+        pixels = fits.getdata(folder / name)[part]
+        fits.writeto(folder / name, pixels, fits.getheader(folder / name), overwrite=True)
+    assert not kinds(inspected(folder)[1])
+
+
 def test_image_and_noise_that_are_swapped_are_refused(folder):
     for one, other in (("image", "rms"), ("rms", "other")):
         (folder / f"{one}.fits").rename(folder / f"{other}_.fits")

@@ -33,7 +33,7 @@ def gain_findings(mosaic: Mosaic, given: bool, rms: float) -> tuple[list[Finding
         text = "no gain: photon noise is left out of the errors"
         return [Finding("given" if given else "assumed", "gain", text)], None
     electrons = gain * rms
-    if not electrons < _FEWEST:
+    if not 0 < electrons < _FEWEST:
         text = f"gain {gain:.6g} electrons per image unit ({origin})"
         return [Finding("given" if given else "assumed", "gain", text)], gain
     said = f"{origin} {gain:.6g} makes the background's rms {electrons:.2g} electrons"

@@ -9,7 +9,7 @@ from vaedeblend.catalogues.positions import read_positions
 from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
 from vaedeblend.image.inspection.findings import Finding, Inspection
 from vaedeblend.image.inspection.gaps import find_empty
-from vaedeblend.image.inspection.noise import noise_findings
+from vaedeblend.image.inspection.noise import missing_noise, noise_findings
 from vaedeblend.image.inspection.psfs import psf_findings, sharpness_findings
 from vaedeblend.image.inspection.samples import (
     Blocks,
@@ -19,7 +19,10 @@ from vaedeblend.image.inspection.samples import (
     valid_strips,
     without,
 )
-from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.io.mosaic import Mosaic, Pixels
+
+_LEAST = 8
+"""Least side of blocks from which noise and sky are measured [pixel]."""
 
 
 def inspect_image(
@@ -74,10 +77,14 @@ def inspect_image(
     return Inspection(findings, numbers, corrections, psfs, listed)
 
 
-def _noise(mosaic: Mosaic, raw, blocks: Blocks) -> tuple[list[Finding], dict]:
+def _noise(mosaic: Mosaic, raw: list[Pixels], blocks: Blocks) -> tuple[list[Finding], dict]:
     if mosaic.noise is None:
         return [Finding("assumed", "rms", "background and rms are estimated from the image")], {}
-    return noise_findings(mosaic, raw, blocks) if len(blocks.image) else ([], {})
+    lost = missing_noise(mosaic, raw)
+    if not len(blocks.image) or blocks.image.shape[1] < _LEAST:
+        return lost, {}
+    found, numbers = noise_findings(mosaic, raw, blocks)
+    return lost + found, numbers
 
 
 def _gaps(mosaic: Mosaic, blocks: Blocks, empty: float | None, share: float) -> list[Finding]:

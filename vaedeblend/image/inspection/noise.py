@@ -17,6 +17,8 @@ _NEAR = 2.0
 """Factor within which another form of the noise explains the scatter."""
 _NEGATIVE = 0.01
 """Share of negative values of what is no noise at all."""
+_LOST = 0.5
+"""Share of the pixels without noise that is said."""
 _CORRELATED = 0.5
 """Scatter over rms below which neighbouring pixels are said to be correlated."""
 _SAID, _REFUSED, _FLAT = 0.3, 2.0, 0.5
@@ -36,6 +38,20 @@ class _Ratio(NamedTuple):
     middle: float
     correlation: float
     """Difference of neighbours over that of distant pixels: 1 for white noise."""
+
+
+def missing_noise(mosaic: Mosaic, strips: list[Pixels]) -> list[Finding]:
+    """A map that leaves out most of the image's valid pixels."""
+    form = mosaic.noise
+    known = [~each.bad for each in strips]
+    lost = [k & ~(as_rms(form, s.rms) > 0) for k, s in zip(known, strips, strict=True)]
+    share = sum(map(np.sum, lost)) / max(sum(map(np.sum, known)), 1)
+    if share < _LOST:
+        return []
+    text = (
+        f"{mosaic.planes[form]}: {100 * share:.3g} % of its pixels are not above 0, and so ignored"
+    )
+    return [Finding("warned", form, text)]
 
 
 def noise_findings(
