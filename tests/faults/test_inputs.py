@@ -315,7 +315,7 @@ def test_what_is_refused_is_one_line_and_may_be_forced(folder, capsys):
     command = ["deblend", str(folder / "image.fits"), "--rms", str(folder / "rms.fits")]
     command += ["--out", str(folder / "out")]
     assert main(command) == 1
-    last = capsys.readouterr().out.splitlines()[-1]
+    last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error:") and "rms.fits" in last and "--force" in last
     assert not list((folder / "out").iterdir())
     with pytest.raises(InspectionError, match="rms.fits"):

@@ -48,9 +48,7 @@ def missing_noise(mosaic: Mosaic, strips: list[Pixels]) -> list[Finding]:
     share = sum(map(np.sum, lost)) / max(sum(map(np.sum, known)), 1)
     if share < _LOST:
         return []
-    text = (
-        f"{mosaic.planes[form]}: {100 * share:.3g} % of its pixels are not above 0, and so ignored"
-    )
+    text = f"{mosaic.planes[form]}: {100 * share:.3g} % of its pixels are not above 0: ignored"
     return [Finding("warned", form, text)]
 
 
