@@ -25,6 +25,10 @@ class EmcError(VaedeblendError):
     """A folder without the Morphology Challenge's layout: where, what is there, what is wanted."""
 
 
+class MerError(VaedeblendError):
+    """Products of a MER tile that cannot be used: which, what was found, what is wanted."""
+
+
 class FileError(VaedeblendError):
     """A result that cannot be written, and why."""
 
