@@ -107,21 +107,38 @@ def simulate_field(
         TypeError: `SkyRecipe` has no such field.
     """
     find_style(style)
-    shape, sky = (size, size) if isinstance(size, int) else size, SkyRecipe(**sky)
+    shape, recipe = (size, size) if isinstance(size, int) else size, SkyRecipe(**sky)
     _check(min(shape) > 0, "size", size, "positive")
-    _check_sky(sky)
     psfs = field_psfs(survey) if psfs is None else psfs
     n_bands = len(survey.bands)
     _check(len(psfs) == n_bands, "number of PSFs", len(psfs), f"that of the bands, {n_bands}")
-    tables = _catalogues(shape, seed, survey, sky)
-    sources = place_sources(tables, shape, seed)
+    sources = place_field(shape, seed, survey, **sky)
     drawing = {"style": style, "seed": seed, "processes": processes}
     scale = survey.pixel_scale.value
     light, purities = render_sources(sources, shape, psfs, scale, **drawing)
-    image = _noisy(light, survey, seed, sky.correlated)
-    image += np.linspace(0, 2 * sky.sky_offset, shape[1], dtype=np.float32)[:, None] * survey.rms
+    image = _noisy(light, survey, seed, recipe.correlated)
+    image += np.linspace(0, 2 * recipe.sky_offset, shape[1], dtype=np.float32)[:, None] * survey.rms
     rms = np.tile(survey.rms, (*shape, 1))
     return Field(image, light, rms, make_truth(sources, purities, shape, survey), psfs)
+
+
+def place_field(shape: tuple[int, int], seed: int, survey: Survey, **sky) -> PlacedSources:
+    """The galaxies and stars of a field and its margin, where they lie.
+
+    Args:
+        shape: Height and width of the field [pixel].
+        seed: Root of everything random.
+        survey: Bands and pixels.
+        sky: Fields of `SkyRecipe`.
+
+    Raises:
+        SkyError: An argument out of its range, or a catalogue file without its area.
+        CatalogueError: The catalogue cannot be read or made, or holds nothing so bright.
+        TypeError: `SkyRecipe` has no such field.
+    """
+    recipe = SkyRecipe(**sky)
+    _check_sky(recipe)
+    return place_sources(_catalogues(shape, seed, survey, recipe), shape, seed)
 
 
 def make_truth(
