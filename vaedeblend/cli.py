@@ -85,7 +85,7 @@ def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -
 
 
 def _simulate_challenge(out: str, star_fraction: float, *, source, area, **options) -> None:
-    from vaedeblend.emc.simulate import write_fields
+    from vaedeblend.euclid.emc.simulate import write_fields
 
     if source or area is not None:
         raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_builders.emc_stamps.emc_stamps_dataset_builder import SPLITS, build, read_census
-from vaedeblend.emc.layout import DATASETS
+from vaedeblend.euclid.emc.layout import DATASETS
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 from astropy.table import Table
 
 from data_builders.records import quiet, tensor
-from vaedeblend.emc import census, layout
-from vaedeblend.emc.layout import DATASETS
+from vaedeblend.euclid.emc import census, layout
+from vaedeblend.euclid.emc.layout import DATASETS
 from vaedeblend.exceptions import EmcError
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import PSF_SIZE

@@ -19,8 +19,8 @@ from rich.table import Table
 from data_builders.emc_stamps.emc_stamps_dataset_builder import build
 from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import in_batches, load_deblender
-from vaedeblend.emc.layout import DATASETS, field_numbers
-from vaedeblend.emc.simulate import SURVEY
+from vaedeblend.euclid.emc.layout import DATASETS, field_numbers
+from vaedeblend.euclid.emc.simulate import SURVEY
 from vaedeblend.evaluate import sextractor
 from vaedeblend.evaluate.metrics import nmad
 from vaedeblend.io import dataset

@@ -1,6 +1,6 @@
 """What the tests of the challenge's layout share: two small fields, and ways to change them."""
 
-from vaedeblend.emc.layout import LISTS, field_numbers, read_field
+from vaedeblend.euclid.emc.layout import LISTS, field_numbers, read_field
 
 SHAPE = 300, 340
 WRITTEN = {"size": SHAPE, "seed": 2, "numbers": (0, 1), "density": 3.0, "star_fraction": 0.1}

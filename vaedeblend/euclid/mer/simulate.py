@@ -13,17 +13,14 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from jaxtyping import Float
 
+from vaedeblend.euclid.mer.exposures import Coadd, background_variance, coadd, expose, psf_at
+from vaedeblend.euclid.mer.layout import FATAL_BITS, product_name
 from vaedeblend.exceptions import MerError
 from vaedeblend.io import write
-from vaedeblend.mer.exposures import Coadd, background_variance, coadd, expose
-from vaedeblend.mer.layout import FATAL_BITS, product_name
-from vaedeblend.pixels.coadds import Dithers, coadded_psf
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate.fields import field_header, make_truth, place_field
 from vaedeblend.simulate.library import field_psfs, render_sources
-from vaedeblend.simulate.render import resampled_psf
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Band, Survey
 
 ZERO_POINT = 24.6
@@ -53,10 +50,6 @@ class TileRecipe(NamedTuple):
     """Whether SWarp makes the co-add; by default where it is installed."""
 
 
-DEFAULT = TileRecipe()
-"""Four exposures, interpolated bilinearly, and their weighted mean."""
-
-
 def simulate_tile(
     folder: str | Path,
     *,
@@ -64,7 +57,7 @@ def simulate_tile(
     seed: int = 0,
     style: str = "analytic",
     processes: int = 1,
-    recipe: TileRecipe = DEFAULT,
+    recipe: TileRecipe | None = None,
     **sky,
 ) -> Table:
     """Writes the products of a tile, and truth.fits; returns the truth.
@@ -75,7 +68,7 @@ def simulate_tile(
         seed: Root of everything random.
         style: How galaxies are drawn (`styles`).
         processes: Processes that render side by side.
-        recipe: Exposures and co-addition.
+        recipe: Exposures and co-addition; by default four, and bilinear.
         **sky: Fields of `fields.SkyRecipe` that say what lies on the sky.
 
     Raises:
@@ -83,6 +76,7 @@ def simulate_tile(
         MerError: There is no such way to combine, SWarp failed, or is wanted and not installed.
         SkyError: An argument out of its range.
     """
+    recipe = recipe or TileRecipe()
     program, survey = _program(recipe), Survey((Band(n_exposures=1),))
     shape, drawing = (size, size), {"style": style, "seed": seed, "processes": processes}
     (psf,), tile = field_psfs(survey), WCS(field_header(survey, shape))
@@ -145,7 +139,7 @@ def _write_psfs(folder, number: int, tile: WCS, shape, pointings, psf: Psf, reci
     places = [range(min(_GRID // 2, n // 2), n - half, _GRID) for n in shape]
     for y in places[0]:
         for x in places[1]:
-            stamp = psf_at(tile, pointings, psf, (y, x), recipe.interpolation)
+            stamp = psf_at(tile, pointings, psf, (y, x), recipe.interpolation, _STAMP)
             image[y - half : y + half + 1, x - half : x + half + 1] = stamp
             rows.append((x + 1.0, y + 1.0))
     header = tile.to_header()
@@ -154,27 +148,6 @@ def _write_psfs(folder, number: int, tile: WCS, shape, pointings, psf: Psf, reci
     table = fits.BinTableHDU(Table(rows=rows, names=("x", "y")), name="Stamps information")
     with write.replacing(folder / product_name("grid_psf", number, _TIME)) as partial:
         fits.HDUList([fits.PrimaryHDU(), stamps, table]).writeto(partial)
-
-
-def psf_at(
-    tile: WCS, pointings: list[WCS], psf: Psf, place: tuple[int, int], interpolation: str
-) -> Float[np.ndarray, "side side"]:
-    """The PSF of a co-add at a place (y, x) of a tile; its sum is the light that the stamp holds.
-
-    Args:
-        tile: WCS of the tile.
-        pointings: WCS of the exposures, which are all taken to be good there.
-        psf: Effective PSF of an exposure.
-        place: (y, x) of a pixel of the tile.
-        interpolation: Name of one of `coadds.INTERPOLATIONS`.
-    """
-    sky = tile.all_pix2world(place[1], place[0], 0)
-    seen = np.array([wcs.all_world2pix(*sky, 0)[::-1] for wcs in pointings], float)
-    scale = 3600 * tile.proj_plane_pixel_scales()[0].value
-    made = coadded_psf(psf, Dithers(-seen, interpolation), scale)
-    whole = resampled_psf(made, scale, int(made.extent / scale) // 2 * 2 + 1)
-    edge = (len(whole) - _STAMP) // 2
-    return whole[edge:-edge, edge:-edge] if edge else whole
 
 
 def _write_truth(folder: Path, tile: WCS, truth) -> None:

@@ -16,7 +16,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table, vstack
 
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
-from vaedeblend.emc.layout import DATASETS, LISTS, PIXEL_SCALE, PSF_FILE, STAMP_SIZE
+from vaedeblend.euclid.emc.layout import DATASETS, LISTS, PIXEL_SCALE, PSF_FILE, STAMP_SIZE
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate import profiles

@@ -17,10 +17,10 @@ from astropy.wcs import WCS
 from jaxtyping import Float, Int
 
 from vaedeblend.exceptions import MerError
-from vaedeblend.pixels.coadds import INTERPOLATIONS
+from vaedeblend.pixels.coadds import INTERPOLATIONS, Dithers, coadded_psf
 from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate.library import PlacedSources, render_sources
-from vaedeblend.simulate.render import add_noise
+from vaedeblend.simulate.render import add_noise, resampled_psf
 from vaedeblend.survey import Survey
 
 PAD = 24
@@ -138,6 +138,33 @@ def coadd(
     else:
         combined = _swarped(program, exposures, tile, shape, interpolation, combine)
     return Coadd(np.where(number > 0, combined, 0).astype(np.float32), number, flags)
+
+
+def psf_at(
+    tile: WCS,
+    pointings: list[WCS],
+    psf: Psf,
+    place: tuple[int, int],
+    interpolation: str,
+    side: int,
+) -> Float[np.ndarray, "side side"]:
+    """The PSF of a co-add at a place (y, x) of a tile; its sum is the light that the stamp holds.
+
+    Args:
+        tile: WCS of the tile.
+        pointings: WCS of the exposures, which are all taken to be good there.
+        psf: Effective PSF of an exposure.
+        place: (y, x) of a pixel of the tile.
+        interpolation: Name of one of `coadds.INTERPOLATIONS`.
+        side: Side of the stamp, an odd number [pixel].
+    """
+    sky = tile.all_pix2world(place[1], place[0], 0)
+    seen = np.array([wcs.all_world2pix(*sky, 0)[::-1] for wcs in pointings], float)
+    scale = 3600 * tile.proj_plane_pixel_scales()[0].value
+    made = coadded_psf(psf, Dithers(-seen, interpolation), scale)
+    whole = resampled_psf(made, scale, int(made.extent / scale) // 2 * 2 + 1)
+    edge = (len(whole) - side) // 2
+    return whole[edge:-edge, edge:-edge] if edge else whole
 
 
 def background_variance(

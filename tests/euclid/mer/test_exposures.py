@@ -6,8 +6,7 @@ from astropy.wcs import WCS
 from scipy.ndimage import minimum_filter
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.exceptions import MerError
-from vaedeblend.mer.exposures import (
+from vaedeblend.euclid.mer.exposures import (
     BAD_COLUMN,
     COSMIC,
     NO_DATA,
@@ -16,8 +15,9 @@ from vaedeblend.mer.exposures import (
     background_variance,
     coadd,
     expose,
+    psf_at,
 )
-from vaedeblend.mer.simulate import psf_at
+from vaedeblend.exceptions import MerError
 from vaedeblend.pixels.coadds import Dithers, noise_autocorrelation
 from vaedeblend.simulate.fields import field_header
 from vaedeblend.simulate.library import PlacedSources, field_psfs
@@ -63,7 +63,8 @@ def test_a_star_of_a_co_add_is_the_psf_of_its_place(tile, interpolation):
     exposures = exposed(tile, flux=1e6, seed=8)
     made = coadd(exposures, tile, SHAPE, interpolation=interpolation)
     y, x = (round(each) for each in PLACE)
-    psf = psf_at(tile, [e.wcs for e in exposures], field_psfs(SURVEY)[0], (y, x), interpolation)
+    pointings = [each.wcs for each in exposures]
+    psf = psf_at(tile, pointings, field_psfs(SURVEY)[0], (y, x), interpolation, 33)
     stamp = made.image[y - 16 : y + 17, x - 16 : x + 17] / 1e6
     assert made.exposures[y - 3 : y + 4, x - 3 : x + 4].min() == 3
     np.testing.assert_allclose(stamp, psf, atol=4e-3 * psf.max())

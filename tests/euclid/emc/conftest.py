@@ -5,7 +5,7 @@ import shutil
 import pytest
 from written import WRITTEN
 
-from vaedeblend.emc import simulate
+from vaedeblend.euclid.emc import simulate
 
 
 @pytest.fixture(scope="session")

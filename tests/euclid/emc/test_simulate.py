@@ -10,9 +10,16 @@ from written import SHAPE, WIDE, WRITTEN
 
 from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.cli import main
-from vaedeblend.emc import census, simulate
-from vaedeblend.emc.census import census_stamps, take_census, used_rows
-from vaedeblend.emc.layout import DATASETS, LISTS, PSF_FILE, read_alone, read_field, read_field_psf
+from vaedeblend.euclid.emc import census, simulate
+from vaedeblend.euclid.emc.census import census_stamps, take_census, used_rows
+from vaedeblend.euclid.emc.layout import (
+    DATASETS,
+    LISTS,
+    PSF_FILE,
+    read_alone,
+    read_field,
+    read_field_psf,
+)
 from vaedeblend.simulate import profiles
 from vaedeblend.simulate.fields import simulate_field
 

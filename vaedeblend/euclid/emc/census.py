@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.catalogues.catalogue import TALK_SELECTION
-from vaedeblend.emc.layout import PIXEL_SCALE, STAMP_SIZE, EmcField
+from vaedeblend.euclid.emc.layout import PIXEL_SCALE, STAMP_SIZE, EmcField
 from vaedeblend.exceptions import EmcError, MosaicError
 from vaedeblend.io.mosaic import open_mosaic
 

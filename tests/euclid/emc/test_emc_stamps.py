@@ -6,8 +6,8 @@ from written import GALAXIES, SPLIT, edit
 
 from data_builders.emc_stamps import __main__ as command
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
-from vaedeblend.emc import census, simulate
-from vaedeblend.emc.census import STATUSES, Reach
+from vaedeblend.euclid.emc import census, simulate
+from vaedeblend.euclid.emc.census import STATUSES, Reach
 from vaedeblend.exceptions import EmcError
 from vaedeblend.io import dataset
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from vaedeblend.euclid.mer.layout import find_tile, product_name
 from vaedeblend.exceptions import MerError
-from vaedeblend.mer.layout import find_tile, product_name
 
 TILE, OTHER = 102018211, 102018212
 TIMES = "20241018T142710.276838", "20250218T020000.0"

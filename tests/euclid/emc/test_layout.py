@@ -9,8 +9,14 @@ from astropy.table import Table
 from written import GALAXIES, LIST, SPLIT, STARS, edit, read_all
 
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
-from vaedeblend.emc.census import STATUSES, take_census
-from vaedeblend.emc.layout import PSF_FILE, field_numbers, read_alone, read_field, read_field_psf
+from vaedeblend.euclid.emc.census import STATUSES, take_census
+from vaedeblend.euclid.emc.layout import (
+    PSF_FILE,
+    field_numbers,
+    read_alone,
+    read_field,
+    read_field_psf,
+)
 from vaedeblend.exceptions import EmcError
 from vaedeblend.io import dataset
 

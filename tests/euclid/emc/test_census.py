@@ -6,9 +6,16 @@ from astropy.io import fits
 from written import SPLIT, WIDE, read_all
 
 from data_builders.emc_stamps import emc_stamps_dataset_builder as builder
-from vaedeblend.emc import census, simulate
-from vaedeblend.emc.census import SELECTION, STATUSES, Reach, census_stamps, take_census, used_rows
-from vaedeblend.emc.layout import DATASETS, read_alone, read_field
+from vaedeblend.euclid.emc import census, simulate
+from vaedeblend.euclid.emc.census import (
+    SELECTION,
+    STATUSES,
+    Reach,
+    census_stamps,
+    take_census,
+    used_rows,
+)
+from vaedeblend.euclid.emc.layout import DATASETS, read_alone, read_field
 from vaedeblend.io import dataset
 
 

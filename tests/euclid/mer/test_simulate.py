@@ -4,9 +4,9 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from vaedeblend.mer.layout import FATAL_BITS, find_tile
-from vaedeblend.mer.psfs import read_psf_product
-from vaedeblend.mer.simulate import DEAD_RMS, ZERO_POINT, TileRecipe, simulate_tile
+from vaedeblend.euclid.mer.layout import FATAL_BITS, find_tile
+from vaedeblend.euclid.mer.psfs import read_psf_product
+from vaedeblend.euclid.mer.simulate import DEAD_RMS, ZERO_POINT, TileRecipe, simulate_tile
 
 SIZE = 260
 

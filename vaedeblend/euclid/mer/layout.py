@@ -33,7 +33,7 @@ _PRODUCTS = MappingProxyType(
 _REST = r"_TILE(\d{9})-[0-9A-Fa-f]{6}_(\d{8}T[\d.]+)Z_\d\d\.\d\d\.fits(?:\.gz|\.fz)?"
 
 
-class Tile(NamedTuple):
+class MerTile(NamedTuple):
     """The products of a tile in one band; None where a folder holds none."""
 
     number: int
@@ -56,7 +56,7 @@ class Tile(NamedTuple):
         return self.grid_psf or self.catalog_psf
 
 
-def find_tile(folder: str | Path, number: int | None = None, *, band: str = "VIS") -> Tile:
+def find_tile(folder: str | Path, number: int | None = None, *, band: str = "VIS") -> MerTile:
     """The products of a tile that lie in a folder, or in folders below it.
 
     Args:
@@ -84,14 +84,14 @@ def find_tile(folder: str | Path, number: int | None = None, *, band: str = "VIS
     own = {name: found.get((name, number), []) for name in _PRODUCTS}
     latest = {name: versions[-1] if versions else None for name, versions in own.items()}
     superseded = tuple(path for versions in own.values() for path in versions[:-1])
-    return Tile(number, **latest, superseded=superseded)
+    return MerTile(number, **latest, superseded=superseded)
 
 
 def product_name(name: str, number: int, time: str, *, band: str = "VIS") -> str:
     """Name of a product's file, as MER would call it.
 
     Args:
-        name: Field of `Tile`.
+        name: Field of `MerTile`.
         number: TILE_INDEX.
         time: Time of the product, as 20241018T142710.276838.
         band: The products' name of the band.

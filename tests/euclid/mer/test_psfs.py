@@ -3,8 +3,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from vaedeblend.euclid.mer.psfs import is_psf_product, psf_cells, read_psf_product
 from vaedeblend.exceptions import MerError
-from vaedeblend.mer.psfs import is_psf_product, psf_cells, read_psf_product
 
 SIZE = 9
 SHAPE = 240, 360
