@@ -10,8 +10,10 @@ Heavy imports stand inside the functions that need them: the processes that rend
 this file anew, and need none of them.
 """
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -20,13 +22,26 @@ from rich.console import Console
 
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.io.folders.jobs import locked
-from vaedeblend.io.progress import progress, run_command
-from vaedeblend.io.workdir import claim, export
+from vaedeblend.io.progress import complain, progress, run_command
+from vaedeblend.io.workdir import claim, export, refuse_another
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """A configuration is read; one that cannot be, or cannot be set so, is one line."""
+    try:
+        yield
+    except Exception as error:  # a user's file may raise anything
+        why = " ".join(str(error).split())
+        complain(Console(stderr=True), f"--config: {type(error).__name__}: {why}")
+        raise SystemExit(1) from None
+
 
 _QUICK = str(Path(__file__).parent / "vaedeblend" / "configs" / "quick.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Takes data, checkpoints, metrics and the report.")
 _EXPORT = flags.DEFINE_string("export", None, "Folder that takes the trained weights alone.")
-_CONFIG = config_flags.DEFINE_config_file("config", _QUICK, "Python file with get_config().")
+with _reading():
+    _CONFIG = config_flags.DEFINE_config_file("config", _QUICK, "Python file with get_config().")
 
 console = Console()
 
@@ -55,13 +70,16 @@ def train(config, workdir: Path) -> None:
     """
     from data_builders import build_datasets
 
-    trainer = _trainer(config)
-    claim(workdir, json.loads(config.to_json_best_effort()))
+    start, trainer = time.monotonic(), _trainer(config)
+    refuse_another(workdir, _plain(config))
+    _check(trainer, config)
     directories = build_datasets(config, workdir, console)
     for index, name in enumerate(trainer.STAGES):
         if name in config.stages:
             seed = config.seed * len(trainer.STAGES) + index
             _train_stage(trainer, config, name, seed, workdir, directories)
+    minutes = (time.monotonic() - start) / 60
+    console.print(f"trained in {minutes:.1f} min; next: python eval.py --workdir {workdir}")
 
 
 def _trainer(config):
@@ -77,17 +95,33 @@ def _trainer(config):
     )
 
 
+def _check(trainer, config) -> None:
+    """Refuses what cannot be trained with, before anything is simulated or written."""
+    import jax
+
+    from vaedeblend.simulate.styles import find_style
+    from vaedeblend.training.stages import check_stage
+
+    find_style(config.data.style)
+    for name, stage in config.stages.items():
+        check_stage(name, stage, jax.device_count())
+    try:
+        trainer.check(config)
+    except TypeError as error:  # a key that a part of the training does not have, or lacks
+        raise VaedeblendError(f"configuration: {error}") from error
+
+
+def _plain(config) -> dict:
+    return json.loads(config.to_json_best_effort())
+
+
 def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directories) -> None:
     import jax
 
+    from vaedeblend.io import checkpoint
     from vaedeblend.training import loop
 
     stage, mesh = config.stages[name], loop.data_mesh()
-    if stage.batch_size % mesh.size:
-        raise VaedeblendError(
-            f"stages.{name}.batch_size is {stage.batch_size}; "
-            f"wanted a multiple of the {mesh.size} devices"
-        )
     optimizer = loop.make_optimizer(steps=stage.steps, **stage.optimizer)
     with console.status(f"{name}: reading galaxies"):
         task = trainer.prepare(config, name, workdir, directories, mesh)
@@ -101,6 +135,9 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
         seed=seed,
         mesh=mesh,
     )
+    claim(workdir, _plain(config))  # now that all of it has been used
+    if done := checkpoint.latest_step(workdir / name / "checkpoints"):
+        console.print(f"{name}: resumed from step {done} of {stage.steps}")
     with progress(console) as report:
         state = loop.fit(
             state,
@@ -129,11 +166,11 @@ def _reporter(report, name: str, stage):
             rate = f"{(step - last[0]) * stage.batch_size / (now - last[1]):.0f} stamps/s"
         last = step, now
         losses = f"loss {record['train_loss']:.2f}, validation {record['validation_loss']:.2f}"
-        report(what, step, stage.steps, f"{losses} {rate}")
+        report(what, step, stage.steps, f"{losses} {rate} (of {stage.steps} steps)")
 
     return each
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("workdir")
-    app.run(main)
+    app.run(main, flags_parser=_reading()(app.parse_flags_with_usage))

@@ -122,6 +122,25 @@ def test_workdir_of_another_config_is_refused(trained):
     assert "belongs to another configuration (seed: 0 != 5)" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("--config=nothere.py", "nothere.py"),
+        pytest.param("--config.stages.isolated.stepz=3", "stepz", marks=pytest.mark.slow),
+        ("--config.stages.isolated.steps=200", "isolated.optimizer.warmup_steps 200; wanted more"),
+        pytest.param(
+            *("--config.data.style=spiral", "style is 'spiral'; wanted one of"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_settings_are_checked_before_anything_is_made(tmp_path, change, message):
+    done = run("train.py", "--workdir", tmp_path, change)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ") and message in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())  # and so the corrected command is not another's
+
+
 def test_misspelt_keys_are_refused(trained, tmp_path):
     done = run("train.py", "--workdir", tmp_path / "w", "--config.model.latent_dmi=3")
     assert done.returncode != 0 and "latent_dmi" in done.stderr + done.stdout

@@ -81,5 +81,9 @@ class TphotError(VaedeblendError):
     """T-PHOT priors that cannot be written, and why."""
 
 
+class TrainingError(VaedeblendError):
+    """A training that cannot go on: where, and what is kept."""
+
+
 class WorkdirError(VaedeblendError):
     """A working directory that is not what it was taken for."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaedeblend.exceptions import CheckpointError
+from vaedeblend.exceptions import CheckpointError, TrainingError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.folders.digest import SEAL
 from vaedeblend.models.vae import VAE, init_params
@@ -139,6 +139,18 @@ def test_non_finite_gradients_cost_a_step_and_not_the_training(model, library):
         assert same(before, state.params) == (each is implausible)
         for tree in (state.params, state.average, state.optimizer):
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def test_training_stops_at_its_last_good_checkpoint(model, library, tmp_path):
+    state, step, *_ = make_run(model, steps=60)
+    fit(state, step, library, tmp_path, 4)
+    good = checkpoint.load_params(tmp_path / "checkpoints")
+    broken = library[0]._replace(stamps=jnp.full_like(library[0].stamps, jnp.nan))
+    state, step, *_ = make_run(model, steps=60)
+    with pytest.raises(TrainingError, match="10 steps in a row up to step 14 .* step 4 is kept"):
+        fit(state, step, (broken,), tmp_path, 60)
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == 4
+    assert same(good, checkpoint.load_params(tmp_path / "checkpoints"))
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,8 @@ def save_params(directory: str | Path, step: int, params: dict) -> None:
 
 def latest_step(directory: str | Path) -> int | None:
     """Step of the latest checkpoint in a directory; None without any."""
+    if not Path(directory).is_dir():
+        return None
     return max(ocp.utils.checkpoint_steps(Path(directory).absolute()), default=None)
 
 

@@ -51,15 +51,29 @@ def claim(workdir: str | Path, config: Mapping) -> None:
         FileError: It cannot be written.
     """
     path = Path(workdir) / "config.json"
+    refuse_another(workdir, config)
     if not path.exists():
         prepare_folder(workdir)
         write_text(path, _as_json(config))
+
+
+def refuse_another(workdir: str | Path, config: Mapping) -> None:
+    """Compares with the configuration of a working directory, if it has one.
+
+    Raises:
+        WorkdirError: It is another one.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
         return
     found, wanted = _leaves(read_config(workdir)), _leaves(config)
     keys = sorted(k for k in found | wanted if found.get(k) != wanted.get(k))
     if keys:
         differences = ", ".join(f"{k}: {found.get(k)} != {wanted.get(k)}" for k in keys)
-        raise WorkdirError(f"{path}: belongs to another configuration ({differences})")
+        raise WorkdirError(
+            f"{path}: belongs to another configuration ({differences}); wanted another workdir, "
+            "or this one deleted"
+        )
 
 
 def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> None:

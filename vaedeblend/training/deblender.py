@@ -16,7 +16,22 @@ from vaedeblend.training.observe import Observing, make_batches, observe_validat
 from vaedeblend.training.placement import Composing, load_device_library
 from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
 
-__all__ = ["STAGES", "prepare"]
+__all__ = ["STAGES", "check", "prepare"]
+
+
+def check(config) -> None:
+    """Makes of a configuration what needs no data, to refuse what cannot be used.
+
+    Raises:
+        TypeError: A key is misspelt, or missing.
+        ValueError: A value is none of those that there are.
+    """
+    survey = make_survey(**config.survey.to_dict())
+    model = VAE(**config.model, bands=len(survey.bands))
+    Observing(**config.observation)
+    for stage in config.stages.values():
+        _composing(config.data, stage.scenes, survey)
+        _objective(stage, model, {"encoder": {}})
 
 
 def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:

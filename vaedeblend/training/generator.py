@@ -12,22 +12,37 @@ from vaedeblend.models.generator import Examples, Generator, init_generator, ran
 from vaedeblend.training.objectives import density, light
 from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
 
-__all__ = ["STAGES", "prepare"]
+__all__ = ["STAGES", "check", "prepare"]
+
+
+def check(config) -> None:
+    """Makes of a configuration what needs no data, to refuse what cannot be used.
+
+    Raises:
+        TypeError: A key is misspelt, or missing.
+        ValueError: A value is none of those that there are.
+    """
+    model = Generator(**config.model)
+    for stage in config.stages.values():
+        choose_objective(_makers(model), stage)
 
 
 def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:
     """A stage of a configuration: rest-frame stamps of the training set, mirrored by chance."""
     stage, model = config.stages[name], Generator(**config.model)
-    makers = {make.__name__: functools.partial(make, model) for make in (light, density)}
     fresh = functools.partial(init_generator, model, jax.random.key(config.seed))
     return Task(
         initial_params(fresh, stage.init_from, config.stages, workdir, stage.renewed),
-        choose_objective(makers, stage),
+        choose_objective(_makers(model), stage),
         on_every_device(_examples(directories["canonical"], "train"), mesh),
         functools.partial(random_examples, batch_size=stage.batch_size),
         _batches(_examples(directories["canonical"], "validation"), stage.batch_size),
         lambda params: None,
     )
+
+
+def _makers(model: Generator) -> dict:
+    return {make.__name__: functools.partial(make, model) for make in (light, density)}
 
 
 def _examples(directory: Path, split: str) -> Examples:

@@ -23,13 +23,13 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Int
 from tensorboardX import SummaryWriter
 
-from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.exceptions import TrainingError, VaedeblendError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.write import write_text
 from vaedeblend.training.objectives import Objective
 
 _NON_FINITE = 10
-"""Non-finite gradients in a row that are passed over."""
+"""Non-finite gradients in a row that are no accident: a training stops there."""
 
 
 class TrainState(NamedTuple):
@@ -55,12 +55,12 @@ def make_optimizer(
     """AdamW behind a clipped gradient; the rate warms up and falls to zero along a cosine.
 
     A non-finite gradient is passed over: one implausible scene in millions must not cost all that
-    has been learned. Many in a row are no accident, and end the training in NaN.
+    has been learned. Many in a row are no accident: `fit` ends the training there.
     """
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, steps)
     decay = optax.adamw(schedule, weight_decay=weight_decay)
     clipped = optax.chain(optax.clip_by_global_norm(clip_norm), decay)
-    return optax.apply_if_finite(clipped, max_consecutive_errors=_NON_FINITE)
+    return optax.apply_if_finite(clipped, max_consecutive_errors=np.iinfo(np.int32).max)
 
 
 def make_step(
@@ -147,6 +147,7 @@ def fit(
 
     Raises:
         CheckpointError: The latest checkpoint is damaged.
+        TrainingError: Gradients are not finite any more; the checkpoints are of the time before.
         VaedeblendError: `checkpoint_every` is no multiple of `log_every`.
     """
     if checkpoint_every % log_every:
@@ -162,12 +163,31 @@ def fit(
         with SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board:
             for latest, record in _records(state, step, library, steps, log_every):
                 state, at = latest, record["step"]
+                passed = _check_finite(state, directory, manager)
                 record |= {f"validation_{k}": v for k, v in validate(state.average).items()}
                 _log(directory / "metrics.jsonl", board, record)
                 report(at, record)
-                if at % checkpoint_every == 0 or at == steps:
+                if (at % checkpoint_every == 0 and not passed) or at == steps:
                     checkpoint.save_state(manager, at, state)
     return state
+
+
+def _check_finite(state: TrainState, directory: Path, manager) -> int:
+    """Steps in a row that have just been passed over; ends a training that learns no more."""
+    lost = int(state.optimizer.notfinite_count)
+    finite = all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    if finite and lost < _NON_FINITE:
+        return lost
+    checkpoint.finish(manager)
+    latest = manager.latest_step()
+    what = f"the gradients of {lost} steps in a row" if finite else "parameters"
+    kept = (
+        "there is no checkpoint" if latest is None else f"the checkpoint of step {latest} is kept"
+    )
+    raise TrainingError(
+        f"{directory}: {what} up to step {int(state.step)} are not finite; {kept}; "
+        "wanted a lower learning_rate or clip_norm, or other galaxies"
+    )
 
 
 def make_validation(objective: Objective, batches: Sequence, *, seed: int) -> Callable:

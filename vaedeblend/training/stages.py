@@ -33,6 +33,32 @@ class Task(NamedTuple):
     """Called with the trained parameters, on the host."""
 
 
+def check_stage(name: str, stage, devices: int) -> None:
+    """Refuses settings of a stage that cannot be trained with, before any data are made.
+
+    Raises:
+        VaedeblendError: Numbers of steps, or a batch's stamps, do not go together.
+    """
+    steps, warmup, key = stage.steps, stage.optimizer.warmup_steps, f"stages.{name}"
+    if not 0 <= warmup < steps:
+        raise VaedeblendError(
+            f"{key}.steps is {steps} and {key}.optimizer.warmup_steps {warmup}; "
+            "wanted more steps than those of the warm-up"
+        )
+    for each in ("log_every", "checkpoint_every", "batch_size"):
+        if stage[each] < 1:
+            raise VaedeblendError(f"{key}.{each} is {stage[each]}; wanted at least 1")
+    if stage.checkpoint_every % stage.log_every:
+        raise VaedeblendError(
+            f"{key}.checkpoint_every is {stage.checkpoint_every}; "
+            f"wanted a multiple of log_every, {stage.log_every}"
+        )
+    if stage.batch_size % devices:
+        raise VaedeblendError(
+            f"{key}.batch_size is {stage.batch_size}; wanted a multiple of the {devices} devices"
+        )
+
+
 def choose_objective(makers: Mapping[str, Callable[..., Objective]], stage) -> Objective:
     """The loss of a stage, of the name and with the weights that its configuration gives.
 
