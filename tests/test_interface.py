@@ -33,17 +33,8 @@ OLD = {
 """Imports that the README of version 0.1.0 printed, besides `vaedeblend.load_deblender`."""
 IMAGE = {
     *("image", "--out", "--rms", "--mask", "--mask-bits", "--psf", "--weights", "--zero-point"),
-    *(
-        "--variance",
-        "--force",
-        "--weight",
-        "--gain",
-        "--psf-scale",
-        "--hdu",
-        "--iterations",
-        "--tile",
-        "--processes",
-    ),
+    *("--gain", "--psf-scale", "--hdu", "--iterations", "--tile", "--processes"),
+    *("--variance", "--weight", "--force"),
 }
 OPTIONS = {
     "deblend": IMAGE | {"--catalog", "--no-add", "--tphot"},

@@ -292,6 +292,17 @@ def test_psfs_are_compared_with_the_trainings(folder, image, cards, options, kin
     assert np.unravel_index(found.psfs[0, 0].argmax(), (31, 31)) == (15, 15)
 
 
+def test_a_psf_may_be_a_plane_of_a_file(folder):
+    planes = [fits.ImageHDU(NARROW, name=name) for name in ("SCI", "PSF")]
+    planes[0].data = NARROW.T[:, :30]
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(folder / "obs.fits")
+    for i, path in enumerate(("obs.fits", "obs.fits[PSF]", "obs.fits[2]")):
+        assert len(run(folder, f"out{i}", psf=f"{folder}/{path}", passes=0))
+    fits.append(folder / "obs.fits", NARROW, fits.Header({"EXTNAME": "NIR_PSF"}))
+    with pytest.raises(PsfError, match=r"planes PSF, NIR_PSF; wanted one, as FILE\[NAME\]"):
+        inspected(folder, psf=folder / "obs.fits")
+
+
 def test_a_psf_wider_than_the_sharpest_sources_is_said(folder):
     light = sum(900 * gaussian(y, x, SHAPE, 1.0) for y in (9, 80, 170) for x in (12, 90, 160, 240))
     changed(folder, lambda image: NOISE + light)
@@ -334,6 +345,8 @@ def test_what_was_assumed_is_in_every_product(folder, capsys):
     assert about["sources"] == len(table) and about["measured"]["sky_over_rms"] > 0.4
     assert any(text in each["text"] for each in about["findings"])
     assert any(text in str(value) for value in table.meta.values())
+    assert table.meta["GAIN"] == GAIN and table.meta["MAGZERO"] == 23.9
+    assert table.meta["WEIGHTS"] == "euclid_vis" and table.meta["VERSION"] == about["version"]
     page = (out / "index.html").read_text()
     assert text in page and "What was assumed" in page
 

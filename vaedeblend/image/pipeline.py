@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from astropy.table import Table
 
+from vaedeblend import __version__
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.inspection.background import remove_background, write_background
 from vaedeblend.image.inspection.inspect import inspect_image
@@ -27,7 +28,7 @@ from vaedeblend.image.tiles import (
     weights_files,
 )
 from vaedeblend.io.folders.jobs import FolderWarning, keep_pieces, locked, made_from
-from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, write_given
+from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, split_plane, write_given
 from vaedeblend.io.parallel import parallel_map
 
 _SAME_SCALE = 0.02
@@ -146,9 +147,9 @@ def _deblend(out: Path, image: str | Path, options: ImageOptions, report: Report
         _clear(out, [*inputs, *map(Path, filter(None, [background]))])
         found = _measure(mosaic, job, options, inspection.listed, out, report)
         found = found._replace(said=inspection.said)
-        found.table.meta.update(inspection.cards)
-        about = {"image": str(image), "weights": str(options.weights), "sources": len(found.table)}
-        summary = inspection.summary(**about)
+        about = {"version": __version__, "image": str(image), "weights": str(options.weights)}
+        found.table.meta.update(inspection.cards(mosaic, **about))
+        summary = inspection.summary(**about, sources=len(found.table))
         write_products(mosaic, job, found, out, report, summary=summary, tphot=options.tphot)
     shutil.rmtree(job.folder)
     return found
@@ -209,7 +210,7 @@ def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None
 def _inputs(mosaic: Mosaic, options: ImageOptions) -> list[Path]:
     """Files that the results are made from."""
     paths = [plane.path for plane in mosaic.planes.values()] + [options.psf, options.catalog]
-    return [Path(path) for path in paths if isinstance(path, str | Path)]
+    return [split_plane(path)[0] for path in paths if isinstance(path, str | Path)]
 
 
 def _made_from(job: Job, tile: int, inputs: list[Path]) -> dict:

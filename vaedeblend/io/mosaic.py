@@ -22,6 +22,7 @@ from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.fits.header import Facts, mended, read_facts
 from vaedeblend.io.fits.memory import as_hdus
 from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
+from vaedeblend.io.fits.planes import split_plane as split_plane  # of any path to a plane
 from vaedeblend.io.write import prepare_folder, replacing
 
 _LARGEST = 1e15

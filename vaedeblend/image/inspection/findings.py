@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from vaedeblend.catalogues.positions import Listed
 from vaedeblend.exceptions import InspectionError
+from vaedeblend.io.mosaic import Mosaic
 
 FINDING_KINDS = "given", "assumed", "found", "corrected", "warned", "refused"
 """Kinds of findings: what was given or assumed, what the pixels show, what was mended for certain,
@@ -56,12 +57,13 @@ class Inspection(NamedTuple):
         """Lines for the user: all but what was given, as `kind: sentence`."""
         return tuple(f"{each.kind}: {each.text}" for each in self.findings if each.kind != "given")
 
-    @property
-    def cards(self) -> dict[str, str]:
-        """Header cards SAID1, SAID2, ... of all findings; a FITS header is ASCII."""
-        lines = [f"{each.kind}: {each.text}" for each in self.findings]
-        ascii_lines = (line.encode("ascii", "replace").decode() for line in lines)
-        return {f"SAID{i}": line for i, line in enumerate(ascii_lines, 1)}
+    def cards(self, mosaic: Mosaic, **more: str) -> dict[str, str | float]:
+        """Header cards: zero point and gain, all findings (SAID1, ...), and more; in ASCII."""
+        said = {f"SAID{i}": f"{e.kind}: {e.text}" for i, e in enumerate(self.findings, 1)}
+        texts = {name.upper(): text for name, text in (more | said).items()}
+        known = {"MAGZERO": mosaic.zero_point, "GAIN": mosaic.gain}
+        numbers = {name: value for name, value in known.items() if value is not None}
+        return numbers | {n: t.encode("ascii", "replace").decode() for n, t in texts.items()}
 
     def summary(self, **more) -> str:
         """The findings and numbers as JSON, and what else there is to say of a result."""
