@@ -37,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _deblend(**options) -> int:
     """`vaedeblend deblend`: see `pipeline.deblend_image`."""
     _keep_compiled()
-    from vaedeblend.image.columns import unusable
     from vaedeblend.image.pipeline import deblend_image
 
     with progress(console) as report:
@@ -47,24 +46,34 @@ def _deblend(**options) -> int:
     sources = catalog.table[catalog.table["binning"] > 0]
     flagged, out = int((sources["flags"] > 0).sum()), options["out"]
     console.print(f"{len(sources)} sources, {flagged} of them flagged: {out}/index.html")
-    if why := unusable(sources):
-        console.print(Text(why), soft_wrap=True)
-    return _UNUSABLE if why else 0
+    if not catalog.unusable:
+        return 0
+    console.print(Text(catalog.unusable), soft_wrap=True)
+    return _UNUSABLE
 
 
 def _inject(*, magnitude: list[float], **options) -> None:
     """`vaedeblend inject`: see `injection.inject`."""
     _keep_compiled()
     from vaedeblend.evaluate import injection as test
+    from vaedeblend.io.html import write_table_page
 
     with progress(console) as report:
         table = test.inject(magnitude=tuple(magnitude), report=report, **options)
     summary = test.summarise(table)
-    shown = Table(*summary.colnames, title="injected galaxies: relative flux error [%]")
-    for row in summary:
-        name, n, *values = row
-        shown.add_row(name, str(n), *("" if np.isnan(v) else f"{v:.1f}" for v in values))
+    rows = [
+        (name, str(n), *("" if np.isnan(v) else f"{v:.1f}" for v in values))
+        for name, n, *values in summary
+    ]
+    title = "injected galaxies: relative flux error [%]"
+    shown = Table(*summary.colnames, title=title)
+    for row in rows:
+        shown.add_row(*row)
     console.print(shown)
+    page = Path(options["out"]) / "injection.html"
+    given = {"columns": summary.colnames, "rows": rows, "sentences": test.account(table)}
+    write_table_page(page, title=title, **given)
+    console.print(*given["sentences"], f"{page}", sep="\n", soft_wrap=True, highlight=False)
 
 
 def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:

@@ -5,7 +5,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from fitsfolder import SHAPE, folder, network, run, sky  # noqa: F401
+from parsed import Parsed
 
+from vaedeblend.cli import main
 from vaedeblend.evaluate import injection
 from vaedeblend.evaluate.injection import _match_catalogue, inject, summarise
 from vaedeblend.exceptions import MosaicError
@@ -48,7 +50,9 @@ def unmeasured(monkeypatch):
         residual[:, :130] = np.nan
         fits.writeto(out / "residual.fits", residual, overwrite=True)
         columns = dict.fromkeys(("x", "y", "flux", "flux_err", "purity"), np.zeros(0))
-        return SimpleNamespace(table=Table(columns | {"flags": np.zeros(0, int)}))
+        return SimpleNamespace(
+            table=Table(columns | {"flags": np.zeros(0, int), "id": np.zeros(0, int)})
+        )
 
     monkeypatch.setattr(injection, "deblend_image", deblend)
 
@@ -119,6 +123,7 @@ def test_sources_that_were_there_before_are_not_taken_for_injected_ones(rng):
     n = 40
     place = rng.uniform(5, 95, (n, 2))
     old = Table({"y": place[:, 0], "x": place[:, 1], "flux": np.full(n, 500.0), "flags": n * [0]})
+    old["id"] = 1 + np.arange(n)
     for name in ("flux_err", "purity"):
         old[name] = np.ones(n)
     sources = random_sources(n, (25.0, 26.0), (100, 100), ("euclid-vis",), 0)
@@ -126,4 +131,13 @@ def test_sources_that_were_there_before_are_not_taken_for_injected_ones(rng):
     table = _match_catalogue(sources._replace(pixel=pixel), old, old, 23.9)
     assert not table["found"].any()
     alone = _match_catalogue(sources._replace(pixel=pixel), old, old[:0], 23.9)
-    assert alone["found"].mean() > 0.9
+    assert alone["found"].mean() > 0.9 and not alone["id"][~alone["found"]].any()
+
+
+def test_the_command_shows_its_summary_on_a_page(folder, unmeasured, capsys):
+    words = ["inject", folder / "image.fits", "--rms", folder / "rms.fits", "--n", 8]
+    assert main([*map(str, words), "--out", str(folder / "i")]) == 0
+    said, page = capsys.readouterr().out, Parsed((folder / "i" / "injection.html").read_text())
+    assert "0 of 8 injected galaxies were found" in said and "injection.html" in said
+    assert page.all("td")[0]["text"].startswith("mag 2")
+    assert "0 of 8 injected galaxies were found" in page.source

@@ -41,10 +41,10 @@ def inject(
     """Adds galaxies to an image, deblends it, and writes injected.fits: a row a galaxy injected.
 
     Columns: x, y, mag, flux [image units], found, flux_found, flux_err, error (relative; -1 where
-    it was not found), purity (as estimated; NaN where it was not found), flags. The folder holds
-    image.fits with the galaxies, all that `pipeline.deblend_image` makes of it, and before/, what
-    that makes of the image as it is: a source that was there before is none of the galaxies, and
-    these lie on pixels that count.
+    it was not found), purity (as estimated; NaN where it was not found), flags, id (that of
+    catalog.fits; 0 where it was not found). The folder holds image.fits with the galaxies, all that
+    `pipeline.deblend_image` makes of it, and before/, what that makes of the image as it is: a
+    source that was there before is none of the galaxies, and these lie on pixels that count.
 
     Args:
         image: FITS file, which is read whole, or what else `pipeline.deblend_image` takes.
@@ -106,6 +106,19 @@ def summarise(table: Table) -> Table:
                 row[key] = np.nan if error[key] is None else 100 * error[key]
             rows.append(row | {"coverage": np.nan if inside is None else 100 * inside})
     return Table(rows)
+
+
+def account(table: Table) -> list[str]:
+    """What the rows of `summarise` count, and how many galaxies decide."""
+    n, found = len(table), int(np.sum(table["found"]))
+    wrong = int(np.sum(np.abs(np.asarray(table["error"])[np.asarray(table["found"])]) > 0.5))
+    return [
+        f"{found} of {n} injected galaxies were found, {wrong} of these with a flux that is wrong "
+        "by more than half: sigma is theirs, nmad that of all others.",
+        "Magnitudes are true ones, purities as estimated: those that were not found have none, and "
+        "stand in no row of purity. found is a share of all, everything else of those found; "
+        "coverage is how often flux_err holds the true flux, 68.3 if errors are honest.",
+    ]
 
 
 _COVERED = "flux_found", "flux_err", "flux"
@@ -174,7 +187,8 @@ def _match_catalogue(
     true = np.concatenate([sources.position, _places(before)])
     row = match(true, np.append(flux, before["flux"]), _places(found))[: len(flux)]
     there = row >= 0
-    column = {name: np.full(len(row), np.nan) for name in ("flux", "flux_err", "purity", "flags")}
+    names = "id", "flux", "flux_err", "purity", "flags"
+    column = {name: np.full(len(row), np.nan) for name in names}
     for name, values in column.items():
         values[there] = np.asarray(found[name], float)[row[there]]
     y, x = sources.position.T
@@ -190,6 +204,7 @@ def _match_catalogue(
             "error": metrics.relative_error(column["flux"], flux),
             "purity": column["purity"],
             "flags": np.nan_to_num(column["flags"]).astype(int),
+            "id": np.nan_to_num(column["id"]).astype(int),
         }
     )
 

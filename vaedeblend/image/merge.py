@@ -22,6 +22,7 @@ from vaedeblend.image.columns import (
     MEASURED,
     UNMEASURED,
     catalogue_table,
+    unusable,
 )
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.io.write import replacing
@@ -42,6 +43,11 @@ class Catalog(NamedTuple):
     """Light of the sources, in stamps.fits."""
     said: tuple[str, ...] = ()
     """What was assumed, found and mended of the inputs, a sentence each."""
+
+    @property
+    def unusable(self) -> str:
+        """Why no source can be used; empty where one can."""
+        return unusable(self.table[self.table["binning"] > 0])
 
 
 class Part(NamedTuple):

@@ -4,10 +4,13 @@ A template that names what it was not given is an error, and all text is escaped
 """
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from vaedeblend.io.write import write_text
 
 SHARED = Path(__file__).parent / "templates"
 """Folder of the templates that all pages share: page.html, and style.css within it."""
@@ -28,6 +31,24 @@ def templates(folder: Path) -> Environment:
     )
     environment.filters.update(picture=picture, number=number, share=share)
     return environment
+
+
+def write_table_page(
+    path: str | Path,
+    *,
+    title: str,
+    sentences: Sequence[str],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+) -> None:
+    """Writes a page of one table, beside the index.html that it belongs to.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    page = templates(SHARED).get_template("table.html")
+    given = {"sentences": sentences, "columns": columns, "rows": rows}
+    write_text(path, page.render(title=title, **given))
 
 
 def picture(png: bytes) -> str:
