@@ -41,6 +41,10 @@ class InspectionError(VaedeblendError):
     """An input that its pixels contradict: what was found, what is wanted, and the likely cause."""
 
 
+class FieldError(VaedeblendError):
+    """An image shows more sources than can be told apart."""
+
+
 class MosaicError(VaedeblendError):
     """An image, or what belongs to it, that cannot be used, and why."""
 

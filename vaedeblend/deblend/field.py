@@ -7,6 +7,7 @@ from vaedeblend.deblend.detect import detect_all
 from vaedeblend.deblend.joint import find_and_measure
 from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.deblend.sources import Sources, make_sources
+from vaedeblend.exceptions import FieldError
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
@@ -14,6 +15,12 @@ from vaedeblend.survey import stamp_centre
 
 _BINNINGS = 4
 """Most pixels of the image along either axis of a binned stamp's pixel."""
+
+_MANY, _CROWDED = 1000, 200
+"""Sources from which on a field may be a crowd, and pixels for each of them below which it is one:
+twenty sources on a stamp."""
+_MOST, _CONFUSED = 5000, 100
+"""The same beyond which nothing is measured: the confusion limit, some 20 beams a source."""
 
 
 def find_sources(
@@ -31,6 +38,9 @@ def find_sources(
 
     The last result marks blends too large to be taken apart; see `extract.Extraction`.
 
+    Sources of a crowd, more than the network has ever seen, are measured once, and all of the image
+    is marked.
+
     Args:
         deblend: Deblender of one band.
         image: Background subtracted.
@@ -40,12 +50,28 @@ def find_sources(
         psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
         **options: Keywords of `find_and_measure`.
+
+    Raises:
+        FieldError: There are more sources than the PSF can tell apart.
     """
     padded = _padded(image, rms, size, psf, gain)
     coarse = np.zeros(image.shape, bool)
     if positions is None:
         positions, coarse = detect_all(image, rms)
+    valid = int(np.isfinite(rms).sum())
+    if len(positions) > _MANY and len(positions) * _CROWDED > valid:
+        _check_confusion(len(positions), valid)
+        options |= {"iterations": 1, "passes": 0}
+        coarse = np.ones(image.shape, bool)
     return padded, _sources(deblend, padded, positions, **options), coarse
+
+
+def _check_confusion(n: int, pixels: int) -> None:
+    if n > _MOST and n * _CONFUSED > pixels:
+        raise FieldError(
+            f"{n} sources on {pixels} pixels, one for every {pixels / n:.0f}; wanted at most one "
+            f"for every {_CONFUSED}: is the rms too small, is sky left in, or is that no image?"
+        )
 
 
 def _padded(image, rms, size: int, psf, gain) -> PaddedImages:

@@ -34,6 +34,9 @@ _LEFT, _LEFT_SIGMA, _LEFT_FROM = 0.05, 4.0, 300.0
 """Light in the inner ring that is too much, as a share of the flux and in units of its error; and
 the flux from which on it is looked for [background rms]."""
 
+_ROUNDS = 8
+"""Times that galaxies may be moved to larger stamps: in a crowd, each brings up the next one."""
+
 _STAMPS = 256
 """Stamps whose sources are measured jointly at a time."""
 
@@ -71,7 +74,9 @@ def find_and_measure(
     update = partial(measure, deblend, images, **options)
     shape = images.size, images.size, images.image.shape[-1]
     sources = update(make_sources(index, corner, shape))
-    while (large := _too_large(images, sources)).any():
+    for _ in range(_ROUNDS):
+        if not (large := _too_large(images, sources)).any():
+            break
         binning = np.where(large, 2 * sources.binning, sources.binning)
         sources = update(sources.place(sources.corner, binning))
     free = np.ones(len(index), bool) if fixed is None else ~fixed
