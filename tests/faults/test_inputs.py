@@ -220,6 +220,23 @@ def test_equal_pixels_of_whole_numbers_and_of_noise_free_light_are_data(folder, 
     assert inspected(changed(folder, change))[0].corrections["empty"] is None
 
 
+@pytest.mark.parametrize(
+    ("mask", "options", "word"),
+    [
+        (lambda image: image < 1e9, {}, "100 % of the pixels are masked; wanted 0"),
+        (lambda image: ROWS % 7 > 0, {}, "85.5 % of the pixels"),
+        (lambda image: image > 5 * RMS, {}, "of the bright pixels are masked: does it mark"),
+        (lambda image: image > 5 * RMS, {"mask_bits": [3]}, None),
+        (lambda image: ROWS % 3 == 0, {}, None),
+    ],
+)
+def test_masks_that_leave_out_what_is_to_be_measured_are_said(folder, mask, options, word):
+    flags = mask(fits.getdata(folder / "image.fits")).astype(np.int16)
+    fits.writeto(folder / "mask.fits", flags)
+    said = inspected(folder, mask=folder / "mask.fits", **options)[1]
+    assert (word in only(said, "warned mask")) if word else not kinds(said)
+
+
 def test_headers_that_are_no_numbers_are_named(folder):
     changed(folder, cards={"GAIN": "14276,3", "MAGZERO": "nan"})
     lines = [line for line in inspected(folder)[1] if line.startswith("warned header")]
@@ -296,8 +313,9 @@ def test_a_psf_may_be_a_plane_of_a_file(folder):
     planes = [fits.ImageHDU(NARROW, name=name) for name in ("SCI", "PSF")]
     planes[0].data = NARROW.T[:, :30]
     fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(folder / "obs.fits")
-    for i, path in enumerate(("obs.fits", "obs.fits[PSF]", "obs.fits[2]")):
-        assert len(run(folder, f"out{i}", psf=f"{folder}/{path}", passes=0))
+    for path in ("obs.fits", "obs.fits[PSF]", "obs.fits[2]"):
+        assert inspected(folder, psf=f"{folder}/{path}")[0].psfs.shape == (1, 1, 31, 31)
+    assert len(run(folder, psf=f"{folder}/obs.fits[PSF]", passes=0))
     fits.append(folder / "obs.fits", NARROW, fits.Header({"EXTNAME": "NIR_PSF"}))
     with pytest.raises(PsfError, match=r"planes PSF, NIR_PSF; wanted one, as FILE\[NAME\]"):
         inspected(folder, psf=folder / "obs.fits")

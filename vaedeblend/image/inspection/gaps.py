@@ -1,9 +1,11 @@
-"""Pixels without data that are not NaN: squares that hold one exact value alone."""
+"""Pixels without data: squares that hold one exact value alone, and what the mask leaves out."""
 
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from vaedeblend.io.mosaic import Pixels, runs
+from vaedeblend.image.inspection.findings import Finding
+from vaedeblend.image.inspection.samples import Blocks
+from vaedeblend.io.mosaic import Mosaic, Pixels, runs
 
 _MOST = 0.5
 """Least share of equal neighbours that are of the one value: others are those of whole numbers."""
@@ -11,6 +13,41 @@ _FADING = 0.1
 """Light that fades into the value differs from it by less than this share of all the light."""
 _COARSE = 2.5
 """Steps of whole numbers beside noise that may be equal over a square by chance."""
+
+_MASKED = 0.75
+"""Share of the pixels that a mask leaves out which is said."""
+_BRIGHT, _COVERED, _FREE, _FEWEST = 10.0, 0.8, 0.4, 50
+"""Light of bright pixels [rms]; least share of them, most of the others, and number of bright ones,
+that a mask of objects leaves out."""
+
+
+def mask_findings(mosaic: Mosaic, strips: list[Pixels], blocks: Blocks) -> list[Finding]:
+    """A mask that leaves out most of the image, or its sources.
+
+    Args:
+        mosaic: The image.
+        strips: Strips as they stand in the files.
+        blocks: Blocks of their valid pixels.
+    """
+    if "mask" not in mosaic.planes:
+        return []
+    image, bad = (np.concatenate([each[i].ravel() for each in strips]) for i in (0, 2))
+    known = np.isfinite(image)
+    masked, path = bad[known], mosaic.planes["mask"]
+    if not len(masked):
+        return []
+    if masked.mean() > _MASKED:
+        text = f"{path}: {100 * masked.mean():.3g} % of the pixels are masked; wanted 0 where one "
+        return [Finding("warned", "mask", text + "is good, or the bits of bad ones as --mask-bits")]
+    if not len(blocks.level):
+        return []
+    sky, noise = np.quantile(blocks.level, 0.25), np.median(blocks.scatter)
+    bright = image[known] > sky + _BRIGHT * noise
+    if bright.sum() < _FEWEST or masked[bright].mean() < _COVERED or masked[~bright].mean() > _FREE:
+        return []
+    share = 100 * masked[bright].mean()
+    text = f"{path}: {share:.3g} % of the bright pixels are masked: does it mark "
+    return [Finding("warned", "mask", text + "objects? Give the bits of bad pixels as --mask-bits")]
 
 
 def find_empty(strips: list[Pixels]) -> tuple[float | None, float]:

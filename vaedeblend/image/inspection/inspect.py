@@ -8,7 +8,7 @@ from astropy.table import Table
 from vaedeblend.catalogues.positions import read_positions
 from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
 from vaedeblend.image.inspection.findings import Finding, Inspection
-from vaedeblend.image.inspection.gaps import find_empty
+from vaedeblend.image.inspection.gaps import find_empty, mask_findings
 from vaedeblend.image.inspection.noise import missing_noise, noise_findings
 from vaedeblend.image.inspection.psfs import psf_findings, sharpness_findings
 from vaedeblend.image.inspection.samples import (
@@ -72,8 +72,9 @@ def inspect_image(
     numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
     numbers["sharpest_sources_fwhm"] = width
     corrections = {"gain": electrons or 0.0, "scale": scale_of(rms), "empty": empty}
+    masks = mask_findings(mosaic, raw, blocks)
     lists = [] if listed is None else [Finding("assumed", "catalog", listed.said)]
-    findings = *noise, *gaps, *gains, *units, *points, *sharp, *lists
+    findings = *noise, *gaps, *masks, *gains, *units, *points, *sharp, *lists
     return Inspection(findings, numbers, corrections, psfs, listed)
 
 
