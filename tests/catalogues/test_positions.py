@@ -99,6 +99,28 @@ def test_units_are_obeyed(plain, unit):
         assert_places(read_positions(QTable(table), plain))
 
 
+def test_angles_may_be_texts(plain):
+    texts = SkyCoord(*sky(), unit="deg").to_string("hmsdms", sep=":", precision=6)
+    table = Table(rows=[text.split() for text in texts], names=["ra", "dec"])
+    assert_places(read_positions(table, plain), atol=1e-3)
+    numbers = Table([np.array(values).astype(str) for values in sky()], names=["ra", "dec"])
+    assert_places(read_positions(numbers, plain))
+    table["ra"][1] = "north"
+    with pytest.raises(MosaicError, match="column ra .*wanted numbers, or angles as 10:00:12.3"):
+        read_positions(table, plain)
+
+
+def test_files_of_several_tables_and_data_frames_are_read(plain, tmp_path):
+    table = Table({"x": X, "y": Y, "id": [3, 1, 2]})
+    hdus = [fits.PrimaryHDU(), fits.table_to_hdu(table), fits.table_to_hdu(Table({"a": [1]}))]
+    fits.HDUList(hdus).writeto(tmp_path / "catalog.fits")
+    assert_places(read_positions(tmp_path / "catalog.fits", plain))
+    pytest.importorskip("pandas")
+    listed = read_positions(table.to_pandas(), plain)
+    assert_places(listed)
+    np.testing.assert_array_equal(listed.table["id"], table["id"])
+
+
 def test_coordinates_of_astropy_are_read(plain, tmp_path):
     table = QTable({"label": [1, 2, 3], "sky_centroid": SkyCoord(*sky(), unit="deg").galactic})
     table.write(tmp_path / "list.ecsv")

@@ -6,13 +6,14 @@ The names that are understood are those of this package, of SExtractor, of photu
 MER and of VizieR, in any letters, and coordinates of astropy (a SkyCoord of an ECSV file).
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import ICRS, SkyCoord
+from astropy.coordinates import ICRS, Angle, SkyCoord
 from astropy.table import Column, MaskedColumn, Table
 from astropy.wcs.utils import wcs_to_celestial_frame
 from jaxtyping import Float, Int
@@ -80,19 +81,19 @@ class Listed(NamedTuple):
         return f"positions are {self.meaning}: " + "; ".join([of, *left])
 
 
-def read_positions(source: str | Path | Table, mosaic: Mosaic) -> Listed:
+def read_positions(source, mosaic: Mosaic) -> Listed:
     """The positions of a list on an image, row by row.
 
     Args:
-        source: Table, or a file of one.
+        source: Table, data frame, or a file of a table.
         mosaic: Image, whose WCS places on the sky need.
 
     Raises:
         MosaicError: The list cannot be read, has no positions or unknown units, the image has no
             WCS for them, or no row lies on the image.
     """
-    name = "catalog" if isinstance(source, Table) else str(source)
-    table = source if isinstance(source, Table) else _read(name)
+    name = str(source) if isinstance(source, str | Path) else "catalog"
+    table = _read(source)
     names = {_plain(column): column for column in table.colnames}
     places = _places(name, table, names, mosaic)
     meaning, position = _chosen(places, mosaic.shape)
@@ -128,12 +129,19 @@ def with_list(catalogue: Table, listed: Listed) -> Table:
     return table
 
 
-def _read(path: str) -> Table:
+def _read(source) -> Table:
+    """The table of a file, its first one, or of anything that astropy makes one of."""
+    if isinstance(source, Table):
+        return source
     try:
-        return Table.read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of several tables, and of units
+            is_file = isinstance(source, str | Path)
+            return Table.read(source) if is_file else Table.from_pandas(source)
     except Exception as error:  # of readers of many formats
         why = str(error).partition("\n")[0]  # others list all formats that astropy knows
-        raise MosaicError(f"{path}: no table could be read ({why})") from error
+        name = source if is_file else f"catalog of {type(source).__name__}"
+        raise MosaicError(f"{name}: no table could be read ({why})") from error
 
 
 def _plain(name: str) -> str:
@@ -213,6 +221,8 @@ def _pixel_numbers(name: str, column) -> Float[np.ndarray, " n"]:
 
 
 def _degrees(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
+    if column.dtype.kind in "US" and not _is_numeric(column):
+        return _sexagesimal(name, column, is_ra)
     values, unit = _numbers(name, column), column.unit
     if unit is None:
         return values
@@ -223,6 +233,24 @@ def _degrees(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
     except (u.UnitConversionError, ValueError, TypeError) as error:
         wanted = "wanted an angle, as deg, rad or hourangle"
         raise MosaicError(f"{name}: column {column.info.name} in {unit}; {wanted}") from error
+
+
+def _is_numeric(column) -> bool:
+    try:
+        np.ma.asarray(column).astype(float)
+    except ValueError:
+        return False
+    return True
+
+
+def _sexagesimal(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
+    """Degrees of texts as 10:00:12.3 and +02:12:00; right ascensions are hours, if none says d."""
+    try:
+        texts = [str(text) for text in np.ma.filled(np.ma.asarray(column.astype(str)), "nan")]
+        return np.array(Angle(texts, u.hourangle if is_ra else u.deg).deg)
+    except (ValueError, TypeError) as error:
+        wanted = "wanted numbers, or angles as 10:00:12.3"
+        raise MosaicError(f"{name}: column {column.info.name} ({error}); {wanted}") from error
 
 
 def _pixels(mosaic: Mosaic, ra, dec) -> Float[np.ndarray, "n 2"]:

@@ -142,8 +142,12 @@ def _numbers(values, name: str) -> np.ndarray:
 
 
 def _single(values):
-    """Native, in single precision; arrays on a device, and traced ones, as they are."""
-    return values if isinstance(values, jax.Array) else np.asarray(values, np.float32)
+    """Native, in single precision; what is being traced as it is."""
+    if isinstance(values, jax.core.Tracer):
+        return values
+    if isinstance(values, jax.Array):
+        return values.astype(np.float32)
+    return np.asarray(values, np.float32)
 
 
 def _squared(unit: u.UnitBase | None) -> u.UnitBase | None:

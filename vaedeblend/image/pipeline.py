@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from astropy.table import Table
-
 from vaedeblend import __version__
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.inspection.background import remove_background, write_background
@@ -54,9 +52,9 @@ class ImageOptions(NamedTuple):
     psf: Any = None
     """FITS file of the effective PSF, or of a grid of them (rows, columns, height, width) that
     cover the image evenly; by default the one trained for."""
-    catalog: str | Path | Table | None = None
-    """Table of positions, or its file (see `positions.read_positions`); by default sources are
-    detected."""
+    catalog: Any = None
+    """Table of positions, data frame, or file of a table (see `positions.read_positions`); by
+    default sources are detected."""
     hdu: int | str | None = None
     """Number or name of the image's HDU in its file; by default SCI, or the first with an image.
     The paths of image, noise and mask may end in one, too: `file.fits[RMS]`."""

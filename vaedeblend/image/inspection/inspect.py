@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
 
 from vaedeblend.catalogues.positions import read_positions
 from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
@@ -34,7 +33,7 @@ def inspect_image(
     psf_scale: float | None = None,
     gain: float | None = None,
     zero_point: float | None = None,
-    catalog: str | Path | Table | None = None,
+    catalog=None,
 ) -> Inspection:
     """What the pixels of an image say of it, of its noise, PSF, gain and units.
 
@@ -48,7 +47,7 @@ def inspect_image(
         psf_scale: Its sampling, where the user gives it [arcsec].
         gain: The gain, where the user gives it [electron / image unit].
         zero_point: The zero point, where the user gives it [mag].
-        catalog: List of positions, or its file.
+        catalog: List of positions, as `positions.read_positions` takes it.
 
     Raises:
         MosaicError: The image is damaged.
