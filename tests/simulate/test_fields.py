@@ -190,6 +190,16 @@ def test_rows_of_a_file_are_used_once_before_any_again(catalogue_file):
     assert np.unique(got.truth["id"], return_counts=True)[1].max() <= 3
 
 
+def test_a_field_of_a_split_holds_no_other_galaxies_and_as_many(catalogue_file):
+    source = catalogue_file(("any",))
+    options = {"survey": Survey((Band(name="any"),)), "source": source, "area": area_for(100, 320)}
+    table = catalogue.read(source, ("any",))
+    mine, tested = ({*catalogue.split(table, n, 5)["id"]} for n in ("validation", "test"))
+    whole = field(320, **options).truth["id"]
+    part = field(320, split=("validation", 5), **options).truth["id"]
+    assert {*part} <= mine and {*whole} & tested and len(part) > 0.6 * len(whole)
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

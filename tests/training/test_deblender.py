@@ -34,3 +34,4 @@ def test_field_of_the_calibration_has_the_trainings_galaxies():
     config.data.source = "catalogue.fits"
     options = deblender._field_options(config, options["survey"])
     assert (options["source"], options["area"]) == ("catalogue.fits", config.data.area)
+    assert options["split"] == ("validation", config.data.seed)  # none of the test's galaxies

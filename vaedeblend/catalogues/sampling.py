@@ -1,6 +1,5 @@
 """Which galaxies of a catalogue, and which stars, are rendered: every row once before any again."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Int
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import CatalogueError
+from vaedeblend.io.folders.digest import kept_while_unchanged
 
 Cuts = Mapping[str, tuple[float, float]]
 """Ranges of a catalogue's quantities, for `catalogue.select`."""
@@ -40,7 +40,7 @@ class SampleRecipe(NamedTuple):
     """Share of companions that are stars."""
 
 
-@functools.lru_cache(maxsize=2)
+@kept_while_unchanged(maxsize=2)
 def population(
     source: str, area: float, seed: int, bands: tuple[str, ...], magnitude_limit: float = 26.0
 ) -> QTable:

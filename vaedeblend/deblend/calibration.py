@@ -6,7 +6,6 @@ Nothing true enters. Fluxes are left as they are: a shift fitted on galaxies of 
 magnitudes would only teach the ends of the range.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaedeblend.exceptions import CalibrationError
+from vaedeblend.io.folders.digest import sealed_json, unsealed_json
 from vaedeblend.io.write import write_text
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import Observation, Posterior, background_rms
@@ -84,7 +84,7 @@ def write_calibrations(calibrations: Calibrations, path: str | Path) -> None:
         name: {key: a.astype(float).round(5).tolist() for key, a in each._asdict().items()}
         for name, each in calibrations._asdict().items()
     }
-    write_text(path, json.dumps(lists, indent=1) + "\n")
+    write_text(path, sealed_json(lists, indent=1))
 
 
 def read_calibrations(path: str | Path) -> Calibrations | None:
@@ -96,7 +96,7 @@ def read_calibrations(path: str | Path) -> Calibrations | None:
     if not Path(path).exists():
         return None
     try:
-        lists = json.loads(Path(path).read_text())
+        lists = unsealed_json(Path(path).read_text())
         each = {
             name: Calibration(**{key: np.array(a, np.float32) for key, a in columns.items()})
             for name, columns in lists.items()

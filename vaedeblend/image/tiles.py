@@ -6,7 +6,6 @@ tile in whose core it lies, and the others forget it.
 The network is imported when the first tile has been read: bad input is answered before that.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from jaxtyping import Float, Int
 
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Part, write_part
+from vaedeblend.io.folders.digest import kept_while_unchanged
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
 from vaedeblend.survey import Survey, inside, make_survey
@@ -143,12 +143,16 @@ def weights_files(weights: str | Path, stage: str = "blended") -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-@lru_cache(maxsize=1)
 def _network(weights: str):
     """The deblender and the size of its stamps."""
+    return _loaded(find_workdir(weights))
+
+
+@kept_while_unchanged(maxsize=1)
+def _loaded(workdir: Path):
     from vaedeblend.deblend.network import load_deblender
 
-    deblender = load_deblender(weights)
+    deblender = load_deblender(workdir)
     return deblender.of_fields(), deblender.model.stamp_size
 
 

@@ -10,7 +10,9 @@ with GalSim, by `simulate.render.resampled_psf`, so that nothing here depends on
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -164,8 +166,10 @@ def write_native_psfs(path, psfs: Float[np.ndarray, "side side band"], pixel_sca
     """
     header = fits.Header()
     header["PIXSCALE"] = float(pixel_scale), "arcsec"
-    with write_image(path, psfs.shape[-1:] + psfs.shape[:-1], header) as put:
-        put(np.moveaxis(psfs, -1, 0))
+    images = np.moveaxis(psfs, -1, 0).astype(np.float32)
+    header["DATASUM"] = str(fits.PrimaryHDU(images).add_datasum())
+    with write_image(path, images.shape, header) as put:
+        put(images)
 
 
 def read_native_psfs(path, pixel_scale: float) -> Float[np.ndarray, "side side band"]:
@@ -224,7 +228,8 @@ def _opened(path) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
     """The HDU of the plane that is named, of one named PSF, or of the first image."""
     file, wanted = split_plane(path)
     try:
-        with fits.open(file) as hdus:
+        with contextlib.ExitStack() as stack:
+            hdus = _whole(stack, file)
             if any(hdu.name == "PSF_DATA" or "PSF_MASK" in _columns(hdu) for hdu in hdus):
                 raise PsfError(
                     f"{file}: a PSFEx model; wanted an image of the PSF, or a grid of images "
@@ -235,11 +240,25 @@ def _opened(path) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
             if len(named) > 1 and not wanted:
                 names = ", ".join(hdu.name for hdu in named)
                 raise PsfError(f"{file}: planes {names}; wanted one, as FILE[NAME]")
-            yield hdus[_place(wanted)] if wanted else (named or images)[0]
+            hdu = hdus[_place(wanted)] if wanted else (named or images)[0]
+            if hdu.verify_datasum() == 0:
+                raise PsfError(f"{file}: damaged: its data are not those that DATASUM was made of")
+            yield hdu
     except (OSError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, PsfError):
             raise
         raise PsfError(f"{path}: no FITS image could be read ({error})") from error
+
+
+def _whole(stack: contextlib.ExitStack, file: Path) -> fits.HDUList:
+    """The HDUs of an open file; astropy only warns of one that was cut off."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        hdus = stack.enter_context(fits.open(file))
+        len(hdus)  # reads all headers
+    if cut := [str(each.message) for each in said if "truncated" in str(each.message)]:
+        raise PsfError(f"{file}: damaged ({cut[0]})")
+    return hdus
 
 
 def _columns(hdu) -> list[str]:

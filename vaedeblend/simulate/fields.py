@@ -51,6 +51,9 @@ class SkyRecipe(NamedTuple):
     """Catalogue file; empty for EGG, whose every row is then used once."""
     area: float | None = None
     """Sky that the catalogue file covers [deg2]."""
+    split: tuple[str, int] | None = None
+    """Split of the catalogue file whose galaxies are drawn, and the seed of its splits
+    (`catalogue.split`); all of its galaxies if None. The field is as dense either way."""
     magnitude_limit: float = 28.0
     """Faintest galaxies, in the first band."""
     star_fraction: float = 0.0
@@ -234,17 +237,20 @@ def _catalogues(shape, seed: int, survey: Survey, sky: SkyRecipe) -> list[QTable
     )
     table = population(sky.source, covered, seed, bands, sky.magnitude_limit)
     if sky.source:
-        table = _rows(table, covered / sky.area, sky.magnitude_limit, seed)
+        table = _rows(table, covered / sky.area, sky, seed)
     rng = np.random.default_rng((seed, _STARS))
     n_stars = rng.poisson(sky.star_fraction * len(table))
     return [table, catalogue.stars(n_stars, rng, bands)]
 
 
-def _rows(table: QTable, mean: float, magnitude_limit: float, seed: int) -> QTable:
+def _rows(table: QTable, mean: float, sky: SkyRecipe, seed: int) -> QTable:
     """Poisson times `mean` of the rows brighter than the limit, each once before any again."""
-    table = catalogue.select(table, {"magnitude": (-np.inf, magnitude_limit)})
+    table = catalogue.select(table, {"magnitude": (-np.inf, sky.magnitude_limit)})
     rng = np.random.default_rng((seed, _ROWS))
     n = rng.poisson(mean * len(table))
+    if sky.split is not None:
+        table = catalogue.split(table, *sky.split)
+        _check(len(table) > 0, "source", sky.source, f"galaxies of its split {sky.split[0]}")
     return table[np.resize(rng.permutation(len(table)), n)]
 
 

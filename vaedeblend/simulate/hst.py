@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import CatalogueError
+from vaedeblend.io.folders.digest import kept_while_unchanged
 from vaedeblend.simulate.profiles import dominant_shape, half_light_radius, points
 from vaedeblend.survey import flux_to_magnitude
 
@@ -101,7 +102,7 @@ class HubbleStamp(NamedTuple):
     noise: galsim.BaseCorrelatedNoise
 
 
-@functools.lru_cache(maxsize=4)
+@kept_while_unchanged(maxsize=4)
 def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
     """The style `(galaxy, seed=()) -> light of each band` that draws real galaxies.
 

@@ -4,7 +4,6 @@ Most are modules of their own; the galaxies that a trained generator makes up, a
 shape of a catalogue, are made here.
 """
 
-import functools
 import multiprocessing
 from collections.abc import Callable
 from types import MappingProxyType
@@ -14,6 +13,7 @@ import numpy as np
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import StyleError
+from vaedeblend.io.folders.digest import kept_while_unchanged
 from vaedeblend.simulate import hst, profiles, structured
 from vaedeblend.simulate.canonical import describe, place_on_sky
 
@@ -27,7 +27,7 @@ _MORPHOLOGY, _CHOICE = 3, 4
 """Last words of the seed, whose other purposes are those of the other styles and the caller's."""
 
 
-@functools.lru_cache(maxsize=2)
+@kept_while_unchanged(maxsize=2)
 def generated(workdir: str) -> Style:
     """The style of the generator of a working directory.
 

@@ -4,9 +4,10 @@ What was written whole may be damaged later: by a disk, by a copy that was cut o
 flipped in a checkpoint or a FITS image is read without a complaint; a digest tells.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vaedeblend.io.write import write_text
@@ -71,6 +72,36 @@ def unsealed_json(text: str) -> dict:
     if own not in (None, _digest_text(json.dumps(value, sort_keys=True))):
         raise ValueError("damaged: its digest is another one")
     return value
+
+
+def kept_while_unchanged(maxsize: int) -> Callable[[Callable], Callable]:
+    """Decorator: keeps the latest results of a function of a path, while what lies there stays.
+
+    Sizes and times of change tell, of a folder those of all files below it.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.lru_cache(maxsize)
+        def kept(state, *arguments):
+            return function(*arguments)
+
+        @functools.wraps(function)
+        def call(path, *arguments):
+            return kept(_state(path), path, *arguments)
+
+        call.cache_clear = kept.cache_clear
+        return call
+
+    return decorate
+
+
+def _state(path: str | Path) -> tuple[tuple[str, int, int], ...]:
+    if not str(path):  # no path is meant, and not the folder one is in
+        return ()
+    path = Path(path)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = ((str(each), each.stat()) for each in files if each.is_file())
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _digests(folder: str | Path) -> dict[str, str]:
