@@ -21,7 +21,7 @@ _EXPOSURES = "EXPTIME", "TEXPTIME", "EXPOSURE"
 
 _NAMES = {"ujy": "uJy", "microjy": "uJy", "njy": "nJy", "nanojy": "nJy", "jy": "Jy"}
 """Units that are known whatever the case: mJy and MJy are not among them."""
-_PER_SECOND = re.compile(r"(e-?|electrons?|adu|dn|counts?|cts?)(/|[ .]*)(s|sec)(\^?-1|\*\*-1)?")
+_PER_SECOND = re.compile(r"(e-?|electrons?|adu|dn|counts?|cts?)( */ *|[ .]*)(s|sec)(\^?-1|\*\*-1)?")
 _JANSKY = 8.9
 """AB magnitude of 1 Jy."""
 _DEGREES = 0.01
