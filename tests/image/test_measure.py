@@ -154,6 +154,14 @@ def test_sources_of_a_blend_too_large_are_flagged(image, monkeypatch):
     np.testing.assert_array_equal(incomplete, [True, True, False, False])
 
 
+@pytest.mark.parametrize("sky", [0.3, -0.3])
+def test_sources_moved_by_a_sky_that_is_left_are_flagged(image, sky):
+    """A halo, or a hole where too much was subtracted; the bright galaxy hardly notices it."""
+    found, row = measure(image + sky, positions=PLACES, passes=0)
+    moved = np.asarray(found.table["flags"])[row] & BIT["sky"] > 0
+    np.testing.assert_array_equal(moved[[0, 3]], [False, True])
+
+
 def test_one_pixel_of_low_rms_changes_no_flag(image):
     rms = np.full(SHAPE, 0.3)
     before, _ = measure(image, rms)

@@ -42,13 +42,18 @@ FLAGS = {
         "unresolved",
         "another source lies within 2.5 pixels: how they share their light is a guess",
     ),
+    512: (
+        "sky",
+        "light that is left about the source, or too much subtracted, moves its flux by a tenth or "
+        "more, and by more than its error",
+    ),
 }
 """Bits of the column flags: name and meaning."""
 
-BRIGHT, POOR, UNMEASURED, BESIDE_BRIGHT, INCOMPLETE, UNRESOLVED = (
-    next(bit for bit, (name, _) in FLAGS.items() if name == word)
-    for word in ("bright", "poor", "unmeasured", "beside_bright", "incomplete", "unresolved")
-)
+_BITS = {name: bit for bit, (name, _) in FLAGS.items()}
+BRIGHT, POOR, UNMEASURED = (_BITS[name] for name in ("bright", "poor", "unmeasured"))
+BESIDE_BRIGHT, INCOMPLETE = _BITS["beside_bright"], _BITS["incomplete"]
+UNRESOLVED, SKY = _BITS["unresolved"], _BITS["sky"]
 
 _MAGNITUDES = 2.5 / np.log(10)
 """Magnitude error of a small relative flux error of one."""

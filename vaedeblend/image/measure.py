@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.deblend.field import find_sources, source_positions
 from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources, believed
-from vaedeblend.image.columns import FLAGS, INCOMPLETE, MEASURED, UNRESOLVED
+from vaedeblend.image.columns import FLAGS, INCOMPLETE, MEASURED, SKY, UNRESOLVED
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
@@ -28,6 +28,10 @@ _PEAK, _NEAR = 0.2, 4
 
 _APART = 2.5
 """Distance of sources that are not resolved [pixel]."""
+
+_EVERY, _SURE, _MOVED = 2, 4.0, 0.1
+"""Distance of the pixels that tell what is left about a source [pixel], its least significance
+[sigma], and the share of the flux by which it may be moved."""
 
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _BINNED_ERROR = 0.05
@@ -121,10 +125,22 @@ def _described(padded: PaddedImages, sources: Sources, coarse, n_given: int) -> 
     flags = _flags(
         columns, profiles, background, np.fmax(flux, peak) > BRIGHTEST * typical, typical
     )
-    columns["flags"] = flags | _context(columns["position"], origin, coarse)
+    left = _sky(padded, sources, canvas, columns, typical)
+    columns["flags"] = flags | _context(columns["position"], origin, coarse) | SKY * left
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
     return Measured(Table(columns)[list(MEASURED)], profiles, groups, origin)
+
+
+def _sky(padded: PaddedImages, sources: Sources, canvas, columns, rms) -> Bool[np.ndarray, " n"]:
+    """Whether even light that is left about a source moves its flux noticeably."""
+    level = padded.median(padded.image - canvas, sources.index, sources.corner, _EVERY)
+    error = 1.2533 * rms * _EVERY / padded.size
+    stamps, flux = sources.found.image[..., 0], columns["flux"]
+    # What a filter matched to the profile takes of an even light.
+    moved = level * flux * _ratio(stamps.sum(axis=(1, 2), dtype=float), _product(stamps, stamps))
+    sure = (np.abs(level) > _SURE * error) & (columns["binning"] == 1)
+    return sure & (np.abs(moved) > np.fmax(_MOVED * flux, columns["flux_err"]))
 
 
 def _context(position, origin, coarse) -> Int[np.ndarray, " n"]:

@@ -78,14 +78,24 @@ class PaddedImages:
 
         Every few pixels of a stamp tell it: no odd pixel sets a threshold, nor a distant one.
         """
-        offset = np.arange(0, self.size, _SPARSE)
+        return np.sqrt(self.median(self.variance, index, corner, _SPARSE))
+
+    def median(self, padded, index, corner, step: int = 1) -> Float[np.ndarray, " source"]:
+        """Median of stamps of padded images, first band; infinite where no pixel is valid.
+
+        Args:
+            padded: Padded images.
+            index: Image of each stamp.
+            corner: (y, x) of each stamp's first pixel.
+            step: Distance of the pixels that count.
+        """
+        offset = np.arange(0, self.size, step)
         y, x = (self._first(corner, 1)[:, axis, None] + offset for axis in (0, 1))
-        variance = self.variance[index[:, None, None], y[:, :, None], x[:, None, :], 0]
-        flat = np.sort(
-            variance.reshape(len(index), len(offset) ** 2), axis=1
-        )  # those ignored come last
+        at = index[:, None, None], y[:, :, None], x[:, None, :], 0
+        values = np.where(self.ignored[at], np.inf, padded[at])
+        flat = np.sort(values.reshape(len(index), len(offset) ** 2), axis=1)  # those ignored last
         middle = np.maximum(np.isfinite(flat).sum(axis=1) - 1, 0) // 2
-        return np.sqrt(flat[np.arange(len(flat)), middle])
+        return flat[np.arange(len(flat)), middle]
 
     def paste(
         self, stamps, index, corner, binning=1
