@@ -89,6 +89,17 @@ def test_pixels_that_are_of_no_use_are_told(tmp_path, image):
     assert (found.rms[~expected] == 2).all()
 
 
+def test_range_is_that_of_the_scaled_unit(tmp_path, image):
+    scale, expected = 2.0**100, np.zeros(SHAPE, bool)
+    image, rms = image / np.float32(scale), np.full(SHAPE, 1 / scale, np.float32)
+    image[0, 0], rms[1, 0], rms[1, 1] = 1e10, 1e10, 0  # the first two overflow when scaled
+    expected[0, 0] = expected[1, :2] = True
+    path = written(tmp_path / "a.fits", image)
+    found = read(path, rms=written(tmp_path / "rms", rms), scale=scale)
+    np.testing.assert_array_equal(found.bad, expected)
+    assert read(path, rms=tmp_path / "rms").bad.mean() > 0.99
+
+
 def test_bits_of_a_map_of_flags_may_be_chosen(tmp_path, image):
     flags = np.zeros(SHAPE, np.int32)
     flags[0, :3] = 1, 1 << 24, (1 << 24) + 2

@@ -92,7 +92,7 @@ class Mosaic(NamedTuple):
             MosaicError: The file is damaged there.
         """
         image, mask = (self._plane(each, rows, columns) for each in ("image", "mask"))
-        bad = ~(np.abs(image) * self.scale < _LARGEST)  # true of NaN
+        bad = ~self._within(np.abs(image), -1.0)  # true of NaN
         if mask is not None:
             bad |= mask
         if self.empty is not None:
@@ -100,8 +100,7 @@ class Mosaic(NamedTuple):
         rms = None
         if self.noise is not None:
             rms = as_rms(self.noise, self._plane(self.noise, rows, columns))
-            scaled = rms * self.scale
-            bad |= ~((scaled > 1 / _LARGEST) & (scaled < _LARGEST))
+            bad |= ~self._within(rms, 1 / _LARGEST)
             rms[bad] = np.inf
         image[bad] = 0
         return Pixels(image, rms, bad)
@@ -116,6 +115,12 @@ class Mosaic(NamedTuple):
         image, noise, mask = (self._plane(each, rows, columns) for each in parts)
         bad = ~np.isfinite(image)
         return Pixels(image, noise, bad if mask is None else bad | mask)
+
+    def _within(self, values, least: float) -> Bool[np.ndarray, "height width"]:
+        """True of numbers above the least whose squares stay within range."""
+        with np.errstate(over="ignore"):
+            scaled = values * self.scale
+        return (scaled > least) & (scaled < _LARGEST)
 
     def _plane(self, role: str, rows: slice, columns: slice):
         if role not in self.planes:
