@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vaedeblend
-from vaedeblend import cli
+from vaedeblend.cli import commands
 from vaedeblend.exceptions import VaedeblendError
 
 ROOT = Path(__file__).parents[1]
@@ -34,14 +34,14 @@ OLD = {
 IMAGE = {
     *("image", "--out", "--rms", "--mask", "--mask-bits", "--psf", "--weights", "--zero-point"),
     *("--gain", "--psf-scale", "--hdu", "--iterations", "--tile", "--processes"),
-    *("--variance", "--weight", "--force"),
+    *("--variance", "--weight", "--force", "--tile-id"),
 }
 OPTIONS = {
     "deblend": IMAGE | {"--catalog", "--no-add", "--tphot"},
     "inject": IMAGE | {"--n", "--magnitude", "--seed"},
     "simulate": {
         *("--out", "--size", "--density", "--seed", "--star-fraction", "--correlated"),
-        *("--sky-offset", "--source", "--area", "--style", "--processes"),
+        *("--sky-offset", "--source", "--area", "--style", "--processes", "--interpolation"),
     },
 }
 FLAGS = {
@@ -102,12 +102,12 @@ def test_every_error_is_the_packages():
 
 
 def subcommands():
-    (commands,) = (
+    (each,) = (
         action
-        for action in cli._parser()._actions
+        for action in commands._parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
-    return commands.choices
+    return each.choices
 
 
 def shown(parser):
@@ -130,7 +130,7 @@ def test_options_of_the_command_are_as_before():
 
 @pytest.mark.parametrize("command", ["deblend", "inject"])
 def test_looks_is_another_name_of_iterations(command):
-    parse = cli._parser().parse_args
+    parse = commands._parser().parse_args
     words = [command, "a.fits", "--out", "out"]
     assert vars(parse(words))["iterations"] == 4
     for option in ("--iterations", "--looks"):

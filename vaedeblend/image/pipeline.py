@@ -7,7 +7,6 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +14,12 @@ from vaedeblend import __version__
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.inspection.background import remove_background, write_background
 from vaedeblend.image.inspection.inspect import inspect_image
+from vaedeblend.image.inspection.tile import tile_inputs
 from vaedeblend.image.merge import Catalog, is_whole_part, merge, read_part
 from vaedeblend.image.products import IMAGES, Report, clear_products, write_products
 from vaedeblend.image.tiles import (
     Job,
-    measure_tile,
+    measure_tiles,
     part_file,
     plan,
     read_survey,
@@ -27,7 +27,6 @@ from vaedeblend.image.tiles import (
 )
 from vaedeblend.io.folders.jobs import FolderWarning, keep_pieces, locked, made_from
 from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, split_plane, write_given
-from vaedeblend.io.parallel import parallel_map
 
 _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""
@@ -55,6 +54,8 @@ class ImageOptions(NamedTuple):
     catalog: Any = None
     """Table of positions, data frame, or file of a table (see `positions.read_positions`); by
     default sources are detected."""
+    tile_id: int | None = None
+    """Number of the MER tile, where the image is a folder that holds several."""
     hdu: int | str | None = None
     """Number or name of the image's HDU in its file; by default SCI, or the first with an image.
     The paths of image, noise and mask may end in one, too: `file.fits[RMS]`."""
@@ -95,7 +96,8 @@ def deblend_image(
     What is given in memory in place of a file is written into the folder given/ there.
 
     Args:
-        image: FITS file, array, Quantity, NDData (whose mask and uncertainty are used), HDU or list
+        image: FITS file, folder of a MER tile (whose rms, flags and PSF are taken where none are
+            given), array, Quantity, NDData (whose mask and uncertainty are used), HDU or list
             of HDUs; so may be rms, variance, weight, mask and psf.
         out: Folder that takes the results.
         report: Function of the progress: what is done, how much of it, and of how much.
@@ -109,14 +111,25 @@ def deblend_image(
     options = _options(options)
     _check_counts(options)
     read_survey(options.weights)
+    image, options, taken = _opened(image, options)
     with locked(out) as folder:
         inputs = {"image": image} | {name: getattr(options, name) for name in _PIXELS}
         inputs = write_given(inputs, folder / GIVEN)
         image = inputs.pop("image")
-        return _deblend(folder, image, options._replace(**inputs), report)
+        return _deblend(folder, image, options._replace(**inputs), taken, report)
 
 
-def _deblend(out: Path, image: str | Path, options: ImageOptions, report: Report) -> Catalog:
+def _opened(image, options: ImageOptions) -> tuple[Any, ImageOptions, list]:
+    """The image, and the options that a folder of MER's stands for, with what is said of them."""
+    if not (isinstance(image, str | Path) and Path(image).is_dir()):
+        return image, options, []
+    image, found, said = tile_inputs(image, options.tile_id, options._asdict())
+    return image, options._replace(**found), said
+
+
+def _deblend(
+    out: Path, image: str | Path, options: ImageOptions, taken: list, report: Report
+) -> Catalog:
     """`deblend_image` into a folder that is locked."""
     scale = read_survey(options.weights).pixel_scale.value
     files = {name: getattr(options, name) for name in _FILES}
@@ -124,6 +137,7 @@ def _deblend(out: Path, image: str | Path, options: ImageOptions, report: Report
         _check_overwritten(out, options, mosaic)
         _check_scale(mosaic, scale)
         inspection = _inspected(mosaic, options, scale)
+    inspection = inspection._replace(findings=(*taken, *inspection.findings))
     files |= inspection.corrections
     background = None
     if not _noise_given(options):
@@ -232,10 +246,7 @@ def _measure(
     report: Report,
 ) -> Catalog:
     tiles = plan(mosaic.shape, options.tile)
-    report("measuring tiles", 0, len(tiles))
-    measured = parallel_map(partial, tiles, options.processes, measure_tile, job)
-    for done, _ in enumerate(measured, 1):
-        report("measuring tiles", done, len(tiles))
+    measure_tiles(job, tiles, options.processes, report)
     parts = [read_part(part_file(job.folder, each)) for each in tiles]
     return merge(parts, mosaic, out / "stamps.fits", listed)
 

@@ -6,6 +6,8 @@ tile in whose core it lies, and the others forget it.
 The network is imported when the first tile has been read: bad input is answered before that.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.merge import Part, write_part
 from vaedeblend.io.folders.digest import kept_while_unchanged
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
+from vaedeblend.io.parallel import parallel_map
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
 from vaedeblend.survey import Survey, inside, make_survey
 
@@ -55,6 +58,23 @@ def plan(shape: tuple[int, int], size: int, margin: int = MARGIN) -> list[Tile]:
     spans = [_spans(n, size, margin) for n in shape]
     pairs = ((y, x) for y in spans[0] for x in spans[1])
     return [Tile(i, (y[0], x[0]), (y[1], x[1])) for i, (y, x) in enumerate(pairs)]
+
+
+def measure_tiles(
+    job: Job, tiles: Sequence[Tile], processes: int, report: Callable[[str, int, int], None]
+) -> None:
+    """Measures the sources of all tiles, side by side, as far as that has not been done.
+
+    Args:
+        job: What the measurement needs.
+        tiles: Pieces of the image.
+        processes: Processes that measure them.
+        report: Function of the progress: what is done, how much of it, and of how much.
+    """
+    report("measuring tiles", 0, len(tiles))
+    measured = parallel_map(partial, tiles, processes, measure_tile, job)
+    for done, _ in enumerate(measured, 1):
+        report("measuring tiles", done, len(tiles))
 
 
 def measure_tile(job: Job, tile: Tile) -> None:

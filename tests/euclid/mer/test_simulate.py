@@ -4,6 +4,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from vaedeblend.cli import main
 from vaedeblend.euclid.mer.layout import FATAL_BITS, find_tile
 from vaedeblend.euclid.mer.psfs import read_psf_product
 from vaedeblend.euclid.mer.simulate import DEAD_RMS, ZERO_POINT, TileRecipe, simulate_tile
@@ -70,3 +71,16 @@ def test_tiles_are_reproducible(tile, tmp_path):
     simulate_tile(tmp_path, size=SIZE, seed=4, star_fraction=0.3, recipe=recipe)
     for one in (tile.image, tile.rms, tile.flags, tile.psf):
         assert (tmp_path / one.parent.name / one.name).read_bytes() == one.read_bytes()
+
+
+def test_the_command_says_which_tile_it_wrote(tmp_path, capsys):
+    words = ["--style", "mer", "--size", "150", "--seed", "7", "--interpolation", "lanczos3"]
+    assert main(["simulate", "--out", str(tmp_path), *words]) == 0
+    assert "102000007" in capsys.readouterr().out.replace("\n", "")
+    assert find_tile(tmp_path).number == 102_000_007
+
+
+def test_a_tile_has_its_own_noise(tmp_path, capsys):
+    words = ["simulate", "--out", str(tmp_path), "--style", "mer", "--correlated", "0.5"]
+    assert main(words) == 1
+    assert "has its own" in " ".join(capsys.readouterr().err.split())

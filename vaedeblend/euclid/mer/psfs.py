@@ -34,7 +34,11 @@ class PsfStamps(NamedTuple):
 
 def is_psf_product(path: str | Path) -> bool:
     """Whether a FITS file holds stamps of PSFs and a table of their places."""
-    with fits.open(path) as hdus:
+    try:
+        hdus = fits.open(path)
+    except (OSError, ValueError):  # also of one plane of a file
+        return False
+    with hdus:
         return len(hdus) > 2 and "STMPSIZE" in hdus[1].header and not hdus[2].is_image
 
 

@@ -98,6 +98,7 @@ def simulate_tile(
     folder = write.prepare_folder(Path(folder) / f"{number:09d}")
     _write_mosaic(folder, number, tile, made, recipe, survey)
     _write_psfs(folder, number, tile, shape, [each.wcs for each in exposures], psf, recipe)
+    truth.meta["tile"] = folder.name
     _write_truth(folder, tile, truth)
     return truth
 

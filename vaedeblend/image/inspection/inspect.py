@@ -66,7 +66,7 @@ def inspect_image(
     units = unit_findings(mosaic, zero_point is not None, pixel_scale)
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
     scales = {"given": psf_scale, "default": mosaic.pixel_scale or pixel_scale}
-    points, psfs = psf_findings(psf, weights, scale=pixel_scale, **scales)
+    points, psfs = psf_findings(psf, weights, mosaic.shape, scale=pixel_scale, **scales)
     sharp, width = ([], None) if psfs is None else sharpness_findings(psf, psfs, strips, blocks)
     numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
     numbers["sharpest_sources_fwhm"] = width

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import maximum_filter
 
+from vaedeblend.euclid.mer.psfs import is_psf_product, psf_cells, read_psf_product
 from vaedeblend.exceptions import PsfError
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.samples import Blocks
@@ -15,6 +16,7 @@ from vaedeblend.pixels.psf import (
     Psf,
     effective_fwhm,
     is_native,
+    make_psf,
     native_psfs,
     psf_sampling,
     read_native_psfs,
@@ -40,6 +42,7 @@ PsfArray = Float[np.ndarray, "rows columns side side"]
 def psf_findings(
     path: str | Path | None,
     weights: str | Path,
+    shape: tuple[int, int],
     *,
     given: float | None,
     default: float,
@@ -48,8 +51,10 @@ def psf_findings(
     """What there is to say of a PSF file, and its PSFs at the survey's pixels, centred.
 
     Args:
-        path: FITS file of a PSF, or of a grid of them; None for the one trained for.
+        path: FITS file of a PSF, of a grid of them, or of a MER tile's PSFs; None for the one
+            trained for.
         weights: Name of shipped weights, or a workdir.
+        shape: Height and width of the image [pixel].
         given: Sampling that the user has given [arcsec].
         default: Sampling where the header has none [arcsec].
         scale: Pixel scale of the survey [arcsec].
@@ -60,7 +65,7 @@ def psf_findings(
     if path is None:
         return [Finding("assumed", "psf", "PSF: the one that the weights were trained for")], None
     sampling, origin = psf_sampling(path, given, default)
-    grid = read_psf_grid(path, pixel_scale=given, default_pixel_scale=default)
+    grid = _read_grid(path, shape, given, default)
     psfs, moved = _centred(np.array([[_at_pixels(psf, scale) for psf in row] for row in grid]))
     width = float(np.median(effective_fwhm(psfs))) * scale
     text = f"{path}: PSF of an effective FWHM of {width:.3g} arcsec, sampled at {sampling:.3g} "
@@ -71,6 +76,15 @@ def psf_findings(
         text = f"{path}: the PSF sums to {total:.4g}; it is normalised to 1"
         findings.append(Finding("corrected", "psf", text))
     return findings + _centres(path, moved, psfs) + _width(path, weights, width, scale), psfs
+
+
+def _read_grid(path, shape: tuple[int, int], given: float | None, default: float):
+    """PSFs of the parts of an even grid over the image."""
+    if not is_psf_product(path):
+        return read_psf_grid(path, pixel_scale=given, default_pixel_scale=default)
+    cells = psf_cells(read_psf_product(path), shape)
+    sampling = given or default
+    return [[make_psf(psf, sampling, source=str(path)) for psf in row] for row in cells]
 
 
 def sharpness_findings(

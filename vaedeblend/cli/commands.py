@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vaedeblend.exceptions import VaedeblendError
-from vaedeblend.io.parallel import available_cores
+from vaedeblend.cli.console import console
+from vaedeblend.cli.simulate import add_simulate
 from vaedeblend.io.progress import progress, run_command
-
-console = Console()
 
 _UNUSABLE = 3
 """Status of a command whose result is there, and holds nothing that can be used."""
@@ -76,36 +73,6 @@ def _inject(*, magnitude: list[float], **options) -> None:
     console.print(*given["sentences"], f"{page}", sep="\n", soft_wrap=True, highlight=False)
 
 
-def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
-    """`vaedeblend simulate`: see `fields.simulate_field`, `write_field`; `emc.simulate` for emc."""
-    if style == "emc":
-        _simulate_challenge(out, 0.05 if star_fraction is None else star_fraction, **options)
-        return
-    from vaedeblend.simulate.fields import simulate_field, write_field
-    from vaedeblend.survey import Survey
-
-    survey = Survey()
-    with console.status("rendering galaxies"):
-        field = simulate_field(
-            survey=survey, style=style, star_fraction=star_fraction or 0.0, **options
-        )
-        write_field(field, survey, out)
-    console.print(f"{len(field.truth)} galaxies and stars: {out}/image.fits")
-
-
-def _simulate_challenge(out: str, star_fraction: float, *, source, area, **options) -> None:
-    from vaedeblend.euclid.emc.simulate import write_fields
-
-    if source or area is not None:
-        raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
-    with progress(console) as report:
-        counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
-    shown = Table(*counts.colnames, title=f"fields in {out}")
-    for row in counts:
-        shown.add_row(*map(str, row))
-    console.print(shown)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("vaedeblend", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -113,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inject(
         commands.add_parser("inject", help="how well galaxies put into your image are measured")
     )
-    _add_simulate(commands.add_parser("simulate", help="a Euclid-like field with its truth"))
+    add_simulate(commands.add_parser("simulate", help="a Euclid-like field with its truth"))
     return parser
 
 
@@ -144,7 +111,11 @@ def _add_inject(add) -> None:
 
 def _add_image(add) -> None:
     """Arguments of whatever measures an image."""
-    add.add_argument("image", help="FITS image; background subtracted if an rms map is given")
+    add.add_argument(
+        "image",
+        help="FITS image, background subtracted if an rms map is given; or folder of a MER tile",
+    )
+    add.add_argument("--tile-id", type=int, help="number of the MER tile, of several in a folder")
     add.add_argument("--out", required=True, help="folder that takes the results")
     noise = add.add_mutually_exclusive_group()
     noise.add_argument("--rms", help="FITS image of the background's rms; estimated if not given")
@@ -178,39 +149,6 @@ def _add_image(add) -> None:
     add.add_argument("--looks", dest="iterations", type=int, **suppressed)  # name until 0.1
     add.add_argument("--tile", type=int, default=4096, help="side of the pieces measured [pixel]")
     add.add_argument("--processes", type=int, default=1, help="processes that measure pieces")
-
-
-def _add_simulate(add) -> None:
-    add.set_defaults(run=_simulate)
-    add.add_argument("--out", required=True, help="folder that takes the field")
-    add.add_argument("--size", type=int, default=2048, help="side of the field [pixel]")
-    add.add_argument(
-        "--density", type=float, default=1.0, help="density of galaxies over the sky's"
-    )
-    add.add_argument("--seed", type=int, default=0, help="seed of everything random")
-    add.add_argument(
-        "--star-fraction", type=float, help="stars per galaxy; 0, for --style emc 0.05"
-    )
-    add.add_argument(
-        "--correlated", type=float, default=0.0, help="shift by which noise is resampled [pixel]"
-    )
-    add.add_argument(
-        "--sky-offset", type=float, default=0.0, help="mean sky left in the image [rms]"
-    )
-    add.add_argument(
-        "--source", default="", help="catalogue file; EGG's prescriptions if not given"
-    )
-    add.add_argument("--area", type=float, help="area of sky that the catalogue file covers [deg2]")
-    add.add_argument(
-        "--style",
-        default="analytic",
-        help="how galaxies are drawn: analytic, sersic, structured, cosmos:PATH (real ones of a "
-        "catalogue for GalSim), generator:WORKDIR, or several joined by +; emc: five fields in "
-        "the Euclid Morphology Challenge's layout",
-    )
-    add.add_argument(
-        "--processes", type=int, default=available_cores(), help="processes that render"
-    )
 
 
 def _keep_compiled() -> None:

@@ -1,0 +1,94 @@
+"""`vaedeblend simulate`: fields in plain files, and in the layouts of Euclid's own."""
+
+from rich.table import Table
+
+from vaedeblend.cli.console import console
+from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.io.parallel import available_cores
+from vaedeblend.io.progress import progress
+
+
+def add_simulate(add) -> None:
+    """Adds the command's arguments to its parser."""
+    add.set_defaults(run=_simulate)
+    add.add_argument("--out", required=True, help="folder that takes the field")
+    add.add_argument("--size", type=int, default=2048, help="side of the field [pixel]")
+    add.add_argument(
+        "--density", type=float, default=1.0, help="density of galaxies over the sky's"
+    )
+    add.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    add.add_argument(
+        "--star-fraction", type=float, help="stars per galaxy; 0, for --style emc and mer 0.05"
+    )
+    add.add_argument(
+        "--correlated", type=float, default=0.0, help="shift by which noise is resampled [pixel]"
+    )
+    add.add_argument(
+        "--sky-offset", type=float, default=0.0, help="mean sky left in the image [rms]"
+    )
+    add.add_argument(
+        "--source", default="", help="catalogue file; EGG's prescriptions if not given"
+    )
+    add.add_argument("--area", type=float, help="area of sky that the catalogue file covers [deg2]")
+    add.add_argument(
+        "--style",
+        default="analytic",
+        help="how galaxies are drawn: analytic, sersic, structured, cosmos:PATH (real ones of a "
+        "catalogue for GalSim), generator:WORKDIR, or several joined by +; emc: five fields in "
+        "the Euclid Morphology Challenge's layout; mer: a tile of four exposures in MER's",
+    )
+    add.add_argument(
+        "--interpolation",
+        choices=("bilinear", "lanczos3"),
+        default="bilinear",
+        help="how the exposures of --style mer are co-added",
+    )
+    add.add_argument(
+        "--processes", type=int, default=available_cores(), help="processes that render"
+    )
+
+
+def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
+    """`vaedeblend simulate`: see `simulate.fields`, and `euclid` for emc and mer."""
+    if own_layout := {"emc": _simulate_challenge, "mer": _simulate_tile}.get(style):
+        own_layout(out, 0.05 if star_fraction is None else star_fraction, **options)
+        return
+    del options["interpolation"]
+    from vaedeblend.simulate.fields import simulate_field, write_field
+    from vaedeblend.survey import Survey
+
+    survey = Survey()
+    with console.status("rendering galaxies"):
+        field = simulate_field(
+            survey=survey, style=style, star_fraction=star_fraction or 0.0, **options
+        )
+        write_field(field, survey, out)
+    console.print(f"{len(field.truth)} galaxies and stars: {out}/image.fits")
+
+
+def _simulate_tile(
+    out: str, star_fraction: float, *, interpolation, correlated, sky_offset, **options
+) -> None:
+    from vaedeblend.euclid.mer.simulate import TileRecipe, simulate_tile
+
+    if correlated or sky_offset:
+        raise VaedeblendError("--correlated and --sky-offset: a tile of --style mer has its own")
+    recipe = TileRecipe(interpolation=interpolation)
+    with console.status("rendering galaxies on four exposures"):
+        truth = simulate_tile(out, recipe=recipe, star_fraction=star_fraction, **options)
+    console.print(f"{len(truth)} galaxies and stars: {out}/{truth.meta['tile']}")
+
+
+def _simulate_challenge(
+    out: str, star_fraction: float, *, source, area, interpolation, **options
+) -> None:
+    from vaedeblend.euclid.emc.simulate import write_fields
+
+    if source or area is not None:
+        raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
+    with progress(console) as report:
+        counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
+    shown = Table(*counts.colnames, title=f"fields in {out}")
+    for row in counts:
+        shown.add_row(*map(str, row))
+    console.print(shown)
