@@ -18,12 +18,9 @@ BAD[60:64, 80:120] = True
 
 
 @pytest.fixture
-def given(folder):  # noqa: F811
-    """Pixels as astropy reads them, big-endian, their header, and what their file gives."""
-    pixels, header = fits.getdata(folder / "image.fits", header=True)
-    fits.writeto(folder / "mask.fits", BAD.astype(np.int16))
-    options = {"mask": folder / "mask.fits", "gain": GAIN, "zero_point": 23.9}
-    return pixels, header, run(folder, "file", **options)
+def pixels(folder):  # noqa: F811
+    """Pixels as astropy reads them, big-endian, and their header."""
+    return fits.getdata(folder / "image.fits", header=True)
 
 
 def array(pixels, header):
@@ -53,17 +50,25 @@ def hdus(pixels, header):
 
 
 @pytest.mark.parametrize("kind", [array, masked, quantity, ccd, hdus])
-def test_what_is_in_memory_gives_what_its_file_gives(given, folder, kind):  # noqa: F811
-    pixels, header, wanted = given
-    inputs = kind(pixels, header)
-    image, options = inputs.pop("image"), inputs | {"gain": GAIN, "zero_point": 23.9}
-    table = deblend_image(image, folder / "memory", **options).table
-    for name in ("x", "flux", "flux_err", "flags"):
+def test_what_is_in_memory_has_the_files_pixels(pixels, folder, kind):  # noqa: F811
+    files = write_given(kind(*pixels), folder / "given")
+    everywhere = [slice(0, side) for side in SHAPE]
+    with open_mosaic(**files) as mosaic:
+        image, rms, bad = mosaic.read(*everywhere)
+        np.testing.assert_array_equal(bad, BAD)
+        np.testing.assert_array_equal(image[~BAD], pixels[0][~BAD])
+        np.testing.assert_allclose(rms[~BAD], RMS, rtol=1e-6)
+        assert mosaic.unit == (u.uJy if kind in (quantity, ccd, hdus) else None)
+        assert (mosaic.wcs is not None) == (kind in (ccd, hdus))
+
+
+def test_an_image_in_memory_gives_the_catalogue_of_its_file(pixels, folder):  # noqa: F811
+    fits.writeto(folder / "mask.fits", BAD.astype(np.int16))
+    given = {"gain": GAIN, "zero_point": 23.9}
+    wanted = run(folder, "file", mask=folder / "mask.fits", **given)
+    table = deblend_image(*ccd(*pixels).values(), folder / "memory", **given).table
+    for name in ("x", "ra", "flux", "flux_err", "flags"):
         np.testing.assert_allclose(table[name].data, wanted[name].data, rtol=1e-5, atol=1e-5)
-    if kind in (quantity, ccd, hdus):
-        assert table["flux"].unit == u.uJy
-    if kind in (ccd, hdus):
-        np.testing.assert_allclose(table["ra"].data, wanted["ra"].data)
 
 
 def test_the_forms_of_noise_are_brought_to_the_images_unit(tmp_path):
