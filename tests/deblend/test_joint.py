@@ -43,6 +43,17 @@ def test_masked_galaxies_of_a_stamp_are_not_measured():
     np.testing.assert_allclose(flux[0][:, 0], 200, rtol=0.05)
 
 
+def test_a_flux_that_ran_away_is_nan_and_never_0():
+    def dark(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        return found._replace(flux=0 * found.flux, flux_err=0 * found.flux, image=0 * found.image)
+
+    image = np.stack(2 * [300 * gaussian()]).astype(np.float32)
+    for network, lost in ((dark, True), (matched_filter, False)):
+        found = make_deblend_stamps(network, passes=0)(image, np.ones_like(image))
+        assert (np.isnan(found.flux) == lost).all() and (np.isnan(found.flux_err) == lost).all()
+
+
 def test_what_is_hardly_there_is_forgotten_again():
     """A lump that no galaxy has: found on the residual, it is measured to be next to nothing."""
 

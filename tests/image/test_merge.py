@@ -109,3 +109,14 @@ def test_rows_of_a_list_keep_its_order_and_all_of_them_are_there(part, mosaic, t
             np.testing.assert_array_equal(profiles[i], part.profiles[row])
     assert [tuple(row)[:2] for row in pairs] == [(4, 6)]
     assert not len(profiles.select(np.array([1, 4])).reaching((0, 0), (99, 99)))
+
+
+def test_a_bright_source_flags_the_faint_ones_of_all_tiles(part, mosaic, tmp_path):
+    part.columns["flags"] = np.array([8, 0, 0, 0])
+    part.columns["flux"] = np.array([1.0, 1.0, 1e9, 1.0])
+    part.columns["apparent"] = np.array([1e6, 1.0, 1.0, 1.0])
+    one, other = only(part, np.array([0, 1])), only(part, np.array([2, 3]))
+    table = merge([one, other], mosaic, tmp_path / "stamps.fits").table
+    order = np.argsort(table["flux"])[::-1]
+    flags = np.asarray(table["flags"])
+    assert flags[order[0]] == 0 and sorted(flags) == [0, 8, 64, 64]
