@@ -1,5 +1,7 @@
 """Lists of a user's own: each row comes back in its place, with its columns."""
 
+import json
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -50,6 +52,7 @@ def test_none_are_added_where_that_is_not_wanted(folder, mine, capsys):  # noqa:
     np.testing.assert_array_equal(table["input_row"], np.arange(len(mine)))
     off = np.hypot(table["x"] - table["x_list"], table["y"] - table["y_list"])
     assert np.ma.compressed(off).max() < 0.6  # where the light is, and where the list has it
+    assert json.loads((folder / "out" / "summary.json").read_text())["sources"] == 10
     priors = Table.read(folder / "out" / "tphot" / "priors.fits")
     np.testing.assert_array_equal(priors["SOURCE_ID"], np.delete(table["id"], GONE))
 

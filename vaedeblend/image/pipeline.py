@@ -161,7 +161,8 @@ def _deblend(
         found = found._replace(said=inspection.said)
         about = {"version": __version__, "image": str(image), "weights": str(options.weights)}
         found.table.meta.update(inspection.cards(mosaic, **about))
-        summary = inspection.summary(**about, sources=len(found.table))
+        sources = int((found.table["binning"] > 0).sum())  # a list has rows without one
+        summary = inspection.summary(**about, sources=sources)
         write_products(mosaic, job, found, out, report, summary=summary, tphot=options.tphot)
     shutil.rmtree(job.folder)
     return found
