@@ -34,7 +34,7 @@ OLD = {
 IMAGE = {
     *("image", "--out", "--rms", "--mask", "--mask-bits", "--psf", "--weights", "--zero-point"),
     *("--gain", "--psf-scale", "--hdu", "--iterations", "--tile", "--processes"),
-    *("--variance", "--weight", "--force", "--tile-id"),
+    *("--variance", "--weight", "--force", "--tile-id", "--rms-kind"),
 }
 OPTIONS = {
     "deblend": IMAGE | {"--catalog", "--no-add", "--tphot"},

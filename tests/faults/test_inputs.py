@@ -160,7 +160,8 @@ def test_photon_noise_in_the_rms_is_said(folder):
     bright = image + 3000 * gaussian(100, 130, SHAPE, 4.0)
     changed(folder, lambda _: bright)
     fits.writeto(folder / "rms.fits", np.sqrt(RMS**2 + bright.clip(0) / 5), overwrite=True)
-    assert "the sources' photon noise" in only(inspected(folder)[1], "warned rms")
+    found = inspected(folder)[1]
+    assert "the sources' photon noise" in only(found, "corrected photons")
 
 
 @pytest.mark.parametrize(

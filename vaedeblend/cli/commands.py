@@ -123,6 +123,12 @@ def _add_image(add) -> None:
     noise.add_argument(
         "--weight", help="FITS image of inverse variances, 0 without data, for --rms"
     )
+    add.add_argument(
+        "--rms-kind",
+        choices=("auto", "background", "total"),
+        default="auto",
+        help="whether the map holds the sources' photon noise, which is then taken out",
+    )
     add.add_argument("--mask", help="FITS image; pixels that are not 0 are ignored")
     add.add_argument(
         "--mask-bits",

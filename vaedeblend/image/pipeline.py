@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 
 from vaedeblend import __version__
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.image.inspection.background import remove_background, write_background
+from vaedeblend.image.inspection.background import (
+    remove_background,
+    write_background,
+    write_background_rms,
+)
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.tile import tile_inputs
 from vaedeblend.image.merge import Catalog, is_whole_part, merge, read_part
@@ -44,6 +48,9 @@ class ImageOptions(NamedTuple):
     """FITS file of the background's variance, in the place of its rms."""
     weight: Any = None
     """FITS file of the inverse of that variance, 0 without data, in the place of the rms."""
+    rms_kind: str = "auto"
+    """What the noise's map holds: background, or total, with the sources' photon noise, which is
+    then taken out; auto asks the pixels."""
     mask: Any = None
     """FITS file; pixels that are not 0 are ignored."""
     mask_bits: Sequence[int] | None = None
@@ -143,6 +150,10 @@ def _deblend(
     if not _noise_given(options):
         with open_mosaic(image, **files) as mosaic:
             background, files["rms"] = write_background(mosaic, out, report)
+    if inspection.photons is not None:
+        with open_mosaic(image, **files) as mosaic:
+            background_rms = write_background_rms(mosaic, inspection.photons, out, report)
+        files |= dict.fromkeys(NOISES) | {"rms": background_rms}
     with open_mosaic(image, **files) as mosaic:
         job = Job(
             str(image),
@@ -174,7 +185,7 @@ _PIXELS = *NOISES, "mask", "psf"
 """Options that may be in memory, beside the image."""
 _FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
 """Options that say how an image is opened."""
-_INSPECTED = "weights", "psf", "psf_scale", "gain", "zero_point", "catalog"
+_INSPECTED = "weights", "psf", "psf_scale", "gain", "zero_point", "catalog", "rms_kind"
 """Options that are compared with the image."""
 
 

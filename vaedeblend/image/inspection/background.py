@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from scipy.ndimage import gaussian_filter
 
+from vaedeblend.image.inspection.findings import PhotonNoise
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 
 _ROWS = 2048
 """Rows of an image whose background is estimated at a time, about."""
 
-_NAMES = "background", "rms"
+_SMOOTH, _MARGIN = 1.0, 6
+"""Sigma of the Gaussian through which light is seen, and what it reaches [pixel]."""
+_NAMES = "background", "rms", "background_rms"
 _CARD = "ESTIMATE"
 """Header card by which a file is known to have been written here."""
 
@@ -25,7 +29,7 @@ def write_background(
 
     (height, width), header = mosaic.shape, image_header(mosaic)
     header[_CARD] = True, "of the image that was measured"
-    paths = [out / f"{name}.fits" for name in _NAMES]
+    paths = [out / f"{name}.fits" for name in _NAMES[:2]]
     with (
         write.write_image(paths[0], mosaic.shape, header) as put_background,
         write.write_image(paths[1], mosaic.shape, header) as put_rms,
@@ -42,6 +46,28 @@ def write_background(
             put_rms(np.where(bad, np.nan, noise / mosaic.scale)[own])
         report("estimating the background", height, height)
     return str(paths[0]), str(paths[1])
+
+
+def write_background_rms(
+    mosaic: Mosaic, photons: PhotonNoise, out: Path, report: Callable[[str, int, int], None]
+) -> str:
+    """Writes background_rms.fits, of an image whose map holds photon noise; returns its path.
+
+    Light is smoothed, so that the image's own noise hardly enters; pixels without noise stay so.
+    """
+    (height, width), path, header = mosaic.shape, out / f"{_NAMES[2]}.fits", image_header(mosaic)
+    header[_CARD] = True, "of the map of the total noise"
+    scale, least = photons.scale * mosaic.scale, np.sqrt(photons.least) * mosaic.scale
+    with write.write_image(path, mosaic.shape, header) as put:
+        for low in range(0, height, _ROWS):
+            report("taking photon noise out of the rms", low, height)
+            start, stop = max(low - _MARGIN, 0), min(low + _ROWS + _MARGIN, height)
+            image, rms, _ = mosaic.read(slice(start, stop), slice(0, width))
+            light = gaussian_filter(image, _SMOOTH, mode="nearest").clip(0)
+            without = np.maximum(rms / np.sqrt(1 + light / scale), np.minimum(rms, least))
+            put(without[low - start : min(low + _ROWS, height) - start] / mosaic.scale)
+        report("taking photon noise out of the rms", height, height)
+    return str(path)
 
 
 def remove_background(out: Path, inputs: Collection[Path]) -> list[Path]:

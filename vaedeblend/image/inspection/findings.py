@@ -26,6 +26,22 @@ class Finding(NamedTuple):
     text: str
 
 
+class PhotonNoise(NamedTuple):
+    """The sources' photon noise in a map of the total noise."""
+
+    scale: float
+    """Light K of a pixel whose photons are as noisy as the background [image unit]."""
+    variance: float
+    """Typical variance of the background [image unit squared]."""
+    least: float
+    """Least variance of the background [image unit squared]."""
+
+    @property
+    def gain(self) -> float:
+        """Electrons per image unit at the typical depth."""
+        return self.scale / self.variance
+
+
 class Inspection(NamedTuple):
     """All that was found of the inputs of an image."""
 
@@ -36,6 +52,8 @@ class Inspection(NamedTuple):
     """Keywords of `mosaic.open_mosaic` that take the place of the user's."""
     psfs: Float[np.ndarray, "rows columns side side"] | None = None
     """PSFs of the parts of an even grid over the image, at the survey's pixels, if given."""
+    photons: PhotonNoise | None = None
+    """Photon noise that is taken out of the map of the noise."""
     listed: Listed | None = None
     """Positions that are measured, where the user has given a list."""
 

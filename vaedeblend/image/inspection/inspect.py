@@ -18,6 +18,7 @@ from vaedeblend.image.inspection.samples import (
     valid_strips,
     without,
 )
+from vaedeblend.image.inspection.total import photon_findings
 from vaedeblend.io.mosaic import Mosaic, Pixels
 
 _LEAST = 8
@@ -34,6 +35,7 @@ def inspect_image(
     gain: float | None = None,
     zero_point: float | None = None,
     catalog=None,
+    rms_kind: str = "auto",
 ) -> Inspection:
     """What the pixels of an image say of it, of its noise, PSF, gain and units.
 
@@ -47,6 +49,7 @@ def inspect_image(
         psf_scale: Its sampling, where the user gives it [arcsec].
         gain: The gain, where the user gives it [electron / image unit].
         zero_point: The zero point, where the user gives it [mag].
+        rms_kind: What the map of the noise is said to hold, one of `total.RMS_KINDS`.
         catalog: List of positions, as `positions.read_positions` takes it.
 
     Raises:
@@ -62,7 +65,12 @@ def inspect_image(
     noise, numbers = _noise(mosaic, raw, blocks)
     refused = any(each.kind == "refused" and each.about != "sky" for each in noise)
     rms = _typical(blocks, refused)
+    noise, photons = photon_findings(blocks, noise, "background" if refused else rms_kind)
     gains, electrons = gain_findings(mosaic, gain is not None, rms)
+    if photons is not None and electrons is None and gain is None:
+        electrons = photons.gain
+        text = f"gain {electrons:.6g} electrons per image unit, of the photon noise in the map"
+        gains = [Finding("found", "gain", text)]
     units = unit_findings(mosaic, zero_point is not None, pixel_scale)
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
     scales = {"given": psf_scale, "default": mosaic.pixel_scale or pixel_scale}
@@ -74,7 +82,7 @@ def inspect_image(
     masks = mask_findings(mosaic, raw, blocks)
     lists = [] if listed is None else [Finding("assumed", "catalog", listed.said)]
     findings = *noise, *gaps, *masks, *gains, *units, *points, *sharp, *lists
-    return Inspection(findings, numbers, corrections, psfs, listed)
+    return Inspection(findings, numbers, corrections, psfs, photons, listed)
 
 
 def _noise(mosaic: Mosaic, raw: list[Pixels], blocks: Blocks) -> tuple[list[Finding], dict]:

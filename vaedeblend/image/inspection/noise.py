@@ -26,6 +26,8 @@ _SAID, _REFUSED, _FLAT = 0.3, 2.0, 0.5
 _BRIGHT, _GROWN, _FEWEST = 20.0, 0.3, 50
 """Light of bright pixels [rms], growth of the variance there that is one, and least number."""
 
+PHOTONS = "holds the sources' photon noise, by which bright galaxies come out too faint"
+"""What is said of a map of the total noise."""
 _FORMS = {"rms": "an rms", "variance": "a variance", "weight": "inverse variances"}
 _Scatter = Mapping[str, float]
 
@@ -190,5 +192,4 @@ def _growth(plane, blocks: Blocks, given) -> tuple[list[Finding], float | None]:
     if growth < _GROWN or np.median(excess[brighter]) < 1.2 * np.median(excess[~brighter]):
         return [], growth
     text = f"{plane}: the variance on bright pixels is {1 + growth:.2g} times that of the sky: it "
-    text += "holds the sources' photon noise, by which bright galaxies come out too faint"
-    return [Finding("warned", "rms", text)], growth
+    return [Finding("warned", "photons", text + PHOTONS)], growth

@@ -1,0 +1,86 @@
+"""Maps of the total noise: the sources' photons are taken out, steps and dead pixels stay."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from fitsfolder import GAIN, RMS, SHAPE, folder, network, run, sky  # noqa: F401
+from scipy.spatial import cKDTree
+
+from vaedeblend.image.inspection.samples import cut_blocks
+from vaedeblend.image.inspection.total import fit_photon_noise
+from vaedeblend.image.pipeline import deblend_image
+from vaedeblend.io.mosaic import Pixels
+
+STEP, DEAD = 130, np.s_[90:94, 30:36]
+
+
+def depth():
+    """Rms of the background: two exposures on the left, four on the right."""
+    rms = np.full(SHAPE, RMS, np.float32)
+    rms[:, :STEP] *= np.sqrt(2)
+    return rms
+
+
+@pytest.fixture
+def total(folder):  # noqa: F811
+    """Image and map of the total noise, whose gain goes with the exposures."""
+    clean = fits.getdata(folder / "image.fits").astype(float)
+    background = depth()
+    gain = GAIN * (RMS / background) ** 2
+    rng = np.random.default_rng(8)
+    light = (clean - RMS * np.random.default_rng(1).normal(size=SHAPE)).clip(0)
+    image = light + np.sqrt(background**2 + light / gain) * rng.normal(size=SHAPE)
+    rms = np.sqrt(background**2 + light / gain)
+    rms[DEAD] = 1e16
+    image[DEAD] = 0
+    header = fits.getheader(folder / "image.fits")
+    del header["GAIN"]
+    fits.writeto(folder / "image.fits", image.astype("f4"), header, overwrite=True)
+    fits.writeto(folder / "total.fits", rms.astype("f4"))
+    fits.writeto(folder / "background.fits", np.where(rms > 1e15, rms, background).astype("f4"))
+    return folder
+
+
+def test_the_background_and_the_gain_are_recovered(total):
+    found = deblend_image(total / "image.fits", total / "out", rms=total / "total.fits")
+    rms, true = fits.getdata(total / "out" / "background_rms.fits"), depth()
+    alive = np.ones(SHAPE, bool)
+    alive[DEAD] = False
+    ratio = (rms / true)[alive]
+    assert np.median(ratio) == pytest.approx(1, abs=0.03)
+    assert np.quantile(ratio, 0.02) > 0.85 and np.quantile(ratio, 0.98) < 1.15
+    assert not np.isfinite(rms[DEAD]).any() or (rms[DEAD] > 1e15).all()
+    for side in (np.s_[:, :STEP], np.s_[:, STEP:]):
+        assert np.median(rms[side] / true[side]) == pytest.approx(1, abs=0.03)
+    gain = found.table.meta["GAIN"]
+    typical = np.median(depth())
+    assert gain == pytest.approx(GAIN * (RMS / typical) ** 2, rel=0.2)
+
+
+def test_total_and_background_maps_give_the_same_fluxes(total):
+    tables = {
+        kind: run(total, kind, rms=total / f"{kind}.fits", gain=GAIN)
+        for kind in ("total", "background")
+    }
+    one, other = tables["total"], tables["background"]
+    assert abs(len(one) - len(other)) <= 1
+    at = cKDTree(np.stack([one["y"], one["x"]], axis=1))
+    distance, nearest = at.query(np.stack([other["y"], other["x"]], axis=1))
+    assert (distance < 0.3).mean() > 0.95
+    apart = np.abs(np.asarray(one["flux"])[nearest] - other["flux"])
+    assert (apart < 0.2 * other["flux_err"]).mean() > 0.9
+    assert np.median(apart / other["flux"]) < 0.01
+
+
+def test_a_map_may_be_said_to_be_the_background_s(total, capsys):
+    found = deblend_image(
+        total / "image.fits", total / "out", rms=total / "total.fits", rms_kind="background"
+    )
+    assert not (total / "out" / "background_rms.fits").exists()
+    assert any(line.startswith("warned") and "photon noise" in line for line in found.said)
+
+
+def test_dark_skies_hold_no_photon_noise():
+    noise = np.random.default_rng(2).normal(size=(64, 64))
+    strip = Pixels(noise, np.ones((64, 64)), np.zeros((64, 64), bool))
+    assert fit_photon_noise(cut_blocks([strip])) is None

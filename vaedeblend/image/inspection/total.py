@@ -1,0 +1,70 @@
+"""A map of the total noise turned into the background's: the sources' photons are taken out.
+
+Where n exposures overlap, background and photon noise are both 1 / n of one exposure's, so that
+
+    rms^2 = b (1 + L / K)
+
+with the background's variance b, which steps with the depth, the light L, and one number K for the
+whole image: the light in a pixel whose photons are as noisy as the background. The gain is K / b.
+"""
+
+import numpy as np
+
+from vaedeblend.image.inspection.findings import Finding, PhotonNoise
+from vaedeblend.image.inspection.samples import Blocks, block_quantile
+
+_BRIGHT, _FEWEST = 20.0, 50
+"""Light of pixels from which K is measured [rms of the sky], and their least number."""
+_ROUNDS = 5
+"""Of K and b, each from the other."""
+RMS_KINDS = "auto", "background", "total"
+"""What a map of the noise may be said to hold: by default its pixels are asked."""
+
+_FLOOR = 0.1
+"""Quantile of the blocks' variance below which no pixel's is believed."""
+
+
+def photon_findings(
+    blocks: Blocks, findings: list[Finding], kind: str
+) -> tuple[list[Finding], PhotonNoise | None]:
+    """The findings of the noise, and the photon noise that is taken out of its map.
+
+    Args:
+        blocks: Blocks of an image, and the map as an rms.
+        findings: What was found of the map.
+        kind: One of RMS_KINDS.
+    """
+    seen = [each for each in findings if each.about == "photons"]
+    if kind == "background" or not (seen or kind == "total"):
+        return findings, None
+    photons = fit_photon_noise(blocks) if blocks.rms is not None else None
+    if photons is None:
+        return findings, None
+    text = f"{seen[0].text}; it" if seen else "the noise's map holds the sources' photon noise; it"
+    text += f" is taken out: that of {photons.scale:.4g} in a pixel is as large as the background's"
+    others = [each for each in findings if each not in seen]
+    return [*others, Finding("corrected", "photons", text)], photons
+
+
+def fit_photon_noise(blocks: Blocks) -> PhotonNoise | None:
+    """The photon noise in a map, by medians of bright pixels; None where too few are bright.
+
+    Args:
+        blocks: Blocks of an image, and the map as an rms.
+    """
+    variance, light = np.square(blocks.rms), np.nan_to_num(blocks.image).clip(0)
+    background = block_quantile(variance, 0.5)
+    typical = float(np.quantile(background, 0.25))
+    bright = light > _BRIGHT * np.sqrt(typical)
+    if bright.sum() < _FEWEST:
+        return None
+    background, scale = np.minimum(background, 2 * typical), np.inf
+    for _ in range(_ROUNDS):
+        excess = (variance / background[:, None, None] - 1)[bright]
+        known = excess > 0
+        if known.sum() < _FEWEST:
+            return None
+        scale = float(np.median(light[bright][known] / excess[known]))
+        background = block_quantile(variance / (1 + light / scale), 0.5)
+    typical, least = np.quantile(background, [0.5, _FLOOR])
+    return PhotonNoise(scale, float(typical), float(least))
