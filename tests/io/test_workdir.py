@@ -1,9 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 
 from vaedeblend.exceptions import FileError, WorkdirError
-from vaedeblend.io.workdir import claim, find_workdir, read_config
+from vaedeblend.io import checkpoint
+from vaedeblend.io.workdir import claim, export, find_workdir, read_config
 
 CONFIG = {"seed": 0, "model": {"depth": 3, "sizes": [1, 2]}}
 
@@ -39,3 +41,18 @@ def test_a_file_is_no_workdir(tmp_path):
 def test_shipped_weights_go_by_name(tmp_path):
     assert read_config(find_workdir("euclid_vis"))["model"]
     assert find_workdir(tmp_path) == tmp_path
+
+
+def test_another_training_is_exported_in_the_first_ones_place(tmp_path):
+    for value in (1.0, 2.0):
+        run = tmp_path / f"run{value}"
+        claim(run, CONFIG | {"stages": {"blended": {}}})
+        average = {"a": np.full(4, value, np.float32)}
+        checkpoint.save_params(run / "blended" / "checkpoints", 3, average)
+        with pytest.raises(WorkdirError, match="has no calibration.json; wanted a finished one"):
+            export(run, tmp_path / "weights")
+        (run / "blended" / "calibration.json").write_text(str(value))
+        export(run, tmp_path / "weights")
+        found = checkpoint.load_params(tmp_path / "weights" / "blended" / "checkpoints")
+        np.testing.assert_array_equal(found["a"], average["a"])
+        assert (tmp_path / "weights" / "blended" / "calibration.json").read_text() == str(value)

@@ -6,6 +6,7 @@ the devices on which they were trained; a training's state onto the devices that
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,7 +78,11 @@ def load_params(directory: str | Path) -> dict:
 
 
 def save_params(directory: str | Path, step: int, params: dict) -> None:
-    """Writes parameters alone, without what only a training needs, for `load_params`."""
+    """Writes parameters alone, without what only a training needs, for `load_params`.
+
+    They take the place of whatever checkpoints the directory holds.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
     with open_manager(directory) as manager:
         save_state(manager, step, {"average": params})
 

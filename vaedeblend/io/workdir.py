@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaedeblend.exceptions import WorkdirError
-from vaedeblend.io.write import prepare_folder, write_text
+from vaedeblend.io.write import prepare_folder, replacing, write_text
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the workdirs that are shipped with the package, by name."""
@@ -79,6 +79,8 @@ def refuse_another(workdir: str | Path, config: Mapping) -> None:
 def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> None:
     """Writes into a folder what a deblender needs of a finished training, and no more.
 
+    The folder is that of weights when all is there: config.json comes last.
+
     Raises:
         WorkdirError: Not the workdir of a training.
         CheckpointError: The stage has no checkpoint, or a damaged one.
@@ -89,11 +91,19 @@ def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> N
     workdir, folder = Path(workdir), Path(folder)
     config = read_config(workdir)
     trained = workdir / stage / "checkpoints"
-    params = checkpoint.load_params(trained)
-    checkpoint.save_params(folder / stage / "checkpoints", checkpoint.latest_step(trained), params)
-    shutil.copy(workdir / stage / "calibration.json", folder / stage)
-    if (workdir / WORKDIR_PSF).exists():  # workdirs of version 0.1.0 hold none
-        shutil.copy(workdir / WORKDIR_PSF, folder)
+    params, step = checkpoint.load_params(trained), checkpoint.latest_step(trained)
+    if not (workdir / stage / "calibration.json").exists():
+        raise WorkdirError(
+            f"{workdir}: stage {stage} has no calibration.json; wanted a finished one"
+        )
+    names = [f"{stage}/calibration.json"]
+    names += [WORKDIR_PSF] if (workdir / WORKDIR_PSF).exists() else []  # 0.1.0's hold none
+    prepare_folder(folder / stage)
+    (folder / "config.json").unlink(missing_ok=True)
+    checkpoint.save_params(folder / stage / "checkpoints", step, params)
+    for name in names:
+        with replacing(folder / name) as partial:
+            shutil.copy(workdir / name, partial)
     write_text(
         folder / "config.json", _as_json(config | {"stages": {stage: config["stages"][stage]}})
     )
