@@ -18,9 +18,11 @@ What a user may import stands here, and is loaded when it is asked for.
 """
 
 import importlib
+import os
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -95,3 +97,17 @@ def _load_moved(module: str, name: str):
 for _module in {path.split(".")[0] for path in _MOVED} - {"image"}:  # a room, which asks itself
     sys.modules[f"{__name__}.{_module}"] = _shim = ModuleType(f"{__name__}.{_module}")
     _shim.__getattr__ = partial(_load_moved, _module)
+
+
+def _settle_home() -> None:
+    """Astropy asks for a home folder when imported: where there is none, it is given none.
+
+    A container's user without a name has no home folder unless HOME is set.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.devnull
+
+
+_settle_home()

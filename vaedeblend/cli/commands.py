@@ -160,11 +160,10 @@ def _add_image(add) -> None:
 def _keep_compiled() -> None:
     """Programs that XLA has compiled are kept for the next run; JAX reads this when imported.
 
-    Where there is no home folder, as for a container's user without a name, none are kept.
+    Where there is no home folder, none are kept.
     """
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaedeblend"
-    except RuntimeError:
-        return
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given or Path.home().is_dir():
+        folder = Path(given or Path.home() / ".cache") / "vaedeblend"
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
