@@ -1,15 +1,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from calibrated import galaxies, honest, standardised
 
 from vaedeblend.deblend.calibration import (
     Calibration,
     Calibrations,
+    estimates,
     log_error_factor,
     read_calibrations,
     write_calibrations,
 )
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
+from vaedeblend.models.vae import Observation, Posterior
 
 
 def calibration(rng):
@@ -55,3 +59,18 @@ def test_sources_of_an_image_are_calibrated_as_such():
     first, again, field = (Calibration(*(np.full(8, k, np.float32),) * 7) for k in range(3))
     found = Calibrations(first, again, field).of_fields()
     assert found.first is found.again is found.field is field
+
+
+@pytest.mark.parametrize("skew", [0.0, 0.7, -0.7])
+def test_noise_is_the_stated_error_that_was_fitted_whatever_the_skew(skew):
+    width = jnp.array([[0.01], [0.3], [1.5]])
+    zeros = jnp.zeros_like(width)
+    stated = SinhArcsinh(zeros + 3, jnp.log(width), zeros + skew, zeros - 0.1)
+    stamp = zeros[:, None, None]
+    seen = Observation(stamp, 4 + stamp, zeros, zeros, stamp, zeros)
+    *_, noise = estimates(Posterior(zeros, zeros, stated, zeros), seen)
+    low, flux, high = (np.exp(quantile(stated, z)) for z in (-1.0, 0.0, 1.0))
+    error = (high - low) / 2  # as `Deblended` states it, from which a calibration is fitted
+    fitted = np.log(flux / 2) + np.log(np.arcsinh(error / flux))
+    np.testing.assert_allclose(noise, fitted, atol=1e-3)
+    assert (abs(noise - np.log(flux / 2) - stated.log_width).max() > 0.1) == (skew != 0)

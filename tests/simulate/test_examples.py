@@ -241,6 +241,12 @@ def test_selection_that_leaves_nothing_is_refused(source):
         simulate("isolated", 1, source, selection={"magnitude": (10.0, 11.0)})
 
 
+def test_separations_of_one_number_end_in_a_sentence(source):
+    """Whole pixels between two phases are never exactly so far apart."""
+    with pytest.raises(SceneError, match="no whole pixels of 10000 draws lie 10 to 10 pixels"):
+        simulate("blended", 2, source, separation=(1.0, 1.0))
+
+
 def test_stamps_that_the_library_cannot_hold_are_refused(source):
     with pytest.raises(SceneError, match="96 pixels"):
         simulate("blended", 20, source, stamp_size=96, separation=(1.7, 3.0))
@@ -252,6 +258,21 @@ def test_noise_of_a_stamp_depends_on_its_index_alone():
     np.testing.assert_array_equal(noise[:2], simulation.noisy(clean[:2], VIS, (1, 2)))
     assert not np.array_equal(noise[0], noise[1])
     assert not np.array_equal(noise, simulation.noisy(clean, VIS, (1, 3)))
+
+
+def test_noise_is_drawn_from_no_seed_that_an_example_is_drawn_from(source, monkeypatch):
+    """Words of a dataset are (seed, split, kind, purpose, ...), those of its noise begin alike."""
+    used, make = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: used.append(seed) or make(seed))
+    simulate("blended", 2, source, star_fraction=0.5)
+    simulate("galaxies", 2, source, n_companions=2, star_fraction=0.5)
+    kinds = [simulation.KINDS.index(kind) for kind in ("blended", "galaxies")]
+    examples, split = set(used), simulation.SPLITS.index("test")
+    used.clear()
+    for kind in kinds:
+        simulation.noisy(np.zeros((9, 1, 1, 1), np.float32), VIS, (5, split, kind))
+    assert len(used) == 18
+    assert not {words[:4] for words in used} & {words[:4] for words in examples}
 
 
 def test_the_catalogue_of_egg_is_the_default():

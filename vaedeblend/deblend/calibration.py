@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from vaedeblend.exceptions import CalibrationError
 from vaedeblend.io.folders.digest import sealed_json, unsealed_json
 from vaedeblend.io.write import write_text
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import Observation, Posterior, background_rms
 
 ESTIMATES = ("brightness", "purity", "noise")
@@ -33,7 +33,8 @@ class Calibration(NamedTuple):
     """Estimate of the logit of the purity."""
     purity_log_scale: Float[np.ndarray, " knot"]
     noise: Float[np.ndarray, " knot"]
-    """ln(stated error of the flux / background rms): large for galaxies that are large."""
+    """ln(stated error of the flux / background rms), the error as `log_error` gives it: large for
+    galaxies that are large."""
     noise_log_scale: Float[np.ndarray, " knot"]
     log_tail: Float[np.ndarray, " one"]
     """What is added to the posterior's: a single number, for all galaxies."""
@@ -75,7 +76,13 @@ def estimates(
 ) -> tuple[Float[Array, "batch band"], ...]:
     """What corrections depend on: brightness, purity and noise, as in `Calibration`."""
     brightness = posterior.log_flux.median - jnp.log(background_rms(observation.variance))
-    return brightness, posterior.purity_logit, brightness + posterior.log_flux.log_width
+    return brightness, posterior.purity_logit, brightness + log_error(posterior.log_flux)
+
+
+def log_error(log_flux: SinhArcsinh) -> Float[Array, "*n"]:
+    """Ln of the error of ln(flux), arcsinh(stated error / flux): `log_width` without a skew."""
+    low, high = (jnp.exp(quantile(log_flux, z) - log_flux.median) for z in (-1.0, 1.0))
+    return jnp.log(jnp.arcsinh((high - low) / 2))
 
 
 def write_calibrations(calibrations: Calibrations, path: str | Path) -> None:

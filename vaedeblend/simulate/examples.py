@@ -46,7 +46,7 @@ _FAINTEST = 26.0
 """Magnitude to which the catalogue is made, unless a recipe asks for fainter galaxies."""
 _CHUNK = 64
 """Canonical galaxies that are drawn, and handed over, at a time."""
-_POSE, _SCENE, _CELLS, _PSF, _CANONICAL = 3, 4, 5, 7, 8
+_POSE, _SCENE, _CELLS, _PSF, _CANONICAL, _NOISE = 3, 4, 5, 7, 8, 9
 """Purposes of random numbers; `sampling` has the others."""
 
 
@@ -284,9 +284,12 @@ def canonical_galaxies(
 def noisy(
     noise_free: Float[np.ndarray, "n height width band"], survey: Survey, seed: tuple[int, ...]
 ) -> Float[np.ndarray, "n height width band"]:
-    """Noisy stamps [uJy per pixel]; the noise of stamp i depends on `seed` and i alone."""
+    """Noisy stamps [uJy per pixel]; the noise of stamp i depends on `seed` and i alone.
+
+    The seed may be the words of an example's own: nothing else is drawn for this purpose.
+    """
     stamps = (
-        add_noise(stamp, survey, np.random.default_rng((*seed, i)))
+        add_noise(stamp, survey, np.random.default_rng((*seed, _NOISE, i)))
         for i, stamp in enumerate(noise_free)
     )
     return np.stack(list(stamps))

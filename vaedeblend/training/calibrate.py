@@ -15,6 +15,7 @@ from vaedeblend.deblend.calibration import (
     ESTIMATES,
     Calibration,
     Calibrations,
+    log_error,
     log_error_factor,
     rescaled,
     write_calibrations,
@@ -144,7 +145,7 @@ def calibrate_fluxes(truth, found, rms) -> Calibration:
     values = {"brightness": np.log(flux / rms), "purity": logit(purity.clip(1e-6, 1 - 1e-6))}
     found_scale = fit_calibration(np.log(truth / flux), np.arcsinh(error / flux), **values)
     stated = SinhArcsinh(*(np.asarray(a, float).ravel() for a in found.log_flux))
-    seen = (*values.values(), values["brightness"] + stated.log_width)
+    seen = (*values.values(), values["brightness"] + np.asarray(log_error(stated)))
     log_scale = log_error_factor(found_scale, seen, np.interp)
     return found_scale._replace(log_tail=_fit_tail(stated, log_scale, np.log(truth)))
 

@@ -56,7 +56,7 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
         _objective(stage, model, teacher),
         on_every_device(library, mesh),
         make_batch,
-        observe_validation(directories[name], survey, seed=config.seed),
+        observe_validation(directories[name], survey, kind=name, seed=config.seed),
         functools.partial(_calibrate, config, name, workdir, directories, model),
     )
 
@@ -94,7 +94,7 @@ def _calibrate(config, name: str, workdir: Path, directories, model, params) -> 
     batches = [
         batch
         for kind in kinds
-        for batch in observe_validation(directories[kind], survey, seed=config.seed)
+        for batch in observe_validation(directories[kind], survey, kind=kind, seed=config.seed)
     ]
     if name == "blended" and config.calibration_field.size:
         field = _field_options(config, survey)

@@ -4,6 +4,7 @@ The networks are trained on what real images do: exposures of other depths, a sk
 quite removed, noise that resampling has correlated, edges, bad columns and cosmic rays.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vaedeblend.io import dataset
 from vaedeblend.models.vae import Observation, correlation_features, psf_features
-from vaedeblend.simulate.examples import SPLITS
+from vaedeblend.simulate.examples import KINDS, SPLITS, Kind
 from vaedeblend.simulate.render import default_psf
 from vaedeblend.survey import Survey
 from vaedeblend.training.placement import CENTRE_JITTER, Composing, DeviceLibrary
@@ -164,15 +165,17 @@ def observe(
     )
 
 
-def observe_validation(directory: Path, survey: Survey, *, seed: int) -> list[Batch]:
+def observe_validation(directory: Path, survey: Survey, *, kind: Kind, seed: int) -> list[Batch]:
     """Batches of a dataset's validation scenes, as a survey observes them.
 
     Args:
         directory: Folder of the dataset.
         survey: Bands, depth, gain and PSF.
+        kind: Kind of its examples (`examples.KINDS`): each has noise of its own.
         seed: Seed of the noise.
     """
-    key = jax.random.fold_in(jax.random.key(seed), SPLITS.index("validation"))
+    words = SPLITS.index("validation"), KINDS.index(kind)
+    key = functools.reduce(jax.random.fold_in, words, jax.random.key(seed))
     noise = {"variance": survey.variance, "gain": survey.gain}
     examples = dataset.load(directory, "validation")
     return observe_examples(key, examples, psf=default_psf(survey), **noise)
