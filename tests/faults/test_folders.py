@@ -15,6 +15,7 @@ from astropy.io import fits
 from fitsfolder import folder, network, run, sky  # noqa: F401
 
 from vaedeblend.cli import main
+from vaedeblend.evaluate.injection import inject
 from vaedeblend.exceptions import FolderError
 from vaedeblend.image import measure, pipeline
 from vaedeblend.image.tiles import Job
@@ -77,6 +78,12 @@ def test_a_second_job_is_refused_by_name_until_the_first_is_killed(folder, holde
     holder.wait()
     assert (folder / "out" / jobs.LOCK).exists()
     assert len(run(folder)) > 50 and not (folder / "out" / jobs.LOCK).exists()
+
+
+def test_an_injection_test_is_refused_where_another_job_writes(folder, holder):
+    with pytest.raises(FolderError, match=f"process {holder.pid} on "):
+        inject(folder / "image.fits", folder / "out", n=2, rms=folder / "rms.fits")
+    assert [each.name for each in (folder / "out").iterdir()] == [jobs.LOCK]
 
 
 def test_a_thread_may_lock_what_it_has_locked_and_another_may_not(tmp_path):

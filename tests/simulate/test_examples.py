@@ -89,6 +89,26 @@ def test_isolated_scene_is_pure(source):
         assert (example["purity"], example["bm_1"], example["flux_ratio"]) == (1, 0, np.inf)
 
 
+@pytest.mark.parametrize("kind", ["isolated", "galaxies"])
+def test_galaxies_that_stand_alone_are_handed_over_while_others_are_not_drawn(
+    source, monkeypatch, kind
+):
+    """A library of 15 000 stamps of 128 pixels would be a gigabyte."""
+    drawn, render = [], simulation.render_entries
+
+    def counted(*args, **options):
+        for entry in render(*args, **options):
+            drawn.append(entry.stamps.nbytes)
+            yield entry
+
+    monkeypatch.setattr(simulation, "render_entries", counted)
+    options = {"survey": VIS, "seed": 5, "source": source}
+    made = simulation.examples(kind, "test", 5, **options)
+    for i in range(5):
+        next(made)
+        assert drawn == (i + 1) * [128**2 * (4 if kind == "isolated" else 2)]
+
+
 def test_flux_is_that_of_the_catalogue_and_of_the_stamp(source, blends):
     table = catalogue.read(source)
     for example in blends:
@@ -344,66 +364,3 @@ def test_shares_that_are_no_mixture_are_refused(source, shares):
 def test_numbers_that_are_no_multiples_of_the_psfs_are_refused(source, kind, n, others):
     with pytest.raises(PsfError, match=f"n = {n} and n_companions = {others} of n_psfs = 4"):
         simulate(kind, n, source, n_companions=others, **PSFS)
-
-
-def test_sheets_that_are_no_multiple_of_the_psfs_are_refused(source):
-    with pytest.raises(PsfError, match="n = 6 .* of n_psfs = 4"):
-        simulate("fields", 6, source, **PSFS)
-
-
-def sheets(source, n=8, **options):
-    options = {"field_magnitude": (22.0, 25.5), "field_star_fraction": 0.1} | options
-    return simulate("fields", n, source, **options)
-
-
-def test_light_of_a_field_is_the_catalogue_s(source):
-    """The mean of 40 sheets of 41 sources and more within three times its scatter."""
-    density = 400.0
-    found = [
-        each["sheet"].astype(float).sum()
-        for each in sheets(source, 40, field_density=density, field_star_fraction=0.0)
-    ]
-    table = catalogue.split(catalogue.read(source), "test", 5)
-    flux = 10 ** (0.4 * (MICROJANSKY_ZERO_POINT - catalogue.magnitude(table)))
-    wanted = flux.mean() * density * (192 * 0.1 / 60) ** 2
-    scatter = np.std(found) / np.sqrt(40)
-    assert scatter < 0.06 * wanted
-    assert np.mean(found) == pytest.approx(wanted, abs=3 * scatter)
-
-
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_fields_are_reproducible_over_processes(source, processes):
-    one, other = sheets(source, **PSFS), sheets(source, processes=processes, **PSFS)
-    for a, b in zip(one, other, strict=True):
-        assert_same(a, b)
-    assert one[0]["sheet"].shape == (192, 192, 1)
-    assert one[0]["sheet"].dtype == np.float16
-    assert (one[0]["sheet"] != one[4]["sheet"]).any()
-
-
-def test_fields_go_as_deep_as_asked():
-    examples = simulate("fields", 2, "", area=0.002, field_magnitude=(27.0, 28.0))
-    assert all(example["sheet"].any() for example in examples)
-    assert max(example["sheet"].max() for example in examples) < 0.06  # uJy: 27 mag is 0.058
-
-
-def test_fields_draw_from_full_libraries_of_each_psf():
-    assert simulation._library_size(1e6, 32) == 8192
-    assert simulation._library_size(100.0, 8) == 96
-    assert simulation._library_size(3.0, 8) == 8
-
-
-def test_fields_may_be_of_stars_alone(source):
-    """Every sheet then has a pixel as bright as a star's is at the worst of phases."""
-    star = Galaxies(np.zeros(1), np.ones(1), *np.zeros(2), *np.ones(2), *np.zeros(2))
-    worst = make_draw(survey_psfs(VIS, 64), size=64, pixel_scale=0.1)(star, (0.5, 0.5)).max()
-    faintest = 10 ** (0.4 * (MICROJANSKY_ZERO_POINT - 22.5))
-    brightest = {
-        share: [
-            each["sheet"].max()
-            for each in sheets(source, 4, field_magnitude=(22.0, 22.5), field_star_fraction=share)
-        ]
-        for share in (0.0, 1.0)
-    }
-    assert min(brightest[1.0]) > 0.98 * worst * faintest
-    assert min(brightest[0.0]) < 0.98 * worst * faintest

@@ -17,12 +17,12 @@ from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.pipeline import GIVEN, deblend_image
 from vaedeblend.image.tiles import read_survey
 from vaedeblend.io import write
+from vaedeblend.io.folders.jobs import locked
 from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic, write_given
 from vaedeblend.pixels.matching import match
-from vaedeblend.simulate.library import PlacedSources, field_psfs, random_sources, render_sources
-from vaedeblend.survey import MICROJANSKY_ZERO_POINT, flux_to_magnitude
+from vaedeblend.simulate.library import PlacedSources, field_psfs, observed_light, random_sources
 
-_PHOTONS, _MOVED = 22, 24
+_MOVED = 24
 """Purposes of random numbers; `library` and `fields` have the others."""
 
 
@@ -59,32 +59,37 @@ def inject(
             galaxies have no photon noise.
 
     Raises:
+        FolderError: Another job writes into the folder.
         VaedeblendError: A file cannot be used or written, or the zero point is not known.
     """
-    survey, out = read_survey(weights), write.prepare_folder(out)
+    survey = read_survey(weights)
     units = {name: options.pop(name, None) for name in ("hdu", "zero_point", "gain")}
-    files = {"image": image, "psf": psf} | {name: options.get(name) for name in (*NOISES, "mask")}
-    files = write_given(files, out / GIVEN)
-    image, psf = files.pop("image"), files.pop("psf")
-    options |= {name: path for name, path in files.items() if path is not None}
-    with open_mosaic(image, **units) as opened:
-        _check(n, magnitude, opened.path, out / "image.fits")
-        if opened.zero_point is None:
-            raise MosaicError(f"{image}: no zero point in the header; wanted --zero-point")
-        scale = survey.pixel_scale.value
-        scales = {"pixel_scale": psf_scale, "default_pixel_scale": opened.pixel_scale or scale}
-        psfs = field_psfs(survey, psf, **scales)
-        options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale}
-        before = deblend_image(image, out / "before", **options, **units).table
-        sources = random_sources(n, magnitude, opened.shape, survey.band_names, seed)
-        counting = np.isfinite(fits.getdata(out / "before" / "residual.fits"))
-        sources = _on_pixels(sources, counting, seed)
-        _write_injected(opened, _light(sources, opened, psfs, scale, seed), out / "image.fits")
-        known = {"zero_point": opened.zero_point, "gain": opened.gain}
-    found = deblend_image(out / "image.fits", out, **options, **known).table
-    table = _match_catalogue(sources, found, before, known["zero_point"])
-    write.write_tables(out / "injected.fits", {"INJECTED": table})
-    return table
+    with locked(out) as out:
+        files = {"image": image, "psf": psf} | {
+            name: options.get(name) for name in (*NOISES, "mask")
+        }
+        files = write_given(files, out / GIVEN)
+        image, psf = files.pop("image"), files.pop("psf")
+        options |= {name: path for name, path in files.items() if path is not None}
+        with open_mosaic(image, **units) as opened:
+            _check(n, magnitude, opened.path, out / "image.fits")
+            if opened.zero_point is None:
+                raise MosaicError(f"{image}: no zero point in the header; wanted --zero-point")
+            scale = survey.pixel_scale.value
+            scales = {"pixel_scale": psf_scale, "default_pixel_scale": opened.pixel_scale or scale}
+            psfs = field_psfs(survey, psf, **scales)
+            options |= {"weights": weights, "psf": psf, "psf_scale": psf_scale}
+            before = deblend_image(image, out / "before", **options, **units).table
+            sources = random_sources(n, magnitude, opened.shape, survey.band_names, seed)
+            counting = np.isfinite(fits.getdata(out / "before" / "residual.fits"))
+            sources = _on_pixels(sources, counting, seed)
+            known = {"zero_point": opened.zero_point, "gain": opened.gain}
+            light = observed_light(sources, opened.shape, psfs, scale, seed=seed, **known)
+            _write_injected(opened, light, out / "image.fits")
+        found = deblend_image(out / "image.fits", out, **options, **known).table
+        table = _match_catalogue(sources, found, before, known["zero_point"])
+        write.write_tables(out / "injected.fits", {"INJECTED": table})
+        return table
 
 
 def summarise(table: Table) -> Table:
@@ -153,18 +158,6 @@ def _on_pixels(
     return sources._replace(pixel=np.where(good[:, None], sources.pixel, moved))
 
 
-def _light(
-    sources: PlacedSources, opened: Mosaic, psfs: tuple, scale: float, seed: int
-) -> Float[np.ndarray, "height width"]:
-    """Light of the galaxies [image units], with their photon noise where the gain is known."""
-    light = render_sources(sources, opened.shape, psfs, scale)[0][..., 0]
-    light *= 10 ** (0.4 * (opened.zero_point - MICROJANSKY_ZERO_POINT))
-    if opened.gain is None:
-        return light
-    rng = np.random.default_rng((seed, _PHOTONS))
-    return (rng.poisson(light.clip(0) * opened.gain) / opened.gain).astype(np.float32)
-
-
 def _write_injected(opened: Mosaic, light: Float[np.ndarray, "height width"], path: Path) -> None:
     """Writes an image with light added to it; its bad pixels are NaN."""
     with write.write_image(path, opened.shape, image_header(opened)) as put:
@@ -179,7 +172,7 @@ def _match_catalogue(
 
     Sources that were there before are matched with it as well, and take what is theirs.
     """
-    magnitude = flux_to_magnitude(sources.galaxies.flux[:, 0])
+    magnitude = sources.magnitude
     flux = 10 ** (0.4 * (zero_point - magnitude))
     before, found = (
         table[np.isfinite(np.ma.filled(table["flux"], np.nan))] for table in (before, found)

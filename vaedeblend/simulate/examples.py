@@ -20,7 +20,7 @@ from vaedeblend.catalogues import sampling
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.io.parallel import parallel_map
 from vaedeblend.simulate import canonical, scenes
-from vaedeblend.simulate.library import Library, render_library
+from vaedeblend.simulate.library import Library, render_entries, render_library
 from vaedeblend.simulate.render import (
     PsfFamily,
     PsfRecipe,
@@ -145,27 +145,26 @@ def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     counts = n, sample.n_companions
     chosen = sampling.choose_galaxies(table, *counts, words, sample, n_groups=n_psfs)
     # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
-    library = _render(*chosen, words, psfs, recipe, np.float16)
+    entries = render_entries(**_drawing(*chosen, words, psfs, recipe), dtype=np.float16)
     native = _native(psfs, recipe.survey.pixel_scale.value)
-    for i, psf, covariance in zip(
-        range(len(library.id)), itertools.cycle(native), itertools.cycle(correlation)
-    ):
-        parameters = library.galaxies.take(i)._asdict()
+    turns = itertools.cycle(native), itertools.cycle(correlation)
+    for entry, psf, covariance in zip(entries, *turns, strict=False):
+        parameters = entry.galaxies.take(0)._asdict()
         yield {
-            "stamp": library.stamps[i],
+            "stamp": entry.stamps[0],
             "psf": psf,
             "correlation": covariance,
-            "phase": library.phase[i],
-            "central": library.central[i],
-            "id": library.id[i],
+            "phase": entry.phase[0],
+            "central": entry.central[0],
+            "id": entry.id[0],
             **{name: np.float32(value) for name, value in parameters.items()},
         }
 
 
 def isolated_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
-    """Scenes of a central galaxy alone."""
-    library = _scene_library("isolated", split, n, 0, recipe)
-    yield from _labelled(library, map(scenes.isolated, range(n)), recipe)
+    """Scenes of a central galaxy alone; no more than a few library stamps are held at once."""
+    for entry in render_entries(**_scene_galaxies("isolated", split, n, 0, recipe)):
+        yield from _labelled(entry, iter([scenes.isolated(0)]), recipe)
 
 
 def blended_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
@@ -185,8 +184,8 @@ def stratified_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     Raises:
         SceneError: The library fills no cell.
     """
-    words, n_entries = _words("stratified", split, recipe), min(n, _MAX_LIBRARY)
-    library = _scene_library("stratified", split, n_entries, n_entries, recipe)
+    words = _words("stratified", split, recipe)
+    library = _scene_library("stratified", split, n, recipe)
     options = {
         "size": recipe.scene.stamp_size,
         "min_separation": _pixels(recipe)[0],
@@ -213,7 +212,7 @@ def field_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     n_sources = _library_size(n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2, n_psfs)
     limits = sheet.field_magnitude, sheet.field_star_fraction
     chosen = sampling.choose_sources(table, n_sources, words, *limits)
-    library = _render(chosen, np.full(n_sources, False), words, psfs, recipe)
+    library = render_library(**_drawing(chosen, np.full(n_sources, False), words, psfs, recipe))
     native = _native(psfs, scale)
     for i in range(n):
         entries = np.arange(i % n_psfs, n_sources, n_psfs)
@@ -314,19 +313,19 @@ def _psfs(split: Split, recipe: Recipe, n: int) -> PsfFamily:
     return psf_family(recipe.survey, recipe.psfs, stamp_size=size, seed=(*words, _PSF))
 
 
-def _render(chosen: QTable, central, words, psfs, recipe: Recipe, dtype=np.float32) -> Library:
-    return render_library(
-        make_galaxies(chosen),
-        np.asarray(chosen["id"]),
-        central,
-        seed=(*words, _POSE),
-        psfs=psfs,
-        size=LIBRARY_SIZE,
-        pixel_scale=recipe.survey.pixel_scale.value,
-        style=recipe.style,
-        processes=recipe.processes,
-        dtype=dtype,
-    )
+def _drawing(chosen: QTable, central, words, psfs, recipe: Recipe) -> dict:
+    """Arguments of `render_library` for rows of a catalogue."""
+    return {
+        "galaxies": make_galaxies(chosen),
+        "ids": np.asarray(chosen["id"]),
+        "central": central,
+        "seed": (*words, _POSE),
+        "psfs": psfs,
+        "size": LIBRARY_SIZE,
+        "pixel_scale": recipe.survey.pixel_scale.value,
+        "style": recipe.style,
+        "processes": recipe.processes,
+    }
 
 
 def _library_size(n_sources: float, n_psfs: int) -> int:
@@ -338,14 +337,20 @@ def _native(psfs, scale) -> Float[np.ndarray, "n side side band"]:
     return np.stack([resampled_psfs(each, scale) for each in psfs])
 
 
-def _scene_library(kind: Kind, split, n_central: int, n_other: int, recipe: Recipe) -> Library:
-    """The galaxies of which the scenes of a kind are composed, under the survey's own PSF."""
+def _scene_library(kind: Kind, split, n: int, recipe: Recipe) -> Library:
+    """The library of which the scenes of a kind are composed: half of it central galaxies."""
+    n_entries = min(n, _MAX_LIBRARY)
+    return render_library(**_scene_galaxies(kind, split, n_entries, n_entries, recipe))
+
+
+def _scene_galaxies(kind: Kind, split, n_central: int, n_other: int, recipe: Recipe) -> dict:
+    """Arguments of `render_library` for the scenes of a kind, under the survey's own PSF."""
     words = _words(kind, split, recipe)
     table = _catalogue(split, recipe, _FAINTEST)
     psfs, _ = _psfs(split, recipe._replace(psfs=PsfRecipe()), n_central)
     sample = recipe.sample._replace(populations=())
     chosen = sampling.choose_galaxies(table, n_central, n_other, words, sample)
-    return _render(*chosen, words, psfs, recipe)
+    return _drawing(*chosen, words, psfs, recipe)
 
 
 def _pixels(recipe: Recipe) -> tuple[float, ...]:
@@ -355,8 +360,7 @@ def _pixels(recipe: Recipe) -> tuple[float, ...]:
 
 def _crowded(kind: Kind, draw, split, n: int, recipe: Recipe, **options) -> Iterator[dict]:
     """Scenes of a central galaxy and up to `max_companions` others, as `draw` lays them."""
-    words, n_entries = _words(kind, split, recipe), min(n, _MAX_LIBRARY)
-    library = _scene_library(kind, split, n_entries, n_entries, recipe)
+    words, library = _words(kind, split, recipe), _scene_library(kind, split, n, recipe)
     options |= {"max_companions": recipe.scene.max_companions, "separation": _pixels(recipe)}
     rngs = (np.random.default_rng((*words, _SCENE, i)) for i in range(n))
     yield from _labelled(library, (draw(library, rng, **options) for rng in rngs), recipe)

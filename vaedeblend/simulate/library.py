@@ -23,7 +23,7 @@ from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.render import make_draw, survey_psfs
-from vaedeblend.survey import Survey
+from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey, flux_to_magnitude
 
 STAMP_SIZES = (64, 128, 256, 512)
 """Sides of the stamps on which a field's sources are rendered [pixel]."""
@@ -37,7 +37,7 @@ _CORE = 64
 """Side of the part of a source within which its purity is measured [pixel]."""
 _SAMPLED = 0.1
 """Area of the catalogue from which `random_sources` takes galaxies [deg2]."""
-_PLACE, _POSE, _CHOICE, _CHOSEN_POSE = 3, 4, 21, 23
+_PLACE, _POSE, _CHOICE, _PHOTONS, _CHOSEN_POSE = 3, 4, 21, 22, 23
 """Purposes of random numbers; `fields` has the others."""
 _CHUNK = 64 * 128**2
 """Pixels of the stamps that are rendered, and handed over, at a time; at most 64 stamps."""
@@ -76,6 +76,11 @@ class PlacedSources(NamedTuple):
     def position(self) -> Float[np.ndarray, "n 2"]:
         """(y, x) on the field [0-based pixels]."""
         return self.pixel - 0.5 + self.phase
+
+    @property
+    def magnitude(self) -> Float[np.ndarray, " n"]:
+        """AB magnitude of the first band."""
+        return flux_to_magnitude(self.galaxies.flux[:, 0])
 
     def on_image(self, shape: tuple[int, int]) -> Bool[np.ndarray, " n"]:
         """Whether a source's centre lies on the field."""
@@ -121,14 +126,40 @@ def render_library(
     Raises:
         StyleError: There is no such style.
     """
+    drawing = {"psfs": psfs, "pixel_scale": pixel_scale, "style": style, "processes": processes}
+    entries = render_entries(galaxies, ids, central, seed=seed, size=size, dtype=dtype, **drawing)
+    stamps = np.empty((len(ids), size, size, len(psfs[0])), dtype)
+    for i, entry in enumerate(entries):
+        stamps[i] = entry.stamps[0]
+    turned, phase = random_poses(galaxies, seed)
+    return Library(stamps, phase, np.asarray(central), np.asarray(ids), turned)
+
+
+def render_entries(
+    galaxies: Galaxies,
+    ids: Int[np.ndarray, " n"],
+    central: Bool[np.ndarray, " n"],
+    *,
+    seed: tuple[int, ...],
+    **drawing,
+) -> Iterator[Library]:
+    """Yields the entries of `render_library`, each a library, of which only a few are held at once.
+
+    Args:
+        galaxies: One an entry; a galaxy may appear in several.
+        ids: Ids in the catalogue.
+        central: Entries that may be central galaxies.
+        seed: Words of the seed; the entry's index is appended.
+        **drawing: Further options of `render_library`.
+
+    Raises:
+        StyleError: There is no such style.
+    """
     turned, phase = random_poses(galaxies, seed)
     seeds = [(*seed, i) for i in range(len(ids))]
-    drawing = {"psfs": psfs, "size": size, "pixel_scale": pixel_scale, "style": style}
-    stamps = np.empty((len(ids), size, size, len(psfs[0])), dtype)
-    drawn = render_stamps(turned, phase, seeds=seeds, processes=processes, dtype=dtype, **drawing)
-    for i, stamp in enumerate(drawn):
-        stamps[i] = stamp
-    return Library(stamps, phase, np.asarray(central), np.asarray(ids), turned)
+    for i, stamp in enumerate(render_stamps(turned, phase, seeds=seeds, **drawing)):
+        one = slice(i, i + 1)
+        yield Library(stamp[None], phase[one], central[one], ids[one], turned.take(one))
 
 
 def random_poses(
@@ -271,6 +302,35 @@ def render_sources(
         own = core[on_core].astype(np.float32)
         purities[i] = purity(np.stack([own, light[on_image] / flux[i] - own]))
     return light, purities
+
+
+def observed_light(
+    sources: PlacedSources,
+    shape: tuple[int, int],
+    psfs: tuple[Psf, ...],
+    pixel_scale: float,
+    *,
+    zero_point: float,
+    gain: float | None,
+    seed: int,
+) -> Float[np.ndarray, "height width"]:
+    """Light of sources in an image's unit, with their photon noise where the gain is known.
+
+    Args:
+        sources: Sources on the image, of one band.
+        shape: Height and width of the image.
+        psfs: PSF of that band.
+        pixel_scale: Side of a pixel [arcsec].
+        zero_point: AB magnitude of one image unit.
+        gain: Electrons per image unit; None for no noise.
+        seed: Seed of the noise.
+    """
+    light = render_sources(sources, shape, psfs, pixel_scale)[0][..., 0]
+    light *= 10 ** (0.4 * (zero_point - MICROJANSKY_ZERO_POINT))
+    if gain is None:
+        return light
+    rng = np.random.default_rng((seed, _PHOTONS))
+    return (rng.poisson(light.clip(0) * gain) / gain).astype(np.float32)
 
 
 def stamp_sizes(
