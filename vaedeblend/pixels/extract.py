@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 _CONTRAST = 1e-4
 """Least share of a blend's light that counts as a source of its own."""
 
-_PIXELS, _PEAKS = 2**17, 1024
+_PIXELS, _PEAKS = 2**19, 4096
 """Pixels and peaks of a blend above which it is taken apart at higher thresholds first."""
 
 _HIGHER = 2.0
