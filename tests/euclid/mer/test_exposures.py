@@ -119,6 +119,7 @@ def test_bad_pixels_are_left_out_and_their_bits_kept(tile):
     wanted = {
         bit for each in exposures for bit in (COSMIC, BAD_COLUMN) if (each.flags >> bit & 1).any()
     }
+    assert ((made.flags >> NO_DATA & 1 > 0) == (made.exposures == 0)).all()
     assert {bit for bit in (COSMIC, BAD_COLUMN) if (made.flags >> bit & 1).any()} == wanted
     assert set(np.unique(made.exposures)) >= {2, 3}
     sky = made.image[(made.flags >> COSMIC) & 1 > 0]

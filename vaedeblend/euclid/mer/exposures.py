@@ -128,7 +128,7 @@ def coadd(
         place = _places(tile, each.wcs, shape)
         image[:], bad = _interpolated(each.image, each.flags > 0, place, interpolation)
         nearest = tuple(np.rint(axis).astype(int) for axis in place)
-        flags |= each.flags[nearest]
+        flags |= each.flags[nearest] & ~(1 << NO_DATA)  # a detector's gap is no pixel of it
         image[bad] = np.nan
     number = np.isfinite(images).sum(axis=0)
     flags[number == 0] |= 1 << NO_DATA
