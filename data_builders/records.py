@@ -3,15 +3,14 @@
 import contextlib
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-# Past this many bytes TFDS spills a split to disk through TensorFlow, which is not required here.
-shuffle.MAX_MEM_BUFFER_SIZE = 1 << 40
+from vaedeblend.exceptions import FileError, VaedeblendError
 
 
 def tensor(*shape: int, dtype=np.float32) -> tfds.features.Tensor:
@@ -39,8 +38,39 @@ def seen(options: Mapping, *others: str | None) -> list[tuple[int, int]]:
     return [(f.stat().st_size, f.stat().st_mtime_ns) for f in files]
 
 
+def prepared(make: Callable[[], tfds.core.DatasetBuilder]) -> Path:
+    """Directory of a builder's dataset, which is built first where it is missing.
+
+    Args:
+        make: Makes the builder.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    with _quiet(), _in_memory():
+        builder = make()
+        try:
+            builder.download_and_prepare()
+        except VaedeblendError:
+            raise
+        except (OSError, RuntimeError) as error:  # array_record raises the latter
+            why = str(error).strip().split("\n")[0]
+            raise FileError(f"{builder.data_dir}: could not be written ({why})") from error
+    return Path(builder.data_dir)
+
+
 @contextlib.contextmanager
-def quiet():
+def _in_memory():
+    """Past a gigabyte TFDS would hold a split on disk, through TensorFlow, which nothing needs."""
+    before, shuffle.MAX_MEM_BUFFER_SIZE = shuffle.MAX_MEM_BUFFER_SIZE, 1 << 40
+    try:
+        yield
+    finally:
+        shuffle.MAX_MEM_BUFFER_SIZE = before
+
+
+@contextlib.contextmanager
+def _quiet():
     """TFDS warns of every configuration that is not its class's own, and draws bars of its own."""
     tfds.disable_progress_bar()
     logger = logging.getLogger("absl")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.records import quiet, seen, tensor
+from data_builders.records import prepared, seen, tensor
 from vaedeblend.io.parallel import available_cores
 from vaedeblend.simulate.canonical import CONDITIONS, SIDE
 from vaedeblend.simulate.examples import canonical_galaxies
@@ -88,7 +88,4 @@ def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **o
     name = f"canonical-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     config = CanonicalConfig(name, sizes=sizes, survey=survey, options=options)
     config.processes = processes
-    with quiet():
-        builder = Builder(config=config, data_dir=data_dir)
-        builder.download_and_prepare()
-    return Path(builder.data_dir)
+    return prepared(lambda: Builder(config=config, data_dir=data_dir))

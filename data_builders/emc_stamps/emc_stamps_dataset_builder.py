@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from astropy.table import Table
 
-from data_builders.records import quiet, tensor
+from data_builders.records import prepared, tensor
 from vaedeblend.euclid.emc import census, layout
 from vaedeblend.euclid.emc.layout import DATASETS
 from vaedeblend.exceptions import EmcError
@@ -156,10 +156,7 @@ def build(
     seen = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(_files(folder))]
     digest = hashlib.sha256(repr((sorted(options.items()), seen)).encode()).hexdigest()
     config.name = f"{dataset}-{digest[:12]}"
-    with quiet():
-        builder = Builder(config=config, data_dir=data_dir)
-        builder.download_and_prepare()
-    return Path(builder.data_dir)
+    return prepared(lambda: Builder(config=config, data_dir=data_dir))
 
 
 def read_census(directory: str | Path) -> Table:

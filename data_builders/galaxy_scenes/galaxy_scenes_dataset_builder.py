@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.records import quiet, seen, tensor
+from data_builders.records import prepared, seen, tensor
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.io.parallel import available_cores
 from vaedeblend.pixels.coadds import LARGEST_LAG
@@ -112,10 +112,7 @@ def build(
     name = f"{kind}-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     config = SceneConfig(name, kind=kind, sizes=sizes, survey=survey, options=options)
     config.processes = processes
-    with quiet():
-        builder = Builder(config=config, data_dir=data_dir)
-        builder.download_and_prepare()
-    return Path(builder.data_dir)
+    return prepared(lambda: Builder(config=config, data_dir=data_dir))
 
 
 def _parameters(bands: int, *lead: int) -> dict:

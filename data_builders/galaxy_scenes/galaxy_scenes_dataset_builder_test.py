@@ -71,7 +71,8 @@ def test_what_is_built_is_named_by_all_that_changes_it(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("isolated-9bb18c1d7ef0", {"processes": 1}),
+        ("isolated-c64996aab570", {}),
+        ("isolated-c64996aab570", {"processes": 1}),  # which changes no byte
         (
             "galaxies-fd750edee70d",
             {

@@ -219,9 +219,9 @@ def fail_at(monkeypatch, wanted):
     """Every write to a file called `wanted` meets a full disk."""
 
     class Failing(fits.StreamingHDU):
-        def __init__(self, name, header):
-            self.name = name
-            super().__init__(name, header)
+        def __init__(self, file, header):
+            self.name = file.name
+            super().__init__(file, header)
 
         def write(self, data):
             if Path(self.name).name == wanted:

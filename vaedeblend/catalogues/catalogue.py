@@ -27,7 +27,8 @@ from astropy.table import Column, QTable, Table
 from jaxtyping import Float, Int64, UInt64
 
 from vaedeblend.catalogues.readers import read_columns
-from vaedeblend.exceptions import CatalogueError
+from vaedeblend.exceptions import CatalogueError, FileError
+from vaedeblend.io.write import write_table
 from vaedeblend.survey import flux_to_magnitude, magnitude_to_flux
 
 TALK_SELECTION = MappingProxyType(
@@ -93,11 +94,17 @@ def read(path: str | Path, bands: Sequence[str] = ("euclid-vis",)) -> QTable:
 
 
 def write(table: QTable, path: str | Path, overwrite: bool = False) -> None:
-    """Write a table so that `read` returns it again: FITS, ECSV or Parquet, by extension."""
+    """Write a table so that `read` returns it again: FITS, ECSV or Parquet, by extension.
+
+    Raises:
+        FileError: It cannot be written, or is there already and not to be overwritten.
+    """
+    if Path(path).exists() and not overwrite:
+        raise FileError(f"{path}: is there already; wanted another path, or overwrite=True")
     plain = table.copy(copy_data=False)
     # FITS headers hold no sequences, so every format stores the names as one string.
     plain.meta = {"bands": ",".join(table.meta["bands"])}
-    plain.write(path, overwrite=overwrite)
+    write_table(path, plain)
 
 
 def validate(table: Table, source: str) -> QTable:

@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vaedeblend.evaluate.evaluation import Evaluation
-from vaedeblend.io.write import write_text
+from vaedeblend.io.write import prepare_folder, write_table, write_text
 
 ROWS = {
     "VAE": "vae",
@@ -92,16 +92,18 @@ def results_table(metrics: Mapping[str, Mapping]) -> Table:
 
 
 def write_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
-    """Writes metrics.json, examples.fits and sextractor_grid_{kind}.ecsv into a folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes metrics.json, examples.fits and sextractor_grid_{kind}.ecsv into a folder.
+
+    Raises:
+        FileError: A file cannot be written.
+    """
+    folder = prepare_folder(folder)
     for kind, rows in evaluation.grids.items():
         if rows:
-            path = folder / f"sextractor_grid_{kind}.ecsv"
-            astropy.table.Table(rows=rows).write(path, overwrite=True)
+            write_table(folder / f"sextractor_grid_{kind}.ecsv", astropy.table.Table(rows=rows))
     if tables := list(evaluation.examples.values()):
         joined = astropy.table.vstack(tables).filled(np.nan) if len(tables) > 1 else tables[0]
-        joined.write(folder / "examples.fits", overwrite=True)
+        write_table(folder / "examples.fits", joined)
     write_metrics(evaluation.metrics, folder)
 
 

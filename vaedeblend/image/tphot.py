@@ -29,7 +29,7 @@ from jaxtyping import Float, Integer
 from vaedeblend.exceptions import FileError, TphotError
 from vaedeblend.image.merge import Catalog
 from vaedeblend.io.mosaic import Mosaic
-from vaedeblend.io.write import replacing_folder, write_image
+from vaedeblend.io.write import replacing_folder, streaming, write_image
 
 _ASCII = "# id x y xmin ymin xmax ymax background flux"
 TPHOT = "tphot"
@@ -195,7 +195,7 @@ def _write_stamp(folder: Path, template: str, header, each: int, stamp, corner, 
     for axis, shift in (("CRPIX1", first[1]), ("CRPIX2", first[0])):
         own[axis] = header[axis] - float(shift)
     path = folder / template.replace("{id}", str(each))
-    with fits.StreamingHDU(str(path), own) as stream:
+    with streaming(path, own) as stream:
         stream.write((light / total).astype(np.float32))
     return first, last, total, whole, np.sum(segment)
 

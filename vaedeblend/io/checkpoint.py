@@ -6,6 +6,8 @@ the devices on which they were trained; a training's state onto the devices that
 
 import contextlib
 import logging
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import LatestN
 
-from vaedeblend.exceptions import CheckpointError
+from vaedeblend.exceptions import CheckpointError, FileError
 from vaedeblend.io.folders.digest import SEAL, damaged_file, seal
 
 _ITEM = "default"
@@ -24,22 +26,41 @@ _ITEM = "default"
 
 @contextlib.contextmanager
 def open_manager(directory: str | Path) -> Iterator[ocp.CheckpointManager]:
-    """Manager that writes a stage's checkpoints, of which the latest two are kept."""
+    """Manager that writes a stage's checkpoints, of which the latest two are kept.
+
+    Raises:
+        FileError: The directory cannot be made, or a checkpoint cannot be written.
+    """
     options = ocp.CheckpointManagerOptions(preservation_policy=LatestN(2))
-    with ocp.CheckpointManager(Path(directory).absolute(), options=options) as manager:
+    with _writing(directory):
+        manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
+    try:
         yield manager
         finish(manager)
+    finally:
+        with _writing(directory):  # what has failed, fails once more
+            manager.close()
 
 
 def save_state(manager: ocp.CheckpointManager, step: int, state) -> None:
-    """Starts to write a state; `finish` waits for it."""
+    """Starts to write a state; `finish` waits for it.
+
+    Raises:
+        FileError: It cannot be written, or the one before could not.
+    """
     finish(manager)
-    manager.save(step, args=ocp.args.StandardSave(state))
+    with _writing(manager.directory):
+        manager.save(step, args=ocp.args.StandardSave(state))
 
 
 def finish(manager: ocp.CheckpointManager) -> None:
-    """Waits for what is being written, and seals it."""
-    manager.wait_until_finished()
+    """Waits for what is being written, and seals it.
+
+    Raises:
+        FileError: It could not be written.
+    """
+    with _writing(manager.directory):
+        manager.wait_until_finished()
     if (step := manager.latest_step()) is not None:
         folder = Path(str(manager.directory)) / str(step)  # orbax has paths of its own
         if not (folder / SEAL).exists():
@@ -81,6 +102,9 @@ def save_params(directory: str | Path, step: int, params: dict) -> None:
     """Writes parameters alone, without what only a training needs, for `load_params`.
 
     They take the place of whatever checkpoints the directory holds.
+
+    Raises:
+        FileError: They cannot be written.
     """
     shutil.rmtree(directory, ignore_errors=True)
     with open_manager(directory) as manager:
@@ -102,6 +126,17 @@ def _read(item: Path, name: str):
         host = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         options = {"item": wanted, "restore_args": host, "partial_restore": True}
         return handler.restore(item, args=ocp.args.PyTreeRestore(**options))[name]
+
+
+@contextlib.contextmanager
+def _writing(directory) -> Iterator[None]:
+    """A checkpoint is written: what goes wrong says where, and what the system said of it."""
+    try:
+        yield
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        why = os.strerror(int(number[1])) if number else str(error).strip().split("\n")[0]
+        raise FileError(f"{directory}: a checkpoint could not be written ({why})") from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.registry import identify_format
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
@@ -23,6 +24,16 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Adds text at the end of a file in UTF-8.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    with writing(path), Path(path).open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 @contextlib.contextmanager
@@ -41,7 +52,7 @@ def write_image(
         full[f"NAXIS{axis}"] = n
     written = 0
     with replacing(path) as partial:
-        with fits.StreamingHDU(str(partial), full) as stream:
+        with streaming(partial, full) as stream:
 
             def put(rows: np.ndarray) -> None:
                 nonlocal written
@@ -52,6 +63,13 @@ def write_image(
             yield put
         if written != shape[0]:
             raise FileError(f"{path}: {written} rows were given; wanted {shape[0]}")
+
+
+@contextlib.contextmanager
+def streaming(path: str | Path, header: fits.Header) -> Iterator[fits.StreamingHDU]:
+    """A new FITS image to be written piece by piece, of which no file stays open on a full disk."""
+    with Path(path).open("ab+") as file, fits.StreamingHDU(file, header) as stream:
+        yield stream
 
 
 def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
@@ -67,6 +85,17 @@ def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
             hdus.append(fits.table_to_hdu(table))
             hdus[-1].name = name
         fits.HDUList(hdus).writeto(partial)
+
+
+def write_table(path: str | Path, table: Table) -> None:
+    """Writes a table in the format that astropy knows by its path's ending.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    formats = identify_format("write", type(table), str(path), None, [], {})
+    with replacing(path) as partial:
+        table.write(partial, format=formats[0] if formats else None)
 
 
 def prepare_folder(path: str | Path) -> Path:
@@ -85,6 +114,19 @@ def prepare_folder(path: str | Path) -> Path:
 
 
 @contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """What is written meanwhile belongs to a path, by which it is named where that fails.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{path}: could not be written ({error})") from error
+
+
+@contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A path beside, for a file that takes the other's place if all goes well.
 
@@ -92,15 +134,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         FileError: It cannot be written.
     """
     partial = Path(f"{path}.partial")
-    try:
+    with writing(path):
         partial.unlink(missing_ok=True)
         try:
             yield partial
             partial.rename(path)
         finally:
             partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise FileError(f"{path}: could not be written ({error})") from error
 
 
 @contextlib.contextmanager
@@ -114,7 +154,7 @@ def replacing_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
     Raises:
         FileError: The folder holds other files, or cannot be written.
     """
-    try:
+    with writing(path):
         folder = Path(path).resolve()
         partial, old = (folder.with_name(folder.name + end) for end in (".partial", ".old"))
         for each in (folder, partial, old):
@@ -130,8 +170,6 @@ def replacing_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise FileError(f"{path}: could not be written ({error})") from error
 
 
 def _refuse_others(folder: Path, own: Collection[str]) -> None:

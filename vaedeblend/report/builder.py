@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from vaedeblend.exceptions import NoData
 from vaedeblend.io.html import templates
+from vaedeblend.io.write import prepare_folder, write_table
 from vaedeblend.report.figures.style import DrawFigure, draw_figure, save_figure
 from vaedeblend.report.quoted import (
     Quoted,
@@ -78,7 +79,7 @@ class Builder:
         self.folder, self.study, self.numbers = folder, study, {}
         self.quoted, self.figures, self.tables = {}, {}, {}
         for name in ("figures", "tables"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            prepare_folder(folder / name)
         for key, value in numbers.items():
             self.add(key, value)
         self._environment = templates(TEMPLATES)
@@ -144,7 +145,7 @@ class Builder:
     def save(self, name: str, table: Table) -> None:
         """Writes a table as NAME.ecsv and NAME.csv."""
         for kind in ("ecsv", "csv"):
-            table.write(self.folder / "tables" / f"{name}.{kind}", overwrite=True)
+            write_table(self.folder / "tables" / f"{name}.{kind}", table)
 
     def render(self, template: str, **context) -> Markup:
         """Fills in a template with the sets' numbers, figures and tables, and what else is given.

@@ -25,7 +25,7 @@ from tensorboardX import SummaryWriter
 
 from vaedeblend.exceptions import TrainingError, VaedeblendError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.write import write_text
+from vaedeblend.io.write import append_text, prepare_folder, write_text, writing
 from vaedeblend.training.objectives import Objective
 
 _NON_FINITE = 10
@@ -147,6 +147,7 @@ def fit(
 
     Raises:
         CheckpointError: The latest checkpoint is damaged.
+        FileError: A file cannot be written.
         TrainingError: Gradients are not finite any more; the checkpoints are of the time before.
         VaedeblendError: `checkpoint_every` is no multiple of `log_every`.
     """
@@ -160,7 +161,10 @@ def fit(
         state = state if restored is None else restored
         done = int(state.step)
         _truncate(directory / "metrics.jsonl", done)
-        with SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board:
+        with (
+            writing(directory / "tensorboard"),
+            SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board,
+        ):
             for latest, record in _records(state, step, library, steps, log_every):
                 state, at = latest, record["step"]
                 passed = _check_finite(state, directory, manager)
@@ -223,8 +227,7 @@ def _records(state, step, library, steps, log_every) -> Iterator[tuple[TrainStat
 
 
 def _log(path: Path, board: SummaryWriter, record: Mapping[str, float | int]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    append_text(path, json.dumps(record) + "\n")
     for name, value in record.items():
         if name != "step":
             board.add_scalar(name.replace("_", "/", 1), value, record["step"])
@@ -245,5 +248,5 @@ def read_records(path: str | Path) -> list[dict]:
 def _truncate(path: Path, step: int) -> None:
     """Drops records of steps that a restored run will take again."""
     kept = [record for record in read_records(path) if record["step"] <= step]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    prepare_folder(path.parent)
     write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

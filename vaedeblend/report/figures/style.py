@@ -18,6 +18,7 @@ from matplotlib.image import AxesImage
 
 from vaedeblend.evaluate.metrics import ExampleColumns, equal_bins
 from vaedeblend.exceptions import NoData
+from vaedeblend.io.write import replacing
 
 DrawFigure = Callable[[], Figure]
 """A function that draws a figure; it may raise NoData."""
@@ -101,11 +102,17 @@ def draw_figure(draw: DrawFigure) -> Figure:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> bytes:
-    """Writes a figure as NAME.png and NAME.pdf; returns the PNG's bytes."""
+    """Writes a figure as NAME.png and NAME.pdf; returns the PNG's bytes.
+
+    Raises:
+        FileError: A file cannot be written.
+    """
     with mpl.rc_context(RC_PARAMS):
-        figure.savefig(folder / f"{name}.png")
+        with replacing(folder / f"{name}.png") as partial:
+            figure.savefig(partial, format="png")
         figure.set_layout_engine("none")  # as it has been laid out
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        with replacing(folder / f"{name}.pdf") as partial:
+            figure.savefig(partial, format="pdf", metadata={"CreationDate": None})
     return (folder / f"{name}.png").read_bytes()
 
 
