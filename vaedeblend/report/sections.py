@@ -27,9 +27,9 @@ def _data(report: Builder) -> Markup:
     shown = study.only("isolated", "blended") or study.sets
     report.figure("stamps", partial(stamps.example_stamps, shown, study.images, study.scale))
     report.figure("selection", partial(curves.selection, study.catalog, study.cuts))
-    table, _ = curves.psf_table(*study.psf)
+    table, _ = curves.psf_table(*study.psf[:2])
     report.save("psf", table)
-    report.figure("psf", partial(stamps.effective_psf, *study.psf, table))
+    report.figure("psf", partial(stamps.effective_psf, *study.psf[:2], table))
     numbers = {kind: report.sets[kind] for kind in shown}
     return report.render("data.html", shown=numbers, data=report.quoted["data"])
 

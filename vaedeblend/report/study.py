@@ -138,7 +138,7 @@ def _rank(kind: str) -> int:
 
 def _data_numbers(setting: Setting) -> dict:
     """Numbers of the catalogue, the cuts and the PSF."""
-    _, psf = curves.psf_table(*setting.psf)
+    _, psf = curves.psf_table(*setting.psf[:2])
     numbers = {"psf": psf, "cuts": dict(setting.data["selection"])}
     numbers |= {key: setting.data[key] for key in ("max_purity", "max_companions", "style")}
     if setting.catalog is None:

@@ -48,7 +48,8 @@ def test_histograms_as_a_table():
 
 
 def test_widths_of_a_gaussian_psf():
-    table, numbers = curves.psf_table(*evaluated.gaussian_psf(sigma=0.1))
+    psf = evaluated.gaussian_psf(sigma=0.1)
+    table, numbers = curves.psf_table(psf.image, psf.pixel_scale)
     assert numbers["fwhm"] == pytest.approx(0.2355, rel=0.02)
     assert numbers["within"] == pytest.approx(1 - np.exp(-(5**2) / 2), abs=1e-3)
     assert table["enclosed"][-1] == pytest.approx(1, abs=1e-6)
