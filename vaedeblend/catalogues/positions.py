@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import ICRS, Angle, SkyCoord
+from astropy.coordinates import Angle, SkyCoord
 from astropy.table import Column, MaskedColumn, Table
-from astropy.wcs.utils import wcs_to_celestial_frame
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.exceptions import MosaicError
+from vaedeblend.io.fits.sky import to_pixels
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.survey import inside
 
@@ -167,7 +167,7 @@ def _places(name: str, table: Table, names: Mapping, mosaic: Mosaic) -> list[tup
     if mosaic.wcs is None:
         said = f"has {sky[0]}, but {mosaic.path} has no WCS; wanted x, y"
         raise MosaicError(f"{name}: {said}")
-    return [*found, (sky[0], _pixels(mosaic, *sky[1:]))]
+    return [*found, (sky[0], to_pixels(mosaic.wcs, *sky[1:], mosaic.shape))]
 
 
 def _both(pair: tuple[str, str], names: Mapping) -> str:
@@ -251,37 +251,6 @@ def _sexagesimal(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
     except (ValueError, TypeError) as error:
         wanted = "wanted numbers, or angles as 10:00:12.3"
         raise MosaicError(f"{name}: column {column.info.name} ({error}); {wanted}") from error
-
-
-def _pixels(mosaic: Mosaic, ra, dec) -> Float[np.ndarray, "n 2"]:
-    """(y, x) of places on the sky; NaN of those that have none.
-
-    Distortions hold near the image: what lies far from it is placed without them.
-    """
-    wcs, position = mosaic.wcs, np.full((len(ra), 2), np.nan)
-    known = np.isfinite(ra + dec) & (np.abs(dec) <= 90)
-    if not known.any():
-        return position
-    longitude, latitude = _in_frame_of(wcs, ra[known], dec[known])
-    x, y = wcs.wcs_world2pix(longitude, latitude, 0)
-    apart = np.abs(np.stack([y, x]) - np.reshape(mosaic.shape, (2, 1)) / 2)
-    near = (apart < 2 * np.reshape(mosaic.shape, (2, 1)) + 100).all(axis=0)
-    if near.any():
-        sky = longitude[near], latitude[near]
-        x[near], y[near] = wcs.all_world2pix(*sky, 0, quiet=True)
-        back = SkyCoord(*wcs.all_pix2world(x[near], y[near], 0), unit="deg")
-        far = back.separation(SkyCoord(*sky, unit="deg")) > 0.1 * wcs.proj_plane_pixel_scales()[0]
-        x[np.flatnonzero(near)[far]] = np.nan  # the other side of the sky, or no solution
-    position[known] = np.stack([y, x], axis=1)
-    return position
-
-
-def _in_frame_of(wcs, ra, dec):
-    """Longitude and latitude in the image's frame: equatorial numbers are taken as they are."""
-    if wcs.wcs.lngtyp == "RA":
-        return ra, dec
-    sky = SkyCoord(ra, dec, unit="deg", frame=ICRS()).transform_to(wcs_to_celestial_frame(wcs))
-    return sky.spherical.lon.deg, sky.spherical.lat.deg
 
 
 def _none_inside(meaning: str, position, table: Table, names: Mapping, mosaic: Mosaic) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Shaped
 
+from vaedeblend.io.fits.sky import to_sky
 from vaedeblend.io.mosaic import Mosaic
 
 FLAGS = {
@@ -98,8 +99,8 @@ CATALOGUE_COLUMNS = (
     ),
     Column("x", float, "pix", "0-based", lambda s, _: s["position"][:, 1]),
     Column("y", float, "pix", "0-based", lambda s, _: s["position"][:, 0]),
-    Column("ra", float, "deg", "NaN without a WCS", lambda s, m: _sky(s["position"], m)[0]),
-    Column("dec", float, "deg", "NaN without a WCS", lambda s, m: _sky(s["position"], m)[1]),
+    Column("ra", float, "deg", "ICRS; NaN without a WCS", lambda s, m: _sky(s["position"], m)[0]),
+    Column("dec", float, "deg", "ICRS; NaN without a WCS", lambda s, m: _sky(s["position"], m)[1]),
     Column("flux", float, _image_unit, "total, the posterior's median"),
     Column("flux_err", float, _image_unit, "half the posterior's central 68 % interval"),
     Column("mag", float, "mag", "AB; NaN without a zero point", _magnitude),
@@ -163,8 +164,8 @@ def unusable(table: Table) -> str:
 
 
 def _sky(position: Float[np.ndarray, "n 2"], mosaic: Mosaic) -> Float[np.ndarray, "2 n"]:
-    """Right ascension and declination [deg]; NaN without a WCS."""
+    """Right ascension and declination [deg], ICRS; NaN without a WCS."""
     if mosaic.wcs is None or not len(position):
         return np.full((2, len(position)), np.nan)
     y, x = position.T
-    return np.array(mosaic.wcs.all_pix2world(x, y, 0))
+    return to_sky(mosaic.wcs, x, y)
