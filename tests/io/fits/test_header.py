@@ -59,3 +59,26 @@ def test_surface_brightness_is_that_of_a_pixel():
     facts = read_facts(fits.Header({"BUNIT": "uJy/arcsec2", "PIXSCALE": 0.1}))
     assert facts.zero_point == pytest.approx(23.9 + 5) and facts.unit == u.uJy / u.arcsec**2 * u.pix
     assert read_facts(fits.Header({"BUNIT": "MJy/sr"})).zero_point is None
+
+
+TAN = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0}
+STEPS = {"CD1_1": -1e-5, "CD2_2": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("cards", "scale", "why"),
+    [
+        ({"CRVAL1": None}, 0.036, "CRVAL1 is missing"),
+        ({"CRVAL2": "nan"}, 0.036, "CRVAL2 is 'nan', no number"),
+        ({"CD1_1": 0.0, "CD2_2": 0.0}, None, "CD, or CDELT, is all 0"),
+        ({"CD1_1": None, "CD2_2": None}, None, "CD, or CDELT, is missing"),
+        ({"CTYPE3": "FREQ-LSR"}, 0.036, None),
+    ],
+)
+def test_what_wcslib_takes_to_be_0_is_no_place_on_the_sky(cards, scale, why):
+    """A card that is missing is None here."""
+    known = {name: value for name, value in (TAN | STEPS | cards).items() if value is not None}
+    facts = read_facts(fits.Header(known))
+    assert facts.pixel_scale == (scale and pytest.approx(scale))
+    assert (facts.wcs is None) == (why is not None) == bool(facts.notes)
+    assert all(why in note and "WCS cannot be used" in note for note in facts.notes)

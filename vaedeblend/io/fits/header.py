@@ -14,6 +14,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
+from vaedeblend.io.fits.sky import to_sky
+
 _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
 _GAINS = "GAIN", "EGAIN"
 _SCALES = "PIXSCALE", "PIXELSCL", "PSFSCALE"
@@ -22,6 +24,10 @@ _EXPOSURES = "EXPTIME", "TEXPTIME", "EXPOSURE"
 _NAMES = {"ujy": "uJy", "microjy": "uJy", "njy": "nJy", "nanojy": "nJy", "jy": "Jy"}
 """Units that are known whatever the case: mJy and MJy are not among them."""
 _PER_SECOND = re.compile(r"(e-?|electrons?|adu|dn|counts?|cts?)( */ *|[ .]*)(s|sec)(\^?-1|\*\*-1)?")
+_STEP = re.compile(r"(CD|PC)\d+_\d+|CDELT\d+|(CD|PC)\d{6}")
+"""Cards of the size of pixels."""
+_CELESTIAL = re.compile(r"(RA--|DEC-|.LON|.LAT)-")
+"""CTYPE of axes on the sky."""
 _JANSKY = 8.9
 """AB magnitude of 1 Jy."""
 _DEGREES = 0.01
@@ -63,6 +69,8 @@ def read_facts(header: fits.Header) -> Facts:
     notes: list[str] = []
     wcs = _wcs(header, notes)
     scale, scale_origin = pixel_scale(header, wcs)
+    if wcs is not None and (unplaced := _unplaced(header)):
+        wcs, notes = None, [*notes, unplaced]
     unit, per_pixel = _unit(header, scale)
     zero_point, zero_origin = _number(header, _ZERO_POINTS, -np.inf, notes)
     of_unit = None if per_pixel is None else _zero_point(per_pixel)
@@ -124,9 +132,10 @@ def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
             wcs = WCS(header)
             if not wcs.has_celestial:
                 return None
+            _check_steps(header)
             wcs = wcs if wcs.naxis == 2 else wcs.celestial
             place = np.divide([header.get("NAXIS1", 1), header.get("NAXIS2", 1)], 2)
-            there = np.append(wcs.all_pix2world(*place, 0), proj_plane_pixel_scales(wcs))
+            there = np.append(to_sky(wcs, *place[:, None]), proj_plane_pixel_scales(wcs))
     except Exception as error:  # wcslib's errors are of many kinds, and none is a reason to stop
         notes.append(f"its WCS cannot be used ({' '.join(str(error).split())[:120]})")
         return None
@@ -134,6 +143,29 @@ def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
         return wcs
     notes.append("its WCS gives no coordinates at the image's centre")
     return None
+
+
+def _unplaced(header: fits.Header) -> str:
+    """Why pixels have a size, but no place on the sky: wcslib takes what is missing to be 0."""
+    for axis in range(1, 10):
+        value = header.get(f"CRVAL{axis}")
+        on_sky = _CELESTIAL.match(str(header.get(f"CTYPE{axis}", "")))
+        if on_sky is not None and not (_is_number(value) and np.isfinite(value)):
+            found = f"{value.strip()!r}, no number" if isinstance(value, str) else "missing"
+            return f"its WCS cannot be used (CRVAL{axis} is {found})"
+    return ""
+
+
+def _check_steps(header: fits.Header) -> None:
+    """Raises a ValueError where pixels have no size: wcslib takes it to be a degree."""
+    steps = [value for name, value in header.items() if _STEP.fullmatch(name)]
+    if not any(_is_number(value) and value != 0 for value in steps):
+        said = "all 0" if steps else "missing"
+        raise ValueError(f"its pixels have no size: CD, or CDELT, is {said}")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(header: fits.Header) -> str:
@@ -184,7 +216,7 @@ def _number(header, names, above: float, notes: list[str]) -> tuple[float | None
     """The first of the cards that holds a finite number above a limit, and its name."""
     for name in names:
         value = header.get(name)
-        usable = isinstance(value, int | float) and not isinstance(value, bool)
+        usable = _is_number(value)
         if usable and np.isfinite(value) and value > above:
             return float(value), name
         if value is None or isinstance(value, fits.card.Undefined) or value == "":
