@@ -3,11 +3,13 @@
 import numpy as np
 
 from vaedeblend.image.inspection.findings import Finding
-from vaedeblend.io.fits.header import exposure_time, rate_of
+from vaedeblend.io.fits.header import exposure_time, rate_of, read_facts
 from vaedeblend.io.mosaic import Mosaic
 
 _FEWEST = 5.0
 """Least rms of a sky that was seen [electron]."""
+_APART = 2.0
+"""Distance on the sky of the same pixel of two planes that is no other astrometry's [pixel]."""
 _RANGE = 1e10
 """An rms beyond this, or below its inverse, is scaled: squares leave single precision's range."""
 
@@ -65,7 +67,26 @@ def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Findi
     findings.append(Finding("given" if given else "assumed", "zero point", text))
     if mosaic.wcs is None:
         findings.append(Finding("assumed", "wcs", "no WCS: ra and dec are NaN"))
+    findings += _places(mosaic)
     if mosaic.pixel_scale is None:
         text = f"no pixel scale in the header: pixels of {pixel_scale:g} arcsec"
         findings.append(Finding("assumed", "pixel scale", text))
+    return findings
+
+
+def _places(mosaic: Mosaic) -> list[Finding]:
+    """Maps whose coordinates put the image's corners elsewhere."""
+    if mosaic.wcs is None or mosaic.pixel_scale is None:
+        return []
+    y, x = np.array([[0, 0, -1, -1], [0, -1, 0, -1]]) % np.reshape(mosaic.shape, (2, 1))
+    here, findings = mosaic.wcs.pixel_to_world(x, y), []
+    for name, plane in mosaic.planes.items():
+        wcs = None if name == "image" else read_facts(plane.hdu.header).wcs
+        if wcs is None:
+            continue
+        apart = float(np.max(here.separation(wcs.pixel_to_world(x, y)).arcsec)) / mosaic.pixel_scale
+        if apart > _APART:
+            text = f"{plane}: its WCS puts a corner of {mosaic.planes['image']} {apart:.3g} pixels "
+            text += "from where that of the image does; wanted a map of the same pixels"
+            findings.append(Finding("refused", name, text))
     return findings
