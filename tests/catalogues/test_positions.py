@@ -201,3 +201,19 @@ def test_the_lists_columns_go_with_its_rows(plain, tmp_path):
     assert found["input_Flux"].unit == u.uJy and found["OBJECT_ID"].mask[3]
     assert found.meta["LIST"] == f"x and y (0-based pixels) of {Path('catalog').name}"
     found.write(tmp_path / "catalog.fits")
+
+
+def test_two_columns_of_one_name_are_refused(plain):
+    table = Table({"x": X, "y": Y, "X": X + 1})
+    with pytest.raises(MosaicError, match="columns 'x' and 'X'; wanted one of them"):
+        read_positions(table, plain)
+
+
+def test_a_list_in_any_letters_can_be_written(plain, tmp_path):
+    path = tmp_path / "Γαλαξίες.ecsv"
+    Table({"x": X, "y": Y, "größe": [1, 2, 3], "name": ["Ré", "b", "c"]}).write(path)
+    listed = read_positions(path, plain)
+    assert listed.said.endswith("columns größe, name are written in ASCII")
+    catalogue = with_list(Table({"flux": [0.0] * 3, "input_row": [0, 1, 2]}), listed)
+    catalogue.write(tmp_path / "catalog.fits")
+    assert list(catalogue["name"]) == ["Re", "b", "c"]

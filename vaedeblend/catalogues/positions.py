@@ -6,7 +6,6 @@ The names that are understood are those of this package, of SExtractor, of photu
 MER and of VizieR, in any letters, and coordinates of astropy (a SkyCoord of an ECSV file).
 """
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +13,11 @@ from typing import NamedTuple
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import Angle, SkyCoord
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import MaskedColumn, Table
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
+from vaedeblend.catalogues.tables import as_ascii, as_table, bare_name, for_fits
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.fits.sky import to_pixels
 from vaedeblend.io.mosaic import Mosaic
@@ -40,6 +40,7 @@ _SKY = (
     ("ra_icrs", "de_icrs"),
 )
 """Names of columns of right ascension and declination, degrees where no unit is stated."""
+_COORDINATES = {name for pair in (*_PIXELS, *_SKY) for name in pair}
 _HOURS = {"h", "hr", "hour", "hourangle"}
 """Units of a right ascension that are hours of angle, whatever else they may be."""
 
@@ -60,6 +61,8 @@ class Listed(NamedTuple):
     """The user's columns that a FITS table can hold."""
     meaning: str
     """What was taken to be the positions."""
+    in_ascii: tuple[str, ...]
+    """Columns whose names or texts had to be brought into ASCII."""
 
     @property
     def measured(self) -> Float[np.ndarray, "n 2"]:
@@ -78,6 +81,8 @@ class Listed(NamedTuple):
         }
         left = [f"{n} {what}" for what, rows in counts.items() if (n := int(rows.sum()))]
         of = f"{int((same == row).sum())} of {len(row)} rows are measured"
+        if self.in_ascii:
+            left.append(f"columns {', '.join(self.in_ascii)} are written in ASCII")
         return f"positions are {self.meaning}: " + "; ".join([of, *left])
 
 
@@ -93,15 +98,16 @@ def read_positions(source, mosaic: Mosaic) -> Listed:
             WCS for them, or no row lies on the image.
     """
     name = str(source) if isinstance(source, str | Path) else "catalog"
-    table = _read(source)
-    names = {_plain(column): column for column in table.colnames}
+    table = as_table(source)
+    names = _names(name, table)
     places = _places(name, table, names, mosaic)
     meaning, position = _chosen(places, mosaic.shape)
     here = inside(position, mosaic.shape)
     if len(position) and not here.any():
         raise MosaicError(f"{name}: {_none_inside(meaning, position, table, names, mosaic)}")
     same_row = _same_rows(position, here)
-    return Listed(position, same_row, _carried(table), f"{meaning} of {Path(name).name}")
+    kept, changed = for_fits(table)
+    return Listed(position, same_row, kept, f"{meaning} of {Path(name).name}", tuple(changed))
 
 
 def with_list(catalogue: Table, listed: Listed) -> Table:
@@ -125,28 +131,21 @@ def with_list(catalogue: Table, listed: Listed) -> Table:
             free = f"input_{free}"
         taken.add(free.lower())
         table[free] = _taken(listed.table[name], row)
-    table.meta["LIST"] = listed.meaning
+    table.meta["LIST"] = as_ascii(listed.meaning)
     return table
 
 
-def _read(source) -> Table:
-    """The table of a file, its first one, or of anything that astropy makes one of."""
-    if isinstance(source, Table):
-        return source
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of several tables, and of units
-            is_file = isinstance(source, str | Path)
-            return Table.read(source) if is_file else Table.from_pandas(source)
-    except Exception as error:  # of readers of many formats
-        why = str(error).partition("\n")[0]  # others list all formats that astropy knows
-        name = source if is_file else f"catalog of {type(source).__name__}"
-        raise MosaicError(f"{name}: no table could be read ({why})") from error
-
-
-def _plain(name: str) -> str:
-    """A column's name without what spreadsheets put before it, in small letters."""
-    return name.strip("\ufeff\"' ").lower()
+def _names(name: str, table: Table) -> dict[str, str]:
+    """Columns by their names in small letters, without what spreadsheets put about them."""
+    names: dict[str, str] = {}
+    for column in table.colnames:
+        plain = bare_name(column).lower()
+        if plain in _COORDINATES and plain in names:
+            raise MosaicError(
+                f"{name}: columns {names[plain]!r} and {column!r}; wanted one of them"
+            )
+        names[plain] = column
+    return names
 
 
 def _places(name: str, table: Table, names: Mapping, mosaic: Mosaic) -> list[tuple]:
@@ -171,7 +170,7 @@ def _places(name: str, table: Table, names: Mapping, mosaic: Mosaic) -> list[tup
 
 
 def _both(pair: tuple[str, str], names: Mapping) -> str:
-    return " and ".join(names[each].strip("\ufeff\"' ") for each in pair)
+    return " and ".join(bare_name(names[each]) for each in pair)
 
 
 def _chosen(places: list[tuple], shape: tuple[int, int]) -> tuple[str, Float[np.ndarray, "n 2"]]:
@@ -284,23 +283,6 @@ def _same_rows(position, here) -> Int[np.ndarray, " n"]:
         if same[one] == one and same[other] == other:
             same[other] = one
     return same
-
-
-def _carried(table: Table) -> Table:
-    """The columns that a FITS table can hold, without units that it cannot."""
-    kept = Table()
-    for name in table.colnames:
-        column = table[name]
-        if not isinstance(column, Column | u.Quantity) or column.dtype.kind not in "biufSU":
-            continue
-        values = getattr(column, "value", column)
-        unit = column.unit if isinstance(column.unit, u.UnitBase) else None
-        try:
-            unit = unit and u.Unit(unit.to_string("fits"))
-        except ValueError:
-            unit = None
-        kept[name.strip("\ufeff\"' ")] = MaskedColumn(values, unit=unit)
-    return kept
 
 
 def _taken(column: MaskedColumn, row) -> MaskedColumn:

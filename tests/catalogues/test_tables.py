@@ -1,0 +1,78 @@
+"""Tables of any format, and what of them FITS can hold."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import MaskedColumn, Table
+
+from vaedeblend.catalogues.tables import as_ascii, as_table, for_fits
+from vaedeblend.exceptions import MosaicError
+
+ASCII_HEAD = """#   1 NUMBER                 Running object number
+#   2 X_IMAGE                Object position along x                 [pixel]
+#   3 Y_IMAGE                Object position along y                 [pixel]
+         1    70.0000    50.0000
+         2    10.2500    20.0000
+"""
+ROWS = [["X_IMAGE", "Y_IMAGE"], ["70.0", "50.0"], ["10.25", "20.0"]]
+
+
+def parted(by, before=""):
+    return before + "\n".join(by.join(row) for row in ROWS) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *((f"head.{end}", ASCII_HEAD) for end in ("cat", "txt", "csv")),
+        *((f"list.{end}", parted("\t")) for end in ("tsv", "csv", "txt")),
+        *((f"list.{end}", parted(";")) for end in ("csv", "txt")),
+        ("list.txt", parted("  ")),
+        ("list.dat", parted(" ", before="# ")),
+        ("list", parted(",")),
+        ("bom.csv", parted(";", before="\ufeff")),
+    ],
+)
+def test_texts_are_read_whatever_parts_their_columns(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    table = as_table(tmp_path / name)
+    names = [column.strip("\ufeff") for column in table.colnames]
+    assert names[-2:] == ROWS[0]
+    np.testing.assert_array_equal(table.columns[-2], [70.0, 10.25])
+    np.testing.assert_array_equal(table.columns[-1], [50.0, 20.0])
+
+
+def test_sources_of_fits_ldac_stand_behind_their_header(tmp_path):
+    header, sources = (fits.table_to_hdu(Table({"x": [n, n]})) for n in (1.0, 2.0))
+    header.name, sources.name = "LDAC_IMHEAD", "LDAC_OBJECTS"
+    fits.HDUList([fits.PrimaryHDU(), header, sources]).writeto(tmp_path / "ldac.cat")
+    np.testing.assert_array_equal(as_table(tmp_path / "ldac.cat")["x"], [2.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\0\1\2\n\0\xff", b"", b"one two\nthree\n\nfour five six"]
+)
+def test_what_is_no_table_is_refused_without_talk_of_astropys_options(tmp_path, content):
+    (tmp_path / "list.xyz").write_bytes(content)
+    with pytest.raises(MosaicError, match=r"list.xyz: no table could be read \(.+\)") as found:
+        as_table(tmp_path / "list.xyz")
+    assert "format'" not in str(found.value) and "guess" not in str(found.value)
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(MosaicError, match="No such file"):
+        as_table(tmp_path / "list.cat")
+
+
+def test_texts_are_brought_into_ascii():
+    assert as_ascii("Ångström é") == "Angstrom e" and as_ascii("α Cen") == "\\u03b1 Cen"
+
+
+def test_columns_are_brought_into_what_fits_holds(tmp_path):
+    table = Table({"e": [1, 2], "é": [3, 4], "plain": ["a", "b"]})
+    table["name"] = MaskedColumn(["Þór", "β"], mask=[False, True])
+    kept, changed = for_fits(table)
+    assert kept.colnames == ["e", "e_", "plain", "name"] and changed == ["é", "name"]
+    assert kept["name"][0] == "\\xdeor" and kept["name"].mask[1]
+    np.testing.assert_array_equal(kept["e_"], table["é"])
+    kept.write(tmp_path / "kept.fits")

@@ -1,0 +1,131 @@
+r"""A user's table, in whatever format it comes, and as FITS can hold it.
+
+FITS tables are in ASCII, in names and in texts: letters lose their accents, what is no letter of
+ASCII's becomes its number (Greek alpha: \u03b1).
+"""
+
+import unicodedata
+import warnings
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+from astropy.io.registry import IORegistryError
+from astropy.table import Column, MaskedColumn, Table
+
+from vaedeblend.exceptions import MosaicError
+
+_BEFORE = "\ufeff\"' "
+"""What spreadsheets put about a name."""
+_LDAC = "LDAC_OBJECTS"
+"""Extension that holds the sources of SExtractor's FITS_LDAC, behind one of the image's header."""
+_LONGEST = 10_000
+"""Characters of a line of names."""
+
+
+def as_table(source) -> Table:
+    """The table of a file, its first one, or of anything that astropy makes one of.
+
+    Files are FITS (also FITS_LDAC), ECSV, VOTable, SExtractor's ASCII_HEAD, or text in columns
+    with their names above, which commas, semicolons, tabs or blanks part.
+
+    Raises:
+        MosaicError: There is none.
+    """
+    if isinstance(source, Table):
+        return source
+    is_file = isinstance(source, str | Path)
+    name = source if is_file else f"catalog of {type(source).__name__}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of several tables, and of units
+            return _of_file(Path(source)) if is_file else Table.from_pandas(source)
+    except Exception as error:  # of readers of many formats
+        raise MosaicError(f"{name}: no table could be read ({_why(error)})") from error
+
+
+def bare_name(name: str) -> str:
+    """A column's name without what spreadsheets put about it."""
+    return name.strip(_BEFORE)
+
+
+def as_ascii(text: str) -> str:
+    """A text in ASCII: letters without accents, others as their numbers."""
+    parts = unicodedata.normalize("NFKD", text)
+    letters = "".join(part for part in parts if not unicodedata.combining(part))
+    return letters.encode("ascii", "backslashreplace").decode()
+
+
+def for_fits(table: Table) -> tuple[Table, list[str]]:
+    """The columns that a FITS table can hold, without units that it cannot, all in ASCII.
+
+    Returns:
+        The table, and the names of the columns that are changed by this.
+    """
+    kept, changed = Table(), []
+    for name in table.colnames:
+        column = table[name]
+        if not isinstance(column, Column | u.Quantity) or column.dtype.kind not in "biufSU":
+            continue
+        values, own = getattr(column, "value", column), bare_name(name)
+        found = _texts_in_ascii(values) if column.dtype.kind == "U" else values
+        free = as_ascii(own)
+        if found is not values or free != own:
+            changed.append(own)
+        while free in kept.colnames:
+            free += "_"
+        kept[free] = MaskedColumn(found, unit=_fits_unit(column.unit))
+    return kept, changed
+
+
+def _texts_in_ascii(values):
+    """Texts, the same object where nothing has to change."""
+    plain = np.ma.asarray(values)
+    if all(text.isascii() for text in np.ravel(plain.data).tolist()):
+        return values
+    texts = [as_ascii(text) for text in np.ravel(plain.data).tolist()]
+    return np.ma.array(np.reshape(texts, plain.shape), mask=np.ma.getmaskarray(plain))
+
+
+def _fits_unit(unit):
+    try:
+        return u.Unit(unit.to_string("fits")) if isinstance(unit, u.UnitBase) else None
+    except ValueError:
+        return None
+
+
+def _of_file(path: Path) -> Table:
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"SIMPLE":
+        with fits.open(path) as hdus:
+            ldac = [i for i, hdu in enumerate(hdus) if hdu.name == _LDAC]
+        return Table.read(path, hdu=ldac[0]) if ldac else Table.read(path)
+    known = _text_format(path)
+    if known:
+        return Table.read(path, **known)
+    try:
+        return Table.read(path)
+    except IORegistryError:  # no format is known by this name
+        return Table.read(path, format="ascii")
+
+
+def _text_format(path: Path) -> dict[str, str]:
+    """Keywords that read a text whose first lines say how; empty for all else."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline(_LONGEST)
+    if "%ECSV" in first or "\0" in first:
+        return {}
+    if first.startswith("#") and first.lstrip("# ").startswith("1 "):
+        return {"format": "ascii.sextractor"}
+    parted = [each for each in ";\t" if each in first and "," not in first]
+    return {"format": "ascii.csv", "delimiter": parted[0]} if parted else {}
+
+
+def _why(error: Exception) -> str:
+    """The first line of an error, but for those that list all that astropy has tried."""
+    why = str(error).strip().partition("\n")[0]
+    if "nable to guess" in str(error) or "'format'" in why:
+        return "its format is not known; wanted FITS, ECSV, VOTable, or text in columns with names"
+    return why
