@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaedeblend import __version__
-from vaedeblend.exceptions import MosaicError
+from vaedeblend.exceptions import FolderError, MosaicError
 from vaedeblend.image.inspection.background import (
+    ESTIMATED,
+    PHOTONLESS,
+    others_background,
     remove_background,
     write_background,
     write_background_rms,
@@ -20,8 +23,15 @@ from vaedeblend.image.inspection.background import (
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.tile import tile_inputs
 from vaedeblend.image.merge import Catalog, is_whole_part, merge, read_part
-from vaedeblend.image.products import IMAGES, Report, clear_products, write_products
+from vaedeblend.image.products import (
+    IMAGES,
+    Report,
+    clear_products,
+    others_products,
+    write_products,
+)
 from vaedeblend.image.tiles import (
+    TILES,
     Job,
     measure_tiles,
     part_file,
@@ -119,6 +129,7 @@ def deblend_image(
     _check_counts(options)
     read_survey(options.weights)
     image, options, taken = _opened(image, options)
+    _check_others(Path(out), options)
     with locked(out) as folder:
         inputs = {"image": image} | {name: getattr(options, name) for name in _PIXELS}
         inputs = write_given(inputs, folder / GIVEN)
@@ -144,6 +155,8 @@ def _deblend(
         _check_overwritten(out, options, mosaic)
         _check_scale(mosaic, scale)
         inspection = _inspected(mosaic, options, scale)
+        if inspection.photons is not None:
+            _check_replaced(others_background(out, PHOTONLESS), out)
     inspection = inspection._replace(findings=(*taken, *inspection.findings))
     files |= inspection.corrections
     background = None
@@ -159,7 +172,7 @@ def _deblend(
             str(image),
             files,
             background,
-            str(out / ".tiles"),
+            str(out / TILES),
             str(options.weights),
             _measurement(options),
             None if inspection.listed is None else inspection.listed.measured,
@@ -229,6 +242,23 @@ def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None
     for path in _inputs(mosaic, options):
         if path.resolve() in results:
             raise MosaicError(f"{path}: would be overwritten; wanted another folder than {out}")
+
+
+def _check_others(out: Path, options: ImageOptions) -> None:
+    """Results take the place of an earlier run's, and of no other files."""
+    others = others_products(out, options.tphot)
+    _check_replaced(
+        others + others_background(out, () if _noise_given(options) else ESTIMATED), out
+    )
+
+
+def _check_replaced(others: Sequence[Path], out: Path) -> None:
+    if others:
+        hint = ", or --rms, if that is its noise" if out / "rms.fits" in others else ""
+        raise FolderError(
+            f"{', '.join(map(str, others))}: would be overwritten, and no run of this program has "
+            f"written it; wanted another folder than {out}{hint}"
+        )
 
 
 def _inputs(mosaic: Mosaic, options: ImageOptions) -> list[Path]:

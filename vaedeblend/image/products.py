@@ -1,18 +1,21 @@
 """Products of a measured image: model, residual, segmentation, and a page about it."""
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend.image.columns import FLAGS
 from vaedeblend.image.merge import Catalog
-from vaedeblend.image.tiles import Job, read_pixels
-from vaedeblend.image.tphot import TPHOT, remove_priors, write_catalogue_priors
+from vaedeblend.image.tiles import TILES, Job, read_pixels
+from vaedeblend.image.tphot import TPHOT, is_ours, remove_priors, write_catalogue_priors
 from vaedeblend.io import write
+from vaedeblend.io.folders.jobs import RECORD
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.stamps import box_sums
@@ -30,6 +33,43 @@ _STRIP = 512
 
 Report = Callable[[str, int, int], None]
 """Function of what is going on, how much of it is done, and how much there is."""
+
+
+_PAGE, _SUMMARY = '<body class="image">', {"version", "weights", "findings"}
+"""What a page, and the keys that a summary, of this program holds."""
+
+
+def others_products(out: Path, tphot: bool) -> list[Path]:
+    """Files of a folder that results would replace, and that are none of an earlier run.
+
+    Args:
+        out: Folder of the results.
+        tphot: Priors are written as well.
+    """
+    if (out / TILES / RECORD).exists():  # of a run that was killed: it has cleared the folder
+        return [out / TPHOT] if tphot and not is_ours(out / TPHOT) else []
+    images = [out / f"{name}.fits" for name in ("stamps", *IMAGES)]
+    ours = {
+        out / "catalog.fits": _is_catalogue,
+        out / "index.html": lambda path: _PAGE in path.read_text(encoding="utf-8"),
+        out / "summary.json": lambda path: json.loads(path.read_text()).keys() >= _SUMMARY,
+    } | dict.fromkeys(images, lambda path: _is_catalogue(out / "catalog.fits"))
+    if tphot:
+        ours[out / TPHOT] = is_ours
+    return [path for path, known in ours.items() if path.exists() and not _holds(known, path)]
+
+
+def _holds(known: Callable[[Path], bool], path: Path) -> bool:
+    """Whether a file is what it is asked to be; one that cannot be read is not."""
+    try:
+        return known(path)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _is_catalogue(path: Path) -> bool:
+    with fits.open(path) as hdus:
+        return "CATALOG" in hdus and {"FLAG1", "VERSION"} <= {*hdus["CATALOG"].header}
 
 
 def clear_products(out: Path) -> list[Path]:

@@ -22,6 +22,8 @@ from vaedeblend.io.parallel import parallel_map
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
 from vaedeblend.survey import Survey, inside, make_survey
 
+TILES = ".tiles"
+"""Folder of the pieces, within that of the results."""
 MARGIN = 192
 """Width of what is read of a tile beyond its core [pixel]: three stamps."""
 

@@ -34,6 +34,8 @@ from vaedeblend.io.write import replacing_folder, streaming, write_image
 _ASCII = "# id x y xmin ymin xmax ymax background flux"
 TPHOT = "tphot"
 """Folder of an image's priors beside its other results."""
+_OWN = "FLUX_MODEL"
+"""Column by which a table is known to have been written here."""
 _SUMS = "total", "whole", "area"
 _FILES = {"priors.cat", "priors.fits", "stamps", "segmentation.fits"}
 _ROW = np.dtype([(name, int, 2) for name in ("first", "last")] + [(n, float) for n in _SUMS])
@@ -78,12 +80,30 @@ def write_catalogue_priors(mosaic: Mosaic, catalog: Catalog, out: Path) -> None:
 
 
 def remove_priors(out: Path) -> bool:
-    """Removes the priors that are in a folder of results; False if others' files are with them."""
+    """Removes the priors that are in a folder of results; False if they are another's."""
     folder = out / TPHOT
-    if folder.is_dir() and not {each.name for each in folder.iterdir()} <= _FILES:
+    if not is_ours(folder):
         return False
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds priors that were written here and nothing else, or nothing at all."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    names = {each.name for each in folder.iterdir()}
+    return not names or (names <= _FILES and _is_known(folder / "priors.fits"))
+
+
+def _is_known(path: Path) -> bool:
+    """Whether a table of priors has the column that no other program writes."""
+    try:
+        return _OWN in fits.getdata(path, 1).columns.names
+    except (OSError, IndexError, AttributeError):
+        return False
 
 
 def write_priors(
@@ -128,7 +148,7 @@ def write_priors(
         each = zip(ids.tolist(), stamps, corners, strict=True)
         rows = np.array([put(*source, shape, segmentation) for source in each], _ROW)
         table = _catalogue(ids, positions, rows)
-        table["FLUX_MODEL"] = flux
+        table[_OWN] = flux
         keep = rows["total"] > 0
         if captured is not None:
             whole = np.where(keep, rows["whole"], np.inf)
@@ -238,6 +258,10 @@ def _write_segmentation(path: Path, labels, header: fits.Header) -> None:
 @contextlib.contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
     """A new folder to write into; priors replace priors and nothing else."""
+    names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    if names <= _FILES and folder.is_dir() and not is_ours(folder):
+        wanted = "wanted a new folder, or one of priors that were written here"
+        raise TphotError(f"T-PHOT priors: {folder}: holds those of another program; {wanted}")
     try:
         with replacing_folder(folder, _FILES) as partial:
             yield partial

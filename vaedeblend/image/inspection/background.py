@@ -16,7 +16,9 @@ _ROWS = 2048
 
 _SMOOTH, _MARGIN = 1.0, 6
 """Sigma of the Gaussian through which light is seen, and what it reaches [pixel]."""
-_NAMES = "background", "rms", "background_rms"
+ESTIMATED, PHOTONLESS = ("background", "rms"), ("background_rms",)
+"""Names of what is written without a map of the noise, and with one that holds photon noise."""
+_NAMES = *ESTIMATED, *PHOTONLESS
 _CARD = "ESTIMATE"
 """Header card by which a file is known to have been written here."""
 
@@ -29,7 +31,7 @@ def write_background(
 
     (height, width), header = mosaic.shape, image_header(mosaic)
     header[_CARD] = True, "of the image that was measured"
-    paths = [out / f"{name}.fits" for name in _NAMES[:2]]
+    paths = [out / f"{name}.fits" for name in ESTIMATED]
     with (
         write.write_image(paths[0], mosaic.shape, header) as put_background,
         write.write_image(paths[1], mosaic.shape, header) as put_rms,
@@ -55,7 +57,11 @@ def write_background_rms(
 
     Light is smoothed, so that the image's own noise hardly enters; pixels without noise stay so.
     """
-    (height, width), path, header = mosaic.shape, out / f"{_NAMES[2]}.fits", image_header(mosaic)
+    (height, width), path, header = (
+        mosaic.shape,
+        out / f"{PHOTONLESS[0]}.fits",
+        image_header(mosaic),
+    )
     header[_CARD] = True, "of the map of the total noise"
     scale, least = photons.scale * mosaic.scale, np.sqrt(photons.least) * mosaic.scale
     with write.write_image(path, mosaic.shape, header) as put:
@@ -68,6 +74,12 @@ def write_background_rms(
             put(without[low - start : min(low + _ROWS, height) - start] / mosaic.scale)
         report("taking photon noise out of the rms", height, height)
     return str(path)
+
+
+def others_background(out: Path, names: Collection[str]) -> list[Path]:
+    """Files of these names, of a folder, that were not estimated here."""
+    paths = [out / f"{name}.fits" for name in names]
+    return [path for path in paths if path.exists() and not _is_ours(path)]
 
 
 def remove_background(out: Path, inputs: Collection[Path]) -> list[Path]:

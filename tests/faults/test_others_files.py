@@ -1,0 +1,70 @@
+"""Files of others in the folder of the results: none of them is lost."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from fitsfolder import SHAPE, folder, network, run, sky  # noqa: F401
+
+from vaedeblend.exceptions import FolderError, TphotError
+from vaedeblend.image import tphot
+from vaedeblend.image.inspection.background import others_background
+from vaedeblend.image.pipeline import deblend_image
+from vaedeblend.image.products import others_products
+
+
+def another(path):
+    """A file of another program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name == "catalog.fits":
+        Table({"ra": [1.0]}).write(path)
+    elif path.suffix == ".fits":
+        fits.writeto(path, np.ones(SHAPE, np.float32))
+    else:
+        path.write_text('{"mine": 1}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((f"{each}.fits", {"rms": None}) for each in ("rms", "background")),
+        *((f"{each}.fits", {}) for each in ("catalog", "model", "stamps", "segmentation")),
+        *((each, {}) for each in ("index.html", "summary.json")),
+        ("tphot/priors.cat", {"tphot": True}),
+    ],
+)
+def test_a_file_that_no_run_has_written_is_refused_before_anything_is(folder, name, options):  # noqa: F811
+    path = another(folder / "out" / name)
+    before = path.read_bytes()
+    with pytest.raises(
+        FolderError, match=f"{name.split('/')[0]}: would be overwritten, and no run"
+    ):
+        run(folder, **options)
+    found = [each for each in (folder / "out").rglob("*") if each.is_file()]
+    assert found == [path] and path.read_bytes() == before
+
+
+def test_a_list_beside_another_s_catalogue_in_memory_leaves_no_files(folder):  # noqa: F811
+    path = another(folder / "out" / "catalog.fits")
+    with pytest.raises(FolderError, match="catalog.fits: would be overwritten"):
+        deblend_image(np.ones(SHAPE), folder / "out", catalog=Table({"x": [9.0], "y": [9.0]}))
+    assert list((folder / "out").iterdir()) == [path]
+
+
+def test_priors_of_another_program_stay(tmp_path):
+    for name in ("priors.cat", "priors.fits"):
+        another(tmp_path / "tphot" / name)
+    assert not tphot.remove_priors(tmp_path)
+    refused = pytest.raises(TphotError, match="holds those of another program")
+    with refused, tphot._replaced(tmp_path / "tphot"):
+        pass
+    assert len(list((tmp_path / "tphot").iterdir())) == 2
+
+
+def test_results_of_an_earlier_run_may_be_replaced(folder):  # noqa: F811
+    run(folder, rms=None, tphot=True)
+    assert not others_products(folder / "out", tphot=True)
+    assert not others_background(folder / "out", ("background", "rms"))
+    another(folder / "out" / "background_rms.fits")
+    assert others_background(folder / "out", ("background_rms",))
