@@ -15,7 +15,6 @@ from vaedeblend.image.merge import Catalog
 from vaedeblend.image.tiles import TILES, Job, read_pixels
 from vaedeblend.image.tphot import TPHOT, is_ours, remove_priors, write_catalogue_priors
 from vaedeblend.io import write
-from vaedeblend.io.folders.jobs import RECORD
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
 from vaedeblend.pixels.stamps import box_sums
@@ -46,7 +45,7 @@ def others_products(out: Path, tphot: bool) -> list[Path]:
         out: Folder of the results.
         tphot: Priors are written as well.
     """
-    if (out / TILES / RECORD).exists():  # of a run that was killed: it has cleared the folder
+    if (out / TILES).is_dir():  # of a run that was killed: it has cleared the folder
         return [out / TPHOT] if tphot and not is_ours(out / TPHOT) else []
     images = [out / f"{name}.fits" for name in ("stamps", *IMAGES)]
     ours = {

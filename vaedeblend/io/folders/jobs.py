@@ -33,7 +33,7 @@ LOCK = ".lock"
 _held = threading.local()
 """The folders that a thread has locked: what it calls may lock them again."""
 
-RECORD = "job.json"
+_RECORD = "job.json"
 """File beside pieces: what they were made from."""
 
 
@@ -94,8 +94,8 @@ def keep_pieces(folder: str | Path, job: Mapping, is_whole: Callable[[Path], boo
         FileError: The folder cannot be made or written into.
     """
     folder = Path(folder)
-    if _recorded(folder / RECORD) == job:
-        for piece in sorted({*folder.iterdir()} - {folder / RECORD}):
+    if _recorded(folder / _RECORD) == job:
+        for piece in sorted({*folder.iterdir()} - {folder / _RECORD}):
             if not is_whole(piece):
                 piece.unlink()
                 warnings.warn(f"{piece}: damaged; made anew", FolderWarning, stacklevel=2)
@@ -106,7 +106,7 @@ def keep_pieces(folder: str | Path, job: Mapping, is_whole: Callable[[Path], boo
         folder.mkdir()
     except OSError as error:
         raise FileError(f"{folder}: could not be emptied ({error})") from error
-    write_text(folder / RECORD, sealed_json(job))
+    write_text(folder / _RECORD, sealed_json(job))
 
 
 def _plain(value) -> str | None:
