@@ -6,8 +6,9 @@ from astropy.io import fits
 from fitsfolder import GAIN, RMS, SHAPE, folder, network, run, sky  # noqa: F401
 from scipy.spatial import cKDTree
 
+from vaedeblend.exceptions import InspectionError
 from vaedeblend.image.inspection.samples import cut_blocks
-from vaedeblend.image.inspection.total import fit_photon_noise
+from vaedeblend.image.inspection.total import fit_photon_noise, photon_findings
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io.mosaic import Pixels
 
@@ -84,3 +85,28 @@ def test_dark_skies_hold_no_photon_noise():
     noise = np.random.default_rng(2).normal(size=(64, 64))
     strip = Pixels(noise, np.ones((64, 64)), np.zeros((64, 64), bool))
     assert fit_photon_noise(cut_blocks([strip])) is None
+
+
+@pytest.fixture
+def dark():
+    """Blocks without a bright pixel."""
+    noise = RMS * np.random.default_rng(2).normal(size=(64, 64))
+    return cut_blocks([Pixels(noise, np.full((64, 64), RMS), np.zeros((64, 64), bool))])
+
+
+def test_the_gain_serves_where_few_pixels_are_bright(dark):
+    (said,), photons = photon_findings(dark, [], "total", GAIN)
+    assert said.kind == "corrected" and "is taken out" in said.text
+    assert photons.scale == pytest.approx(GAIN * RMS**2)
+    assert photons.gain == pytest.approx(GAIN)
+
+
+def test_photon_noise_that_stays_is_said(dark):
+    (said,), photons = photon_findings(dark, [], "total", None)
+    assert photons is None and said.kind == "warned" and "give --gain" in said.text
+    assert photon_findings(dark, [], "auto", GAIN) == ([], None)
+
+
+def test_a_map_s_kind_without_a_map_is_refused(folder):  # noqa: F811
+    with pytest.raises(InspectionError, match="rms kind total, and no map of the noise"):
+        run(folder, rms=None, rms_kind="total")

@@ -65,8 +65,9 @@ def inspect_image(
     noise, numbers = _noise(mosaic, raw, blocks)
     refused = any(each.kind == "refused" and each.about != "sky" for each in noise)
     rms = _typical(blocks, refused)
-    noise, photons = photon_findings(blocks, noise, "background" if refused else rms_kind)
     gains, electrons = gain_findings(mosaic, gain is not None, rms)
+    kind = "background" if refused else rms_kind
+    noise, photons = photon_findings(blocks, noise, kind, electrons)
     if photons is not None and electrons is None and gain is None:
         electrons = photons.gain
         text = f"gain {electrons:.6g} electrons per image unit, of the photon noise in the map"

@@ -25,7 +25,7 @@ _FLOOR = 0.1
 
 
 def photon_findings(
-    blocks: Blocks, findings: list[Finding], kind: str
+    blocks: Blocks, findings: list[Finding], kind: str, gain: float | None
 ) -> tuple[list[Finding], PhotonNoise | None]:
     """The findings of the noise, and the photon noise that is taken out of its map.
 
@@ -33,17 +33,37 @@ def photon_findings(
         blocks: Blocks of an image, and the map as an rms.
         findings: What was found of the map.
         kind: One of RMS_KINDS.
+        gain: Electrons per image unit, of the header or the user; it serves where too few pixels
+            are bright.
     """
     seen = [each for each in findings if each.about == "photons"]
     if kind == "background" or not (seen or kind == "total"):
         return findings, None
-    photons = fit_photon_noise(blocks) if blocks.rms is not None else None
+    if blocks.rms is None:
+        text = "rms kind total, and no map of the noise; wanted one, or rms kind auto"
+        return [*findings, Finding("refused", "photons", text)], None
+    photons = fit_photon_noise(blocks) or (kind == "total" and of_gain(blocks, gain)) or None
     if photons is None:
-        return findings, None
+        text = f"fewer than {_FEWEST} pixels are bright, and no gain is known: photon noise stays "
+        text += "in the map, and bright galaxies come out a little too faint; give --gain"
+        return (findings if seen else [*findings, Finding("warned", "photons", text)]), None
     text = f"{seen[0].text}; it" if seen else "the noise's map holds the sources' photon noise; it"
     text += f" is taken out: that of {photons.scale:.4g} in a pixel is as large as the background's"
     others = [each for each in findings if each not in seen]
     return [*others, Finding("corrected", "photons", text)], photons
+
+
+def of_gain(blocks: Blocks, gain: float | None) -> PhotonNoise | None:
+    """The photon noise that follows from a gain, of a map with few bright pixels.
+
+    Args:
+        blocks: Blocks of an image, and the map as an rms.
+        gain: Electrons per image unit at the typical depth.
+    """
+    if gain is None or not len(blocks.rms):
+        return None
+    typical, least = np.quantile(block_quantile(np.square(blocks.rms), 0.5), [0.5, _FLOOR])
+    return PhotonNoise(gain * float(typical), float(typical), float(least))
 
 
 def fit_photon_noise(blocks: Blocks) -> PhotonNoise | None:
