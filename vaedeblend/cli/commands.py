@@ -14,6 +14,7 @@ from rich.text import Text
 
 from vaedeblend.cli.console import console
 from vaedeblend.cli.simulate import add_simulate
+from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.progress import progress, run_command
 
 _UNUSABLE = 3
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _deblend(**options) -> int:
     """`vaedeblend deblend`: see `pipeline.deblend_image`."""
+    if not options["passes"] and options["catalog"] is None:
+        raise MosaicError("--no-add is given, but no list to add to; wanted --catalog, too")
     _keep_compiled()
     from vaedeblend.image.pipeline import deblend_image
 

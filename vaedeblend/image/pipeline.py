@@ -130,6 +130,7 @@ def deblend_image(
     read_survey(options.weights)
     image, options, taken = _opened(image, options)
     _check_others(Path(out), options)
+    _check_company(image, options)
     with locked(out) as folder:
         inputs = {"image": image} | {name: getattr(options, name) for name in _PIXELS}
         inputs = write_given(inputs, folder / GIVEN)
@@ -140,6 +141,8 @@ def deblend_image(
 def _opened(image, options: ImageOptions) -> tuple[Any, ImageOptions, list]:
     """The image, and the options that a folder of MER's stands for, with what is said of them."""
     if not (isinstance(image, str | Path) and Path(image).is_dir()):
+        if options.tile_id is not None:
+            raise MosaicError(f"tile {options.tile_id} of an image; wanted a folder of MER's tiles")
         return image, options, []
     image, found, said = tile_inputs(image, options.tile_id, options._asdict())
     return image, options._replace(**found), said
@@ -232,6 +235,15 @@ def _check_counts(options: ImageOptions) -> None:
     for name in ("iterations", "tile", "processes"):
         if (n := getattr(options, name)) < 1:
             raise MosaicError(f"{name} is {n}; wanted at least 1")
+
+
+def _check_company(image, options: ImageOptions) -> None:
+    """What is said of an input that there is not would be passed over."""
+    has_mask = options.mask is not None or getattr(image, "mask", None) is not None
+    if options.mask_bits is not None and not has_mask:
+        raise MosaicError("bits of a mask are given, but no mask; wanted --mask, too")
+    if options.psf_scale is not None and options.psf is None:
+        raise MosaicError("the scale of a PSF is given, but no PSF; wanted --psf, too")
 
 
 def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None:
