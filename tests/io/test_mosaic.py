@@ -205,6 +205,18 @@ def test_coordinates_and_scale_are_the_headers(tmp_path, image):
         assert mosaic.wcs is None and mosaic.pixel_scale == 0.3
 
 
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_cards_of_the_primary_header_are_those_of_its_image(tmp_path, image, kind):
+    primary = fits.PrimaryHDU(header=fits.Header({"MAGZERO": "25.5", "GAIN": 3.0, "EXPTIME": 9.0}))
+    science = kind(image, fits.Header({"BUNIT": "electron/s"}), name="SCI")
+    fits.HDUList([primary, science]).writeto(tmp_path / "a.fits")
+    with open_mosaic(tmp_path / "a.fits") as mosaic:
+        assert (mosaic.zero_point, mosaic.gain, mosaic.header["EXPTIME"]) == (25.5, 3.0, 9.0)
+        assert mosaic.facts.origins["gain"] == "GAIN of the primary header"
+        assert image_header(mosaic)["GAIN"] == 3.0
+        np.testing.assert_array_equal(mosaic.read(*ALL).image.shape, SHAPE)
+
+
 def test_header_of_results_keeps_distortions_unit_zero_point_and_gain(tmp_path, image):
     header = sky_header(sip=True)
     header.update({"BUNIT": "uJy", "GAIN": 4.0, "OBSERVER": "left behind"})

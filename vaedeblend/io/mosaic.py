@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.io.fits.header import Facts, mended, read_facts
+from vaedeblend.io.fits.header import Facts, mended, read_facts, with_inherited
 from vaedeblend.io.fits.memory import as_hdus
 from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
 from vaedeblend.io.fits.planes import split_plane as split_plane  # of any path to a plane
@@ -189,8 +189,8 @@ def open_mosaic(
         for role, path in given.items():
             planes[role] = open_plane(stack, path, role, image=planes["image"])
         _check_planes(planes)
-        header = planes["image"].hdu.header
-        facts = read_facts(header)
+        header, inherited = with_inherited(planes["image"].hdu.header, planes["image"].primary)
+        facts = read_facts(header, inherited)
         zero_point = facts.zero_point if zero_point is None else zero_point
         gain = facts.gain if gain is None else gain or None
         path, shape = planes["image"].path, planes["image"].shape

@@ -4,7 +4,7 @@ import astropy.units as u
 import pytest
 from astropy.io import fits
 
-from vaedeblend.io.fits.header import exposure_time, rate_of, read_facts, sampling
+from vaedeblend.io.fits.header import exposure_time, rate_of, read_facts, sampling, with_inherited
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,33 @@ def test_what_wcslib_takes_to_be_0_is_no_place_on_the_sky(cards, scale, why):
     assert facts.pixel_scale == (scale and pytest.approx(scale))
     assert (facts.wcs is None) == (why is not None) == bool(facts.notes)
     assert all(why in note and "WCS cannot be used" in note for note in facts.notes)
+
+
+PRIMARY = fits.Header({"NAXIS": 0, "MAGZERO": 25.0, "GAIN": 3.0, "EXPTIME": 60.0, "BUNIT": "uJy"})
+
+
+def test_what_an_image_lacks_is_of_the_primary_header():
+    header, inherited = with_inherited(fits.Header({"ZP": 24.0, "CTYPE1": "LINEAR"}), PRIMARY)
+    facts = read_facts(header, inherited)
+    assert (facts.zero_point, facts.gain, facts.unit) == (24.0, 3.0, u.uJy)
+    assert facts.origins["zero_point"] == "ZP"
+    assert facts.origins["gain"] == "GAIN of the primary header"
+    assert exposure_time(header) == (60.0, "EXPTIME")
+    unit = fits.Header({"NAXIS": 0, "BUNIT": "uJy"})
+    facts = read_facts(*with_inherited(fits.Header(), unit))
+    assert facts.origins["zero_point"] == "unit uJy of the primary header"
+
+
+@pytest.mark.parametrize("primary", [None, fits.Header({**PRIMARY, "NAXIS": 2})])
+def test_the_header_of_another_image_is_not_inherited(primary):
+    header = fits.Header({"ZP": 24.0})
+    assert with_inherited(header, primary) == (header, frozenset())
+
+
+@pytest.mark.parametrize(("value", "number"), [("23.9", 23.9), (" 2.5e1 ", 25.0), ("none", None)])
+def test_numbers_in_quotes_are_numbers(value, number):
+    facts = read_facts(fits.Header({"MAGZERO": value, "PIXSCALE": "0.1"}))
+    assert facts.zero_point == number and facts.pixel_scale == 0.1
+    (note,) = facts.notes
+    assert ("is text; taken as the number" in note) == (number is not None)
+    assert sampling(fits.Header({"PIXSCALE": "0.1"})) == (0.1, "PIXSCALE", "")

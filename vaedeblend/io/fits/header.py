@@ -5,7 +5,7 @@ Nothing is guessed: a card that cannot be used is named in `Facts.notes`.
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import astropy.units as u
@@ -63,8 +63,34 @@ def mended(header: fits.Header) -> fits.Header:
     return header
 
 
-def read_facts(header: fits.Header) -> Facts:
-    """What a header says of its image."""
+def with_inherited(
+    header: fits.Header, primary: fits.Header | None
+) -> tuple[fits.Header, frozenset[str]]:
+    """A header with what it leaves to its file's primary header, and the names of these cards.
+
+    Args:
+        header: Header of an image.
+        primary: The primary header, if it is another one and has no image itself.
+    """
+    taken = {}
+    if primary is not None and primary.get("NAXIS") == 0:
+        above = mended(primary)
+        for names in (_ZERO_POINTS, _GAINS, _SCALES, _EXPOSURES, ("BUNIT",)):
+            if not any(name in header for name in names):
+                taken |= {name: above[name] for name in names if name in above}
+    if taken:
+        header = mended(header)
+        header.update(taken)
+    return header, frozenset(taken)
+
+
+def read_facts(header: fits.Header, inherited: Collection[str] = ()) -> Facts:
+    """What a header says of its image.
+
+    Args:
+        header: The header, and what it inherits.
+        inherited: Names of cards of the file's primary header.
+    """
     header = mended(header)
     notes: list[str] = []
     wcs = _wcs(header, notes)
@@ -85,6 +111,8 @@ def read_facts(header: fits.Header) -> Facts:
         notes.append(f"BUNIT {_text(header)!r} may be mJy or MJy; wanted the case of either")
     gain, gain_origin = _number(header, _GAINS, 0.0, notes)
     origins = {"zero_point": zero_origin, "gain": gain_origin, "pixel_scale": scale_origin}
+    above = {*inherited, f"unit {_text(header)}"} if "BUNIT" in inherited else inherited
+    origins |= {what: f"{o} of the primary header" for what, o in origins.items() if o in above}
     return Facts(wcs, scale, zero_point, gain, unit, origins, tuple(notes))
 
 
@@ -106,9 +134,10 @@ def sampling(header: fits.Header) -> tuple[float | None, str, str]:
     """
     notes: list[str] = []
     scale, origin = _number(header, _SCALES, 0.0, notes)
+    wrong = "; ".join(notes) if scale is None else ""
     if scale is None:
         scale, origin = pixel_scale(header, _wcs(mended(header), []))
-    return scale, origin, "; ".join(notes)
+    return scale, origin, wrong
 
 
 def exposure_time(header: fits.Header) -> tuple[float | None, str]:
@@ -216,11 +245,21 @@ def _number(header, names, above: float, notes: list[str]) -> tuple[float | None
     """The first of the cards that holds a finite number above a limit, and its name."""
     for name in names:
         value = header.get(name)
-        usable = _is_number(value)
-        if usable and np.isfinite(value) and value > above:
-            return float(value), name
+        number = _of_text(value)
+        if np.isfinite(number) and number > above:
+            if isinstance(value, str):
+                notes.append(f"{name} {value.strip()!r} is text; taken as the number {number:g}")
+            return number, name
         if value is None or isinstance(value, fits.card.Undefined) or value == "":
             continue
-        if not usable or not np.isfinite(value):
+        if not np.isfinite(number):
             notes.append(f"{name} {str(value).strip()!r} is no number")
     return None, ""
+
+
+def _of_text(value) -> float:
+    """A number, also one in quotes; NaN of all else."""
+    try:
+        return float(value) if _is_number(value) or isinstance(value, str) else np.nan
+    except ValueError:
+        return np.nan

@@ -39,6 +39,8 @@ class Plane(NamedTuple):
     """EXTNAME; empty without one."""
     hdu: fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
     shape: tuple[int, int]
+    primary: fits.Header | None
+    """Header of the file's first HDU; None of the first itself."""
 
     def __str__(self) -> str:
         """File, and name or number of the HDU where it is not the first."""
@@ -104,7 +106,8 @@ def open_plane(
         found = "HDU 0" if number is None and wanted is None else f"HDU {wanted}"
         raise MosaicError(f"{path}: {found} holds no image of two axes; there are {there}")
     each = hdus[number]
-    return Plane(path, number, str(each.header.get("EXTNAME", "")), each, images[number])
+    primary = None if each is hdus[0] else hdus[0].header
+    return Plane(path, number, str(each.header.get("EXTNAME", "")), each, images[number], primary)
 
 
 def check_apart(planes: dict[str, Plane]) -> None:
