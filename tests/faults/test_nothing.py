@@ -41,6 +41,11 @@ def test_an_image_whose_every_pixel_is_masked_says_so(deblend, folder):  # noqa:
     assert status == 3 and "no sources: every pixel is ignored" in said
 
 
+def test_an_image_of_one_value_has_no_data_at_all(deblend):
+    status, said = deblend(lambda image: 0 * image)
+    assert status == 3 and ": 100 % of its pixels are exactly 0" in said
+
+
 def test_sources_that_are_all_flagged_are_not_passed_over(deblend, monkeypatch):
     """A network without an error for any galaxy, as with a gain that is far too small."""
 

@@ -194,6 +194,15 @@ def test_numbers_that_cannot_be_are_refused(tmp_path, image, given):
         read(written(tmp_path / "a.fits", image), **given)
 
 
+@pytest.mark.parametrize("bits", [None, [1]])
+def test_flags_that_are_no_number_mask(tmp_path, image, bits):
+    flags = np.zeros(SHAPE, np.float32)
+    flags[0, :4] = np.nan, np.inf, 2, 4
+    given = {"mask": written(tmp_path / "mask.fits", flags), "mask_bits": bits}
+    bad = read(written(tmp_path / "a.fits", image), **given).bad
+    assert bad[0, :4].tolist() == [True, True, True, bits is None] and not bad[1:].any()
+
+
 def test_coordinates_and_scale_are_the_headers(tmp_path, image):
     with open_mosaic(written(tmp_path / "a.fits", image, sky_header())) as mosaic:
         assert mosaic.pixel_scale == pytest.approx(0.1)

@@ -133,8 +133,10 @@ class Mosaic(NamedTuple):
 
     def _masked(self, flags) -> Bool[np.ndarray, "height width"]:
         """True where the mask's flags say that a pixel is bad."""
-        bits = self.mask_bits
-        return flags != 0 if bits == -1 else flags.astype(np.int64) & bits != 0
+        if self.mask_bits == -1:
+            return flags != 0
+        known = np.isfinite(flags)
+        return ~known | (np.where(known, flags, 0).astype(np.int64) & self.mask_bits != 0)
 
     def _empty(self, rows: slice, columns: slice) -> Bool[np.ndarray, "height width"]:
         """Pixels without data, whatever the window: what decides is read about it, too."""

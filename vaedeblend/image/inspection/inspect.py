@@ -102,7 +102,7 @@ def _gaps(mosaic: Mosaic, blocks: Blocks, empty: float | None, share: float) -> 
         return [Finding("warned", "image", f"{image}: no part of it has valid pixels")]
     if empty is None:
         return []
-    text = f"{image}: {100 * share:.2g} % of its pixels are exactly {empty:g} in one piece: no data"
+    text = f"{image}: {100 * share:.3g} % of its pixels are exactly {empty:g} in one piece: no data"
     return [Finding("corrected", "image", text)]
 
 
