@@ -1,5 +1,8 @@
 """Images that are in memory in place of a file: arrays, NDData, HDUs give what the file gives."""
 
+import subprocess
+import sys
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ from astropy.wcs import WCS
 from fitsfolder import GAIN, RMS, SHAPE, folder, network, run, sky  # noqa: F401
 from matched import gaussian
 
-from vaedeblend.exceptions import MosaicError
+from vaedeblend.cli import main
+from vaedeblend.exceptions import MosaicError, VaedeblendError
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io.mosaic import open_mosaic, write_given
 
@@ -90,3 +94,74 @@ def test_the_forms_of_noise_are_brought_to_the_images_unit(tmp_path):
 def test_what_is_no_image_is_refused(tmp_path, image):
     with pytest.raises(MosaicError, match="image: .*wanted a path, an array or an HDU"):
         write_given({"image": image}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [
+        ("rms", RMS),
+        ("rms", np.array(RMS)),
+        ("rms", 1e3 * RMS * u.nJy),
+        ("variance", np.array([RMS**2])),
+        ("weight", RMS**-2),
+    ],
+)
+@pytest.mark.parametrize("path", [False, True])
+def test_a_number_is_the_noise_of_every_pixel(pixels, folder, form, value, path):  # noqa: F811
+    image = folder / "image.fits" if path else pixels[0] * u.uJy
+    files = write_given({"image": image, form: value}, folder / "given")
+    with open_mosaic(**files) as mosaic:
+        rms = mosaic.read(*(slice(0, side) for side in SHAPE)).rms
+        np.testing.assert_allclose(rms, RMS, rtol=1e-6)
+
+
+def test_long_doubles_are_numbers(tmp_path):
+    found = write_given({"image": np.ones((9, 9), np.longdouble)}, tmp_path)
+    assert fits.getdata(found["image"]).dtype == ">f8"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda to: deblend_image(None, to), "image: None; wanted a path, an array or an HDU"),
+        (lambda to: deblend_image(5, to), "image: int; wanted a path, an array or an HDU"),
+        (lambda to: deblend_image(np.ones((9, 9)), to, tile=17), "tile is 17; wanted at least 64"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(tmp_path, call, said):
+    with pytest.raises(VaedeblendError, match=said):
+        call(tmp_path)
+
+
+UNCHECKED = """
+from vaedeblend.io.workdir import find_workdir
+from vaedeblend.io.write import prepare_folder
+for function in (find_workdir, prepare_folder):
+    try:
+        function(None)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_weights_and_folders_that_are_no_paths_are_one_sentence():
+    """In a process of its own, where types are not checked, as a user's are not."""
+    process = [sys.executable, "-c", UNCHECKED]
+    said = subprocess.run(process, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [
+        "weights: NoneType; wanted the name of shipped ones, or a workdir",
+        "folder: NoneType; wanted the path of one",
+    ]
+
+
+def test_options_are_numbers_whatever_holds_them(folder):  # noqa: F811
+    options = {"tile": 4096.0, "iterations": "2", "gain": GAIN * u.electron / u.uJy}
+    table = run(folder, rms=RMS, zero_point="23.9", **options)
+    assert len(table) > 30 and table.meta["GAIN"] == GAIN and table.meta["MAGZERO"] == 23.9
+
+
+def test_a_folder_may_have_a_name_in_brackets(folder, capsys):  # noqa: F811
+    out = folder / "run[/b]"
+    arguments = ["deblend", str(folder / "image.fits"), "--out", str(out)]
+    assert main([*arguments, "--rms", str(folder / "rms.fits")]) == 0
+    assert "run[/b]/index.html" in capsys.readouterr().out.replace("\n", "")

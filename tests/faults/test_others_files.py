@@ -6,7 +6,8 @@ from astropy.io import fits
 from astropy.table import Table
 from fitsfolder import SHAPE, folder, network, run, sky  # noqa: F401
 
-from vaedeblend.exceptions import FolderError, TphotError
+from vaedeblend.evaluate.injection import inject
+from vaedeblend.exceptions import FolderError, MosaicError, TphotError
 from vaedeblend.image import tphot
 from vaedeblend.image.inspection.background import others_background
 from vaedeblend.image.pipeline import deblend_image
@@ -50,6 +51,17 @@ def test_a_list_beside_another_s_catalogue_in_memory_leaves_no_files(folder):  #
     with pytest.raises(FolderError, match="catalog.fits: would be overwritten"):
         deblend_image(np.ones(SHAPE), folder / "out", catalog=Table({"x": [9.0], "y": [9.0]}))
     assert list((folder / "out").iterdir()) == [path]
+
+
+def test_an_image_of_another_is_not_replaced_by_one_with_galaxies(folder):  # noqa: F811
+    another(folder / "out" / "image.fits")
+    with pytest.raises(FolderError, match="image.fits: would be overwritten, and no run"):
+        inject(folder / "image.fits", folder / "out", n=2, rms=folder / "rms.fits")
+
+
+def test_more_galaxies_than_an_image_holds_are_refused(folder):  # noqa: F811
+    with pytest.raises(MosaicError, match="100000 galaxies on .*wanted at most 520"):
+        inject(folder / "image.fits", folder / "out", n=100000)
 
 
 def test_priors_of_another_program_stay(tmp_path):

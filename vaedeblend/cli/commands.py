@@ -45,7 +45,7 @@ def _deblend(**options) -> int:
         console.print(Text(line), soft_wrap=True)
     sources = catalog.table[catalog.table["binning"] > 0]
     flagged, out = int((sources["flags"] > 0).sum()), options["out"]
-    console.print(f"{len(sources)} sources, {flagged} of them flagged: {out}/index.html")
+    console.print(Text(f"{len(sources)} sources, {flagged} of them flagged: {out}/index.html"))
     if not catalog.unusable:
         return 0
     console.print(Text(catalog.unusable), soft_wrap=True)
@@ -73,7 +73,7 @@ def _inject(*, magnitude: list[float], **options) -> None:
     page = Path(options["out"]) / "injection.html"
     given = {"columns": summary.colnames, "rows": rows, "sentences": test.account(table)}
     write_table_page(page, title=title, **given)
-    console.print(*given["sentences"], f"{page}", sep="\n", soft_wrap=True, highlight=False)
+    console.print(*map(Text, (*given["sentences"], str(page))), sep="\n", soft_wrap=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """`vaedeblend simulate`: fields in plain files, and in the layouts of Euclid's own."""
 
 from rich.table import Table
+from rich.text import Text
 
 from vaedeblend.cli.console import console
 from vaedeblend.exceptions import VaedeblendError
@@ -63,7 +64,7 @@ def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -
             survey=survey, style=style, star_fraction=star_fraction or 0.0, **options
         )
         write_field(field, survey, out)
-    console.print(f"{len(field.truth)} galaxies and stars: {out}/image.fits")
+    console.print(Text(f"{len(field.truth)} galaxies and stars: {out}/image.fits"))
 
 
 def _simulate_tile(
@@ -76,7 +77,7 @@ def _simulate_tile(
     recipe = TileRecipe(interpolation=interpolation)
     with console.status("rendering galaxies on four exposures"):
         truth = simulate_tile(out, recipe=recipe, star_fraction=star_fraction, **options)
-    console.print(f"{len(truth)} galaxies and stars: {out}/{truth.meta['tile']}")
+    console.print(Text(f"{len(truth)} galaxies and stars: {out}/{truth.meta['tile']}"))
 
 
 def _simulate_challenge(
@@ -88,7 +89,7 @@ def _simulate_challenge(
         raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
     with progress(console) as report:
         counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
-    shown = Table(*counts.colnames, title=f"fields in {out}")
+    shown = Table(*counts.colnames, title=Text(f"fields in {out}"))
     for row in counts:
         shown.add_row(*map(str, row))
     console.print(shown)

@@ -4,6 +4,7 @@ image --image.deblend_image--> what was there before
 image + simulated galaxies --image.deblend_image--> catalogue --matching--> errors by bin
 """
 
+import math
 from pathlib import Path
 
 import astropy.units as u
@@ -13,15 +14,18 @@ from astropy.table import Table
 from jaxtyping import Bool, Float
 
 from vaedeblend.evaluate import metrics
-from vaedeblend.exceptions import MosaicError
+from vaedeblend.exceptions import FolderError, MosaicError
 from vaedeblend.image.pipeline import GIVEN, deblend_image
 from vaedeblend.image.tiles import read_survey
 from vaedeblend.io import write
+from vaedeblend.io.fits.numbers import as_count, as_number
 from vaedeblend.io.folders.jobs import locked
 from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic, write_given
 from vaedeblend.pixels.matching import match
 from vaedeblend.simulate.library import PlacedSources, field_psfs, observed_light, random_sources
 
+_PIXELS = 100
+"""Least number of the image's pixels for each galaxy: beyond, nothing can be told apart."""
 _MOVED = 24
 """Purposes of random numbers; `library` and `fields` have the others."""
 
@@ -30,12 +34,12 @@ def inject(
     image,
     out: str | Path,
     *,
-    n: int = 300,
+    n=300,
     magnitude: tuple[float, float] = (22.0, 26.0),
     seed: int = 0,
     weights: str | Path = "euclid_vis",
     psf=None,
-    psf_scale: float | None = None,
+    psf_scale=None,
     **options,
 ) -> Table:
     """Adds galaxies to an image, deblends it, and writes injected.fits: a row a galaxy injected.
@@ -62,17 +66,18 @@ def inject(
         FolderError: Another job writes into the folder.
         VaedeblendError: A file cannot be used or written, or the zero point is not known.
     """
+    n, psf_scale = as_count(n, "n", 1), as_number(psf_scale, "psf_scale")
     survey = read_survey(weights)
     units = {name: options.pop(name, None) for name in ("hdu", "zero_point", "gain")}
     with locked(out) as out:
         files = {"image": image, "psf": psf} | {
             name: options.get(name) for name in (*NOISES, "mask")
         }
-        files = write_given(files, out / GIVEN)
+        files = write_given(files, out / GIVEN, units["hdu"])
         image, psf = files.pop("image"), files.pop("psf")
         options |= {name: path for name, path in files.items() if path is not None}
         with open_mosaic(image, **units) as opened:
-            _check(n, magnitude, opened.path, out / "image.fits")
+            _check(n, magnitude, opened, out / "image.fits")
             if opened.zero_point is None:
                 raise MosaicError(f"{image}: no zero point in the header; wanted --zero-point")
             scale = survey.pixel_scale.value
@@ -129,15 +134,23 @@ def account(table: Table) -> list[str]:
 _COVERED = "flux_found", "flux_err", "flux"
 
 
-def _check(n: int, magnitude, image: Path, made: Path) -> None:
-    low, high = magnitude
-    if n < 1:
-        raise MosaicError(f"n is {n}; wanted at least one galaxy")
+def _check(n: int, magnitude, mosaic: Mosaic, made: Path) -> None:
+    (low, high), image, most = magnitude, mosaic.path, math.prod(mosaic.shape) // _PIXELS
+    if n > max(most, 1):
+        raise MosaicError(
+            f"{n} galaxies on {image}: one for fewer than {_PIXELS} pixels; wanted at most {most}: "
+            "with more they are measured beside each other, not beside those of the image"
+        )
     if not low < high:
         raise MosaicError(f"magnitudes from {low} to {high}; wanted the brighter one first")
     if image.resolve() == made.resolve():
         raise MosaicError(
             f"{image}: would be overwritten; wanted another folder than {made.parent}"
+        )
+    if made.exists() and not (made.parent / "before").is_dir():
+        raise FolderError(
+            f"{made}: would be overwritten, and no run of this program has written it; wanted "
+            f"another folder than {made.parent}"
         )
 
 

@@ -39,6 +39,7 @@ from vaedeblend.image.tiles import (
     read_survey,
     weights_files,
 )
+from vaedeblend.io.fits.numbers import as_count, as_number
 from vaedeblend.io.folders.jobs import FolderWarning, keep_pieces, locked, made_from
 from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, split_plane, write_given
 
@@ -126,14 +127,13 @@ def deblend_image(
         VaedeblendError: A file cannot be used or written.
     """
     options = _options(options)
-    _check_counts(options)
     read_survey(options.weights)
     image, options, taken = _opened(image, options)
-    _check_others(Path(out), options)
     _check_company(image, options)
     with locked(out) as folder:
+        _check_others(folder, options)
         inputs = {"image": image} | {name: getattr(options, name) for name in _PIXELS}
-        inputs = write_given(inputs, folder / GIVEN)
+        inputs = write_given(inputs, folder / GIVEN, options.hdu)
         image = inputs.pop("image")
         return _deblend(folder, image, options._replace(**inputs), taken, report)
 
@@ -201,6 +201,8 @@ _PIXELS = *NOISES, "mask", "psf"
 """Options that may be in memory, beside the image."""
 _FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
 """Options that say how an image is opened."""
+_COUNTS = {"iterations": 1, "passes": 0, "tile": 64, "processes": 1, "tile_id": 0}
+"""Options that are whole numbers, and the least of each: no tile is smaller than a stamp."""
 _INSPECTED = "weights", "psf", "psf_scale", "gain", "zero_point", "catalog", "rms_kind"
 """Options that are compared with the image."""
 
@@ -222,19 +224,16 @@ def _options(given: dict) -> ImageOptions:
         if name not in ImageOptions._fields:
             nearest = get_close_matches(name, ImageOptions._fields, 1, 0)[0]
             raise TypeError(f"deblend_image: no option {name!r}; nearest is {nearest!r}")
-    return ImageOptions(**given)
+    counts = {name: as_count(given[name], name, n) for name, n in _COUNTS.items() if name in given}
+    if "psf_scale" in given:
+        counts["psf_scale"] = as_number(given["psf_scale"], "psf_scale")
+    return ImageOptions(**given | counts)
 
 
 def _measurement(options: ImageOptions) -> dict:
     """Keywords of `measure_field`."""
     passes = options.passes if options.iterations > 1 else 0
     return {"iterations": options.iterations, "passes": passes}
-
-
-def _check_counts(options: ImageOptions) -> None:
-    for name in ("iterations", "tile", "processes"):
-        if (n := getattr(options, name)) < 1:
-            raise MosaicError(f"{name} is {n}; wanted at least 1")
 
 
 def _check_company(image, options: ImageOptions) -> None:

@@ -21,14 +21,17 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.fits.header import Facts, mended, read_facts, with_inherited
 from vaedeblend.io.fits.memory import as_hdus
+from vaedeblend.io.fits.numbers import as_gain, as_number, is_constant
 from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
 from vaedeblend.io.fits.planes import split_plane as split_plane  # of any path to a plane
-from vaedeblend.io.write import prepare_folder, replacing
+from vaedeblend.io.write import prepare_folder, replacing, write_image
 
 _LARGEST = 1e15
 """Absolute value above which, or below whose inverse, squares leave single precision's range."""
 NOISES = "rms", "variance", "weight"
 """Forms of a map of the background's noise."""
+_STRIP = 512
+"""Rows that are written at a time."""
 _RUN = 5
 """Side of the least square of pixels of one value in which there are no data."""
 
@@ -157,8 +160,8 @@ def open_mosaic(
     hdu: int | str | None = None,
     mask: str | Path | None = None,
     mask_bits: Sequence[int] | None = None,
-    zero_point: float | None = None,
-    gain: float | None = None,
+    zero_point=None,
+    gain=None,
     scale: float = 1.0,
     empty: float | None = None,
     **noise: str | Path | None,
@@ -172,8 +175,10 @@ def open_mosaic(
         hdu: Number or name of the image's HDU; by default see `planes.open_plane`.
         mask: FITS file of a mask; pixels that are not 0 are ignored.
         mask_bits: Flag bits that mask a pixel; 0 is the least significant. By default all.
-        zero_point: AB magnitude of one image unit; by default the header's, or that of its unit.
-        gain: Electrons per image unit; by default the header's, 0 for none.
+        zero_point: AB magnitude of one image unit, as `numbers.as_number` takes it; by default the
+            header's, or that of its unit.
+        gain: Electrons per image unit, as `numbers.as_gain` takes them; by default the header's, 0
+            for none.
         scale: Power of two by which the image's unit fits into single precision.
         empty: Value that squares of pixels without data hold.
         **noise: FITS file of the background's standard deviation in the image's unit (`rms`), of
@@ -182,8 +187,8 @@ def open_mosaic(
     Raises:
         MosaicError: A file is missing or damaged, holds no such image, or the shapes differ.
     """
+    zero_point = as_number(zero_point, "zero point")
     _check_number("zero point", zero_point, -np.inf)
-    _check_number("gain", gain, 0.0, or_zero=True)
     bits = -1 if mask_bits is None else sum(1 << bit for bit in {*map(_bit, mask_bits)})
     given = _noise(noise) | ({} if mask is None else {"mask": mask})
     with contextlib.ExitStack() as stack:
@@ -194,41 +199,69 @@ def open_mosaic(
         header, inherited = with_inherited(planes["image"].hdu.header, planes["image"].primary)
         facts = read_facts(header, inherited)
         zero_point = facts.zero_point if zero_point is None else zero_point
+        gain = as_gain(gain, facts.unit)
+        _check_number("gain", gain, 0.0, or_zero=True)
         gain = facts.gain if gain is None else gain or None
         path, shape = planes["image"].path, planes["image"].shape
         known = path, shape, header, facts, zero_point, gain, planes, bits, scale, empty
         yield Mosaic(*known)
 
 
-def write_given(inputs: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def write_given(
+    inputs: Mapping[str, Any], folder: Path, hdu: int | str | None = None
+) -> dict[str, Any]:
     """Inputs of a job, those that are in memory as FITS files, so that any process can read them.
 
     Arrays, masked arrays, Quantities, NDData, HDUs and lists of them become files named for what
     they are; an image's NDData has mask and noise, too, where these are not given. Noise is brought
-    to the image's unit, where both have one. Paths, tables and numbers stay as they are.
+    to the image's unit, where both have one; a number is that of every pixel. Paths and tables stay
+    as they are.
 
     Args:
         inputs: Inputs by name, that of the image being `image`.
         folder: Folder that takes the files.
+        hdu: Number or name of the image's HDU, where the image is a file.
 
     Raises:
-        MosaicError: A unit or a type is not what is wanted.
+        MosaicError: There is no image, or a unit or a type is not what is wanted.
         FileError: A file cannot be written.
     """
     given = dict(inputs)
     image = given["image"]
+    if image is None:
+        raise MosaicError("image: None; wanted a path, an array or an HDU")
     if isinstance(image, NDData):
         given |= _parts(image, given)
     unit, files = getattr(image, "unit", None), {}
+    if isinstance(image, str | Path) and _has_unit(given):
+        with open_mosaic(image, hdu=hdu) as mosaic:
+            unit = mosaic.unit
     for name, value in given.items():
         if value is None or isinstance(value, str | Path | Table):
             continue
         if name in NOISES:
             value = _in_unit(value, None if unit is None else unit ** _POWER[name], name)
         files[name] = prepare_folder(folder) / f"{name}.fits"
+        if name in NOISES and is_constant(value):
+            _write_constant(files[name], value, name, files.get("image", image), hdu)
+            continue
         with replacing(files[name]) as partial:
             as_hdus(value, name).writeto(partial, output_verify="silentfix")
     return given | files
+
+
+def _has_unit(given: Mapping) -> bool:
+    return any(getattr(given.get(form), "unit", None) is not None for form in NOISES)
+
+
+def _write_constant(path: Path, value, name: str, image: str | Path, hdu) -> None:
+    """Writes an image of one number, as large as that of a file."""
+    number = as_number(getattr(value, "value", value), name)
+    with open_mosaic(image, hdu=hdu) as mosaic:
+        height, width = mosaic.shape
+    with write_image(path, (height, width), fits.Header()) as put:
+        for low in range(0, height, _STRIP):
+            put(np.full((min(_STRIP, height - low), width), number, np.float32))
 
 
 _POWER = {"rms": 1, "variance": 2, "weight": -2}

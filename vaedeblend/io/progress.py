@@ -31,7 +31,7 @@ def progress(console: Console) -> Iterator[Callable[..., None]]:
                 tasks[what] = bars.add_task(what, total=total, note=note)
             bars.update(tasks[what], completed=done, note=note)
             if note and done and not console.is_terminal:
-                console.print(f"{what}: step {done}: {note}")
+                console.print(Text(f"{what}: step {done}: {note}"))
 
         yield report
 

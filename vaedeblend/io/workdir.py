@@ -16,7 +16,14 @@ WORKDIR_PSF = "psf.fits"
 
 
 def find_workdir(name_or_workdir: str | Path) -> Path:
-    """Folder of the shipped weights of a name, or the workdir itself."""
+    """Folder of the shipped weights of a name, or the workdir itself.
+
+    Raises:
+        WorkdirError: It is neither a name nor a path.
+    """
+    if not isinstance(name_or_workdir, str | Path):
+        found = type(name_or_workdir).__name__
+        raise WorkdirError(f"weights: {found}; wanted the name of shipped ones, or a workdir")
     shipped = WEIGHTS / str(name_or_workdir)
     return shipped if (shipped / "config.json").exists() else Path(name_or_workdir)
 

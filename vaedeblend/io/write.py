@@ -104,6 +104,8 @@ def prepare_folder(path: str | Path) -> Path:
     Raises:
         FileError: It cannot be made, or no file can be written there.
     """
+    if not isinstance(path, str | Path):
+        raise FileError(f"folder: {type(path).__name__}; wanted the path of one")
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

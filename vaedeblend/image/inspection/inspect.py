@@ -32,8 +32,8 @@ def inspect_image(
     weights: str | Path,
     psf: str | Path | None = None,
     psf_scale: float | None = None,
-    gain: float | None = None,
-    zero_point: float | None = None,
+    gain=None,
+    zero_point=None,
     catalog=None,
     rms_kind: str = "auto",
 ) -> Inspection:

@@ -52,8 +52,10 @@ def _numbers(value, name: str) -> np.ndarray:
     if np.ma.isMaskedArray(value):
         value = np.where(np.ma.getmaskarray(value), np.nan, value.filled(0))
     values = np.asarray(getattr(value, "value", value))
-    if values.dtype.kind not in "biuf":
+    if values.dtype.kind not in "biuf" or not values.ndim:
         raise MosaicError(f"{name}: {type(value).__name__}; wanted a path, an array or an HDU")
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
-    return values.astype(np.float32) if values.dtype == np.float16 else values
+    if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):  # half, or long double
+        return values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
+    return values
