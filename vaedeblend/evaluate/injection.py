@@ -18,9 +18,16 @@ from vaedeblend.exceptions import FolderError, MosaicError
 from vaedeblend.image.pipeline import GIVEN, deblend_image
 from vaedeblend.image.tiles import read_survey
 from vaedeblend.io import write
-from vaedeblend.io.fits.numbers import as_count, as_number
 from vaedeblend.io.folders.jobs import locked
-from vaedeblend.io.mosaic import NOISES, Mosaic, image_header, open_mosaic, write_given
+from vaedeblend.io.mosaic import (
+    NOISES,
+    Mosaic,
+    as_count,
+    as_number,
+    image_header,
+    open_mosaic,
+    write_given,
+)
 from vaedeblend.pixels.matching import match
 from vaedeblend.simulate.library import PlacedSources, field_psfs, observed_light, random_sources
 

@@ -39,9 +39,16 @@ from vaedeblend.image.tiles import (
     read_survey,
     weights_files,
 )
-from vaedeblend.io.fits.numbers import as_count, as_number
 from vaedeblend.io.folders.jobs import FolderWarning, keep_pieces, locked, made_from
-from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, split_plane, write_given
+from vaedeblend.io.mosaic import (
+    NOISES,
+    Mosaic,
+    as_count,
+    as_number,
+    open_mosaic,
+    split_plane,
+    write_given,
+)
 
 _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""

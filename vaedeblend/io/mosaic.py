@@ -21,7 +21,9 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.fits.header import Facts, mended, read_facts, with_inherited
 from vaedeblend.io.fits.memory import as_hdus
-from vaedeblend.io.fits.numbers import as_gain, as_number, is_constant
+from vaedeblend.io.fits.numbers import as_count as as_count  # of any option of an image
+from vaedeblend.io.fits.numbers import as_gain, is_constant
+from vaedeblend.io.fits.numbers import as_number as as_number
 from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
 from vaedeblend.io.fits.planes import split_plane as split_plane  # of any path to a plane
 from vaedeblend.io.write import prepare_folder, replacing, write_image
