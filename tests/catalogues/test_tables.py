@@ -1,11 +1,13 @@
 """Tables of any format, and what of them FITS can hold."""
 
+import gzip
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
-from vaedeblend.catalogues.tables import as_ascii, as_table, for_fits
+from vaedeblend.catalogues.tables import as_ascii, as_table, bare_name, for_fits
 from vaedeblend.exceptions import MosaicError
 
 ASCII_HEAD = """#   1 NUMBER                 Running object number
@@ -27,6 +29,9 @@ def parted(by, before=""):
         *((f"head.{end}", ASCII_HEAD) for end in ("cat", "txt", "csv")),
         *((f"list.{end}", parted("\t")) for end in ("tsv", "csv", "txt")),
         *((f"list.{end}", parted(";")) for end in ("csv", "txt")),
+        ("list.csv", parted(" ")),
+        ("list.csv", parted(";", before="# ")),
+        ("list.csv", parted(",", before="#")),
         ("list.txt", parted("  ")),
         ("list.dat", parted(" ", before="# ")),
         ("list", parted(",")),
@@ -36,10 +41,24 @@ def parted(by, before=""):
 def test_texts_are_read_whatever_parts_their_columns(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     table = as_table(tmp_path / name)
-    names = [column.strip("\ufeff") for column in table.colnames]
+    names = [bare_name(column) for column in table.colnames]
     assert names[-2:] == ROWS[0]
     np.testing.assert_array_equal(table.columns[-2], [70.0, 10.25])
     np.testing.assert_array_equal(table.columns[-1], [50.0, 20.0])
+
+
+@pytest.mark.parametrize("by", [",", ";", " "])
+def test_spreadsheets_need_not_write_utf8(tmp_path, by):
+    text = by.join(["größe", "y"]) + "\n" + by.join(["é", "2"]) + "\n"
+    (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
+    table = as_table(tmp_path / "list.csv")
+    assert table.colnames == ["größe", "y"] and table["größe"][0] == "é"
+
+
+def test_packed_texts_are_read(tmp_path):
+    with gzip.open(tmp_path / "list.csv.gz", "wt") as file:
+        file.write(parted(","))
+    np.testing.assert_array_equal(as_table(tmp_path / "list.csv.gz")["Y_IMAGE"], [50.0, 20.0])
 
 
 def test_sources_of_fits_ldac_stand_behind_their_header(tmp_path):
@@ -76,3 +95,7 @@ def test_columns_are_brought_into_what_fits_holds(tmp_path):
     assert kept["name"][0] == "\\xdeor" and kept["name"].mask[1]
     np.testing.assert_array_equal(kept["e_"], table["é"])
     kept.write(tmp_path / "kept.fits")
+
+
+def test_a_name_is_never_bare_of_all():
+    assert bare_name("#") == "#" and bare_name("# x") == "x"

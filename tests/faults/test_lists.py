@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from fitsfolder import SHAPE, folder, network, run, sky  # noqa: F401
 
@@ -82,3 +83,18 @@ def test_an_empty_list_gives_an_empty_catalogue_and_says_so(folder, mine, capsys
     words += ["--catalog", folder / "list.fits", "--out", folder / "out"]
     assert main([*map(str, words)]) == 3
     assert "no sources: the list is empty" in capsys.readouterr().out
+
+
+def test_a_catalogue_of_any_frame_lies_on_its_image(folder, mine):  # noqa: F811
+    """The header has declination first, of B1950."""
+    cards = {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": 2.0, "CRVAL2": 150.0}
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        hdus[0].header.update(cards | {"RADESYS": "FK4", "EQUINOX": 1950.0})
+    table = run(folder, catalog=mine, passes=0)
+    table = table[np.isfinite(np.ma.filled(table["flux"], np.nan))]
+    assert np.abs(table["ra"] - 150.6).max() < 0.1 and np.abs(table["dec"] - 1.76).max() < 0.1
+    again = run(folder, "again", catalog=table["ra", "dec"], passes=0)
+    np.testing.assert_allclose(again["x_list"], table["x"], atol=1e-4)
+    np.testing.assert_allclose(again["y_list"], table["y"], atol=1e-4)
+    header = fits.getheader(folder / "out" / "catalog.fits", "CATALOG")
+    assert "assumed: coordinates of the header are fk4: ra and dec are ICRS" in header.values()

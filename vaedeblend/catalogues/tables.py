@@ -16,8 +16,10 @@ from astropy.table import Column, MaskedColumn, Table
 
 from vaedeblend.exceptions import MosaicError
 
-_BEFORE = "\ufeff\"' "
-"""What spreadsheets put about a name."""
+_BEFORE = "\ufeff\"'# "
+"""What spreadsheets and comments put about a name."""
+_PACKED = b"\x1f\x8b", b"BZ", b"\xfd7z"
+"""Beginnings of packed files."""
 _LDAC = "LDAC_OBJECTS"
 """Extension that holds the sources of SExtractor's FITS_LDAC, behind one of the image's header."""
 _LONGEST = 10_000
@@ -46,8 +48,8 @@ def as_table(source) -> Table:
 
 
 def bare_name(name: str) -> str:
-    """A column's name without what spreadsheets put about it."""
-    return name.strip(_BEFORE)
+    """A column's name without what spreadsheets and comments put about it."""
+    return name.strip(_BEFORE) or name
 
 
 def as_ascii(text: str) -> str:
@@ -97,30 +99,41 @@ def _fits_unit(unit):
 
 def _of_file(path: Path) -> Table:
     with path.open("rb") as file:
-        start = file.read(6)
-    if start == b"SIMPLE":
+        first = file.readline(_LONGEST)
+    if first.startswith(b"SIMPLE"):
         with fits.open(path) as hdus:
             ldac = [i for i, hdu in enumerate(hdus) if hdu.name == _LDAC]
         return Table.read(path, hdu=ldac[0]) if ldac else Table.read(path)
-    known = _text_format(path)
+    known = _text_format(first, path.suffix.lower())
     if known:
-        return Table.read(path, **known)
+        return Table.read(path, **known, **_encoding(path))
     try:
         return Table.read(path)
     except IORegistryError:  # no format is known by this name
         return Table.read(path, format="ascii")
 
 
-def _text_format(path: Path) -> dict[str, str]:
-    """Keywords that read a text whose first lines say how; empty for all else."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline(_LONGEST)
-    if "%ECSV" in first or "\0" in first:
+def _text_format(line: bytes, ending: str) -> dict[str, str]:
+    """Keywords that read a text whose first line says how; empty for all else."""
+    if b"\0" in line or line.startswith(_PACKED) or b"%ECSV" in line:
         return {}
+    first = line.decode("utf-8-sig", "replace")
     if first.startswith("#") and first.lstrip("# ").startswith("1 "):
         return {"format": "ascii.sextractor"}
     parted = [each for each in ";\t" if each in first and "," not in first]
-    return {"format": "ascii.csv", "delimiter": parted[0]} if parted else {}
+    if parted:
+        return {"format": "ascii.csv", "delimiter": parted[0]}
+    named = ending == ".csv"
+    return {"format": "ascii.csv" if "," in first else "ascii"} if named else {}
+
+
+def _encoding(path: Path) -> dict[str, str]:
+    """Keywords for texts of spreadsheets that do not write UTF-8."""
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return {"encoding": "cp1252"}
+    return {}
 
 
 def _why(error: Exception) -> str:

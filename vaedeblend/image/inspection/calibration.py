@@ -4,6 +4,7 @@ import numpy as np
 
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.io.fits.header import exposure_time, rate_of, read_facts
+from vaedeblend.io.fits.sky import sky_frame
 from vaedeblend.io.mosaic import Mosaic
 
 _FEWEST = 5.0
@@ -67,6 +68,9 @@ def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Findi
     findings.append(Finding("given" if given else "assumed", "zero point", text))
     if mosaic.wcs is None:
         findings.append(Finding("assumed", "wcs", "no WCS: ra and dec are NaN"))
+    elif (frame := sky_frame(mosaic.wcs)) is not None:
+        text = f"coordinates of the header are {frame.name}: ra and dec are ICRS"
+        findings.append(Finding("assumed", "wcs", text))
     findings += _places(mosaic)
     if mosaic.pixel_scale is None:
         text = f"no pixel scale in the header: pixels of {pixel_scale:g} arcsec"
