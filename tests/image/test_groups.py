@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from vaedeblend.image import groups
 from vaedeblend.image.groups import beside_bright, find_groups
 from vaedeblend.pixels.profiles import Profiles
 
@@ -46,6 +47,19 @@ def test_correlations_are_those_of_least_squares(rng):
     expected = (covariance / np.outer(std, std))[tuple(found.pair.T)]
     assert len(expected) == 6
     np.testing.assert_allclose(found.correlation, expected, atol=1e-3)
+
+
+def test_a_vast_group_is_inverted_piece_by_piece(rng, monkeypatch):
+    corner = rng.integers(0, 98, (260, 2))
+    whole = groups_of(corner)
+    assert np.bincount(whole.group).max() > 200
+    sizes, pinv = [], np.linalg.pinv
+    monkeypatch.setattr(np.linalg, "pinv", lambda m, **o: sizes.append(len(m)) or pinv(m, **o))
+    monkeypatch.setattr(groups, "_WHOLE", 200)
+    pieces = groups_of(corner)
+    assert max(sizes) <= 61
+    apart = np.abs(pieces.correlation - whole.correlation)
+    assert len(apart) > 500 and apart.mean() < 0.01 and np.mean(apart < 0.05) > 0.97
 
 
 def test_units_do_not_matter():

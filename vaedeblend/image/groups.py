@@ -13,7 +13,8 @@ from vaedeblend.pixels.stamps import overlap
 
 _OVERLAP = 0.01
 """Galaxies whose templates have a noise-weighted cosine above this belong to a group."""
-
+_WHOLE, _SURROUNDING = 500, 60
+"""Galaxies of the largest group that is inverted as a whole, and of surroundings in larger ones."""
 
 _SPIKES = 5.0
 """What a bright source may fake at a distance of r pixels: this share of its flux, by r^2. Spikes
@@ -111,10 +112,43 @@ def _correlations(group, pair, cosine) -> Float[np.ndarray, " pair"]:
     _, start = np.unique(group[pair[order, 0]], return_index=True)
     for rows in np.split(order, start[1:]) if len(pair) else []:
         members, local = np.unique(pair[rows], return_inverse=True)
-        i, j = local.reshape(-1, 2).T
-        matrix = np.eye(len(members))
-        matrix[i, j] = matrix[j, i] = np.minimum(cosine[rows], 0.999)
-        covariance = np.linalg.pinv(matrix, hermitian=True)
-        std = np.sqrt(np.diag(covariance).clip(1))  # at least that of a galaxy alone
-        found[rows] = covariance[i, j] / (std[i] * std[j])
+        inverted = _of_group if len(members) <= _WHOLE else _of_surroundings
+        found[rows] = inverted(local.reshape(-1, 2), np.minimum(cosine[rows], 0.999))
     return found.clip(-1, 1)
+
+
+def _of_group(pair, cosine) -> Float[np.ndarray, " pair"]:
+    """Correlations of a group that is inverted as a whole."""
+    i, j = pair.T
+    matrix = np.eye(pair.max() + 1)
+    matrix[i, j] = matrix[j, i] = cosine
+    return _inverse(matrix)[i, j]
+
+
+def _of_surroundings(pair, cosine) -> Float[np.ndarray, " pair"]:
+    """Correlations of a group too large for that: each galaxy's with those that it overlaps most.
+
+    Galaxies far from both of a pair hardly bear on it.
+    """
+    n, found = pair.max() + 1, np.empty(len(pair))
+    ends = np.concatenate([pair, pair[:, ::-1]]).T
+    overlaps = coo_array((np.tile(cosine, 2), ends), shape=(n, n)).tocsr()
+    order = np.argsort(pair[:, 0], kind="stable")
+    first, start = np.unique(pair[order, 0], return_index=True)
+    for i, rows in zip(first, np.split(order, start[1:]), strict=True):
+        span = slice(*overlaps.indptr[i : i + 2])
+        most = np.argsort(overlaps.data[span])[::-1][:_SURROUNDING]
+        block = np.append(i, overlaps.indices[span][most])
+        inverse = _inverse(overlaps[block][:, block].toarray() + np.eye(len(block)))
+        row = np.full(n, np.nan)
+        row[block] = inverse[0]
+        other = pair[rows, 1]
+        found[rows] = np.where(np.isnan(row[other]), -cosine[rows], row[other])
+    return found
+
+
+def _inverse(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """The inverse, less the scale of its rows: correlations of errors."""
+    covariance = np.linalg.pinv(matrix, hermitian=True)
+    std = np.sqrt(np.diag(covariance).clip(1))  # at least that of a galaxy alone
+    return covariance / np.outer(std, std)
