@@ -83,7 +83,10 @@ def test_processes_end_with_their_parent(tmp_path, number, status):
     script, at_work = tmp_path / "script.py", tmp_path / "at_work"
     script.write_text(WAIT)
     at_work.mkdir()
-    parent = subprocess.Popen([sys.executable, script, at_work], stderr=subprocess.PIPE, text=True)
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen(
+        [sys.executable, script, at_work], stderr=subprocess.PIPE, text=True, env=paths
+    )
     wait_until(lambda: len(list(at_work.iterdir())) == 2)
     parent.send_signal(number)
     said = parent.communicate(timeout=20)[1]
