@@ -7,6 +7,8 @@ import pytest
 from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
 from matched import gaussian
 
+from vaedeblend.deblend import joint
+from vaedeblend.deblend.arrays import StampWarning, check_noise
 from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import Deblender
 from vaedeblend.exceptions import StampError
@@ -186,3 +188,32 @@ def test_arrays_that_are_being_traced_pass(network, stamps):
     wanted = network(*stamps).flux
     found = jax.jit(lambda image, variance: network(image, variance).flux)(*stamps)
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_units_far_from_one_are_scaled_within(network, stamps):
+    call, (image, variance) = make_deblend_stamps(network, passes=0), stamps
+    usual = call(image, variance, **USUAL)
+    for unit in (2.0**-50, 2.0**55):
+        found = call(image * unit, variance * unit**2, **USUAL | {"gain": 20 / unit})
+        np.testing.assert_array_equal(found.flux, usual.flux * np.float32(unit))
+        assert np.isfinite(found.flux_err).all()
+        shift = found.log_flux.median - usual.log_flux.median
+        np.testing.assert_allclose(shift, np.log(unit), rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [100.0, 0.01])
+def test_a_variance_that_the_pixels_contradict_is_said(rng, factor):
+    image = rng.normal(size=(8, SIZE, SIZE, 1)).astype(np.float32)
+    variance = np.ones_like(image)
+    variance[:, 3] = np.inf
+    check_noise(image, variance)
+    check_noise(image[:7], factor * variance[:7])
+    with pytest.warns(StampWarning, match="at the stamps' edges scatter by .* wanted about 1"):
+        check_noise(image, factor * variance)
+
+
+def test_stamps_are_judged_where_they_come_in(monkeypatch, network, stamps):
+    judged = []
+    monkeypatch.setattr(joint, "check_noise", lambda *given: judged.append(given))
+    make_deblend_stamps(network, passes=0)(*stamps, **USUAL)
+    assert len(judged) == 1

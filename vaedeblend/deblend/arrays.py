@@ -6,12 +6,14 @@ Arrays that are being traced come from a program that has already passed the doo
 they are; arrays on a device are native.
 """
 
+import warnings
 from typing import NamedTuple
 
 import astropy.units as u
 import jax
 import numpy as np
 from astropy.nddata import NDData, NDUncertainty, VarianceUncertainty
+from jaxtyping import Float
 
 from vaedeblend.exceptions import StampError
 from vaedeblend.pixels.psf import PSF_SIZE
@@ -21,6 +23,18 @@ _UNIT_SUM = 1e-4
 """Departure of a PSF's sum from one that is rounding of its pixels."""
 _FAINTEST, _BRIGHTEST = 1e-37, 1e37
 """Variances beyond which single precision has no number."""
+
+
+_FEWEST, _FACTOR = 8, 3.0
+"""Least number of stamps whose noise is judged, and factor of the rms that is no accident."""
+_EDGE, _LAG, _DIFFERENCE = 4, 4, 0.6745 * np.sqrt(2)
+"""Width of a stamp's edge, distance of pixels whose difference is noise [pixel], and its median."""
+_RANGE = 1e10
+"""An rms beyond this, or below its inverse, is scaled: fourth powers leave single precision."""
+
+
+class StampWarning(UserWarning):
+    """What a user should know of stamps that are measured nevertheless."""
 
 
 class Stamps(NamedTuple):
@@ -97,6 +111,44 @@ def as_stamps(
         None if gain is None else _as_gain(gain, pixels.unit, shape),
         None if light is None else _as_neighbours(light, pixels.unit, shape),
     )
+
+
+def check_noise(
+    image: Float[np.ndarray, "batch height width band"],
+    variance: Float[np.ndarray, "batch height width band"],
+) -> None:
+    """Warns where stamps scatter at their edges by what their variance cannot be.
+
+    Args:
+        image: Stamps.
+        variance: Their variance; infinite where a pixel is ignored.
+    """
+    if len(image) < _FEWEST or min(image.shape[1:3]) <= 2 * _LAG:
+        return
+    with np.errstate(invalid="ignore"):
+        valid = np.isfinite(image) & np.isfinite(variance) & (variance > 0)
+    pixels, noise = (np.where(valid, each, np.nan).astype(float) for each in (image, variance))
+    rows = np.concatenate([pixels[:, :_EDGE], pixels[:, -_EDGE:]], axis=1)
+    columns = np.concatenate([pixels[:, :, :_EDGE], pixels[:, :, -_EDGE:]], axis=2)
+    lags = rows[:, :, _LAG:] - rows[:, :, :-_LAG], columns[:, _LAG:] - columns[:, :-_LAG]
+    steps = np.concatenate([np.abs(each).reshape(len(image), -1) for each in lags], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of stamps without a valid pixel
+        scatter = np.nanmedian(steps, axis=1) / _DIFFERENCE
+        ratio = scatter / np.sqrt(np.nanmedian(noise.reshape(len(image), -1), axis=1))
+    known = ratio[np.isfinite(ratio) & (ratio > 0)]
+    if len(known) < _FEWEST or 1 / _FACTOR < np.median(known) < _FACTOR:
+        return
+    text = f"variance: pixels at the stamps' edges scatter by {np.median(known):.3g} times its root"
+    text += "; wanted about 1: is it an rms, an inverse variance, or in another unit?"
+    warnings.warn(text, StampWarning, stacklevel=3)
+
+
+def unit_scale(variance: np.ndarray) -> float:
+    """Power of two that brings the rms of stamps near 1; 1 where squares are within range."""
+    known = variance[np.isfinite(variance) & (variance > 0)]
+    rms = float(np.sqrt(np.median(known))) if known.size else 1.0
+    return 1.0 if 1 / _RANGE < rms < _RANGE else float(2.0 ** -np.rint(np.log2(rms)))
 
 
 def native(values):

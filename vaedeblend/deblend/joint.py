@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.deblend import missed
-from vaedeblend.deblend.arrays import as_stamps
+from vaedeblend.deblend.arrays import as_stamps, check_noise, unit_scale
 from vaedeblend.deblend.detect import members
 from vaedeblend.deblend.network import Deblend, Deblended, Deblender, load_deblender
 from vaedeblend.deblend.sources import Sources, believed, make_sources, measure
@@ -199,13 +199,17 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
         variance = np.broadcast_to(variance, image.shape)
         if mask is not None:
             variance = np.where(mask, np.float32(np.inf), variance)
-        gain = None if gain is None else np.broadcast_to(gain, (len(image), image.shape[-1]))
+        check_noise(image, variance)
+        scale = np.float32(unit_scale(variance))
+        image, variance = image * scale, variance * scale * scale
+        if gain is not None:
+            gain = np.broadcast_to(gain, (len(image), image.shape[-1])) / scale
         parts = []
         for first in range(0, len(image), _STAMPS):
             some = slice(first, first + _STAMPS)
             own_gain = None if gain is None else gain[some]
             parts.append(deblend_some(image[some], variance[some], _of_stamps(psf, some), own_gain))
-        return jax.tree.map(lambda *fields: np.concatenate(fields), *parts)
+        return _scaled(jax.tree.map(lambda *fields: np.concatenate(fields), *parts), 1 / scale)
 
     return deblend_stamps
 
@@ -214,6 +218,13 @@ def _stamp_shape(deblend: Deblend) -> tuple[int | None, int | None]:
     """Side and bands of the stamps that a deblender takes; None where it does not say."""
     model = deblend.model if isinstance(deblend, Deblender) else None
     return (None, None) if model is None else (model.stamp_size, model.bands)
+
+
+def _scaled(found: Deblended, scale: np.float32) -> Deblended:
+    """The same galaxies in another unit of flux; to the bit where that is the same one."""
+    log_flux = found.log_flux._replace(median=found.log_flux.median + np.log(scale))
+    light = {name: getattr(found, name) * scale for name in ("flux", "flux_err", "image")}
+    return found._replace(log_flux=log_flux, **light)
 
 
 def _on_host(values):
