@@ -60,7 +60,8 @@ def steps_saved(checkpoints):
     return [int(p.name) for p in checkpoints.glob("*") if p.name.isdigit()]
 
 
-@pytest.mark.parametrize("stage", [pytest.param("isolated", marks=pytest.mark.slow), "blended"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["isolated", "blended"])
 def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path, stage):
     arguments = ("--workdir", tmp_path / "run", "--config", trained / "tiny.py")
     arguments += (f"--config.data_dir={trained / 'run' / 'data'}",)

@@ -94,7 +94,7 @@ def test_rows_of_a_list_keep_its_order_and_all_of_them_are_there(part, mosaic, t
     parts = [read_part(tmp_path / f"{i}.fits") for i in range(2)]
     place = np.array([[8.0, 9.0], [-9.0, 2.0], [30.5, 3.25], [11.0, 4.0], [99.0, 4.0]])
     mine = Table({"mine": [7, 5, 6, 9, 8]}, masked=True)
-    listed = Listed(place, np.array([0, -1, 2, 3, -1]), mine, "x and y of a list")
+    listed = Listed(place, np.array([0, -1, 2, 3, -1]), mine, "x and y of a list", ())
     table, pairs, profiles, *_ = merge(parts, mosaic, tmp_path / "stamps.fits", listed)
     np.testing.assert_array_equal(table["mine"][:5], mine["mine"])
     np.testing.assert_array_equal(table["input_row"], [0, 1, 2, 3, 4, -1])

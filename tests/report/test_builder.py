@@ -60,6 +60,7 @@ OPTIONAL = {"sextractor_default", "traversals"}
 """Keys of methods and networks that an evaluation may lack; a report leaves them out."""
 
 
+@pytest.mark.slow
 def test_a_key_of_the_metrics_by_another_name_is_missed_on_the_page(tmp_path, monkeypatch):
     """Figures are not drawn; their sentences are there."""
     monkeypatch.setattr(Builder, "figure", lambda self, name, _: self.figures.update({name: DRAWN}))

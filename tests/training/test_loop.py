@@ -349,6 +349,7 @@ def losses(folder):
     return [each["train_loss"] for each in loop.read_records(folder / "metrics.jsonl")]
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one_does_and_one_goes_on(model, library, tmp_path):
     fit_on_devices(2, tmp_path / "two", 4)
     params = checkpoint.load_params(tmp_path / "two" / "checkpoints")
