@@ -16,6 +16,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from jaxtyping import Float, Int
 
+from vaedeblend.euclid.mer.layout import FATAL_BITS
 from vaedeblend.exceptions import MerError
 from vaedeblend.pixels.coadds import INTERPOLATIONS, Dithers, coadded_psf
 from vaedeblend.pixels.psf import Psf
@@ -26,7 +27,7 @@ from vaedeblend.survey import Survey
 PAD = 24
 """Width of an exposure beyond the tile, which its dither does not exceed [pixel]."""
 
-COSMIC, BAD_COLUMN, NO_DATA = 4, 7, 22
+COSMIC, BAD_COLUMN, NO_DATA = 4, 7, FATAL_BITS["NO_DATA"]
 """Bits of VIS's flag maps."""
 
 _DITHER, _TURN = 16.0, 2e-4
