@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matched import SIZE, gaussian, matched_filter
 
-from vaedeblend.image.columns import FLAGS
+from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.groups import beside_bright
 from vaedeblend.image.measure import measure_field
 

@@ -22,7 +22,7 @@ from vaedeblend.deblend.calibration import Calibration, Calibrations, write_cali
 from vaedeblend.deblend.network import write_psf
 from vaedeblend.evaluate.results import write_evaluation, write_metrics
 from vaedeblend.exceptions import VaedeblendError
-from vaedeblend.image.merge import Part, write_part
+from vaedeblend.image.catalogue.merge import Part, write_part
 from vaedeblend.io import checkpoint, mosaic, workdir, write
 from vaedeblend.io.folders import jobs
 from vaedeblend.io.html import write_table_page

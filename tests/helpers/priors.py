@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vaedeblend.image.tphot import PriorSources, write_priors
+from vaedeblend.image.catalogue.tphot import PriorSources, write_priors
 
 SHAPE = (60, 90)
 SIDE = 21

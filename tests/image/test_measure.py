@@ -5,7 +5,7 @@ import pytest
 from matched import SIZE, gaussian, matched_filter, recording_psfs
 
 from vaedeblend.deblend.network import Deblended
-from vaedeblend.image.columns import FLAGS
+from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.measure import measure_field
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 

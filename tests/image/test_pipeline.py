@@ -13,7 +13,7 @@ from matched import gaussian, matched_filter, recording_psfs
 from vaedeblend.cli import main
 from vaedeblend.image import measure, tiles
 from vaedeblend.image import pipeline as module
-from vaedeblend.image.columns import FLAGS
+from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.tiles import plan
 from vaedeblend.io.parallel import parallel_map
 

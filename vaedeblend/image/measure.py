@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from vaedeblend.deblend.field import find_sources, source_positions
 from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources, believed
-from vaedeblend.image.columns import FLAGS, INCOMPLETE, MEASURED, SKY, UNRESOLVED
+from vaedeblend.image.catalogue.columns import FLAGS, INCOMPLETE, MEASURED, SKY, UNRESOLVED
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles

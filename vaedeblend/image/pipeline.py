@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from vaedeblend import __version__
 from vaedeblend.exceptions import FolderError, MosaicError
+from vaedeblend.image.catalogue.merge import Catalog, is_whole_part, merge, read_part
 from vaedeblend.image.inspection.background import (
     ESTIMATED,
     PHOTONLESS,
@@ -22,7 +23,6 @@ from vaedeblend.image.inspection.background import (
 )
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.tile import tile_inputs
-from vaedeblend.image.merge import Catalog, is_whole_part, merge, read_part
 from vaedeblend.image.products import (
     IMAGES,
     Report,

@@ -10,10 +10,10 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
-from vaedeblend.image.columns import FLAGS
-from vaedeblend.image.merge import Catalog
+from vaedeblend.image.catalogue.columns import FLAGS
+from vaedeblend.image.catalogue.merge import Catalog
+from vaedeblend.image.catalogue.tphot import TPHOT, is_ours, remove_priors, write_catalogue_priors
 from vaedeblend.image.tiles import TILES, Job, read_pixels
-from vaedeblend.image.tphot import TPHOT, is_ours, remove_priors, write_catalogue_priors
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner

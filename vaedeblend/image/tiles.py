@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.image.merge import Part, write_part
+from vaedeblend.image.catalogue.merge import Part, write_part
 from vaedeblend.io.folders.digest import kept_while_unchanged
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.parallel import parallel_map

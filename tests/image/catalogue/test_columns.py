@@ -2,7 +2,7 @@ import pytest
 from astropy.table import Table
 from fitsfolder import folder, network, run, sky  # noqa: F401
 
-from vaedeblend.image.columns import CATALOGUE_COLUMNS, FLAGS, MEASURED
+from vaedeblend.image.catalogue.columns import CATALOGUE_COLUMNS, FLAGS, MEASURED
 
 WRITTEN = [
     ("id", "int64", None),

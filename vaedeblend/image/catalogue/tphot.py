@@ -27,7 +27,7 @@ from astropy.wcs import WCS
 from jaxtyping import Float, Integer
 
 from vaedeblend.exceptions import FileError, TphotError
-from vaedeblend.image.merge import Catalog
+from vaedeblend.image.catalogue.merge import Catalog
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.io.write import replacing_folder, streaming, write_image
 

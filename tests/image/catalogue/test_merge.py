@@ -8,8 +8,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from vaedeblend.catalogues.positions import Listed
-from vaedeblend.image.columns import CATALOGUE_COLUMNS, MEASURED
-from vaedeblend.image.merge import Part, merge, read_part, write_part
+from vaedeblend.image.catalogue.columns import CATALOGUE_COLUMNS, MEASURED
+from vaedeblend.image.catalogue.merge import Part, merge, read_part, write_part
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.pixels.profiles import Profiles

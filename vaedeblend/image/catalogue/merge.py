@@ -15,7 +15,7 @@ from astropy.table import Table
 from jaxtyping import Float, Int
 
 from vaedeblend.catalogues.positions import Listed, with_list
-from vaedeblend.image.columns import (
+from vaedeblend.image.catalogue.columns import (
     BESIDE_BRIGHT,
     BRIGHT,
     CATALOGUE_COLUMNS,
