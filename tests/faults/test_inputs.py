@@ -7,57 +7,21 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from fitsfolder import GAIN, RMS, SHAPE, folder, network, run, sky  # noqa: F401
+from inspected import changed, inspected, kinds, noise_of, only
 from matched import gaussian
 
 from vaedeblend.cli import main
 from vaedeblend.exceptions import InspectionError, MosaicError, PsfError
-from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.io.mosaic import open_mosaic
 
 NOISE = RMS * np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
 ROWS, COLUMNS = np.indices(SHAPE)
 
 
-def changed(folder, change=lambda image: image, cards=(), name="image.fits"):
-    """Rewrites an image of the folder."""
-    with fits.open(folder / name, mode="update") as hdus:
-        hdus[0].data = np.asarray(change(hdus[0].data.astype(float)), np.float32)
-        hdus[0].header.update(dict(cards))
-    return folder
-
-
-def noise_of(folder, value):
-    fits.writeto(folder / "rms.fits", np.full(SHAPE, value, np.float32), overwrite=True)
-    return folder
-
-
-def inspected(folder, form="rms", noise="rms.fits", **options):
-    """Findings of the folder's image, `kind about: text` each."""
-    given = {"psf", "psf_scale"} & options.keys()
-    asked = {name: options.pop(name) for name in given} | {
-        name: options[name] for name in ("gain", "zero_point") if name in options
-    }
-    maps = {} if noise is None else {form: folder / noise}
-    with open_mosaic(folder / "image.fits", **maps, **options) as mosaic:
-        found = inspect_image(mosaic, pixel_scale=0.1, weights="euclid_vis", **asked)
-    return found, [f"{each.kind} {each.about}: {each.text}" for each in found.findings]
-
-
-def kinds(said):
-    return {" ".join(line.split(": ")[0].split()) for line in said} - {
-        *("given rms", "assumed gain", "assumed zero point", "assumed psf", "given psf")
-    }
-
-
-def only(said, kind):
-    (line,) = (line for line in said if line.startswith(kind))
-    return line
-
-
 def test_a_healthy_image_is_not_complained_of(folder):
     found, said = inspected(folder)
     assert not kinds(said), said
-    assert found.corrections == {"gain": GAIN, "scale": 1.0, "empty": None}
+    assert found.corrections == {"gain": GAIN, "scale": 1.0, "empty": None, "limits": None}
 
 
 FAINT = 0.01 * RMS

@@ -98,3 +98,20 @@ def test_a_catalogue_of_any_frame_lies_on_its_image(folder, mine):  # noqa: F811
     np.testing.assert_allclose(again["y_list"], table["y"], atol=1e-4)
     header = fits.getheader(folder / "out" / "catalog.fits", "CATALOG")
     assert "assumed: coordinates of the header are fk4: ra and dec are ICRS" in header.values()
+
+
+@pytest.mark.parametrize("off", [(0, 0), (1, 1), (0, -1), (0.7, 0.3)])
+def test_a_list_beside_the_light_is_moved_there(folder, sky, off):  # noqa: F811
+    """As one whose first pixel is 1, or of another astrometry."""
+    y, x = sky[0].T + np.array([off]).T
+    table = run(folder, catalog=Table({"x": x, "y": y}), passes=0)
+    said = [text for name, text in table.meta.items() if "of bright" in str(text)] or [
+        text for text in map(str, table.meta.values()) if "bright sources lies" in text
+    ]
+    assert len(said) == (off != (0, 0))
+    if said:
+        assert f"({-off[1]:+.2g}, {-off[0]:+.2g})"[:3] in said[0]
+        assert ("is its first pixel 1?" in said[0]) == (off == (1, 1))
+    np.testing.assert_allclose(table["x_list"], x)
+    np.testing.assert_allclose(table["flux"], sky[1], rtol=0.15)
+    assert np.abs(table["x"] - sky[0][:, 1]).max() < 0.6

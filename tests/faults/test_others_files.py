@@ -9,7 +9,7 @@ from fitsfolder import SHAPE, folder, network, run, sky  # noqa: F401
 from vaedeblend.evaluate.injection import inject
 from vaedeblend.exceptions import FolderError, MosaicError, TphotError
 from vaedeblend.image import tphot
-from vaedeblend.image.inspection.background import others_background
+from vaedeblend.image.inspection.sky.background import others_background
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.image.products import others_products
 

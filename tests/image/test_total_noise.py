@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from vaedeblend.exceptions import InspectionError
 from vaedeblend.image.inspection.samples import cut_blocks
-from vaedeblend.image.inspection.total import fit_photon_noise, photon_findings
+from vaedeblend.image.inspection.sky.total import fit_photon_noise, photon_findings
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io.mosaic import Pixels
 
@@ -84,14 +84,14 @@ def test_a_map_may_be_said_to_be_the_background_s(total, capsys):
 def test_dark_skies_hold_no_photon_noise():
     noise = np.random.default_rng(2).normal(size=(64, 64))
     strip = Pixels(noise, np.ones((64, 64)), np.zeros((64, 64), bool))
-    assert fit_photon_noise(cut_blocks([strip])) is None
+    assert fit_photon_noise(cut_blocks([strip], strip.image.shape)) is None
 
 
 @pytest.fixture
 def dark():
     """Blocks without a bright pixel."""
     noise = RMS * np.random.default_rng(2).normal(size=(64, 64))
-    return cut_blocks([Pixels(noise, np.full((64, 64), RMS), np.zeros((64, 64), bool))])
+    return cut_blocks([Pixels(noise, np.full((64, 64), RMS), np.zeros((64, 64), bool))], (64, 64))
 
 
 def test_the_gain_serves_where_few_pixels_are_bright(dark):

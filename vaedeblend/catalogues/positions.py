@@ -63,12 +63,18 @@ class Listed(NamedTuple):
     """What was taken to be the positions."""
     in_ascii: tuple[str, ...]
     """Columns whose names or texts had to be brought into ASCII."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """(y, x) from the list's positions to those that are measured [pixel]."""
 
     @property
     def measured(self) -> Float[np.ndarray, "n 2"]:
-        """Positions of the rows that are measured themselves, NaN of the others."""
+        """Positions at which rows are measured, NaN of those that are not themselves."""
         own = self.same_row == np.arange(len(self.same_row))
-        return np.where(own[:, None], self.position, np.nan)
+        return np.where(own[:, None], self.position + self.shift, np.nan)
+
+    def moved(self, shift: Float[np.ndarray, " 2"]) -> "Listed":
+        """The same list, measured at positions (y, x) beside its own [pixel]."""
+        return self._replace(shift=tuple(shift.tolist()))
 
     @property
     def said(self) -> str:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from vaedeblend import __version__
 from vaedeblend.exceptions import FolderError, MosaicError
 from vaedeblend.image.catalogue.merge import Catalog, is_whole_part, merge, read_part
-from vaedeblend.image.inspection.background import (
+from vaedeblend.image.inspection.inspect import inspect_image
+from vaedeblend.image.inspection.sky.background import (
     ESTIMATED,
     PHOTONLESS,
     others_background,
@@ -21,7 +22,6 @@ from vaedeblend.image.inspection.background import (
     write_background,
     write_background_rms,
 )
-from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.tile import tile_inputs
 from vaedeblend.image.products import (
     IMAGES,

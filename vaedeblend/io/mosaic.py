@@ -69,6 +69,8 @@ class Mosaic(NamedTuple):
     """Factor, a power of two, by which the image's unit fits into single precision."""
     empty: float | None
     """Value that squares of pixels without data hold."""
+    limits: tuple[float, float] | None
+    """Values that a pixel with light lies between; None for any."""
 
     @property
     def wcs(self) -> WCS | None:
@@ -96,15 +98,17 @@ class Mosaic(NamedTuple):
         Raises:
             MosaicError: The file is damaged there.
         """
-        image, mask = (self._plane(each, rows, columns) for each in ("image", "mask"))
+        image, mask = (self.plane(each, rows, columns) for each in ("image", "mask"))
         bad = ~self._within(np.abs(image), -1.0)  # true of NaN
+        if self.limits is not None:
+            bad |= (image <= self.limits[0]) | (image >= self.limits[1])
         if mask is not None:
             bad |= mask
         if self.empty is not None:
             bad |= self._empty(rows, columns)
         rms = None
         if self.noise is not None:
-            rms = as_rms(self.noise, self._plane(self.noise, rows, columns))
+            rms = as_rms(self.noise, self.plane(self.noise, rows, columns))
             bad |= ~self._within(rms, 1 / _LARGEST)
             rms[bad] = np.inf
         image[bad] = 0
@@ -117,7 +121,7 @@ class Mosaic(NamedTuple):
             MosaicError: The file is damaged there.
         """
         parts = ("image", self.noise or "rms", "mask")
-        image, noise, mask = (self._plane(each, rows, columns) for each in parts)
+        image, noise, mask = (self.plane(each, rows, columns) for each in parts)
         bad = ~np.isfinite(image)
         return Pixels(image, noise, bad if mask is None else bad | mask)
 
@@ -127,7 +131,12 @@ class Mosaic(NamedTuple):
             scaled = values * self.scale
         return (scaled > least) & (scaled < _LARGEST)
 
-    def _plane(self, role: str, rows: slice, columns: slice):
+    def plane(self, role: str, rows: slice, columns: slice):
+        """Pixels of a window of the image, or of its noise or mask; None without that plane.
+
+        Raises:
+            MosaicError: The file is damaged there.
+        """
         if role not in self.planes:
             return None
         convert = self._masked if role == "mask" else _single
@@ -147,7 +156,7 @@ class Mosaic(NamedTuple):
         """Pixels without data, whatever the window: what decides is read about it, too."""
         spans = zip((rows, columns), self.shape, strict=True)
         wide = [slice(max(s.start - _RUN, 0), min(s.stop + _RUN, n)) for s, n in spans]
-        image = self._plane("image", *wide)
+        image = self.plane("image", *wide)
         here = [
             slice(s.start - w.start, s.stop - w.start)
             for s, w in zip((rows, columns), wide, strict=True)
@@ -166,6 +175,7 @@ def open_mosaic(
     gain=None,
     scale: float = 1.0,
     empty: float | None = None,
+    limits: tuple[float, float] | None = None,
     **noise: str | Path | None,
 ) -> Iterator[Mosaic]:
     """Opens an image, and its noise and mask where there are any, for reading windows.
@@ -183,6 +193,7 @@ def open_mosaic(
             for none.
         scale: Power of two by which the image's unit fits into single precision.
         empty: Value that squares of pixels without data hold.
+        limits: Values that a pixel with light lies between; any by default.
         **noise: FITS file of the background's standard deviation in the image's unit (`rms`), of
             its square (`variance`), or of that one's inverse (`weight`), 0 without data.
 
@@ -206,7 +217,7 @@ def open_mosaic(
         gain = facts.gain if gain is None else gain or None
         path, shape = planes["image"].path, planes["image"].shape
         known = path, shape, header, facts, zero_point, gain, planes, bits, scale, empty
-        yield Mosaic(*known)
+        yield Mosaic(*known, limits)
 
 
 def write_given(

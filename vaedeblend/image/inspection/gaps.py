@@ -1,8 +1,9 @@
-"""Pixels without data: squares that hold one exact value alone, and what the mask leaves out."""
+"""Pixels without data: squares of one exact value, what the mask leaves out, ends of the range."""
 
 import numpy as np
 from scipy.ndimage import binary_dilation
 
+from vaedeblend.image.inspection.ends import cut_findings, end_findings
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.samples import Blocks
 from vaedeblend.io.mosaic import Mosaic, Pixels, runs
@@ -21,14 +22,25 @@ _BRIGHT, _COVERED, _FREE, _FEWEST = 10.0, 0.8, 0.4, 50
 that a mask of objects leaves out."""
 
 
-def mask_findings(mosaic: Mosaic, strips: list[Pixels], blocks: Blocks) -> list[Finding]:
-    """A mask that leaves out most of the image, or its sources.
+def pixel_findings(
+    mosaic: Mosaic, raw: list[Pixels], strips: list[Pixels], blocks: Blocks, noise: float
+) -> tuple[list[Finding], tuple[float, float] | None]:
+    """What the mask leaves out, and pixels whose values are none of light; the limits of these.
 
     Args:
         mosaic: The image.
-        strips: Strips as they stand in the files.
-        blocks: Blocks of their valid pixels.
+        raw: Strips as they stand in the files.
+        strips: Their valid pixels.
+        blocks: Blocks of these.
+        noise: Typical noise [image unit]; NaN where it is not known.
     """
+    ends, limits = end_findings(mosaic, blocks, noise)
+    masks, cut = _mask(mosaic, raw, blocks), cut_findings(mosaic, strips, blocks, noise)
+    return [*cut, *ends, *masks], limits
+
+
+def _mask(mosaic: Mosaic, strips: list[Pixels], blocks: Blocks) -> list[Finding]:
+    """A mask that leaves out most of the image, or its sources."""
     if "mask" not in mosaic.planes:
         return []
     image, bad = (np.concatenate([each[i].ravel() for each in strips]) for i in (0, 2))

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vaedeblend.catalogues.positions import read_positions
 from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
 from vaedeblend.image.inspection.findings import Finding, Inspection
-from vaedeblend.image.inspection.gaps import find_empty, mask_findings
-from vaedeblend.image.inspection.noise import missing_noise, noise_findings
+from vaedeblend.image.inspection.gaps import find_empty, pixel_findings
+from vaedeblend.image.inspection.lists import list_findings
 from vaedeblend.image.inspection.psfs import psf_findings, sharpness_findings
 from vaedeblend.image.inspection.samples import (
     Blocks,
@@ -18,7 +17,8 @@ from vaedeblend.image.inspection.samples import (
     valid_strips,
     without,
 )
-from vaedeblend.image.inspection.total import photon_findings
+from vaedeblend.image.inspection.sky.noise import missing_noise, noise_findings
+from vaedeblend.image.inspection.sky.total import photon_findings
 from vaedeblend.io.mosaic import Mosaic, Pixels
 
 _LEAST = 8
@@ -56,12 +56,12 @@ def inspect_image(
         MosaicError: The image is damaged.
         PsfError: The file holds no PSF.
     """
-    listed = None if catalog is None else read_positions(catalog, mosaic)
+    listed, lists = list_findings(catalog, mosaic)
     raw = read_strips(mosaic)
     strips = valid_strips(raw, mosaic.noise)
     empty, share = find_empty(strips)
     strips = without(strips, empty)
-    blocks = cut_blocks(strips)
+    blocks = cut_blocks(strips, mosaic.shape)
     noise, numbers = _noise(mosaic, raw, blocks)
     refused = any(each.kind == "refused" and each.about != "sky" for each in noise)
     rms = _typical(blocks, refused)
@@ -74,15 +74,19 @@ def inspect_image(
         gains = [Finding("found", "gain", text)]
     units = unit_findings(mosaic, zero_point is not None, pixel_scale)
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
+    values, limits = pixel_findings(mosaic, raw, strips, blocks, rms)
     scales = {"given": psf_scale, "default": mosaic.pixel_scale or pixel_scale}
     points, psfs = psf_findings(psf, weights, mosaic.shape, scale=pixel_scale, **scales)
     sharp, width = ([], None) if psfs is None else sharpness_findings(psf, psfs, strips, blocks)
     numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
     numbers["sharpest_sources_fwhm"] = width
-    corrections = {"gain": electrons or 0.0, "scale": scale_of(rms), "empty": empty}
-    masks = mask_findings(mosaic, raw, blocks)
-    lists = [] if listed is None else [Finding("assumed", "catalog", listed.said)]
-    findings = *noise, *gaps, *masks, *gains, *units, *points, *sharp, *lists
+    corrections = {
+        "gain": electrons or 0.0,
+        "scale": scale_of(rms),
+        "empty": empty,
+        "limits": limits,
+    }
+    findings = *noise, *gaps, *values, *gains, *units, *points, *sharp, *lists
     return Inspection(findings, numbers, corrections, psfs, photons, listed)
 
 

@@ -40,16 +40,22 @@ class Blocks(NamedTuple):
     """Noise of the pixels; that of sources and gradients raises it."""
     floor: Float[np.ndarray, " n"]
     """The least that the noise may be: that of the lower pixels alone."""
+    place: Float[np.ndarray, "n 2"]
+    """(y, x) of the block's middle, as a share of the image's sides."""
 
 
 def read_strips(mosaic: Mosaic) -> list[Pixels]:
     """Strips over the whole width of an image, its first and last among them, as in the files."""
     height, width = mosaic.shape
+    return [mosaic.read_raw(rows, slice(0, width)) for rows in _strip_rows(height)]
+
+
+def _strip_rows(height: int) -> list[slice]:
+    """Rows of the strips of an image of some height."""
     if height <= _STRIPS * _ROWS:
-        lows, rows = np.zeros(1, int), height
-    else:
-        lows, rows = np.linspace(0, height - _ROWS, _STRIPS).astype(int), _ROWS
-    return [mosaic.read_raw(slice(low, low + rows), slice(0, width)) for low in lows.tolist()]
+        return [slice(0, height)]
+    lows = np.linspace(0, height - _ROWS, _STRIPS).astype(int)
+    return [slice(low, low + _ROWS) for low in lows.tolist()]
 
 
 def valid_strips(strips: list[Pixels], form: str | None) -> list[Pixels]:
@@ -64,8 +70,8 @@ def without(strips: list[Pixels], empty: float | None) -> list[Pixels]:
     return [s._replace(image=np.where(runs(s.image, empty), np.nan, s.image)) for s in strips]
 
 
-def cut_blocks(strips: list[Pixels]) -> Blocks:
-    """Blocks of valid strips."""
+def cut_blocks(strips: list[Pixels], shape: tuple[int, int]) -> Blocks:
+    """Blocks of the valid strips of an image of some shape."""
     side = min(_BLOCK, *strips[0].image.shape)
     image = np.concatenate([_tiles(each.image, side) for each in strips])
     kept = np.flatnonzero(np.isfinite(image).mean(axis=(1, 2)) >= _SEEN)
@@ -76,7 +82,18 @@ def cut_blocks(strips: list[Pixels]) -> Blocks:
     lag = min(_LAG, side - 1)
     scatter = block_quantile(np.abs(image[:, :, lag:] - image[:, :, :-lag]), 0.5) / _DIFFERENCE
     lower = (block_quantile(image, 0.25) - block_quantile(image, 0.05)) / _LOWER
-    return Blocks(image, rms, block_quantile(image, 0.5), scatter, np.fmin(scatter, lower))
+    level, place = block_quantile(image, 0.5), _places(shape, side)[kept]
+    return Blocks(image, rms, level, scatter, np.fmin(scatter, lower), place)
+
+
+def _places(shape: tuple[int, int], side: int) -> Float[np.ndarray, "n 2"]:
+    """The middle of each block of an image's strips, as a share of its sides."""
+    rows = np.concatenate(
+        [np.arange(r.start, r.stop - side + 1, side) for r in _strip_rows(shape[0])]
+    )
+    columns = np.arange(0, shape[1] - side + 1, side)
+    middle = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1) + side / 2
+    return middle.reshape(-1, 2) / shape
 
 
 def block_quantile(

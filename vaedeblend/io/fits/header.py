@@ -20,6 +20,8 @@ _ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT",
 _GAINS = "GAIN", "EGAIN"
 _SCALES = "PIXSCALE", "PIXELSCL", "PSFSCALE"
 _EXPOSURES = "EXPTIME", "TEXPTIME", "EXPOSURE"
+_SATURATIONS = "SATURATE", "SATLEVEL", "SATURLEV"
+_INHERITED = _ZERO_POINTS, _GAINS, _SCALES, _EXPOSURES, _SATURATIONS, ("BUNIT",)
 
 _NAMES = {"ujy": "uJy", "microjy": "uJy", "njy": "nJy", "nanojy": "nJy", "jy": "Jy"}
 """Units that are known whatever the case: mJy and MJy are not among them."""
@@ -75,7 +77,7 @@ def with_inherited(
     taken = {}
     if primary is not None and primary.get("NAXIS") == 0:
         above = mended(primary)
-        for names in (_ZERO_POINTS, _GAINS, _SCALES, _EXPOSURES, ("BUNIT",)):
+        for names in _INHERITED:
             if not any(name in header for name in names):
                 taken |= {name: above[name] for name in names if name in above}
     if taken:
@@ -143,6 +145,11 @@ def sampling(header: fits.Header) -> tuple[float | None, str, str]:
 def exposure_time(header: fits.Header) -> tuple[float | None, str]:
     """Exposure time [s] and its card."""
     return _number(mended(header), _EXPOSURES, 0.0, [])
+
+
+def saturation(header: fits.Header) -> tuple[float | None, str]:
+    """Level from which pixels are saturated [image unit], and its card."""
+    return _number(mended(header), _SATURATIONS, 0.0, [])
 
 
 def rate_of(header: fits.Header) -> str | None:

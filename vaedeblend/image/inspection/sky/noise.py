@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.samples import Blocks, block_quantile
+from vaedeblend.image.inspection.sky.regions import region_findings
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import NOISES, Mosaic, Pixels, as_rms
 
@@ -88,8 +89,11 @@ def noise_findings(
         text = f"pixels scatter by {ratio.middle:.2g} of the rms: correlated noise"
         findings.append(Finding("found", form, text))
     sky, level = _sky(mosaic, blocks.level / given)
+    parts = region_findings(mosaic, blocks, given)
+    if "found" in (each.kind for each in sky) and "sky" in (each.about for each in parts):
+        sky = []  # what is said of its parts says more
     grown, growth = _growth(plane, blocks, given)
-    return findings + sky + grown, numbers | {"sky_over_rms": level, "rms_growth": growth}
+    return findings + sky + parts + grown, numbers | {"sky_over_rms": level, "rms_growth": growth}
 
 
 def _median(raw) -> str:
