@@ -11,7 +11,7 @@ from inspected import changed, inspected, kinds, noise_of, only
 from matched import gaussian
 
 from vaedeblend.cli import main
-from vaedeblend.exceptions import InspectionError, MosaicError, PsfError
+from vaedeblend.exceptions import InspectionError, MosaicError
 from vaedeblend.io.mosaic import open_mosaic
 
 NOISE = RMS * np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
@@ -242,66 +242,6 @@ def test_a_planes_coordinates_are_those_of_its_cube(folder):
     with open_mosaic(changed(folder, cards=cards) / "image.fits") as mosaic:
         np.testing.assert_allclose(mosaic.wcs.all_pix2world(30, 40, 0), before)
         assert mosaic.pixel_scale == pytest.approx(0.1)
-
-
-def psf_file(folder, image, cards=(), name="psf.fits"):
-    fits.writeto(folder / name, image.astype(np.float32), fits.Header(dict(cards)))
-    return folder / name
-
-
-NARROW = gaussian(15, 15, (31, 31), 1.0)
-WCS_CARDS = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -9e-6, "CDELT2": 9e-6}
-
-
-@pytest.mark.parametrize(
-    ("image", "cards", "options", "kind", "word"),
-    [
-        (0.95 * NARROW, {}, {}, "corrected", "sums to 0.95; it is normalised"),
-        (np.roll(NARROW, 1, axis=1), {}, {}, "corrected", "1 of 1 PSFs peak beside"),
-        (gaussian(15.5, 15.5, (31, 31), 1.0), {}, {}, "warned", "is 0.7 pixels off"),
-        (gaussian(15, 15, (31, 31), 1.8), {}, {}, "warned", "may be off by some per cent"),
-        (gaussian(30, 30, (61, 61), 3.0), {}, {}, "refused", "wanted about 0.242 arcsec"),
-        (NARROW, {}, {"psf_scale": 0.02}, "refused", "Give --psf-scale"),
-        (gaussian(30, 30, (61, 61), 3.0), WCS_CARDS, {}, None, ""),
-        (gaussian(30, 30, (61, 61), 3.0), {"PIXELSCL": 0.0333}, {}, None, ""),
-    ],
-)
-def test_psfs_are_compared_with_the_trainings(folder, image, cards, options, kind, word):
-    path = psf_file(folder, image, cards)
-    found, said = inspected(folder, psf=path, **options)
-    lines = [line for line in said if line.split(": ")[0] in (f"{kind} psf",)]
-    assert len(lines) == (kind is not None) and all(word in line for line in lines), said
-    assert np.unravel_index(found.psfs[0, 0].argmax(), (31, 31)) == (15, 15)
-
-
-def test_a_psf_may_be_a_plane_of_a_file(folder):
-    planes = [fits.ImageHDU(NARROW, name=name) for name in ("SCI", "PSF")]
-    planes[0].data = NARROW.T[:, :30]
-    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(folder / "obs.fits")
-    for path in ("obs.fits", "obs.fits[PSF]", "obs.fits[2]"):
-        assert inspected(folder, psf=f"{folder}/{path}")[0].psfs.shape == (1, 1, 31, 31)
-    assert len(run(folder, psf=f"{folder}/obs.fits[PSF]", passes=0))
-    fits.append(folder / "obs.fits", NARROW, fits.Header({"EXTNAME": "NIR_PSF"}))
-    with pytest.raises(PsfError, match=r"planes PSF, NIR_PSF; wanted one, as FILE\[NAME\]"):
-        inspected(folder, psf=folder / "obs.fits")
-
-
-def test_a_psf_wider_than_the_sharpest_sources_is_said(folder):
-    light = sum(900 * gaussian(y, x, SHAPE, 1.0) for y in (9, 80, 170) for x in (12, 90, 160, 240))
-    changed(folder, lambda image: NOISE + light)
-    assert not kinds(inspected(folder, psf=psf_file(folder, NARROW))[1])
-    wide = psf_file(folder, gaussian(15, 15, (31, 31), 1.4), name="wide.fits")
-    assert "wider than the sharpest of the image's 12" in only(
-        inspected(folder, psf=wide)[1], "warned psf"
-    )
-
-
-def test_a_psfex_model_is_refused_by_name(folder):
-    basis = fits.Column("PSF_MASK", "9E", dim="(3,3)", array=np.ones((1, 9)))
-    table = fits.BinTableHDU.from_columns([basis], name="PSF_DATA")
-    table.writeto(folder / "model.psf")
-    with pytest.raises(PsfError, match="model.psf: a PSFEx model; wanted an image"):
-        inspected(folder, psf=folder / "model.psf")
 
 
 def test_what_is_refused_is_one_line_and_may_be_forced(folder, capsys):

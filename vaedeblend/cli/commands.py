@@ -139,7 +139,10 @@ def _add_image(add) -> None:
         nargs="+",
         help="flag bits that mask a pixel, 0 the least significant; all if not given",
     )
-    add.add_argument("--psf", help="FITS image of the effective PSF, or of a grid of them")
+    add.add_argument(
+        "--psf",
+        help="FITS image of the effective PSF, or of a grid; model of PSFEx; or folder of images",
+    )
     add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
     add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")
     add.add_argument("--gain", type=float, help="electrons per image unit; 0 for none")

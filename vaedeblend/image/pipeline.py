@@ -74,8 +74,9 @@ class ImageOptions(NamedTuple):
     mask_bits: Sequence[int] | None = None
     """Flag bits that mask a pixel; 0 is the least significant. By default all of them."""
     psf: Any = None
-    """FITS file of the effective PSF, or of a grid of them (rows, columns, height, width) that
-    cover the image evenly; by default the one trained for."""
+    """FITS file of the effective PSF, of a grid of them (rows, columns, height, width) that cover
+    the image evenly, of stamps with places or of a model of PSFEx; or folder of images with places
+    (see `psfs.read`). By default the one trained for."""
     catalog: Any = None
     """Table of positions, data frame, or file of a table (see `positions.read_positions`); by
     default sources are detected."""

@@ -2,7 +2,8 @@
 
 A PSF is *effective*: optics, detector and the response of one survey pixel together, so that a
 point source's pixel values are samples of it. Its image has an odd size, is centred on its middle
-pixel and is normalised to unit sum: a PSF that lacks its far wings must not cost flux.
+pixel and is normalised to unit sum: a PSF that lacks its far wings must not cost flux. What its sum
+was says which share of the light it holds (`encircled_energy`).
 
 A PSF that has the survey's sampling is *native*: it needs cropping only. Any other is drawn anew
 with GalSim, by `simulate.render.resampled_psf`, so that nothing here depends on the simulator.
@@ -27,8 +28,20 @@ from vaedeblend.io.write import write_image
 PSF_SIZE = 31
 """Side of the PSF images on which networks are conditioned [pixel]."""
 
+LEAST_ENERGY = 0.9
+"""Least sum of a PSF's image that is the share of the light that it holds."""
+
 _SAME_SAMPLING = 1e-9
 """Relative difference below which two samplings are one, written twice."""
+_EDGE, _INNER = (0.85, 1.0), (0.6, 0.75)
+"""Rings at a PSF's edge, and within it, where wings and a constant are told apart [half a side]."""
+_FALL = -3.0
+"""Power of the radius by which diffraction's wings fall."""
+_FAINT = 0.05
+"""Light of the outer ring over the peak beyond which a stamp holds a PSF's core alone."""
+_FLAT, _PEDESTAL, _HOLE = 0.55, 0.04, 0.02
+"""Light of the outer ring over that of the inner one above which wings do not fall, and least
+shares of the sum of a constant, above 0 and below, that is one."""
 
 
 class Psf(NamedTuple):
@@ -38,12 +51,53 @@ class Psf(NamedTuple):
     pixel_scale: float
     """Sampling of the image [arcsec]; may be finer than the survey's."""
     total: float = 1.0
-    """Sum of the image before it was normalised."""
+    """Sum of the image before it was normalised; 1 where that says nothing."""
+    pedestal: float = 0.0
+    """Share of that sum which was a constant, and was taken off (`levelled`)."""
 
     @property
     def extent(self) -> float:
         """Side of the image [arcsec]."""
         return self.image.shape[0] * self.pixel_scale
+
+    @property
+    def encircled_energy(self) -> float:
+        """Share of a point source's light that lies on the image."""
+        return encircled_energy(self.total)
+
+
+def encircled_energy(total: float) -> float:
+    """What the sum of a PSF's image means: the share of a point source's light that it holds.
+
+    That is the sum itself from 0.9 to 1: stamps are cut off a larger PSF of unit sum. Any other sum
+    is that of another unit, and the image is taken to hold all light.
+    """
+    return total if LEAST_ENERGY <= total <= 1 else 1.0
+
+
+def held_within(psf: Psf, extent: float) -> float:
+    """Share of a point source's light on the central square of a PSF's image.
+
+    Args:
+        psf: PSF.
+        extent: Side of the square [arcsec]; beyond the image there is no light.
+    """
+    side = len(psf.image)
+    inside = abs(np.arange(side) - side // 2) * psf.pixel_scale < extent / 2
+    return psf.encircled_energy * float(psf.image[np.ix_(inside, inside)].sum())
+
+
+def levelled(psf: Psf) -> Psf:
+    """A PSF without the constant that its image stands on; the same where there is none.
+
+    The wings of a PSF fall outwards, which a sky that was left in its stamp does not. What a sum
+    means that held such a sky is not known.
+    """
+    level = _constant(psf.image)
+    if not level:
+        return psf
+    image = psf.image - level
+    return Psf(image / image.sum(), psf.pixel_scale, 1.0, level * psf.image.size)
 
 
 def make_psf(image, pixel_scale: float, *, max_extent: float = np.inf, source: str = "psf") -> Psf:
@@ -214,6 +268,27 @@ def effective_fwhm(
     squares -= light.shape[-1] * light.shape[-2] * noise**2
     area = np.square(light.sum(axis=(-2, -1), dtype=float)) / np.where(squares > 0, squares, np.nan)
     return np.sqrt(2 * np.log(2) / np.pi * area)
+
+
+def _constant(image: Float[np.ndarray, "side side"]) -> float:
+    """The constant on which the image of a PSF of unit sum stands; 0 where there is none."""
+    outer, inner = (_ring(image, *ring) for ring in (_EDGE, _INNER))
+    if outer is None or inner is None or outer > _FAINT * image.max():
+        return 0.0
+    if outer * image.size < -_HOLE:
+        return outer
+    fall = float(np.divide(np.mean(_EDGE), np.mean(_INNER)) ** _FALL)
+    level = (outer - fall * inner) / (1 - fall)
+    return level if outer > _FLAT * inner and level * image.size > _PEDESTAL else 0.0
+
+
+def _ring(image, low: float, high: float) -> float | None:
+    """Median of the pixels at distances from the middle [half a side]; None without any."""
+    half = len(image) // 2
+    y, x = np.indices(image.shape) - half
+    radius = np.hypot(y, x)
+    pixels = image[(radius > low * half) & (radius <= high * half)]
+    return float(np.median(pixels)) if len(pixels) else None
 
 
 def _read(path, given: float | None, default: float) -> tuple[np.ndarray, float]:

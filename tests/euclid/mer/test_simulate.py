@@ -6,8 +6,8 @@ from astropy.wcs import WCS
 
 from vaedeblend.cli import main
 from vaedeblend.euclid.mer.layout import FATAL_BITS, find_tile
-from vaedeblend.euclid.mer.psfs import read_psf_product
 from vaedeblend.euclid.mer.simulate import DEAD_RMS, ZERO_POINT, TileRecipe, simulate_tile
+from vaedeblend.pixels.psfs.product import read_psf_product
 
 SIZE = 260
 

@@ -52,6 +52,8 @@ class Inspection(NamedTuple):
     """Keywords of `mosaic.open_mosaic` that take the place of the user's."""
     psfs: Float[np.ndarray, "rows columns side side"] | None = None
     """PSFs of the parts of an even grid over the image, at the survey's pixels, if given."""
+    encircled_energy: Float[np.ndarray, "rows columns"] | None = None
+    """Share of a point source's light on the image of each PSF."""
     photons: PhotonNoise | None = None
     """Photon noise that is taken out of the map of the noise."""
     listed: Listed | None = None
@@ -79,7 +81,8 @@ class Inspection(NamedTuple):
         """Header cards: zero point and gain, all findings (SAID1, ...), and more; in ASCII."""
         said = {f"SAID{i}": f"{e.kind}: {e.text}" for i, e in enumerate(self.findings, 1)}
         texts = {name.upper(): text for name, text in (more | said).items()}
-        known = {"MAGZERO": mosaic.zero_point, "GAIN": mosaic.gain}
+        energy = self.numbers.get("encircled_energy")
+        known = {"MAGZERO": mosaic.zero_point, "GAIN": mosaic.gain, "PSFLIGHT": energy}
         numbers = {name: value for name, value in known.items() if value is not None}
         return numbers | {n: t.encode("ascii", "replace").decode() for n, t in texts.items()}
 

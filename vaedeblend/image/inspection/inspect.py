@@ -45,7 +45,7 @@ def inspect_image(
         mosaic: The image, as the user has described it.
         pixel_scale: The weights' [arcsec].
         weights: Name of shipped weights, or a workdir.
-        psf: FITS file of the PSF, or of a grid of them.
+        psf: FITS file or folder of the PSFs, as `psfs.read_psfs` takes it.
         psf_scale: Its sampling, where the user gives it [arcsec].
         gain: The gain, where the user gives it [electron / image unit].
         zero_point: The zero point, where the user gives it [mag].
@@ -76,10 +76,13 @@ def inspect_image(
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
     values, limits = pixel_findings(mosaic, raw, strips, blocks, rms)
     scales = {"given": psf_scale, "default": mosaic.pixel_scale or pixel_scale}
-    points, psfs = psf_findings(psf, weights, mosaic.shape, scale=pixel_scale, **scales)
+    place = mosaic.shape, mosaic.wcs
+    points, cells = psf_findings(psf, weights, *place, scale=pixel_scale, **scales)
+    psfs, energy = cells or (None, None)
     sharp, width = ([], None) if psfs is None else sharpness_findings(psf, psfs, strips, blocks)
     numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
     numbers["sharpest_sources_fwhm"] = width
+    numbers["encircled_energy"] = None if energy is None else float(np.median(energy))
     corrections = {
         "gain": electrons or 0.0,
         "scale": scale_of(rms),
@@ -87,7 +90,7 @@ def inspect_image(
         "limits": limits,
     }
     findings = *noise, *gaps, *values, *gains, *units, *points, *sharp, *lists
-    return Inspection(findings, numbers, corrections, psfs, photons, listed)
+    return Inspection(findings, numbers, corrections, psfs, energy, photons, listed)
 
 
 def _noise(mosaic: Mosaic, raw: list[Pixels], blocks: Blocks) -> tuple[list[Finding], dict]:

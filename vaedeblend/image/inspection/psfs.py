@@ -1,27 +1,29 @@
 """The PSF that is given, compared with the training's and with the image's sharpest sources."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from astropy.wcs import WCS
 from jaxtyping import Float
 from scipy.ndimage import maximum_filter
 
-from vaedeblend.euclid.mer.psfs import is_psf_product, psf_cells, read_psf_product
 from vaedeblend.exceptions import PsfError
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.samples import Blocks
 from vaedeblend.io.mosaic import Pixels
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir
 from vaedeblend.pixels.psf import (
+    PSF_SIZE,
     Psf,
     effective_fwhm,
+    encircled_energy,
+    held_within,
     is_native,
-    make_psf,
     native_psfs,
-    psf_sampling,
     read_native_psfs,
-    read_psf_grid,
 )
+from vaedeblend.pixels.psfs.read import GivenPsfs, read_psfs
 
 _LEAST, _MOST = 0.5, 2.0
 """Width over that of the training's PSF beyond which a PSF is another, or otherwise sampled."""
@@ -33,58 +35,77 @@ _OFF, _WITHIN = 0.3, 4.0
 """Distance of a PSF's centre that is said, and radius within which it is measured [pixel]."""
 _BRIGHT, _STARS, _SIDE = 50.0, 10, 7
 """Peak of a source whose width is measured [rms], least number, and side of its stamp [pixel]."""
-_WIDER = 1.3
-"""Width over that of the sharpest sources of a PSF that is none of the image's."""
+_WIDER, _ANOTHER = 1.3, 1.5
+"""Width over that of the sharpest sources of a PSF that is said, and of one that is refused."""
+_ALIKE, _FEWEST, _SHARE = 0.04, 5, 0.5
+"""Range of the widths of stars, which are alike, their least number among the sharpest sources, and
+the least share of stars among the bright sources where galaxies might be taken for them."""
 
 PsfArray = Float[np.ndarray, "rows columns side side"]
+
+
+class CellPsfs(NamedTuple):
+    """PSFs of the parts of an even grid over an image, at the survey's pixels, centred."""
+
+    images: PsfArray
+    """Of unit sum."""
+    encircled_energy: Float[np.ndarray, "rows columns"]
+    """Share of a point source's light on each image: by the sum that it had in its file
+    (`psf.encircled_energy`), less what was cut off."""
 
 
 def psf_findings(
     path: str | Path | None,
     weights: str | Path,
     shape: tuple[int, int],
+    wcs: WCS | None = None,
     *,
     given: float | None,
     default: float,
     scale: float,
-) -> tuple[list[Finding], PsfArray | None]:
-    """What there is to say of a PSF file, and its PSFs at the survey's pixels, centred.
+) -> tuple[list[Finding], CellPsfs | None]:
+    """What there is to say of an image's PSFs, and these at the survey's pixels, centred.
 
     Args:
-        path: FITS file of a PSF, of a grid of them, or of a MER tile's PSFs; None for the one
-            trained for.
+        path: What `read.read_psfs` takes: FITS file or folder; None for the PSF trained for.
         weights: Name of shipped weights, or a workdir.
         shape: Height and width of the image [pixel].
+        wcs: Celestial coordinates of the image.
         given: Sampling that the user has given [arcsec].
         default: Sampling where the header has none [arcsec].
         scale: Pixel scale of the survey [arcsec].
 
     Raises:
-        PsfError: The file holds no PSF.
+        PsfError: There is no PSF.
     """
     if path is None:
         return [Finding("assumed", "psf", "PSF: the one that the weights were trained for")], None
-    sampling, origin = psf_sampling(path, given, default)
-    grid = _read_grid(path, shape, given, default)
-    psfs, moved = _centred(np.array([[_at_pixels(psf, scale) for psf in row] for row in grid]))
+    found = read_psfs(path, shape, wcs, given=given, default=default)
+    images = np.array([[_at_pixels(psf, scale) for psf in row] for row in found.grid])
+    energy = [[held_within(psf, PSF_SIZE * scale) for psf in row] for row in found.grid]
+    psfs, moved = _centred(images)
     width = float(np.median(effective_fwhm(psfs))) * scale
-    text = f"{path}: PSF of an effective FWHM of {width:.3g} arcsec, sampled at {sampling:.3g} "
-    text += f"arcsec ({origin or 'as the image is'})"
-    findings = [Finding("given" if origin else "assumed", "psf", text)]
-    total = float(np.median([psf.total for row in grid for psf in row]))
-    if abs(total - 1) > _UNIT:
-        text = f"{path}: the PSF sums to {total:.4g}; it is normalised to 1"
-        findings.append(Finding("corrected", "psf", text))
-    return findings + _centres(path, moved, psfs) + _width(path, weights, width, scale), psfs
+    text = f"{path}: PSF of an effective FWHM of {width:.3g} arcsec, sampled at "
+    text += f"{found.sampling:.3g} arcsec ({found.origin or 'as the image is'})"
+    findings = [Finding("given" if found.origin else "assumed", "psf", text)]
+    findings += _sums(path, found) + _centres(path, moved, psfs)
+    return findings + _width(path, weights, width, scale), CellPsfs(psfs, np.array(energy))
 
 
-def _read_grid(path, shape: tuple[int, int], given: float | None, default: float):
-    """PSFs of the parts of an even grid over the image."""
-    if not is_psf_product(path):
-        return read_psf_grid(path, pixel_scale=given, default_pixel_scale=default)
-    cells = psf_cells(read_psf_product(path), shape)
-    sampling = given or default
-    return [[make_psf(psf, sampling, source=str(path)) for psf in row] for row in cells]
+def _sums(path: str | Path, found: GivenPsfs) -> list[Finding]:
+    """What the PSFs' sums are taken for, and a constant that was in them."""
+    if found.pedestal:
+        text = f"{path}: the PSF stands on a constant, {100 * found.pedestal:.2g} % of its sum: a "
+        text += "sky that was left in its stamp is no light of the PSF, and is taken off"
+        return [Finding("corrected", "psf", text)]
+    total = found.total
+    if abs(total - 1) <= _UNIT:
+        return []
+    if encircled_energy(total) == total:
+        text = f"{path}: the PSF sums to {total:.4g}: the share of a point source's light that it "
+        return [Finding("found", "psf", text + "holds (its encircled energy)")]
+    text = f"{path}: the PSF sums to {total:.4g}, which is no share of light (0.9 to 1); it is "
+    return [Finding("corrected", "psf", text + "normalised to 1")]
 
 
 def sharpness_findings(
@@ -100,13 +121,25 @@ def sharpness_findings(
     sharpest, middle = float(np.quantile(widths, 0.2)), (psfs.shape[2] - _SIDE) // 2
     inner = slice(middle, middle + _SIDE)
     width = float(np.median(effective_fwhm(psfs[..., inner, inner])))
-    if width < _WIDER * sharpest:
-        return [], sharpest
-    text = (
-        f"{path}: the PSF is {width / sharpest:.2g} times wider than the sharpest of the image's "
-    )
-    text += f"{len(widths)} bright sources; is it sampled as the image is?"
-    return [Finding("warned", "psf", text)], sharpest
+    stars, n = _stars(widths)
+    ratio, words = width / sharpest, "is it sampled as the image is, and its own?"
+    if ratio > _WIDER:
+        text = f"{path}: the PSF is {ratio:.2g} times wider than the sharpest of the image's "
+        kind = "refused" if ratio > _ANOTHER and n >= _FEWEST and stars < width else "warned"
+        return [Finding(kind, "psf", f"{text}{len(widths)} bright sources; {words}")], sharpest
+    if stars > _ANOTHER * width and n >= max(_STARS, _SHARE * len(widths)):
+        text = f"{path}: the PSF is {stars / width:.2g} times sharper than {n} of the image's "
+        text += f"{len(widths)} bright sources, which are as wide as each other; {words}"
+        return [Finding("warned", "psf", text)], sharpest
+    return [], sharpest
+
+
+def _stars(widths: Float[np.ndarray, " n"]) -> tuple[float, int]:
+    """Width that most sources have, as stars have one, and how many do."""
+    widths = np.sort(widths)
+    n = np.searchsorted(widths, widths * (1 + _ALIKE), side="right") - np.arange(len(widths))
+    first = int(np.argmax(n))
+    return float(np.median(widths[first : first + n[first]])), int(n[first])
 
 
 def _centres(path: str | Path, moved: int, psfs: PsfArray) -> list[Finding]:

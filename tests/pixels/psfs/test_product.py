@@ -3,8 +3,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from vaedeblend.euclid.mer.psfs import is_psf_product, psf_cells, read_psf_product
-from vaedeblend.exceptions import MerError
+from vaedeblend.exceptions import PsfError
+from vaedeblend.pixels.psfs.cells import psf_cells
+from vaedeblend.pixels.psfs.product import is_psf_product, read_psf_product
 
 SIZE = 9
 SHAPE = 240, 360
@@ -98,18 +99,18 @@ def test_products_are_told_from_plain_psfs(tmp_path):
     ("size", "columns", "words"),
     [
         (8, ("x", "y"), "STMPSIZE is 8; wanted an odd number"),
-        (SIZE, ("a", "b"), "columns .*wanted x and y"),
+        (SIZE, ("a", "b"), "columns a, b; wanted x and y"),
     ],
 )
 def test_bad_products_are_refused(tmp_path, size, columns, words):
     table = Table(rows=[(20.0, 20.0)], names=columns)
     path = write(tmp_path / "bad.fits", np.ones((60, 60)) / SIZE**2, table, size)
-    with pytest.raises(MerError, match=words):
+    with pytest.raises(PsfError, match=words):
         read_psf_product(path)
 
 
 def test_stamps_that_hold_no_psf_are_no_psfs(tmp_path):
     table = Table(rows=[(20.0, 20.0)], names=("x", "y"))
     path = write(tmp_path / "dark.fits", np.zeros((60, 60)), table)
-    with pytest.raises(MerError, match="none of 1 stamps holds a PSF"):
+    with pytest.raises(PsfError, match="none of 1 stamps holds a PSF"):
         read_psf_product(path)
