@@ -34,7 +34,7 @@ class FileError(VaedeblendError):
 
 
 class FolderError(VaedeblendError):
-    """A folder into which another job writes: which one, and where."""
+    """A folder into which another job writes, or that holds files of others: which, and where."""
 
 
 class InspectionError(VaedeblendError):

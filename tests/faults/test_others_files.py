@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from fitsfolder import SHAPE, folder, network, run, sky  # noqa: F401
+from fitsfolder import RMS, SHAPE, folder, network, run, sky  # noqa: F401
+from matched import gaussian
 
+from vaedeblend.cli import main
+from vaedeblend.cli.simulate import _FIELD, _refuse_others
 from vaedeblend.evaluate.injection import inject
 from vaedeblend.exceptions import FolderError, MosaicError, TphotError
-from vaedeblend.image import tphot
+from vaedeblend.image.catalogue import tphot
 from vaedeblend.image.inspection.sky.background import others_background
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.image.products import others_products
+from vaedeblend.io.write import write_tables
 
 
 def another(path):
@@ -78,5 +82,61 @@ def test_results_of_an_earlier_run_may_be_replaced(folder):  # noqa: F811
     run(folder, rms=None, tphot=True)
     assert not others_products(folder / "out", tphot=True)
     assert not others_background(folder / "out", ("background", "rms"))
+    another(folder / "out" / ".tiles" / "tile_3.fits")  # of one that was killed as it ended
+    assert not others_products(folder / "out", tphot=True)
     another(folder / "out" / "background_rms.fits")
     assert others_background(folder / "out", ("background_rms",))
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", ".tiles/notes.txt", "given/rms.fits", "given/image.fits"]
+)
+def test_files_whose_names_a_run_uses_meanwhile_stay(folder, name):  # noqa: F811
+    path = another(folder / "out" / name)
+    before, rms = path.read_bytes(), np.full(SHAPE, RMS)
+    with pytest.raises(FolderError, match=f"{name.split('/')[0]}.* would be .*and no run"):
+        deblend_image(fits.getdata(folder / "image.fits"), folder / "out", rms=rms)
+    assert [each for each in (folder / "out").rglob("*") if each.is_file()] == [path]
+    assert path.read_bytes() == before
+
+
+def test_what_was_given_in_memory_may_be_replaced(folder):  # noqa: F811
+    image = fits.open(folder / "image.fits")
+    for rms in (np.full(SHAPE, RMS), RMS):
+        found = deblend_image(image, folder / "out", rms=rms)
+        assert len(found.table)
+    image.close()
+
+
+def test_background_rms_of_another_is_refused_through_a_run(folder):  # noqa: F811
+    image = fits.getdata(folder / "image.fits") + 3000 * gaussian(100, 130, SHAPE, 4.0)
+    fits.writeto(folder / "image.fits", image.astype("f4"), overwrite=True)
+    total = np.sqrt(RMS**2 + image.clip(0) / 5)
+    fits.writeto(folder / "rms.fits", total.astype("f4"), overwrite=True)
+    path = another(folder / "out" / "background_rms.fits")
+    before = path.read_bytes()
+    with pytest.raises(
+        FolderError, match=r"background_rms.fits: would .* or --rms-kind background"
+    ):
+        run(folder, gain=0.0)
+    assert list((folder / "out").iterdir()) == [path] and path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("style", "name"), [("analytic", "image.fits"), ("emc", "dsersic_0_vis.fits")]
+)
+def test_a_simulation_takes_the_place_of_no_other_image(tmp_path, capsys, style, name):
+    path = another(tmp_path / "mine" / name)
+    words = ["simulate", "--size", "64", "--style", style, "--processes", "1", "--out"]
+    assert main([*words, str(path.parent)]) == 1
+    assert f"{name}: would be overwritten, and no simulation" in capsys.readouterr().err
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_simulation_takes_the_place_of_an_earlier_one(tmp_path):
+    another(tmp_path / "image.fits")
+    Table({"x": [1.0]}).write(tmp_path / "truth.fits")
+    with pytest.raises(FolderError):
+        _refuse_others(tmp_path, *_FIELD)
+    write_tables(tmp_path / "truth.fits", {"TRUTH": Table({"x": [1.0]})})
+    _refuse_others(tmp_path, *_FIELD)

@@ -1,12 +1,19 @@
 """`vaedeblend simulate`: fields in plain files, and in the layouts of Euclid's own."""
 
+from pathlib import Path
+
+from astropy.io import fits
 from rich.table import Table
 from rich.text import Text
 
 from vaedeblend.cli.console import console
-from vaedeblend.exceptions import VaedeblendError
+from vaedeblend.exceptions import FolderError, VaedeblendError
 from vaedeblend.io.parallel import available_cores
 from vaedeblend.io.progress import progress
+
+_FIELD = ("image.fits", "rms.fits", "psf.fits", "truth.fits"), "truth.fits", "TRUTH"
+_CHALLENGE = ("*_vis*.fits", "challenge_5sig_overlap_*.fits"), "*.alone.fits", "ALONE"
+"""Files that a simulation writes; those of them, and the HDU there, by which its own are known."""
 
 
 def add_simulate(add) -> None:
@@ -55,6 +62,7 @@ def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -
         own_layout(out, 0.05 if star_fraction is None else star_fraction, **options)
         return
     del options["interpolation"]
+    _refuse_others(Path(out), *_FIELD)
     from vaedeblend.simulate.fields import simulate_field, write_field
     from vaedeblend.survey import Survey
 
@@ -87,9 +95,28 @@ def _simulate_challenge(
 
     if source or area is not None:
         raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
+    _refuse_others(Path(out), *_CHALLENGE)
     with progress(console) as report:
         counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
     shown = Table(*counts.colnames, title=Text(f"fields in {out}"))
     for row in counts:
         shown.add_row(*map(str, row))
     console.print(shown)
+
+
+def _refuse_others(out: Path, patterns: tuple[str, ...], own: str, name: str) -> None:
+    """A simulation takes the place of an earlier one, and of no other files."""
+    found = sorted(path for pattern in patterns for path in out.glob(pattern))
+    if found and not any(_holds(path, name) for path in out.glob(own)):
+        raise FolderError(
+            f"{', '.join(map(str, found[:4]))}: would be overwritten, and no simulation of this "
+            f"program has written it; wanted another folder than {out}"
+        )
+
+
+def _holds(path: Path, name: str) -> bool:
+    try:
+        with fits.open(path) as hdus:
+            return name in hdus
+    except OSError:
+        return False

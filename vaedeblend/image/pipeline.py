@@ -39,7 +39,7 @@ from vaedeblend.image.tiles import (
     read_survey,
     weights_files,
 )
-from vaedeblend.io.folders.jobs import FolderWarning, keep_pieces, locked, made_from
+from vaedeblend.io.folders.jobs import FolderWarning, are_pieces, keep_pieces, locked, made_from
 from vaedeblend.io.mosaic import (
     NOISES,
     Mosaic,
@@ -265,7 +265,7 @@ def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None
 
 def _check_others(out: Path, options: ImageOptions) -> None:
     """Results take the place of an earlier run's, and of no other files."""
-    others = others_products(out, options.tphot)
+    others = others_products(out, options.tphot, are_pieces(out / TILES))
     _check_replaced(
         others + others_background(out, () if _noise_given(options) else ESTIMATED), out
     )
@@ -273,7 +273,10 @@ def _check_others(out: Path, options: ImageOptions) -> None:
 
 def _check_replaced(others: Sequence[Path], out: Path) -> None:
     if others:
-        hint = ", or --rms, if that is its noise" if out / "rms.fits" in others else ""
+        names = {path.name for path in others}
+        hint = ", or --rms, if that is its noise" if "rms.fits" in names else ""
+        if "background_rms.fits" in names:
+            hint = ", or --rms-kind background, if the given noise is the sky's alone"
         raise FolderError(
             f"{', '.join(map(str, others))}: would be overwritten, and no run of this program has "
             f"written it; wanted another folder than {out}{hint}"

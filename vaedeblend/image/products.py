@@ -13,7 +13,7 @@ from jaxtyping import Float
 from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.catalogue.merge import Catalog
 from vaedeblend.image.catalogue.tphot import TPHOT, is_ours, remove_priors, write_catalogue_priors
-from vaedeblend.image.tiles import TILES, Job, read_pixels
+from vaedeblend.image.tiles import TILES, Job, are_tiles, read_pixels
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
@@ -38,14 +38,15 @@ _PAGE, _SUMMARY = '<body class="image">', {"version", "weights", "findings"}
 """What a page, and the keys that a summary, of this program holds."""
 
 
-def others_products(out: Path, tphot: bool) -> list[Path]:
+def others_products(out: Path, tphot: bool, killed: bool = False) -> list[Path]:
     """Files of a folder that results would replace, and that are none of an earlier run.
 
     Args:
         out: Folder of the results.
         tphot: Priors are written as well.
+        killed: A run into the folder was killed, after it had cleared it.
     """
-    if (out / TILES).is_dir():  # of a run that was killed: it has cleared the folder
+    if killed:
         return [out / TPHOT] if tphot and not is_ours(out / TPHOT) else []
     images = [out / f"{name}.fits" for name in ("stamps", *IMAGES)]
     ours = {
@@ -55,6 +56,7 @@ def others_products(out: Path, tphot: bool) -> list[Path]:
     } | dict.fromkeys(images, lambda path: _is_catalogue(out / "catalog.fits"))
     if tphot:
         ours[out / TPHOT] = is_ours
+    ours[out / TILES] = are_tiles
     return [path for path, known in ours.items() if path.exists() and not _holds(known, path)]
 
 

@@ -6,6 +6,7 @@ tile in whose core it lies, and the others forget it.
 The network is imported when the first tile has been read: bad input is answered before that.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -114,6 +115,11 @@ def read_pixels(mosaic: Mosaic, background: str | None, rows: slice, columns: sl
 def part_file(folder: str | Path, tile: Tile) -> Path:
     """File that takes the sources of a tile."""
     return Path(folder) / f"tile_{tile.number}.fits"
+
+
+def are_tiles(folder: Path) -> bool:
+    """Whether a folder holds nothing but files of tiles: a run was killed as it removed them."""
+    return all(re.fullmatch(r"tile_\d+\.fits(\.partial)?", each.name) for each in folder.iterdir())
 
 
 def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float, listed=None) -> Part:

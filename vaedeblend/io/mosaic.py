@@ -20,7 +20,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.fits.header import Facts, mended, read_facts, with_inherited
-from vaedeblend.io.fits.memory import as_hdus
+from vaedeblend.io.fits.memory import MARK, as_hdus, refuse_another
 from vaedeblend.io.fits.numbers import as_count as as_count  # of any option of an image
 from vaedeblend.io.fits.numbers import as_gain, is_constant
 from vaedeblend.io.fits.numbers import as_number as as_number
@@ -237,6 +237,7 @@ def write_given(
 
     Raises:
         MosaicError: There is no image, or a unit or a type is not what is wanted.
+        FolderError: A file of these names is there that no run has written.
         FileError: A file cannot be written.
     """
     given = dict(inputs)
@@ -249,9 +250,14 @@ def write_given(
     if isinstance(image, str | Path) and _has_unit(given):
         with open_mosaic(image, hdu=hdu) as mosaic:
             unit = mosaic.unit
-    for name, value in given.items():
-        if value is None or isinstance(value, str | Path | Table):
-            continue
+    in_memory = {
+        name: value
+        for name, value in given.items()
+        if not (value is None or isinstance(value, str | Path | Table))
+    }
+    for name in in_memory:
+        refuse_another(folder / f"{name}.fits")
+    for name, value in in_memory.items():
         if name in NOISES:
             value = _in_unit(value, None if unit is None else unit ** _POWER[name], name)
         files[name] = prepare_folder(folder) / f"{name}.fits"
@@ -272,7 +278,7 @@ def _write_constant(path: Path, value, name: str, image: str | Path, hdu) -> Non
     number = as_number(getattr(value, "value", value), name)
     with open_mosaic(image, hdu=hdu) as mosaic:
         height, width = mosaic.shape
-    with write_image(path, (height, width), fits.Header()) as put:
+    with write_image(path, (height, width), fits.Header([MARK])) as put:
         for low in range(0, height, _STRIP):
             put(np.full((min(_STRIP, height - low), width), number, np.float32))
 

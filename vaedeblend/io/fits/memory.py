@@ -1,18 +1,22 @@
 """Images in memory as FITS HDUs: arrays of any kind, NDData, and HDUs themselves."""
 
+from pathlib import Path
+
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.wcs import WCS
 
-from vaedeblend.exceptions import MosaicError
+from vaedeblend.exceptions import FolderError, MosaicError
 
+MARK = "GIVEN", True, "to a run, in memory"
+"""Header card by which a file is known to be what was given in memory."""
 _HDUS = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 
 
 def as_hdus(value, name: str) -> fits.HDUList:
-    """HDUs that hold an image, with its unit and WCS as far as it has them.
+    """HDUs that hold an image, with its unit and WCS as far as it has them, and MARK.
 
     Args:
         value: Array, masked array, Quantity, NDData, HDU or list of HDUs.
@@ -21,6 +25,29 @@ def as_hdus(value, name: str) -> fits.HDUList:
     Raises:
         MosaicError: It is none of these, or holds no numbers.
     """
+    hdus = _hdus(value, name)
+    hdus[0].header.append(MARK)
+    return hdus
+
+
+def refuse_another(path: Path) -> None:
+    """What is given in memory takes the place of what was before, and of no other file.
+
+    Raises:
+        FolderError: There is another one.
+    """
+    try:
+        ours = not path.exists() or fits.getheader(path).get(MARK[0]) is True
+    except OSError:
+        ours = False
+    if not ours:
+        raise FolderError(
+            f"{path}: would be overwritten, and no run of this program has written it; wanted "
+            "another folder for the results"
+        )
+
+
+def _hdus(value, name: str) -> fits.HDUList:
     if isinstance(value, fits.HDUList):
         return fits.HDUList([hdu.copy() for hdu in value])
     if isinstance(value, fits.PrimaryHDU):

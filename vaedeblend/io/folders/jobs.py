@@ -7,6 +7,7 @@ from, which holds the contents of its inputs, not their names.
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import threading
@@ -32,6 +33,9 @@ LOCK = ".lock"
 
 _held = threading.local()
 """The folders that a thread has locked: what it calls may lock them again."""
+
+_LONGEST = 1000
+"""Characters of a lock that are read."""
 
 _RECORD = "job.json"
 """File beside pieces: what they were made from."""
@@ -82,8 +86,13 @@ def made_from(options: Mapping[str, Any], files: Iterable[Path]) -> dict:
     return {"version": version("vaedeblend"), "options": values, "contents": contents}
 
 
+def are_pieces(folder: Path) -> bool:
+    """Whether a job has written into a folder: its record is there, damaged or not."""
+    return (folder / _RECORD).exists()
+
+
 def keep_pieces(folder: str | Path, job: Mapping, is_whole: Callable[[Path], bool]) -> None:
-    """Keeps a folder's pieces if they are of this job, and removes them if they are not.
+    """Keeps a folder's pieces if they are of this job, and removes all there if they are not.
 
     Args:
         folder: Folder of the pieces, made where it is missing.
@@ -129,10 +138,26 @@ def _lock(path: Path) -> IO[str]:
             raise FolderError(
                 f"{path.parent}: {holder} writes there; wanted another folder, or to wait for it"
             )
+        _check_lock(file, path)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()  # its holder has just ended, and taken the file along
+
+
+def _check_lock(file: IO[str], path: Path) -> None:
+    """A lock of a job that was killed may be taken, no other file of that name."""
+    file.seek(0)
+    try:
+        ours = re.fullmatch(r"(process \d+ on .*)?", file.read(_LONGEST))
+    except UnicodeDecodeError:
+        ours = None
+    if ours is None:
+        file.close()
+        raise FolderError(
+            f"{path}: would be overwritten, and no run of this program has written it; wanted "
+            f"another folder than {path.parent}"
+        )
 
 
 def _is_free(file: IO[str]) -> bool:
