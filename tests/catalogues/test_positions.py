@@ -110,6 +110,26 @@ def test_angles_may_be_texts(plain):
         read_positions(table, plain)
 
 
+def test_numbers_may_have_a_decimal_comma(plain, tmp_path):
+    for name, values in (("x y", (X, Y)), ("ra dec", sky())):
+        rows = [
+            " ".join(f"{v:.10g}".replace(".", ",") for v in row) for row in np.transpose(values)
+        ]
+        text = "\n".join([f"id {name}", *(f"{i},5 {row}" for i, row in enumerate(rows))])
+        for by in " ;":
+            (tmp_path / "list.csv").write_text(text.replace(" ", by))
+            listed = read_positions(tmp_path / "list.csv", plain)
+            assert_places(listed, atol=1e-2)
+            assert listed.table["id"][1] == "1,5"  # as the user has it
+
+
+@pytest.mark.parametrize("names", ["x y", "ra dec"])
+def test_a_comma_that_may_be_of_thousands_is_refused(plain, names):
+    table = Table([["1,150", "1,200"], ["20,100", "30,100"]], names=names.split())
+    with pytest.raises(MosaicError, match="with a point: a comma may be one of thousands"):
+        read_positions(table, plain)
+
+
 def test_files_of_several_tables_and_data_frames_are_read(plain, tmp_path):
     table = Table({"x": X, "y": Y, "id": [3, 1, 2]})
     hdus = [fits.PrimaryHDU(), fits.table_to_hdu(table), fits.table_to_hdu(Table({"a": [1]}))]

@@ -99,3 +99,32 @@ def test_columns_are_brought_into_what_fits_holds(tmp_path):
 
 def test_a_name_is_never_bare_of_all():
     assert bare_name("#") == "#" and bare_name("# x") == "x"
+
+
+VIZIER = """#
+#   VizieR Astronomical Server vizier.cds.unistra.fr
+#Column\t_RAJ2000\t(F10.6)\tRight ascension (computed by VizieR)\t[ucd=pos.eq.ra]
+
+_RAJ2000;RAJ2000;recno;Bmag
+deg;"h:m:s"; ;mag
+---------;-----------;-----;-----
+150.100000;10 00 24.0;    1;20.1
+150.200000;10 00 48.0;    2;
+
+#Table of another catalogue
+
+A;B
+;
+---;---
+1;2
+"""
+
+
+@pytest.mark.parametrize("by", [";", "\t", "|"])
+def test_lists_of_vizier_are_read(tmp_path, by):
+    (tmp_path / "list.tsv").write_text(VIZIER.replace(";", by))
+    table = as_table(tmp_path / "list.tsv")
+    assert table.colnames == ["_RAJ2000", "RAJ2000", "recno", "Bmag"] and len(table) == 2
+    np.testing.assert_array_equal(table["_RAJ2000"], [150.1, 150.2])
+    assert table["_RAJ2000"].unit == "deg" and table["Bmag"].unit == "mag"
+    assert table["RAJ2000"][1] == "10 00 48.0" and np.ma.is_masked(table["Bmag"][1])

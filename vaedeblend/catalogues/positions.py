@@ -6,6 +6,7 @@ The names that are understood are those of this package, of SExtractor, of photu
 MER and of VizieR, in any letters, and coordinates of astropy (a SkyCoord of an ECSV file).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -37,13 +38,19 @@ _SKY = (
     ("alphawin_j2000", "deltawin_j2000"),
     ("alpha_j2000", "delta_j2000"),
     ("raj2000", "dej2000"),
+    ("_raj2000", "_dej2000"),
     ("ra_icrs", "de_icrs"),
+    ("_ra.icrs", "_de.icrs"),
+    ("_ra", "_de"),
 )
 """Names of columns of right ascension and declination, degrees where no unit is stated."""
 _COORDINATES = {name for pair in (*_PIXELS, *_SKY) for name in pair}
 _HOURS = {"h", "hr", "hour", "hourangle"}
 """Units of a right ascension that are hours of angle, whatever else they may be."""
 
+_DECIMAL = re.compile(r"[+-]?\d+([,.]\d+)?([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})?")
+"""Numbers with a comma: of decimals, and such as may be of thousands as well."""
 SAME = 1.0
 """Distance within which two rows of a list are one source [pixel]."""
 _DIFFERENT = 2.0
@@ -206,11 +213,11 @@ def _sky_columns(name: str, table: Table, names: Mapping):
 
 def _numbers(name: str, column) -> Float[np.ndarray, " n"]:
     """Values of a column, NaN where it is masked."""
-    plain = getattr(column, "value", column)
+    plain = _with_points(getattr(column, "value", column))
     try:
         values = np.ma.filled(np.ma.asarray(plain).astype(float), np.nan)
     except (ValueError, TypeError) as error:
-        raise MosaicError(f"{name}: column {column.name} ({error}); wanted numbers") from error
+        raise MosaicError(f"{name}: column {column.name} ({error}); {_wanted(plain)}") from error
     if values.ndim > 1:
         raise MosaicError(
             f"{name}: column {column.info.name} of {values.ndim} axes; wanted one number"
@@ -226,7 +233,7 @@ def _pixel_numbers(name: str, column) -> Float[np.ndarray, " n"]:
 
 
 def _degrees(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
-    if column.dtype.kind in "US" and not _is_numeric(column):
+    if column.dtype.kind in "US" and not _is_numeric(_with_points(column)):
         return _sexagesimal(name, column, is_ra)
     values, unit = _numbers(name, column), column.unit
     if unit is None:
@@ -238,6 +245,22 @@ def _degrees(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
     except (u.UnitConversionError, ValueError, TypeError) as error:
         wanted = "wanted an angle, as deg, rad or hourangle"
         raise MosaicError(f"{name}: column {column.info.name} in {unit}; {wanted}") from error
+
+
+def _with_points(column):
+    """Texts with a decimal comma with a point; those that may have one of thousands as they are."""
+    if column.dtype.kind != "U" or column.ndim > 1:
+        return column
+    texts = np.ma.asarray(column)
+    known = [text.strip() for text in np.ma.compressed(texts).tolist()]
+    if not all(map(_DECIMAL.fullmatch, known)) or all(map(_THOUSANDS.fullmatch, known)):
+        return column
+    return np.ma.array(np.char.replace(texts.data, ",", "."), mask=np.ma.getmaskarray(texts))
+
+
+def _wanted(column) -> str:
+    commas = column.dtype.kind == "U" and all(map(_THOUSANDS.fullmatch, map(str, column)))
+    return "wanted numbers" + " with a point: a comma may be one of thousands" * commas
 
 
 def _is_numeric(column) -> bool:
@@ -254,7 +277,7 @@ def _sexagesimal(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
         texts = [str(text) for text in np.ma.filled(np.ma.asarray(column.astype(str)), "nan")]
         return np.array(Angle(texts, u.hourangle if is_ra else u.deg).deg)
     except (ValueError, TypeError) as error:
-        wanted = "wanted numbers, or angles as 10:00:12.3"
+        wanted = f"{_wanted(column)}, or angles as 10:00:12.3"
         raise MosaicError(f"{name}: column {column.info.name} ({error}); {wanted}") from error
 
 

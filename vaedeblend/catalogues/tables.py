@@ -4,6 +4,9 @@ FITS tables are in ASCII, in names and in texts: letters lose their accents, wha
 ASCII's becomes its number (Greek alpha: \u03b1).
 """
 
+import contextlib
+import itertools
+import re
 import unicodedata
 import warnings
 from pathlib import Path
@@ -24,13 +27,15 @@ _LDAC = "LDAC_OBJECTS"
 """Extension that holds the sources of SExtractor's FITS_LDAC, behind one of the image's header."""
 _LONGEST = 10_000
 """Characters of a line of names."""
+_RULE = re.compile(r"-+([;\t|]-+)*")
+"""Line of dashes below the names and units of VizieR's lists."""
 
 
 def as_table(source) -> Table:
     """The table of a file, its first one, or of anything that astropy makes one of.
 
-    Files are FITS (also FITS_LDAC), ECSV, VOTable, SExtractor's ASCII_HEAD, or text in columns
-    with their names above, which commas, semicolons, tabs or blanks part.
+    Files are FITS (also FITS_LDAC), ECSV, VOTable, SExtractor's ASCII_HEAD, VizieR's lists, or text
+    in columns with their names above, which commas, semicolons, tabs or blanks part.
 
     Raises:
         MosaicError: There is none.
@@ -104,6 +109,8 @@ def _of_file(path: Path) -> Table:
         with fits.open(path) as hdus:
             ldac = [i for i, hdu in enumerate(hdus) if hdu.name == _LDAC]
         return Table.read(path, hdu=ldac[0]) if ldac else Table.read(path)
+    if b"\0" not in first and (listed := _of_vizier(path)) is not None:
+        return listed
     known = _text_format(first, path.suffix.lower())
     if known:
         return Table.read(path, **known, **_encoding(path))
@@ -125,6 +132,23 @@ def _text_format(line: bytes, ending: str) -> dict[str, str]:
         return {"format": "ascii.csv", "delimiter": parted[0]}
     named = ending == ".csv"
     return {"format": "ascii.csv" if "," in first else "ascii"} if named else {}
+
+
+def _of_vizier(path: Path) -> Table | None:
+    """The first list of a file of VizieR's: names, units, dashes, rows; None of other files."""
+    text = path.read_text(errors="replace", encoding="utf-8-sig").replace("\r", "")
+    lines = [line for line in text.split("\n") if not line.startswith("#")]
+    rule = next((i for i, line in enumerate(lines) if _RULE.fullmatch(line.strip())), 0)
+    if rule < 2 or not all(line.strip() for line in lines[rule - 2 : rule]):
+        return None
+    names, units = lines[rule - 2 : rule]
+    parted = max(";\t|", key=names.count)
+    rows = list(itertools.takewhile(str.strip, lines[rule + 1 :]))
+    table = Table.read([names, *rows], format="ascii.csv", delimiter=parted)
+    for name, unit in zip(table.colnames, units.split(parted), strict=False):
+        with contextlib.suppress(ValueError):  # "h:m:s", and all that is no unit
+            table[name].unit = u.Unit(unit.strip()) if unit.strip() else None
+    return table
 
 
 def _encoding(path: Path) -> dict[str, str]:
