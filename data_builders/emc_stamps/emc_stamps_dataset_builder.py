@@ -54,8 +54,8 @@ class StampConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Noisy stamps of galaxies, isolated and blended, with what is true of them."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.0.0": "First release.", "1.1.0": "PSFs of 65 pixels."}
     BUILDER_CONFIGS = [StampConfig(name=name, dataset=name) for name in DATASETS]
 
     def __init__(self, **kwargs):

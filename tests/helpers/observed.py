@@ -18,7 +18,8 @@ def blobs(n=N, size=SIZE):
     companions = jnp.tile(jnp.array([[4.0, 0.2], [0.0, 2.0], [-5.6, 1.0]]), (n, 1, 1))
     brightness = jnp.tile(jnp.array([20.0, 20.0, 0.0]), (n, 1))
     white = jnp.ones((n, 1, 1, 2))
-    return Scenes(light, target, flux, jnp.ones((n, 12)), white, companions, brightness)
+    known = jnp.ones((n, 20)), white, jnp.arange(n) % 4 == 0
+    return Scenes(light, target, flux, *known, companions, brightness)
 
 
 def residual(seen, light):

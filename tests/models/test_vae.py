@@ -32,7 +32,7 @@ FIELDS = {
     "flow_couplings": 4,
     "stamp_size": SIZE,
     "bands": 2,
-    "correlation": True,
+    "coadds": True,
 }
 
 KEY = jax.random.key(7)
@@ -57,7 +57,7 @@ def elliptical(angle, ratio=1.3, size=31):
 def observation(image, variance, gain=2.0):
     """In two bands, under a PSF that differs between them."""
     image, variance = (jnp.asarray(a, jnp.float32) for a in (image, variance))
-    psf = jnp.tile(jnp.arange(12.0) / 6, (len(image), 1))
+    psf = jnp.tile(jnp.arange(20.0) / 10, (len(image), 1))
     gain, nobody = jnp.full((len(image), 2), gain), jnp.zeros_like(image)
     numbers = jnp.tile(jnp.arange(10.0) / 9, (len(image), 1))
     return Observation(image, variance, gain, psf, nobody, numbers)
@@ -94,7 +94,7 @@ def encode(vae):
 def test_shapes_in_two_bands(vae, params, stamps, key):
     posterior, profile, log_prior = apply(vae, params, stamps, key)
     shapes = [a.shape for a in jax.tree.leaves(posterior)]
-    assert shapes == 2 * [(4, 3)] + 5 * [(4, 2)]
+    assert shapes == [*2 * [(4, 3)], *5 * [(4, 2)], (4,)]
     assert profile.shape == (4, SIZE, SIZE, 2)
     assert log_prior.shape == (4,)
 
@@ -116,12 +116,12 @@ def test_prior_of_the_untrained_model_is_a_unit_gaussian(vae, initial, key):
 
 def test_decoder_is_told_the_psf(vae, params, key):
     z = jax.random.normal(key, (2, 3))
-    one, other = (apply(vae, params, z, jnp.full((2, 12), p), method="decode") for p in (0.0, 1.0))
+    one, other = (apply(vae, params, z, jnp.full((2, 20), p), method="decode") for p in (0.0, 1.0))
     assert jnp.abs(one / other - 1).max() > 0.01
 
 
 def test_profile_is_a_share_of_the_light(vae, params, key):
-    z, psf = 5 * jax.random.normal(key, (50, 3)), jnp.zeros((50, 12))
+    z, psf = 5 * jax.random.normal(key, (50, 3)), jnp.zeros((50, 20))
     profile = apply(vae, params, z, psf, method="decode")
     total = profile.sum(axis=(1, 2))
     assert (profile >= 0).all()
@@ -182,12 +182,22 @@ def test_encoder_uses_all_that_it_is_shown(name, encode, params, stamps):
     assert jnp.abs(encode(params, other).mean - encode(params, stamps).mean).max() > 1e-3
 
 
-def test_an_encoder_that_is_not_given_the_correlation_does_not_depend_on_it(stamps):
-    plain = VAE(**FIELDS | {"correlation": False})
+def test_a_network_that_knows_no_coadds_depends_on_neither_correlation_nor_wings(stamps):
+    plain = VAE(**FIELDS | {"coadds": False})
     params = moved(jax.jit(plain.init)(jax.random.key(0), stamps, jax.random.key(1)), KEY)
-    other = stamps._replace(correlation=1 + stamps.correlation)
-    found = [apply(plain, params, each, method="encode").mean for each in (stamps, other)]
-    np.testing.assert_array_equal(*found)
+    wings = jnp.arange(20) >= 12
+    other = stamps._replace(correlation=1 + stamps.correlation, psf=stamps.psf + wings)
+    found = [apply(plain, params, each, KEY) for each in (stamps, other)]
+    np.testing.assert_array_equal(*(each[1] for each in found))
+    assert found[0][0].point_logit is None
+
+
+def test_a_network_of_coadds_is_shown_the_wings_of_the_psf(vae, encode, params, stamps):
+    other = stamps._replace(psf=stamps.psf + (jnp.arange(20) >= 12))
+    z = jnp.ones((len(stamps.psf), 3))
+    shown = [apply(vae, params, z, each.psf, method="decode") for each in (stamps, other)]
+    assert jnp.abs(shown[1] - shown[0]).max() > 1e-6
+    assert jnp.abs(encode(params, other).point_logit - encode(params, stamps).point_logit).max() > 0
 
 
 def test_numbers_of_the_correlation():
@@ -226,17 +236,33 @@ def test_background_rms_is_the_harmonic_mean_of_an_uneven_map(rng):
 def test_width_of_a_gaussian_psf_is_its_own_at_every_scale(sigma):
     features = features_of(jnp.asarray(gaussian(sigma, 31))[..., None])
     np.testing.assert_allclose(features[:4], 4 * np.log(sigma**2), atol=0.05)
-    np.testing.assert_allclose(features[4:], 0, atol=1e-4)
+    np.testing.assert_allclose(features[4:6], 0, atol=1e-4)
+    # A Gaussian through a Gaussian aperture of unit peak: 1 / (1 + (sigma / aperture)^2).
+    shares = [sigma**2 / (sigma**2 + aperture**2) for aperture in (4.5, 8.0, 14.0)]
+    np.testing.assert_allclose(features[6:], [*(10 * np.array(shares)), 0], atol=2e-3)
 
 
 def test_psf_features_are_told_band_by_band():
     bands = jnp.stack([jnp.asarray(gaussian(sigma, 31)) for sigma in (1.4, 2.0)], axis=-1)
     features = features_of(jnp.stack([bands, bands[..., ::-1]]))
-    assert features.shape == (2, 12)
+    assert features.shape == (2, 20)
     for i in range(2):
         alone = features_of(bands[..., i : i + 1])
-        np.testing.assert_allclose(features[0, 6 * i :][:6], alone, atol=1e-4)
-    np.testing.assert_allclose(features[1], jnp.roll(features[0], 6), atol=1e-4)
+        np.testing.assert_allclose(features[0, 6 * i :][:6], alone[:6], atol=1e-4)
+        np.testing.assert_allclose(features[0, 12 + 4 * i :][:4], alone[6:], atol=1e-4)
+    core, wings = jnp.roll(features[0, :12], 6), jnp.roll(features[0, 12:], 4)
+    np.testing.assert_allclose(features[1], [*core, *wings], atol=1e-4)
+
+
+def test_wings_are_what_a_psf_lacks_of_all_light():
+    """Cut at 21 pixels: its core is another's of unit sum, and the share beyond is in the wings."""
+    psf = np.asarray(0.95 * gaussian(1.5, 51) + 0.05 * gaussian(8.0, 51))[..., None]
+    whole, cut = (features_of(jnp.asarray(psf[k:-k, k:-k])) for k in (5, 15))
+    unit = features_of(jnp.asarray(psf[15:-15, 15:-15] / psf[15:-15, 15:-15].sum()))
+    np.testing.assert_allclose(cut[:6], unit[:6], atol=1e-4)
+    np.testing.assert_allclose(unit[-1], 0, atol=1e-4)
+    np.testing.assert_allclose(cut[-1], 10 * (1 - psf[15:-15, 15:-15].sum()), rtol=1e-3)
+    assert 0 <= whole[-1] < cut[-1] / 10
 
 
 def test_psf_features_do_not_depend_on_the_images_size():
@@ -247,7 +273,7 @@ def test_psf_features_do_not_depend_on_the_images_size():
 @pytest.mark.parametrize("degrees", [0, 30, 45, 90, 130])
 def test_ellipticity_of_a_psf_turns_twice_as_fast_as_it(degrees):
     angle = np.radians(degrees)
-    *width, e1, e2 = features_of(elliptical(angle))
+    *width, e1, e2 = features_of(elliptical(angle))[:6]
     reference = features_of(elliptical(0.0))
     assert reference[4] > 1
     np.testing.assert_allclose(e1, reference[4] * np.cos(2 * angle), atol=0.02)

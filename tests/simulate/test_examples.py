@@ -364,3 +364,12 @@ def test_shares_that_are_no_mixture_are_refused(source, shares):
 def test_numbers_that_are_no_multiples_of_the_psfs_are_refused(source, kind, n, others):
     with pytest.raises(PsfError, match=f"n = {n} and n_companions = {others} of n_psfs = 4"):
         simulate(kind, n, source, n_companions=others, **PSFS)
+
+
+def test_a_population_may_be_of_stars(source):
+    populations = ((0.5, {"star_magnitude": (17.0, 19.0)}), (0.5, FAINT))
+    examples = simulate("galaxies", 8, source, populations=populations)
+    stars = np.array([each["id"] < 0 for each in examples])
+    assert stars.sum() == 4 and all(each["central"] for each in examples)
+    assert (magnitudes(examples)[stars] < 19).all() and (magnitudes(examples)[~stars] > 24).all()
+    assert len({int(each["id"]) for each in examples}) == 8

@@ -253,7 +253,7 @@ def test_files_are_those_of_a_real_field(folder, rectangle):
 def test_psf_is_effective_centred_and_of_unit_sum(folder):
     psf = read_psf(folder / "psf.fits", default_pixel_scale=0.5)
     assert psf.pixel_scale == 0.1 and psf.image.sum() == pytest.approx(1)
-    assert np.unravel_index(np.argmax(psf.image), psf.image.shape) == (15, 15)
+    assert np.unravel_index(np.argmax(psf.image), psf.image.shape) == (32, 32)
 
 
 def test_psf_is_the_one_that_the_field_was_drawn_with(rectangle, tmp_path):

@@ -6,6 +6,7 @@ from simulated import VIS, simulate, write_catalogue
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import PsfError
+from vaedeblend.pixels.psf import PSF_SIZE
 from vaedeblend.simulate.render import PsfRecipe, make_draw, psf_family, resampled_psf
 
 PSFS = {"n_psfs": 4, "psf_default_share": 0.25}
@@ -46,7 +47,9 @@ def test_stars_are_the_psf_of_their_turn(source):
     psfs = psf_family(VIS, recipe, stamp_size=64, seed=(5, 2, 0, 7)).psfs
     for i, example in enumerate(examples):
         (psf,) = psfs[i % 4]
-        np.testing.assert_allclose(example["psf"][..., 0], resampled_psf(psf, 0.1, 31), atol=1e-7)
+        np.testing.assert_allclose(
+            example["psf"][..., 0], resampled_psf(psf, 0.1, PSF_SIZE), atol=1e-7
+        )
         assert example["psf"].sum() == pytest.approx(1, rel=1e-5)
         if example["id"] < 0:
             star = Galaxies(*(np.asarray(example[name], float) for name in Galaxies._fields))

@@ -257,3 +257,33 @@ def test_default_psf_is_centred_of_unit_sum():
     assert psf.sum() == pytest.approx(1, abs=1e-5)
     middle = PSF_SIZE // 2
     assert psf[..., 0].argmax() == middle * PSF_SIZE + middle
+
+
+def test_given_psfs_sum_to_what_they_hold_of_the_light():
+    """Some are cut and whole all the same: their light ends where they do."""
+    recipe = PsfRecipe(24, (0.15, 0.25), 0.25, psf_cut_share=0.5, psf_sides=(19, 49))
+    found = psf_family(Survey(), recipe, stamp_size=64, seed=(3, 1))
+    uncut = family(Survey())
+    for (psf,), (before,), given in zip(found.psfs, uncut, found.given[..., 0], strict=True):
+        side = 1 + 2 * np.abs(np.argwhere(given) - PSF_SIZE // 2).max()
+        held = resampled_psf(before, SCALE, PSF_SIZE)[given != 0].sum()
+        assert psf.image.sum() == pytest.approx(1)
+        if len(psf.image) == len(before.image):
+            assert given.sum() == pytest.approx(held, abs=1e-5)
+        else:
+            assert len(psf.image) * psf.pixel_scale == pytest.approx(side * SCALE, abs=0.06)
+            assert given.sum() == pytest.approx(1, abs=2e-3) and held < 0.9999
+    ended = [len(psf.image) for (psf,) in found.psfs]
+    assert set(ended[:6]) == {101} and 3 < sum(each < 101 for each in ended) < 15
+    sides = (found.given[6:, PSF_SIZE // 2, :, 0] != 0).sum(axis=1)
+    assert sides.min() >= 19 and sides.max() <= 49 and np.ptp(sides) > 20
+    assert (found.given[:6].sum(axis=(1, 2)) > 0.99999).all()
+
+
+def test_wings_take_their_share_of_the_light():
+    recipe = PsfRecipe(6, (0.2, 0.2), 0.0, psf_wings=(0.05, 0.05))
+    winged = psf_family(Survey(), recipe, stamp_size=64, seed=(3, 1)).psfs[1:]
+    plain = family(Survey(), 6, fwhm=(0.2, 0.2), default_share=0.0)[1:]
+    for (one,), (other,) in zip(winged, plain, strict=True):
+        core = [psf.image[40:61, 40:61].sum() for psf in (one, other)]
+        assert 0.005 < core[1] - core[0] < 0.05

@@ -36,6 +36,7 @@ WEIGHTS = {
     "latent_weight": 1.0,
     "flux_weight": 10.0,
     "purity_weight": 1.0,
+    "point_weight": 0.0,
     "cleaned_share": 0.5,
     "cleaned_from": 0,
     "cleaned_looks": 2,

@@ -26,6 +26,7 @@ WEIGHTS = {
     "latent_weight": 2.0,
     "flux_weight": 10.0,
     "purity_weight": 3.0,
+    "point_weight": 5.0,
     "cleaned_share": 0.0,
     "cleaned_from": 10,
     "cleaned_looks": 1,
@@ -35,7 +36,7 @@ LATE = jnp.int32(1000)
 
 @pytest.fixture(scope="module")
 def model():
-    return VAE(3, (4,), 8, 1, (8,), (8,), 4, SIZE, 1)
+    return VAE(3, (4,), 8, 1, (8,), (8,), 4, SIZE, 1, coadds=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +59,13 @@ def batch():
         image = light + sigma * rng.normal(size=light.shape)
         arrays = image, np.full(light.shape, sigma**2), np.full((N, 1), 2 / sigma**2)
         arrays = (jnp.asarray(a, jnp.float32) for a in arrays)
-        return Observation(*arrays, jnp.ones((N, 6)), jnp.zeros(light.shape), jnp.zeros((N, 5)))
+        return Observation(*arrays, jnp.ones((N, 10)), jnp.zeros(light.shape), jnp.zeros((N, 5)))
 
     own, all_light = (target**2).sum(axis=(1, 2)), (target * light).sum(axis=(1, 2))
     truth = (jnp.asarray(a, jnp.float32) for a in (target, flux, own / all_light))
     corner, found = jnp.tile(jnp.array([[0, 4], [3, 0]]), (N, 1, 1)), jnp.array([[True, False]] * N)
-    return Batch(seen(light, 1.0), seen(target, 0.1), *truth, corner, found)
+    star = jnp.arange(N) % 2 == 0
+    return Batch(seen(light, 1.0), seen(target, 0.1), *truth, corner, found, star)
 
 
 def evidence(model, **changes):
@@ -188,11 +190,13 @@ def test_posterior_is_the_weighted_sum_of_the_densities_of_the_truth(model, para
         "latent": losses.latent_nll(found, z),
         "flux": losses.flux_nll(found, batch.flux),
         "purity": losses.purity_nll(found, batch.purity),
+        "point": losses.point_nll(found, batch.star),
         "prior": -apply(model, {"params": params}, z, method="log_prior"),
     }
     for name, part in expected.items():
         np.testing.assert_allclose(parts[name], part, rtol=1e-4)
     total = 2 * parts["latent"] + 10 * parts["flux"] + 3 * parts["purity"] + parts["prior"]
+    total += 5 * parts["point"]
     np.testing.assert_allclose(parts["loss"], total, rtol=1e-5)
 
 
@@ -215,7 +219,7 @@ def test_posterior_teaches_encoder_and_flow_and_neither_decoder_nor_teacher(
 
 @pytest.mark.parametrize(
     ("part", "taught"),
-    [("latent", "encoder"), ("flux", "encoder"), ("purity", "encoder"), ("prior", "flow")],
+    [*((name, "encoder") for name in ("latent", "flux", "purity", "point")), ("prior", "flow")],
 )
 def test_each_part_of_the_posterior_teaches_one_network(model, params, batch, key, part, taught):
     gradient, _ = part_gradients(model, params, batch, key, part)

@@ -48,3 +48,18 @@ def test_shapes_that_differ_and_layers_that_are_not_there_are_errors(workdir):
         start(workdir, latent=5, renewed=("decoder",))
     with pytest.raises(ValueError, match="renewed: no 'encoder/Dense'; wanted .*encoder/Dense_0"):
         start(workdir, renewed=("encoder/Dense",))
+
+
+def test_what_a_layer_is_given_besides_counts_for_nothing_at_first(workdir, rng):
+    trained = {"encoder": {"kernel": rng.normal(size=(3, 2)), "bias": np.ones(2)}}
+    checkpoint.save_params(workdir / "second" / "checkpoints", 1, trained)
+    fresh = {"encoder": {"kernel": np.ones((5, 2)), "bias": np.zeros(2)}}
+    found = initial_params(lambda: fresh, "second", STAGES, workdir)["encoder"]
+    given = rng.normal(size=(4, 5))
+    wanted = given[:, :3] @ trained["encoder"]["kernel"]
+    np.testing.assert_allclose(given @ found["kernel"], wanted)
+    np.testing.assert_array_equal(found["bias"], 1)
+    for shape in ((2, 2), (5, 3)):
+        other = {"encoder": {"kernel": np.ones(shape), "bias": np.zeros(2)}}
+        with pytest.raises(CheckpointError, match="wanted this model's"):
+            initial_params(lambda other=other: other, "second", STAGES, workdir)

@@ -14,6 +14,8 @@ from vaedeblend.io.folders.digest import kept_while_unchanged
 
 Cuts = Mapping[str, tuple[float, float]]
 """Ranges of a catalogue's quantities, for `catalogue.select`."""
+_STARS = "star_magnitude"
+"""What stands for all cuts of a population of stars: the range of their magnitudes."""
 
 _STAR, _CENTRAL, _COMPANION = range(3)
 _POPULATION = 6
@@ -31,7 +33,8 @@ class SampleRecipe(NamedTuple):
     """Cuts on central galaxies (`catalogue.select`)."""
     populations: Sequence[tuple[float, Cuts]] = ()
     """Shares and cuts of the populations of which the central galaxies of kind galaxies are a
-    mixture; where there are any, they replace `selection`."""
+    mixture; where there are any, they replace `selection`. One whose only cut is `star_magnitude`
+    is of stars, uniform in magnitude over that range."""
     companion_magnitude: tuple[float, float] = (21.0, 26.0)
     """Range of companions, which obey no other cut."""
     n_companions: int = 0
@@ -121,11 +124,19 @@ def _mixture(table, n: int, words, populations, n_groups: int) -> QTable:
     table = table[np.asarray(table["id"]) >= 0]  # a catalogue's stars have radii of 0, too
     label = _interleaved(shares, -(-n // n_groups)).repeat(n_groups)[:n]
     parts = [
-        _cycle(catalogue.select(table, cuts), int((label == k).sum()), (*words, _POPULATION, k))
+        _members(table, cuts, int((label == k).sum()), (*words, _POPULATION, k))
         for k, (_, cuts) in enumerate(populations)
     ]
     # Row i of the mixture is the next one of its population.
     return _stack(parts, table)[np.argsort(np.argsort(label, kind="stable"))]
+
+
+def _members(table, cuts: Cuts, n: int, seed) -> QTable:
+    """Stars, or the galaxies that pass the cuts, of one population."""
+    if set(cuts) == {_STARS}:
+        rng = np.random.default_rng(seed)
+        return catalogue.stars(n, rng, table.meta["bands"], tuple(cuts[_STARS]))
+    return _cycle(catalogue.select(table, cuts), n, seed)
 
 
 def _interleaved(shares, n: int) -> Int[np.ndarray, " n"]:

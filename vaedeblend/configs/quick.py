@@ -37,6 +37,9 @@ def get_config() -> ConfigDict:
                 "coadd_share": 0.0,  # of the family that is of co-adds of dithered exposures
                 "coadd_exposures": (1, 6),
                 "coadd_interpolations": ("bilinear", "lanczos3"),
+                "psf_wings": (0.0, 0.0),  # of the family: share of light in them
+                "psf_cut_share": 0.0,  # of the family whose light ends where its given image does
+                "psf_sides": (65, 65),  # of the given images [pixel]
             },
             "observation": plain_observation(),
             "sizes": {
@@ -127,6 +130,7 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
             "latent_weight": 1.0,
             "flux_weight": 10.0,
             "purity_weight": 1.0,
+            "point_weight": 0.0,  # above 0, a model of coadds learns to tell stars from galaxies
             "cleaned_share": 0.5,
             "cleaned_from": 2 * steps // 5,
             "cleaned_looks": 1,

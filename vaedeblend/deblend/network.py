@@ -18,6 +18,7 @@ from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import (
+    N_CORE_FEATURES,
     N_PSF_FEATURES,
     VAE,
     Observation,
@@ -48,6 +49,8 @@ class Deblended(NamedTuple):
     """Estimate of the share of the light under the galaxy's profile that is its own."""
     log_flux: SinhArcsinh
     """Posterior of ln(flux) (batch, band), which has tails: see `sinh_arcsinh.quantile`."""
+    point_source_prob: Float[Array, " batch"] | None = None
+    """Probability that it is a point source; None of a network that knows none."""
 
 
 Deblend = Callable[..., Deblended]
@@ -170,6 +173,7 @@ def _deblend(
         jnp.exp(posterior.log_std),
         jax.nn.sigmoid(posterior.purity_logit),
         posterior.log_flux,
+        None if posterior.point_logit is None else jax.nn.sigmoid(posterior.point_logit),
     )
 
 
@@ -278,7 +282,9 @@ def _psf_condition(psf, default) -> Float[Array, "*batch feature"]:
     Networks do not extrapolate; a PSF whose image is cut off has too little light in its wings.
     """
     features, own = psf_features(psf), psf_features(default)
-    is_width = jnp.arange(len(own)) % N_PSF_FEATURES < N_PSF_FEATURES - 2
+    number = jnp.arange(len(own))
+    is_core = number < len(own) // N_PSF_FEATURES * N_CORE_FEATURES
+    is_width = is_core & (number % N_CORE_FEATURES < N_CORE_FEATURES - 2)
     return jnp.where(is_width, jnp.clip(features, own, own + _WIDEST), features)
 
 

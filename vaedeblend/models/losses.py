@@ -5,7 +5,7 @@ otherwise not have the likelihood its formula gives; where they are, the docstri
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vaedeblend.models import sinh_arcsinh
 from vaedeblend.models.vae import Code, Posterior
@@ -77,6 +77,11 @@ def purity_nll(posterior: Posterior, purity: Float[Array, "batch band"]) -> Floa
     """Cross entropy of the purity's estimate: least where it is the expected purity."""
     logit = posterior.purity_logit
     return jnp.sum(jnp.logaddexp(0.0, logit) - purity * logit, axis=-1)
+
+
+def point_nll(posterior: Posterior, star: Bool[Array, " batch"]) -> Float[Array, " batch"]:
+    """Cross entropy of the probability that the source is a point."""
+    return jnp.logaddexp(0.0, posterior.point_logit) - star * posterior.point_logit
 
 
 def flux_nll(posterior: Posterior, flux: Float[Array, "batch band"]) -> Float[Array, " batch"]:

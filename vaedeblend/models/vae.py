@@ -25,15 +25,20 @@ _REFERENCE_FILTER = 2
 """Widths of the matched filters [pixel], and which of them is the flux's first guess."""
 
 _PSF_SIGMAS = (0.9, 1.4, 2.0, 3.0)
+_CORE_SIZE = 31
+_WING_SIGMAS = (4.5, 8.0, 14.0)
+"""Scales of the PSF's core, side of what is taken for it, and scales of its wings [pixel]."""
 _POISSON_SCALE = 26.0
-"""Scales of the PSF's numbers [pixel]; electrons in the background rms of Euclid's wide survey."""
+"""Electrons in the background rms of Euclid's wide survey."""
 
 
 _SMALL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
 """Initial kernel of a residual block's last layer: the block begins near the identity."""
 
-N_PSF_FEATURES = len(_PSF_SIGMAS) + 2
-"""Numbers of each band's PSF that the networks are given; the last two are its ellipticity."""
+N_CORE_FEATURES = len(_PSF_SIGMAS) + 2
+"""Numbers of each band's PSF that are of its core; the last two are its ellipticity."""
+N_PSF_FEATURES = N_CORE_FEATURES + len(_WING_SIGMAS) + 1
+"""Numbers of each band's PSF; those of all bands' cores come first, then those of their wings."""
 
 
 class Observation(NamedTuple):
@@ -62,6 +67,8 @@ class Posterior(NamedTuple):
     """Posterior of ln(flux) in the image's units (batch, band)."""
     purity_logit: Float[Array, "batch band"]
     """Logit of the expected purity of the central galaxy."""
+    point_logit: Float[Array, " batch"] | None = None
+    """Logit of the probability that it is a point source; None from a network that knows none."""
 
 
 class Code(NamedTuple):
@@ -80,14 +87,14 @@ class Encoder(nn.Module):
             the whole stamp is seen at half that resolution, by a third of the channels.
         hidden: Width of the dense layers.
         blocks: Residual blocks of two dense layers.
-        correlation: Whether it is given the numbers of the noise's correlation.
+        coadds: Whether it is given the noise's correlation and the PSF's wings, and knows stars.
     """
 
     latent_dim: int
     widths: Sequence[int]
     hidden: int
     blocks: int
-    correlation: bool
+    coadds: bool
 
     @nn.compact
     def __call__(self, observation: Observation) -> Posterior:
@@ -98,8 +105,9 @@ class Encoder(nn.Module):
         filtered = matched_filter_fluxes(image, variance) / unit[:, None]
         reference = jnp.log1p(nn.softplus(filtered[:, _REFERENCE_FILTER]))
         poisson = _POISSON_SCALE / (gain * unit)
-        known = [jnp.arcsinh(filtered).reshape(len(image), -1), psf, poisson]
-        known = jnp.concatenate([*known, correlation] if self.correlation else known, axis=-1)
+        core, wings = jnp.split(psf, [N_CORE_FEATURES * bands], axis=-1)
+        known = [jnp.arcsinh(filtered).reshape(len(image), -1), core, poisson]
+        known = jnp.concatenate([*known, correlation, wings] if self.coadds else known, axis=-1)
 
         depth = jnp.square(unit)[:, None, None] / variance
         light, subtracted = (jnp.arcsinh(a / jnp.sqrt(variance)) for a in (image, neighbours))
@@ -122,7 +130,9 @@ class Encoder(nn.Module):
             _bounded(skew, -1.5, 1.5),
             _bounded(log_tail, -1.2, 0.1),
         )
-        return Posterior(mean, _bounded(log_std - 2.0, -7.0, 2.0), log_flux, purity_logit + 2.0)
+        log_std = _bounded(log_std - 2.0, -7.0, 2.0)
+        point = _zero_dense(1, name="point_source")(x)[:, 0] if self.coadds else None
+        return Posterior(mean, log_std, log_flux, purity_logit + 2.0, point)
 
 
 class Decoder(nn.Module):
@@ -135,17 +145,20 @@ class Decoder(nn.Module):
         hidden: Widths of the dense layers.
         stamp_size: Side of a stamp [pixel].
         bands: Number of bands.
+        coadds: Whether it is given the PSF's wings.
     """
 
     hidden: Sequence[int]
     stamp_size: int
     bands: int
+    coadds: bool
 
     @nn.compact
     def __call__(
         self, z: Float[Array, "batch latent"], psf: Float[Array, "batch feature"]
     ) -> Float[Array, "batch height width band"]:
         """Profile of a galaxy of unit total flux."""
+        psf = psf if self.coadds else psf[:, : N_CORE_FEATURES * self.bands]
         x = jnp.concatenate([z, psf], axis=-1)
         for width in self.hidden:
             x = nn.gelu(nn.Dense(width)(x))
@@ -168,7 +181,8 @@ class VAE(nn.Module):
         flow_couplings: Number of couplings of the flow.
         stamp_size: Side of a stamp [pixel].
         bands: Number of bands.
-        correlation: Whether the encoder is given the numbers of the noise's correlation.
+        coadds: Whether it is given what the co-adds of a survey vary in, the correlation of their
+            noise and the wings of their PSF, and tells stars from galaxies.
     """
 
     latent_dim: int
@@ -180,7 +194,7 @@ class VAE(nn.Module):
     flow_couplings: int
     stamp_size: int
     bands: int
-    correlation: bool = False
+    coadds: bool = False
 
     def setup(self):
         """Makes the parts."""
@@ -189,9 +203,9 @@ class VAE(nn.Module):
             self.encoder_widths,
             self.encoder_hidden,
             self.encoder_blocks,
-            self.correlation,
+            self.coadds,
         )
-        self.decoder = Decoder(self.decoder_hidden, self.stamp_size, self.bands)
+        self.decoder = Decoder(self.decoder_hidden, self.stamp_size, self.bands, self.coadds)
         self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
 
     def encode(self, observation: Observation) -> Posterior:
@@ -244,25 +258,29 @@ def background_rms(variance: Float[Array, "batch height width band"]) -> Float[A
 
 
 def psf_features(psf: Float[Array, "*batch height width band"]) -> Float[Array, "*batch feature"]:
-    r"""Numbers of an effective PSF that the networks are given: six a band.
+    r"""Numbers of an effective PSF that the networks are given: six of its core, four of its wings.
 
-    ln of $1 / (2 \pi a_k) - \sigma_k^2$ for four widths $\sigma_k$, where $a_k$ is the PSF's
-    overlap with a round Gaussian of that width: a Gaussian PSF's own squared width [pixel2],
-    whatever the width it is seen with; and two components of the ellipticity of its core.
+    Those of the cores of all bands come first. Of the core of 31 pixels, of unit sum, ln of
+    $1 / (2 \pi a_k) - \sigma_k^2$ for four widths $\sigma_k$, where $a_k$ is its overlap with a
+    round Gaussian of that width: a Gaussian PSF's own squared width [pixel2], whatever the width it
+    is seen with; and two components of its ellipticity. Of the wings, shares of the total light
+    that lie beyond Gaussian apertures of three widths, and beyond the image.
 
     Args:
-        psf: PSF of unit sum and odd size, centred on the middle pixel, at the survey's pixels.
+        psf: PSF of odd size, centred on the middle pixel, at the survey's pixels; its sum is the
+            share of a point source's total light that it holds.
     """
+    psf, wings = _core(psf), _wings(psf)
     square, x, y = _grid(*psf.shape[-3:-1])
     sigma2 = jnp.square(jnp.array(_PSF_SIGMAS))
-    gaussian = jnp.exp(-square / (2 * sigma2[:, None, None])) / (2 * jnp.pi * sigma2[:, None, None])
+    gaussian = _apertures(square, _PSF_SIGMAS) / (2 * jnp.pi * sigma2[:, None, None])
     overlap = jnp.einsum("...hwb,fhw->...bf", psf, gaussian)
     width = jnp.log(jnp.maximum(1 / (2 * jnp.pi * overlap) - sigma2, 1e-2))
     moments = jnp.stack([x**2 - y**2, 2 * x * y, square]) * gaussian[2]
     *ellipticity, size = jnp.moveaxis(jnp.einsum("...hwb,mhw->...bm", psf, moments), -1, 0)
     stretched = [4 * width, *(10 * e[..., None] / size[..., None] for e in ellipticity)]
-    features = jnp.concatenate(stretched, axis=-1)
-    return features.reshape(*psf.shape[:-3], -1)
+    parts = jnp.concatenate(stretched, axis=-1), wings
+    return jnp.concatenate([a.reshape(*psf.shape[:-3], -1) for a in parts], axis=-1)
 
 
 def correlation_features(
@@ -299,6 +317,26 @@ def matched_filter_fluxes(
     return weighted / jnp.einsum("nhwb,fhw->nfb", 1 / variance, template**2)
 
 
+def _core(psf):
+    """The middle of a PSF, or all of a small one; unit sum."""
+    beyond = max(psf.shape[-2] - _CORE_SIZE, 0) // 2
+    core = psf[..., beyond : psf.shape[-3] - beyond, beyond : psf.shape[-2] - beyond, :]
+    return core / core.sum(axis=(-3, -2), keepdims=True)
+
+
+def _wings(psf):
+    """Shares of the light beyond apertures, and beyond the image, stretched to be of order one."""
+    square, _, _ = _grid(*psf.shape[-3:-1])
+    inside = jnp.einsum("...hwb,fhw->...bf", psf, _apertures(square, _WING_SIGMAS))
+    whole = psf.sum(axis=(-3, -2))[..., None]
+    return 10 * (1 - jnp.concatenate([inside, whole], axis=-1))
+
+
+def _apertures(square, sigmas):
+    """Gaussians of unit peak."""
+    return jnp.exp(-square / (2 * jnp.square(jnp.array(sigmas))[:, None, None]))
+
+
 def _grid(height: int, width: int):
     """Squared distance from the centre, x and y of each pixel."""
     y = (jnp.arange(height) - (height - 1) / 2)[:, None]
@@ -314,9 +352,9 @@ def _convolutions(x, widths: Sequence[int], stride: int) -> Float[Array, "batch 
     return x.reshape(len(x), -1)
 
 
-def _zero_dense(features: int) -> nn.Dense:
+def _zero_dense(features: int, name: str | None = None) -> nn.Dense:
     """A head that starts at zero: the posterior near the prior, the flux at its first guess."""
-    return nn.Dense(features, kernel_init=nn.initializers.zeros)
+    return nn.Dense(features, kernel_init=nn.initializers.zeros, name=name)
 
 
 def _bounded(x, low: float, high: float):

@@ -25,7 +25,7 @@ from vaedeblend.io.fits.header import sampling
 from vaedeblend.io.fits.planes import split_plane
 from vaedeblend.io.write import write_image
 
-PSF_SIZE = 31
+PSF_SIZE = 65
 """Side of the PSF images on which networks are conditioned [pixel]."""
 
 LEAST_ENERGY = 0.9

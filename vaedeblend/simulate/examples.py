@@ -27,7 +27,6 @@ from vaedeblend.simulate.render import (
     add_noise,
     check_turns,
     psf_family,
-    resampled_psfs,
 )
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
@@ -141,13 +140,12 @@ def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     words, sample, n_psfs = _words("galaxies", split, recipe), recipe.sample, recipe.psfs.n_psfs
     asked = [cuts["magnitude"][1] for _, cuts in sample.populations if "magnitude" in cuts]
     table = _catalogue(split, recipe, max([_FAINTEST, *asked]))
-    psfs, correlation = _psfs(split, recipe, n)
+    family = _psfs(split, recipe, n)
     counts = n, sample.n_companions
     chosen = sampling.choose_galaxies(table, *counts, words, sample, n_groups=n_psfs)
     # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
-    entries = render_entries(**_drawing(*chosen, words, psfs, recipe), dtype=np.float16)
-    native = _native(psfs, recipe.survey.pixel_scale.value)
-    turns = itertools.cycle(native), itertools.cycle(correlation)
+    entries = render_entries(**_drawing(*chosen, words, family.psfs, recipe), dtype=np.float16)
+    turns = itertools.cycle(family.given), itertools.cycle(family.correlation)
     for entry, psf, covariance in zip(entries, *turns, strict=False):
         parameters = entry.galaxies.take(0)._asdict()
         yield {
@@ -207,19 +205,19 @@ def field_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     words, sheet, n_psfs = _words("fields", split, recipe), recipe.sheet, recipe.psfs.n_psfs
     scale = recipe.survey.pixel_scale.value
     table = _catalogue(split, recipe, sheet.field_magnitude[1])
-    psfs, _ = _psfs(split, recipe, n)
+    family = _psfs(split, recipe, n)
     density = sheet.field_density * scale**2 / 3600
     n_sources = _library_size(n * density * (FIELD_SIZE + LIBRARY_SIZE) ** 2, n_psfs)
     limits = sheet.field_magnitude, sheet.field_star_fraction
     chosen = sampling.choose_sources(table, n_sources, words, *limits)
-    library = render_library(**_drawing(chosen, np.full(n_sources, False), words, psfs, recipe))
-    native = _native(psfs, scale)
+    companions = np.full(n_sources, False)
+    library = render_library(**_drawing(chosen, companions, words, family.psfs, recipe))
     for i in range(n):
         entries = np.arange(i % n_psfs, n_sources, n_psfs)
         rng = np.random.default_rng((*words, _SCENE, i))
         drawn = scenes.draw_field(library, rng, entries, size=FIELD_SIZE, density=density)
         light = scenes.compose_field(library, drawn, FIELD_SIZE)
-        yield {"sheet": light.astype(np.float16), "psf": native[i % n_psfs]}
+        yield {"sheet": light.astype(np.float16), "psf": family.given[i % n_psfs]}
 
 
 EXAMPLES: Mapping[str, Callable[[str, int, Recipe], Iterator[dict]]] = MappingProxyType(
@@ -333,10 +331,6 @@ def _library_size(n_sources: float, n_psfs: int) -> int:
     return n_psfs * max(1, round(min(n_sources, _MAX_LIBRARY) / n_psfs))
 
 
-def _native(psfs, scale) -> Float[np.ndarray, "n side side band"]:
-    return np.stack([resampled_psfs(each, scale) for each in psfs])
-
-
 def _scene_library(kind: Kind, split, n: int, recipe: Recipe) -> Library:
     """The library of which the scenes of a kind are composed: half of it central galaxies."""
     n_entries = min(n, _MAX_LIBRARY)
@@ -347,10 +341,10 @@ def _scene_galaxies(kind: Kind, split, n_central: int, n_other: int, recipe: Rec
     """Arguments of `render_library` for the scenes of a kind, under the survey's own PSF."""
     words = _words(kind, split, recipe)
     table = _catalogue(split, recipe, _FAINTEST)
-    psfs, _ = _psfs(split, recipe._replace(psfs=PsfRecipe()), n_central)
+    family = _psfs(split, recipe._replace(psfs=PsfRecipe()), n_central)
     sample = recipe.sample._replace(populations=())
     chosen = sampling.choose_galaxies(table, n_central, n_other, words, sample)
-    return _drawing(*chosen, words, psfs, recipe)
+    return _drawing(*chosen, words, family.psfs, recipe)
 
 
 def _pixels(recipe: Recipe) -> tuple[float, ...]:

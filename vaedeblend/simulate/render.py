@@ -4,6 +4,7 @@ A galaxy's light, as its style makes it of the catalogue's parameters (`styles`)
 the band's effective PSF.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,11 +19,15 @@ from vaedeblend.pixels.psf import PSF_SIZE, Psf, make_psf, read_psf
 from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Band, Survey
 
+_WING_BETA = 1.5
+"""Of a Moffat profile whose light falls as the cube of the radius, as that of scattered light."""
 _PSF_SAMPLING = 0.05
 _PSF_EXTENT = 5.05
 """Sampling and side of an optical PSF's image [arcsec]."""
-_DITHERS = 9
-"""Purpose of random numbers; `examples` has the others."""
+_DITHERS, _ENDS = 9, 10
+"""Purposes of random numbers; `examples` has the others."""
+_SCATTERED = 0.3, 1.0
+"""Range of the FWHM of wings of scattered light [arcsec]."""
 
 
 Draw = Callable[..., Float[np.ndarray, "size size band"]]
@@ -78,6 +83,14 @@ class PsfRecipe(NamedTuple):
     """Least and largest number of a co-add's exposures."""
     coadd_interpolations: tuple[str, ...] = ("bilinear", "lanczos3")
     """How exposures are interpolated: names of `coadds.INTERPOLATIONS`."""
+    psf_wings: tuple[float, float] = (0.0, 0.0)
+    """Range of the share of the variants' light that lies in wings beside those of the optics."""
+    psf_cut_share: float = 0.0
+    """Share of the family whose light ends where the image that the networks are given does."""
+    psf_sides: tuple[int, int] = (PSF_SIZE, PSF_SIZE)
+    """Range of the side of the variants' images that the networks are given [pixel], uniform in
+    logarithm; the survey's own PSF is given whole. Their sums are the share of the light that they
+    hold."""
 
 
 class PsfFamily(NamedTuple):
@@ -85,6 +98,9 @@ class PsfFamily(NamedTuple):
 
     psfs: tuple[tuple[Psf, ...], ...]
     """One a band each."""
+    given: Float[np.ndarray, "n side side band"]
+    """As the networks are given them, at the survey's pixels; each sums to what it holds of the
+    light."""
     correlation: Float[np.ndarray, "n lag lag band"]
     """Autocovariance of the noise of images of each (`coadds.noise_autocorrelation`)."""
 
@@ -96,8 +112,9 @@ def psf_family(
 
     The others are a band's optics, or the image it names, at a random angle, blurred by a Gaussian
     instead of the charge diffusion, and slightly elliptical (both components of the shear of
-    standard deviation 0.02). A share of all of them are seen through the dithers of a co-add.
-    Variant i depends on `seed` and i alone.
+    standard deviation 0.02), and may have wings of scattered light. A share of all of them are seen
+    through the dithers of a co-add, and a share of the variants are cut off. Variant i depends on
+    `seed` and i alone.
 
     Args:
         survey: Bands and pixel scale.
@@ -108,27 +125,62 @@ def psf_family(
     Raises:
         PsfError: An image, or a setting of the co-adds, that cannot be used.
     """
-    n, fwhm, default_share, *coadds = recipe
+    n = recipe.n_psfs
     own = survey_psfs(survey, stamp_size)
-    n_own = min(n, max(1, round(default_share * n)))
-    psfs = n_own * (own,) + _variants(survey, own, range(n_own, n), fwhm, seed)
+    n_own = min(n, max(1, round(recipe.psf_default_share * n)))
+    psfs = n_own * (own,) + _variants(survey, own, range(n_own, n), recipe, seed)
     scale = survey.pixel_scale.value
-    chosen = CoaddRecipe(*coadds)
-    return PsfFamily(*coadd_some(psfs, chosen, pixel_scale=scale, seed=(*seed, _DITHERS)))
+    coadds = recipe.coadd_share, recipe.coadd_exposures, recipe.coadd_interpolations
+    dithers = {"pixel_scale": scale, "seed": (*seed, _DITHERS)}
+    psfs, correlation = coadd_some(psfs, CoaddRecipe(*coadds), **dithers)
+    ends = [(PSF_SIZE, False)] * n_own + [_end(recipe, (*seed, _ENDS, i)) for i in range(n_own, n)]
+    psfs = tuple(
+        tuple(_cut(psf, side * scale) for psf in member) if is_cut else member
+        for member, (side, is_cut) in zip(psfs, ends, strict=True)
+    )
+    given = [
+        _blank_beyond(resampled_psfs(member, scale), side)
+        for member, (side, _) in zip(psfs, ends, strict=True)
+    ]
+    return PsfFamily(psfs, np.stack(given), correlation)
 
 
-def _variants(survey: Survey, own, numbers: range, fwhm, seed) -> tuple[tuple[Psf, ...], ...]:
+def _end(recipe: PsfRecipe, seed) -> tuple[int, bool]:
+    """Odd side of a variant's given image [pixel], and whether its light ends there, too."""
+    rng = np.random.default_rng(seed)
+    side = np.exp(rng.uniform(*np.log(recipe.psf_sides)))
+    return 2 * round((side - 1) / 2) + 1, bool(rng.random() < recipe.psf_cut_share)
+
+
+def _cut(psf: Psf, extent: float) -> Psf:
+    """The middle of a PSF, of unit sum [arcsec]."""
+    beyond = max(0, math.ceil((psf.extent - extent) / psf.pixel_scale / 2))
+    side = len(psf.image)
+    return make_psf(psf.image[beyond : side - beyond, beyond : side - beyond], psf.pixel_scale)
+
+
+def _blank_beyond(image: Float[np.ndarray, "side side band"], size: int):
+    """The image, zero beyond its middle."""
+    beyond = (len(image) - size) // 2
+    middle = slice(beyond, beyond + size)
+    blank = np.zeros_like(image)
+    blank[middle, middle] = image[middle, middle]
+    return blank
+
+
+def _variants(survey: Survey, own, numbers: range, recipe, seed) -> tuple[tuple[Psf, ...], ...]:
     """The members of a family that are not the survey's own."""
     if not numbers:
         return ()
     bands = list(zip(survey.bands, own, strict=True))
     cores = [_interpolated(psf) if band.psf else _optics(band) for band, psf in bands]
-    blurs = [_log_uniform_blur(core, fwhm) for core in cores]
+    blurs = [_log_uniform_blur(core, recipe.psf_fwhm) for core in cores]
     pixels = [[] if band.psf else [galsim.Pixel(survey.pixel_scale.value)] for band in survey.bands]
     variants = []
     for i in numbers:
         rng = np.random.default_rng((*seed, i))
-        profiles = (_variant(*each, rng) for each in zip(cores, blurs, pixels, strict=True))
+        parts = zip(cores, blurs, pixels, strict=True)
+        profiles = (_variant(*each, recipe.psf_wings, rng) for each in parts)
         variants.append(tuple(map(_psf_like, own, profiles)))
     return tuple(variants)
 
@@ -229,10 +281,13 @@ def _log_uniform_blur(core: galsim.GSObject, fwhm: tuple[float, float]):
     return lambda share: np.interp(np.exp(low + share * (high - low)), widths, sigmas)
 
 
-def _variant(core: galsim.GSObject, blur, pixel: list, rng: np.random.Generator) -> galsim.GSObject:
+def _variant(core: galsim.GSObject, blur, pixel: list, wings, rng) -> galsim.GSObject:
     turned = core.rotate(rng.uniform(0, 360) * galsim.degrees)
     g1, g2 = 0.02 * rng.standard_normal(2)
     light = galsim.Convolve(turned, _blur(blur(rng.random()))).shear(g1=g1, g2=g2)
+    if max(wings):  # nothing is drawn for PSFs without: theirs are those of former versions
+        share, width = rng.uniform(*wings), rng.uniform(*_SCATTERED)
+        light = (1 - share) * light + share * galsim.Moffat(_WING_BETA, fwhm=width)
     return galsim.Convolve(light, *pixel)
 
 

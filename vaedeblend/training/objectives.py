@@ -114,6 +114,7 @@ def posterior(
     latent_weight: float,
     flux_weight: float,
     purity_weight: float,
+    point_weight: float,
     cleaned_share: float,
     cleaned_from: int,
     cleaned_looks: int,
@@ -130,6 +131,8 @@ def posterior(
         latent_weight: Weight of the latent's likelihood.
         flux_weight: Weight of the likelihood of ln(flux).
         purity_weight: Weight of the cross entropy of the purity.
+        point_weight: Weight of the cross entropy of a point source's probability; 0 where the
+            model has none.
         cleaned_share: Share of stamps from which the companions that a detection would find have
             been subtracted, as the network itself sees them at present.
         cleaned_from: Step from which on they are: an early network finds nothing to subtract.
@@ -152,6 +155,9 @@ def posterior(
         prior = -model.apply({"params": params}, z, method="log_prior")
         total = latent_weight * latent + flux_weight * flux + purity_weight * purity + prior
         parts = {"latent": latent, "flux": flux, "purity": purity, "prior": prior}
+        if point_weight:
+            parts["point"] = losses.point_nll(found, batch.star)
+            total += point_weight * parts["point"]
         return {"loss": total} | parts
 
     return Partial(loss, teacher)

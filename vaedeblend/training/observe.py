@@ -53,6 +53,8 @@ class Batch(NamedTuple):
     """(y, x) of the first pixel of the stamp that is centred on a companion."""
     found: Bool[Array, "batch companion"]
     """Whether a detection would find the companion, so that its light can be subtracted."""
+    star: Bool[Array, " batch"]
+    """Whether the central galaxy is a star."""
 
 
 class Observing(NamedTuple):
@@ -162,6 +164,7 @@ def observe(
         scenes.flux,
         scenes.purity,
         *_detected(next(keys), scenes, background, jnp.sqrt(variance[0]) * scale[:, 0, 0]),
+        scenes.star,
     )
 
 
@@ -208,8 +211,8 @@ def observe_examples(
         light, target, flux = (jnp.asarray(a[start : start + batch_size]) for a in arrays)
         nobody = jnp.zeros((len(flux), 0, 2)), jnp.zeros((len(flux), 0))
         white = jnp.ones((len(flux), 1, 1, flux.shape[1]))
-        psfs = jnp.tile(features, (len(flux), 1))
-        scenes = Scenes(light, target, flux, psfs, white, *nobody)
+        psfs, star = jnp.tile(features, (len(flux), 1)), jnp.zeros(len(flux), bool)
+        scenes = Scenes(light, target, flux, psfs, white, star, *nobody)
         batches.append(observe(jax.random.fold_in(key, start), scenes, **noise))
     return batches
 

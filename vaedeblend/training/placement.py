@@ -29,6 +29,8 @@ class DeviceLibrary(NamedTuple):
     """(y, x) of each galaxy from its stamp's centre [pixel], within half a pixel."""
     flux: Float[Array, "n band"]
     """Flux of the catalogue [uJy]."""
+    star: Bool[Array, " n"]
+    """Whether it is no galaxy but a star."""
     width: Float[Array, " n"]
     """Sigma of the Gaussian of the same flux and the same summed square [pixel]."""
     psf: Float[Array, "p feature"]
@@ -80,7 +82,7 @@ class SceneLayout(NamedTuple):
 
 
 def make_device_library(
-    stamps, phase, flux, central, psf, fields=None, correlation=None
+    stamps, phase, flux, central, psf, fields=None, correlation=None, star=None
 ) -> tuple[DeviceLibrary, int]:
     """A device library and its number of central galaxies.
 
@@ -93,6 +95,7 @@ def make_device_library(
         psf: PSFs in that order (p, height, width, band).
         fields: Sheets of sky (sheet, side, side, band) [uJy per pixel], or None.
         correlation: Autocovariance of the noise under each PSF (p, lag, lag, band); None if white.
+        star: Whether each is a star (n); None if none is.
 
     Raises:
         VaedeblendError: The central galaxies, the companions or the sheets are no multiple of p.
@@ -108,13 +111,14 @@ def make_device_library(
     if fields is None:
         fields = np.zeros((0, 1, 1, stamps.shape[-1]), np.float16)
     order = np.argsort(~central, kind="stable")
-    stamps, phase, flux = (np.asarray(a)[order] for a in (stamps, phase, flux))
+    star = np.zeros(len(central), bool) if star is None else star
+    stamps, phase, flux, star = (np.asarray(a)[order] for a in (stamps, phase, flux, star))
     square = np.array([np.sum(np.square(stamp[..., 0], dtype=np.float32)) for stamp in stamps])
     width = np.abs(flux[:, 0]) / np.sqrt(4 * np.pi * square)
     features = psf_features(jnp.asarray(psf, jnp.float32))
     white = np.ones((len(psf), 1, 1, stamps.shape[-1]), np.float32)
     correlation = white if correlation is None or _is_white(correlation) else correlation
-    arrays = (stamps, phase, flux, width, features, correlation, fields)
+    arrays = (stamps, phase, flux, star, width, features, correlation, fields)
     return DeviceLibrary(*map(jnp.asarray, arrays)), int(np.sum(central))
 
 
@@ -137,6 +141,7 @@ def load_device_library(
         found["psf"][:n_psfs],
         None if fields is None else dataset.load(fields, "train")["sheet"],
         found["correlation"][:n_psfs],
+        found["id"] < 0,
     )
 
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vaedeblend.exceptions import VaedeblendError
-from vaedeblend.models.vae import N_PSF_FEATURES
+from vaedeblend.models.vae import N_CORE_FEATURES, N_PSF_FEATURES
 from vaedeblend.training.placement import Composing, DeviceLibrary, draw_layout
 
 _REACH = 2
@@ -31,6 +31,8 @@ class Scenes(NamedTuple):
     psf: Float[Array, "batch feature"]
     correlation: Float[Array, "batch lag lag band"]
     """Autocovariance of the noise, whose sum is 1; one lag where all of it is white."""
+    star: Bool[Array, " batch"]
+    """Whether the central galaxy is a star."""
     companions: Float[Array, "batch companion 2"]
     """(y, x) of the companions from the stamp's centre [pixel]."""
     brightness: Float[Array, "batch companion"]
@@ -77,8 +79,9 @@ def random_scenes(
             scene += _sky(field_key, library, layout.psf, element, size, composing.field_share)
         psf = turned_features(library.psf[layout.psf], element)
         flux = library.flux[layout.members[0]]
-        seen = psf, apply_symmetry(library.correlation[layout.psf], element)
-        return Scenes(scene, target, flux, *seen, *_companions_of(library, layout, element))
+        correlation = apply_symmetry(library.correlation[layout.psf], element)
+        known = psf, correlation, library.star[layout.members[0]]
+        return Scenes(scene, target, flux, *known, *_companions_of(library, layout, element))
 
     return jax.vmap(one)(jax.random.split(key, batch_size))
 
@@ -109,11 +112,13 @@ def apply_symmetry(
 def turned_features(
     psf: Float[Array, " feature"], element: Int[Array, ""]
 ) -> Float[Array, " feature"]:
-    """`vae.psf_features` of a PSF under a symmetry: its two components of ellipticity turn."""
+    """`vae.psf_features` of a PSF under a symmetry: the two components of ellipticity turn."""
     transposed, flipped = element & 1, ((element >> 1) ^ (element >> 2)) & 1
     signs = jnp.stack([1 - 2 * transposed, 1 - 2 * flipped])
-    each = psf.reshape(-1, N_PSF_FEATURES)
-    return jnp.concatenate([each[:, :-2], each[:, -2:] * signs], axis=1).ravel()
+    cores, wings = jnp.split(psf, [len(psf) // N_PSF_FEATURES * N_CORE_FEATURES])
+    each = cores.reshape(-1, N_CORE_FEATURES)
+    turned = jnp.concatenate([each[:, :-2], each[:, -2:] * signs], axis=1)
+    return jnp.concatenate([turned.ravel(), wings])
 
 
 def _scene_and_target(library, layout, element, size):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -84,6 +85,9 @@ def initial_params(
 ) -> dict:
     """Random parameters, or those that a stage has been trained to.
 
+    A layer that is given more than it was in that stage, at the end of its input, starts with
+    weights of zero for it: the network is the same function until it learns to use them.
+
     Args:
         fresh: Function that makes random parameters.
         source: Stage of this training, or of another (WORKDIR/STAGE, or shipped: NAME/STAGE);
@@ -111,12 +115,22 @@ def initial_params(
             )
     kept = {path: p for path, p in trained.items() if not _within(path, renewed)}
     kept |= {path: p for path, p in model.items() if _within(path, renewed)}
+    kept = {path: _widened(p, model[path]) if path in model else p for path, p in kept.items()}
     found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, model))
     if found != wanted:
         raise CheckpointError(
             f"{directory}: parameters have shapes {found}; wanted this model's, {wanted}"
         )
     return unflatten_dict(kept, sep="/")
+
+
+def _widened(kernel, like):
+    """Weights with zeros for the last inputs of a layer that has more of them."""
+    *batch, inputs, outputs = like.shape if len(like.shape) > 1 else (0, *like.shape)
+    if kernel.ndim < 2 or (*kernel.shape[:-2], kernel.shape[-1]) != (*batch, outputs):
+        return kernel
+    more = max(inputs - kernel.shape[-2], 0)
+    return np.pad(kernel, [(0, 0)] * len(batch) + [(0, more), (0, 0)]) if more else kernel
 
 
 def _within(path: str, names: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from vaedeblend.euclid.emc import census, simulate
 from vaedeblend.euclid.emc.census import STATUSES, Reach
 from vaedeblend.exceptions import EmcError
 from vaedeblend.io import dataset
+from vaedeblend.pixels.psf import PSF_SIZE
 
 
 def test_stamps_are_built_and_accounted_for(folder, tmp_path):
@@ -26,7 +27,7 @@ def test_stamps_are_built_and_accounted_for(folder, tmp_path):
         flux = 10 ** (0.4 * (23.9 - stamps["truth/mag"]))
         np.testing.assert_allclose(stamps["flux"][:, 0], flux, rtol=1e-5)
         np.testing.assert_allclose(stamps["background_rms"], simulate.SURVEY.rms[0], rtol=1e-5)
-        assert stamps["psf"].shape == (n, 31, 31, 1)
+        assert stamps["psf"].shape == (n, PSF_SIZE, PSF_SIZE, 1)
         np.testing.assert_allclose(stamps["psf"].sum(axis=(1, 2)), 1, rtol=1e-4)
         assert np.isfinite(stamps["purity"]).all() and (stamps["purity"] < 1.01).all()
 
