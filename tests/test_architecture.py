@@ -25,7 +25,7 @@ WORLDS = {
     "galsim": {"simulate"},
     "orbax": {"io.checkpoint"},
     "optax": {"training.loop"},
-    "sep": {"deblend.detect", "pixels.extract", "evaluate.sextractor"},
+    "sep": {"deblend.detect", "pixels.apertures", "pixels.extract", "evaluate.sextractor"},
     "matplotlib": {"image.page", "report.figures"},
     "sklearn": {"evaluate.latents", "evaluate.realism"},
     "statmorph": {"evaluate.realism"},

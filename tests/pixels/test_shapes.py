@@ -36,6 +36,13 @@ def test_axis_ratio_is_the_lights_at_any_angle(angle, ratio):
     np.testing.assert_allclose(found.axis_ratio, ratio, rtol=0.02)
 
 
+@pytest.mark.parametrize("ratio", [0.4, 1.0])
+def test_semi_major_axis_and_fwhm_are_a_gaussians(ratio):
+    found = measure_shapes(gaussian(major=4.0, ratio=ratio, angle=20)[None], np.ones(1))
+    np.testing.assert_allclose(found.semi_major_axis, 4, rtol=0.01)
+    np.testing.assert_allclose(found.fwhm, 2.3548 * 4 * np.sqrt(ratio), rtol=0.02)
+
+
 def test_light_outside_of_the_stamp_counts_for_the_half():
     stamps = np.stack([gaussian(), gaussian(), gaussian()])
     radius = measure_shapes(stamps, np.array([1.0, 1.5, 2.5])).half_light_radius

@@ -15,9 +15,9 @@ from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources, believed
 from vaedeblend.image.catalogue.columns import FLAGS, INCOMPLETE, MEASURED, SKY, UNRESOLVED
 from vaedeblend.image.groups import Groups, find_groups
+from vaedeblend.image.photometry import measure_photometry
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
-from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
 
 BRIGHTEST = 5e4
@@ -97,18 +97,28 @@ def _described(padded: PaddedImages, sources: Sources, coarse, n_given: int) -> 
     flux, flux_err = (np.where(lost, np.nan, a[:, 0]) for a in (found.flux, found.flux_err))
     flux = flux.astype(float)
     profiles = Profiles.from_stamps(stamps, binning, corner)
-    groups, shapes = find_groups(profiles, background), measure_shapes(stamps, flux)
     rms, total = np.sqrt(background), padded.cut(canvas, *at)[..., 0]
     noise = rms if padded.gain is None else np.sqrt(background + model.clip(0) / padded.gain[0, 0])
     own = np.where(total == 0, 0, stamps)  # where a pixel is ignored, there is nobody's light
+    purity = _ratio(_product(own, own), _product(own, total)).clip(max=1)
+    measured, groups = (
+        measure_photometry(padded, at, stamps, flux, canvas, purity),
+        find_groups(profiles, background),
+    )
+    shapes = measured.shapes
     columns = {
         "position": source_positions(sources, padded.size, shapes),
         "flux": flux,
         "flux_err": np.hypot(flux_err, _BINNED_ERROR * flux * (binning > 1)),
-        "purity": _ratio(_product(own, own), _product(own, total)).clip(max=1),
+        "purity": purity,
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
         "axis_ratio": shapes.axis_ratio,
+        "semi_major_axis": shapes.semi_major_axis * binning,
+        "position_angle": shapes.position_angle,
+        "flux_aperture": measured.aperture,
+        "flux_aperture_err": measured.aperture_err,
+        "position_variance": measured.position_variance,
         "chi2": footprint_chi2(profiles, (image - model) / noise, rms),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,

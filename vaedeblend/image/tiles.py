@@ -139,12 +139,10 @@ def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float, lis
     own = ((place >= low) & (place < high)).all(axis=1)
     mine, position = own[pair].any(axis=1), np.asarray(found.table["position"]) + corner
     measured = dict(found.table) | {"position": position, "input_row": row}
-    measured |= {
-        name: np.asarray(measured[name]) / scale for name in ("flux", "flux_err", "apparent")
-    }
     columns = {name: np.asarray(values)[own] for name, values in measured.items()}
     correlation = found.groups.correlation[mine]
-    return Part(columns, position[pair[mine]], correlation, profiles.select(own).scaled(1 / scale))
+    part = Part(columns, position[pair[mine]], correlation, profiles.select(own))
+    return part.scaled(1 / scale)
 
 
 def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:

@@ -1,6 +1,7 @@
 """Results as files and folders, which appear whole or not at all."""
 
 import contextlib
+import io
 import shutil
 import tempfile
 import warnings
@@ -75,6 +76,9 @@ def streaming(path: str | Path, header: fits.Header) -> Iterator[fits.StreamingH
 def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
     """Writes tables as extensions of one FITS file, by name.
 
+    Descriptions of columns, and UCDs in their meta, are found by astropy and by TOPCAT (TCOMM1,
+    TUCD1, ...).
+
     Raises:
         FileError: It cannot be written.
     """
@@ -82,9 +86,26 @@ def write_tables(path: str | Path, tables: Mapping[str, Table]) -> None:
         warnings.simplefilter("ignore", AstropyUserWarning)  # units that are none of FITS's
         hdus = [fits.PrimaryHDU()]
         for name, table in tables.items():
-            hdus.append(fits.table_to_hdu(table))
+            hdus.append(_table_hdu(table))
             hdus[-1].name = name
         fits.HDUList(hdus).writeto(partial)
+
+
+def _table_hdu(table: Table) -> fits.BinTableHDU:
+    described = {name: table[name].info for name in table.colnames if table[name].info.description}
+    if not described:
+        return fits.table_to_hdu(table)
+    encoded = io.BytesIO()
+    table.write(encoded, format="fits")
+    encoded.seek(0)
+    hdu = fits.open(encoded)[1]
+    for number, name in enumerate(table.colnames, 1):
+        if info := described.get(name):
+            cards = {"TUCD": (info.meta or {}).get("ucd"), "TCOMM": info.description}
+            for card, text in cards.items():
+                if text:
+                    hdu.header.set(f"{card}{number}", text, after=f"TFORM{number}")
+    return hdu
 
 
 def write_table(path: str | Path, table: Table) -> None:

@@ -10,6 +10,9 @@ from jaxtyping import Float
 
 from vaedeblend.survey import stamp_centre
 
+FWHM = 2 * np.sqrt(2 * np.log(2))
+"""Full width at half maximum of a Gaussian [sigma]."""
+
 _ROUNDS = 10
 _CHUNK = 64
 """Profiles that are measured at a time: so many that the processor's cache holds them."""
@@ -32,6 +35,13 @@ class Shapes(NamedTuple):
     axis_ratio: Float[np.ndarray, " n"]
     position_angle: Float[np.ndarray, " n"]
     """Angle of the major axis, from +x towards +y [deg], above -90 and up to 90."""
+    semi_major_axis: Float[np.ndarray, " n"]
+    """Rms of the light along the major axis [pixel]."""
+
+    @property
+    def fwhm(self) -> Float[np.ndarray, " n"]:
+        """Full width at half maximum of the round Gaussian of the same area [pixel]."""
+        return FWHM * self.semi_major_axis * np.sqrt(self.axis_ratio)
 
 
 def measure_shapes(
@@ -68,10 +78,11 @@ def _measured(profile, total) -> Shapes:
             seen = (yy + xx) / sums / 2  # 1 / seen = 1 / light's + 1 / weight's
             light = 1 / np.maximum(1 / seen - 1 / sigma2, 1 / _WIDEST**2)
             sigma2 = np.clip(light, _NARROWEST**2, _WIDEST**2)
-        ratio = _axis_ratio(yy / sums, xx / sums, xy / sums, sigma2)
+        major, ratio = _axes(yy / sums, xx / sums, xy / sums, sigma2)
         angle = np.degrees(np.arctan2(2 * xy / sums, (xx - yy) / sums)) / 2
     centre = np.stack([y, x], axis=1)
-    return Shapes(centre, _half_light(profile, total, offset, centre), ratio, angle)
+    radius = _half_light(profile, total, offset, centre)
+    return Shapes(centre, radius, ratio, angle, major)
 
 
 def annuli(
@@ -126,12 +137,13 @@ def _moments(profile, weight_y, weight_x, dy, dx):
     )
 
 
-def _axis_ratio(yy, xx, xy, sigma2):
-    """Minor over major axis of the light whose moments under the weight these are."""
+def _axes(yy, xx, xy, sigma2):
+    """Rms along the major axis, and minor over major, of the light with these weighted moments."""
     mean, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
     major, minor = (1 / (1 / m - 1 / sigma2) for m in (mean + spread, mean - spread))
     fits = (major > 0) & (minor > 0)
-    return np.where(fits, np.sqrt(np.abs(minor / major)), np.nan).clip(0, 1)
+    square, ratio2 = (np.where(fits, np.abs(a), np.nan) for a in (major, minor / major))
+    return np.sqrt(square), np.sqrt(ratio2).clip(0, 1)
 
 
 def _half_light(profile, total, offset, centre):

@@ -1,4 +1,7 @@
+import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
 from fitsfolder import folder, network, run, sky  # noqa: F401
 
@@ -28,6 +31,22 @@ WRITTEN = [
     ("group_id", "int32", None),
     ("input_row", "int64", None),
     ("stamp", "int64", None),
+    ("x_err", "float64", "pix"),
+    ("y_err", "float64", "pix"),
+    ("ra_err", "float64", "arcsec"),
+    ("dec_err", "float64", "arcsec"),
+    ("flux_ujy", "float64", "uJy"),
+    ("flux_ujy_err", "float64", "uJy"),
+    ("snr", "float64", None),
+    ("flux_aperture", "float64", "uJy"),
+    ("flux_aperture_err", "float64", "uJy"),
+    ("fwhm", "float64", "arcsec"),
+    ("semi_major_axis", "float64", "arcsec"),
+    ("ellipticity", "float64", None),
+    ("position_angle", "float64", "deg"),
+    ("position_angle_sky", "float64", "deg"),
+    ("e1", "float64", None),
+    ("e2", "float64", None),
 ]
 """Users' programs read these: name, type and unit of each column of catalog.fits."""
 LISTED = [("same_row", "int64", None), ("x_list", "float64", "pix"), ("y_list", "float64", "pix")]
@@ -50,5 +69,29 @@ def test_the_written_catalogue_has_its_columns_whatever_was_found(folder, sky, n
 def test_a_column_is_measured_or_computed_and_has_a_name_of_its_own():
     names = [column.name for column in CATALOGUE_COLUMNS]
     assert len(names) == len(set(names))
-    assert set(MEASURED) - set(names) == {"position", "apparent"}
-    assert all(column.description or column.name == "mag_err" for column in CATALOGUE_COLUMNS)
+    assert set(MEASURED) - set(names) == {"position", "position_variance", "apparent"}
+
+
+def test_every_column_is_described_and_its_kind_is_one_of_the_vocabulary():
+    for column in CATALOGUE_COLUMNS:
+        assert column.description, column.name
+        assert not column.ucd or check_ucd(column.ucd, check_controlled_vocabulary=True), column
+
+
+def test_descriptions_are_found_by_astropy_and_by_topcat(folder):
+    table = run(folder, passes=0)
+    header = fits.getheader(folder / "out" / "catalog.fits", "CATALOG")
+    for number, column in enumerate(CATALOGUE_COLUMNS, 1):
+        assert header[f"TTYPE{number}"] == column.name
+        assert header[f"TCOMM{number}"] == table[column.name].description == column.description
+        assert header.get(f"TUCD{number}", "") == table[column.name].meta["ucd"] == column.ucd
+
+
+def test_fluxes_are_in_microjansky_whatever_the_image_is_in(folder):
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        del hdus[0].header["BUNIT"]
+    table = run(folder, zero_point=21.4, passes=0)  # 10 uJy
+    assert table["flux"].unit is None and table["flux_ujy"].unit == "uJy"
+    np.testing.assert_allclose(table["flux_ujy"], 10 * table["flux"])
+    np.testing.assert_allclose(table["flux_ujy_err"], 10 * table["flux_err"])
+    np.testing.assert_allclose(table["snr"], table["flux"] / table["flux_err"])

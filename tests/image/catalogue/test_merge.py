@@ -26,7 +26,10 @@ def part(rng):
     types = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
     columns = {name: rng.uniform(1, 9, n).astype(types[name]) for name in MEASURED if name in types}
     columns |= {"position": POSITION, "apparent": np.ones(n), "binning": np.array([1, 2, 1, 1])}
-    columns["input_row"] = np.full(n, -1)
+    columns |= {
+        "input_row": np.full(n, -1),
+        "position_variance": np.tile([0.04, 0.09, 0.0], (n, 1)),
+    }
     stamps = [rng.normal(size=(side, side)).astype(np.float32) for side in 4 * columns["binning"]]
     profiles = Profiles.pack(stamps, np.rint(POSITION).astype(int) - SIZE // 2, SIZE)
     return Part(columns, PAIR, np.array([-0.25]), profiles)

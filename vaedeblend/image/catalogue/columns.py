@@ -13,8 +13,11 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Float, Shaped
 
+from vaedeblend.image.catalogue.ellipses import ellipticities, sky_angles, sky_axes, sky_errors
 from vaedeblend.io.fits.sky import to_sky
 from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.pixels.shapes import FWHM
+from vaedeblend.survey import magnitude_to_flux
 
 FLAGS = {
     1: ("edge", "a tenth or more of the light lies beyond the image"),
@@ -59,6 +62,14 @@ UNRESOLVED, SKY = _BITS["unresolved"], _BITS["sky"]
 _MAGNITUDES = 2.5 / np.log(10)
 """Magnitude error of a small relative flux error of one."""
 
+_NO_WCS = "ICRS; NaN without a WCS"
+_HALF = "half the posterior's central 68 % interval"
+_SEEN = "of the light as seen, PSF included"
+_PLACE = "1 sigma, of noise, neighbours and network"
+_APERTURE = "within fwhm of (x, y) on the image less its neighbours' light"
+_NORTH = "major axis on the sky, from north to east; 0 to 180"
+_DISTORTION = "(a^2 - b^2) / (a^2 + b^2) times the double position_angle's"
+
 Measurements = Mapping[str, np.ndarray]
 """Measured columns of all sources, their positions (y, x), and what `merge` knows of them."""
 
@@ -70,6 +81,8 @@ class Column(NamedTuple):
     dtype: type
     unit: str | Callable[[Mosaic], u.UnitBase | u.Quantity | None] | None
     """Unit, or a function of the image where it is the image's."""
+    ucd: str
+    """Kind of quantity, in the Virtual Observatory's words (UCD1+); empty where it has none."""
     description: str
     value: Callable[[Measurements, Mosaic], Shaped[np.ndarray, " n"]] | None = None
     """Values of all sources; None where `measure` gives them under the column's name."""
@@ -89,41 +102,141 @@ def _magnitude(sources: Measurements, mosaic: Mosaic) -> Float[np.ndarray, " n"]
     return zero_point - 2.5 * np.log10(sources["flux"])
 
 
+def microjansky(mosaic: Mosaic) -> float:
+    """Microjanskys of one image unit; NaN without a zero point."""
+    return np.nan if mosaic.zero_point is None else float(magnitude_to_flux(mosaic.zero_point))
+
+
+def _fwhm(sources: Measurements, _: Mosaic) -> Float[np.ndarray, " n"]:
+    return FWHM * sources["semi_major_axis"] * np.sqrt(sources["axis_ratio"])
+
+
+def _sky_angle(sources: Measurements, _: Mosaic) -> Float[np.ndarray, " n"]:
+    return sky_angles(sources["axis_ratio"], sources["position_angle"], sources["sky_axes"])
+
+
+def _component(i: int):
+    return lambda s, _: ellipticities(s["axis_ratio"], s["position_angle"])[i]
+
+
+def _sky_error(i: int):
+    return lambda s, _: sky_errors(s["position_variance"], s["sky_axes"])[i]
+
+
 CATALOGUE_COLUMNS = (
     Column(
         "id",
         int,
         None,
+        "meta.id;meta.main",
         "from 1: rows of a list in its order, then by y, x",
         lambda s, _: 1 + np.arange(len(s["flux"])),
     ),
-    Column("x", float, "pix", "0-based", lambda s, _: s["position"][:, 1]),
-    Column("y", float, "pix", "0-based", lambda s, _: s["position"][:, 0]),
-    Column("ra", float, "deg", "ICRS; NaN without a WCS", lambda s, m: _sky(s["position"], m)[0]),
-    Column("dec", float, "deg", "ICRS; NaN without a WCS", lambda s, m: _sky(s["position"], m)[1]),
-    Column("flux", float, _image_unit, "total, the posterior's median"),
-    Column("flux_err", float, _image_unit, "half the posterior's central 68 % interval"),
-    Column("mag", float, "mag", "AB; NaN without a zero point", _magnitude),
-    Column("mag_err", float, "mag", "", lambda s, _: _MAGNITUDES * s["flux_err"] / s["flux"]),
-    Column("half_light_radius", float, _pixel, "of the light as seen, PSF included"),
-    Column("purity", float, None, "share of the light under the profile that is the source's own"),
-    Column("n_neighbours", int, None, "sources with which it overlaps"),
-    Column("axis_ratio", float, None, "of the light as seen, PSF included"),
-    Column("chi2", float, None, "of the network's profile, mean over the source's footprint"),
-    Column("captured", float, None, "share of the flux that the stamp holds"),
-    Column("hidden", bool, None, "found behind others, not by the first detection"),
-    Column("flags", int, None, "sum of the bits of FLAGS"),
-    Column("x_stamp", int, None, "first pixel of the stamp", lambda s, _: s["corner"][:, 1]),
-    Column("y_stamp", int, None, "first pixel of the stamp", lambda s, _: s["corner"][:, 0]),
-    Column("binning", int, None, "side of the stamp over that of a page of stamps.fits"),
-    Column("group_id", np.int32, None, "sources that overlap share it", lambda s, _: s["group_id"]),
-    Column("input_row", int, None, "row of the list that was given, from 0; -1 beside it"),
-    Column("stamp", int, None, "first page in stamps.fits, from 0", lambda s, _: s["stamp"]),
+    Column("x", float, "pix", "pos.cartesian.x", "0-based", lambda s, _: s["position"][:, 1]),
+    Column("y", float, "pix", "pos.cartesian.y", "0-based", lambda s, _: s["position"][:, 0]),
+    Column("ra", float, "deg", "pos.eq.ra;meta.main", _NO_WCS, lambda s, _: s["sky"][0]),
+    Column("dec", float, "deg", "pos.eq.dec;meta.main", _NO_WCS, lambda s, _: s["sky"][1]),
+    Column("flux", float, _image_unit, "phot.flux", "total, the posterior's median"),
+    Column("flux_err", float, _image_unit, "stat.error;phot.flux", _HALF),
+    Column("mag", float, "mag", "phot.mag", "AB; NaN without a zero point", _magnitude),
+    Column(
+        "mag_err",
+        float,
+        "mag",
+        "stat.error;phot.mag",
+        "2.5 / ln(10) times flux_err / flux",
+        lambda s, _: _MAGNITUDES * s["flux_err"] / s["flux"],
+    ),
+    Column("half_light_radius", float, _pixel, "phys.angSize", f"{_SEEN}; of a circle"),
+    Column("purity", float, None, "", "share of the light under the profile that is its own"),
+    Column("n_neighbours", int, None, "meta.number", "sources with which it overlaps"),
+    Column("axis_ratio", float, None, "phys.size.axisRatio", f"{_SEEN}; minor over major"),
+    Column("chi2", float, None, "stat.fit.chi2", "of the network's profile, mean over its segment"),
+    Column("captured", float, None, "", "share of the flux that the stamp holds"),
+    Column("hidden", bool, None, "meta.code", "found behind others, not by the first detection"),
+    Column("flags", int, None, "meta.code.qual", "sum of the bits that FLAG1, FLAG2, ... name"),
+    Column("x_stamp", int, None, "", "first pixel of the stamp", lambda s, _: s["corner"][:, 1]),
+    Column("y_stamp", int, None, "", "first pixel of the stamp", lambda s, _: s["corner"][:, 0]),
+    Column("binning", int, None, "", "side of the stamp over that of a page of stamps.fits"),
+    Column(
+        "group_id",
+        np.int32,
+        None,
+        "meta.id.parent",
+        "sources that overlap share it",
+        lambda s, _: s["group_id"],
+    ),
+    Column("input_row", int, None, "meta.record", "row of the list, from 0; -1 beside it"),
+    Column("stamp", int, None, "", "first page in stamps.fits, from 0", lambda s, _: s["stamp"]),
+    Column(
+        "x_err",
+        float,
+        "pix",
+        "stat.error;pos.cartesian.x",
+        _PLACE,
+        lambda s, _: np.sqrt(s["position_variance"][:, 1]),
+    ),
+    Column(
+        "y_err",
+        float,
+        "pix",
+        "stat.error;pos.cartesian.y",
+        _PLACE,
+        lambda s, _: np.sqrt(s["position_variance"][:, 0]),
+    ),
+    Column(
+        "ra_err",
+        float,
+        "arcsec",
+        "stat.error;pos.eq.ra",
+        f"{_PLACE}; along a parallel",
+        _sky_error(0),
+    ),
+    Column("dec_err", float, "arcsec", "stat.error;pos.eq.dec", _PLACE, _sky_error(1)),
+    Column(
+        "flux_ujy",
+        float,
+        "uJy",
+        "phot.flux.density;meta.main",
+        "flux, whatever the image's unit; NaN without a zero point",
+        lambda s, m: microjansky(m) * s["flux"],
+    ),
+    Column(
+        "flux_ujy_err",
+        float,
+        "uJy",
+        "stat.error;phot.flux.density",
+        "flux_err, whatever the image's unit",
+        lambda s, m: microjansky(m) * s["flux_err"],
+    ),
+    Column(
+        "snr", float, None, "stat.snr", "flux / flux_err", lambda s, _: s["flux"] / s["flux_err"]
+    ),
+    Column("flux_aperture", float, _image_unit, "phot.flux", _APERTURE),
+    Column("flux_aperture_err", float, _image_unit, "stat.error;phot.flux", "background, photons"),
+    Column("fwhm", float, _pixel, "phys.angSize", f"{_SEEN}; of a Gaussian of its area", _fwhm),
+    Column("semi_major_axis", float, _pixel, "phys.angSize.smajAxis", f"{_SEEN}; rms along it"),
+    Column(
+        "ellipticity",
+        float,
+        None,
+        "src.ellipticity",
+        f"{_SEEN}; 1 - axis_ratio",
+        lambda s, _: 1 - s["axis_ratio"],
+    ),
+    Column("position_angle", float, "deg", "pos.posAng", "major axis, from +x to +y; -90 to 90"),
+    Column("position_angle_sky", float, "deg", "pos.posAng;pos.eq", _NORTH, _sky_angle),
+    Column("e1", float, None, "src.ellipticity", f"{_SEEN}; {_DISTORTION} cos", _component(0)),
+    Column("e2", float, None, "src.ellipticity", f"{_SEEN}; {_DISTORTION} sin", _component(1)),
 )
 """Columns of the table CATALOG of catalog.fits, in their order."""
 
+FLUXES = "flux", "flux_err", "apparent", "flux_aperture", "flux_aperture_err"
+"""Measured columns in the image's unit."""
+
 MEASURED = (
     "position",
+    "position_variance",
     "apparent",
     *(column.name for column in CATALOGUE_COLUMNS if column.value is None),
 )
@@ -138,13 +251,16 @@ def catalogue_table(sources: Measurements, mosaic: Mosaic) -> Table:
         mosaic: The image; ra and dec, or magnitudes, are NaN where its WCS or zero point is not
             known, and radii are in pixels where its pixel scale is not.
     """
-    table = Table()
-    for name, dtype, unit, _, value in CATALOGUE_COLUMNS:
+    position, table = sources["position"], Table()
+    places = {"sky": _sky(position, mosaic), "sky_axes": sky_axes(mosaic.wcs, position)}
+    sources = {**sources, **places}
+    for name, dtype, unit, ucd, description, value in CATALOGUE_COLUMNS:
         with np.errstate(invalid="ignore", divide="ignore"):
             values = sources[name] if value is None else value(sources, mosaic)
         scale = u.Unit(unit) if isinstance(unit, str) else unit and unit(mosaic)
         values = np.asarray(values, dtype)
         table[name] = values if scale is None else values * scale
+        table[name].info.description, table[name].info.meta = description, {"ucd": ucd}
     table.meta |= {f"FLAG{bit}": name for bit, (name, _) in FLAGS.items()}
     return table
 

@@ -19,6 +19,7 @@ from vaedeblend.image.catalogue.columns import (
     BESIDE_BRIGHT,
     BRIGHT,
     CATALOGUE_COLUMNS,
+    FLUXES,
     MEASURED,
     UNMEASURED,
     catalogue_table,
@@ -60,6 +61,14 @@ class Part(NamedTuple):
     correlation: Float[np.ndarray, " pair"]
     profiles: Profiles
     """Light of the sources, in the tile's file."""
+
+    def scaled(self, factor: float) -> "Part":
+        """The same sources in a unit of which `factor` are one of the present unit."""
+        columns = {
+            name: values * factor if name in FLUXES else values
+            for name, values in self.columns.items()
+        }
+        return self._replace(columns=columns, profiles=self.profiles.scaled(factor))
 
 
 def write_part(path: str | Path, part: Part) -> None:
@@ -154,6 +163,7 @@ def _unmeasured(rows: Int[np.ndarray, " n"], size: int) -> Part:
         if name in kinds
     }
     columns |= {"position": np.full((n, 2), np.nan), "input_row": rows, "apparent": np.zeros(n)}
+    columns["position_variance"] = np.full((n, 3), np.nan)
     columns["flags"] = np.full(n, UNMEASURED)
     none = np.zeros(n, int)
     dark = Profiles(np.zeros((0, size, size), np.float32), none, none, np.full((n, 2), -1))
