@@ -102,7 +102,7 @@ def test_flux_is_the_catalogue_s(style, sample, measured):
 def test_structured_galaxies_keep_flux_radius_and_axis_ratio(measured):
     found, wanted = measured["structured"], measured["analytic"]
     # Their flux is exact; images lack a little of the wings.
-    np.testing.assert_allclose(found["flux"], wanted["flux"], rtol=5e-3)
+    np.testing.assert_allclose(found["flux"], wanted["flux"], rtol=1e-2)
     for name, typical, most in (("radius", 0.02, 0.05), ("ratio", 0.025, 0.06)):
         error = abs(found[name] / wanted[name] - 1)
         assert np.median(error) < typical and np.quantile(error, 0.95) < most
@@ -133,8 +133,9 @@ def test_structure_is_there_unless_the_bulge_dominates(sample, measured):
     asymmetry = measured["structured"]["asymmetry"]
     assert np.median(asymmetry[share < 0.4]) > 0.08 and (asymmetry > 0.2).any()
     assert measured["analytic"]["asymmetry"].max() < 1e-3
-    bulge = galaxy([9.0], [1.0])
-    assert find_style("structured")(bulge, (1,)) == find_style("analytic")(bulge, (1,))
+    for i in range(3):
+        bulge = measure("structured", galaxy([9.0], [1.0]), i)
+        assert bulge["asymmetry"] < 1e-3 and bulge["minimum"] > -3e-4
 
 
 @pytest.mark.parametrize("ratio", [0.2, 0.6, 1.0])
@@ -158,15 +159,41 @@ def test_disks_of_any_structure_are_centred_images_of_unit_flux_without_negative
         assert np.hypot(pixels.sum(axis=0) @ places, pixels.sum(axis=1) @ places) < 0.04
 
 
+def test_bright_galaxies_have_knots_rings_and_flat_disks_as_real_ones_do():
+    """Shares of what Hubble shows of galaxies of 20 to 24 mag, to some 5 of 100."""
+    made = [structured.draw_structure(np.random.default_rng(i), 1.0, 0.6) for i in range(400)]
+    knotty, ringed = (
+        np.mean([getattr(each, name) > least for each in made])
+        for name, least in (("knot_share", 0.1), ("ring_contrast", 0.5))
+    )
+    assert 0.3 < knotty < 0.6 and 0.1 < ringed < 0.2
+    assert 0.75 < np.median([each.index for each in made]) < 0.95
+    assert max(each.knot_share / each.n_knots for each in made) < 0.0501
+
+
+def test_bulges_of_any_index_keep_the_light_within_the_whole_s_radius():
+    """So that the whole keeps its half-light radius."""
+    both = galaxy([1.0], [1.0], ratios=(1.0, 1.0), radii=(0.2, 0.5))
+    indices = {structured.draw_bulge_index(np.random.default_rng(i), 0.5) for i in range(40)}
+    assert min(indices) < 2.5 and max(indices) > 3.5
+    whole = profiles.half_light_radius(both)
+    wanted = profiles.make_bulge(both, 1.0).calculateFWHM()
+    light = [structured.smooth_bulge(both, index, whole) for index in (1.0, 2.5, 4.0)]
+    shares = [image(each, whole) for each in light]
+    inside = [pixels[np.hypot(x, y) < 1].sum() for pixels, x, y in shares]
+    np.testing.assert_allclose(inside, inside[-1], rtol=0.02)
+    assert light[-1].calculateFWHM() == pytest.approx(wanted, rel=0.01)
+
+
 def test_structure_survives_the_survey_s_psf():
-    """Four times the noise of a galaxy of 21 mag somewhere on it."""
+    """Four times the noise of a galaxy of 21 mag somewhere on it, but for the smooth ones."""
     options = {"psfs": survey_psfs(Survey(), 64), "size": 64, "pixel_scale": 0.1}
     bright = galaxy([1.0], [13.5])
     smooth = make_draw(**options)(bright, (0.0, 0.0))
     noise = np.sqrt(Survey().variance + smooth.clip(0) / Survey().gain)
     draw = make_draw(**options, style="structured")
-    residuals = [draw(bright, (0.0, 0.0), (i,)) - smooth for i in range(6)]
-    assert all((abs(each) / noise).max() > 4 for each in residuals)
+    residuals = [draw(bright, (0.0, 0.0), (i,)) - smooth for i in range(8)]
+    assert sum((abs(each) / noise).max() > 4 for each in residuals) >= 6
 
 
 def test_structured_light_fits_on_the_stamps_of_the_analytic(sample):
