@@ -37,7 +37,7 @@ IMAGE = {
     *("--variance", "--weight", "--force", "--tile-id", "--rms-kind"),
 }
 OPTIONS = {
-    "deblend": IMAGE | {"--catalog", "--no-add", "--tphot"},
+    "deblend": IMAGE | {"--catalog", "--no-add", "--tphot", "--mer-names", "--core-margin"},
     "inject": IMAGE | {"--n", "--magnitude", "--seed"},
     "simulate": {
         *("--out", "--size", "--density", "--seed", "--star-fraction", "--correlated"),

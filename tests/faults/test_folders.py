@@ -196,7 +196,12 @@ def test_results_of_an_earlier_run_do_not_stay(folder):
     run(folder)
     names = {"catalog", "stamps", "model", "residual", "segmentation"}
     found = {each.name for each in (folder / "out").iterdir()}
-    assert found == {"index.html", "summary.json", *(f"{name}.fits" for name in names)}
+    assert found == {
+        "index.html",
+        "sources.reg",
+        "summary.json",
+        *(f"{name}.fits" for name in names),
+    }
 
 
 def test_files_of_others_stay_and_are_named(folder):

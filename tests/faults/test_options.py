@@ -6,7 +6,7 @@ from astropy.nddata import CCDData
 from fitsfolder import folder, network, sky  # noqa: F401
 
 from vaedeblend.cli import main
-from vaedeblend.image.pipeline import ImageOptions, _check_company
+from vaedeblend.image.options import ImageOptions, check_company
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_what_is_said_of_nothing_is_refused(folder, capsys, words, said):  # noq
 
 def test_the_mask_of_an_image_in_memory_may_have_bits():
     ccd = CCDData(np.zeros((4, 4)), unit="uJy", mask=np.eye(4, dtype=int))
-    _check_company(ccd, ImageOptions(mask_bits=(0,)))
+    check_company(ccd, ImageOptions(mask_bits=(0,)))

@@ -100,6 +100,17 @@ def _add_deblend(add) -> None:
         help="measure the positions of --catalog, and no sources beside them",
     )
     add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")
+    add.add_argument(
+        "--mer-names",
+        action="store_true",
+        help="write the catalogue in MER's terms as well, as is done for a MER tile",
+    )
+    add.add_argument(
+        "--core-margin",
+        type=float,
+        help="width of what lies about the tile's core, whose sources alone MER's terms hold "
+        "[arcsec]; 60 for a tile of the Wide survey (19200 pixels), or 0",
+    )
 
 
 def _add_inject(add) -> None:

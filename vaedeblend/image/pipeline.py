@@ -6,9 +6,7 @@ mosaic --tiles--> sources of each tile --merge--> one catalogue --products--> im
 import shutil
 import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from vaedeblend import __version__
 from vaedeblend.exceptions import FolderError, MosaicError
@@ -22,7 +20,16 @@ from vaedeblend.image.inspection.sky.background import (
     write_background,
     write_background_rms,
 )
-from vaedeblend.image.inspection.tile import tile_inputs
+from vaedeblend.image.options import (
+    ImageOptions,
+    check_company,
+    check_mer,
+    command_line,
+    measurement,
+    mer_keywords,
+    open_folder,
+    read_options,
+)
 from vaedeblend.image.products import (
     IMAGES,
     Report,
@@ -39,12 +46,17 @@ from vaedeblend.image.tiles import (
     read_survey,
     weights_files,
 )
-from vaedeblend.io.folders.jobs import FolderWarning, are_pieces, keep_pieces, locked, made_from
+from vaedeblend.io.folders.jobs import (
+    FolderWarning,
+    are_pieces,
+    keep_pieces,
+    locked,
+    made_from,
+    provenance,
+)
 from vaedeblend.io.mosaic import (
     NOISES,
     Mosaic,
-    as_count,
-    as_number,
     open_mosaic,
     split_plane,
     write_given,
@@ -52,58 +64,6 @@ from vaedeblend.io.mosaic import (
 
 _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""
-
-
-class ImageOptions(NamedTuple):
-    """Keywords of `deblend_image`."""
-
-    weights: str | Path = "euclid_vis"
-    """Name of shipped weights, or a workdir."""
-    rms: Any = None
-    """FITS file of the background's standard deviation; by default background and rms are
-    estimated. With it the image is taken to be background subtracted."""
-    variance: Any = None
-    """FITS file of the background's variance, in the place of its rms."""
-    weight: Any = None
-    """FITS file of the inverse of that variance, 0 without data, in the place of the rms."""
-    rms_kind: str = "auto"
-    """What the noise's map holds: background, or total, with the sources' photon noise, which is
-    then taken out; auto asks the pixels."""
-    mask: Any = None
-    """FITS file; pixels that are not 0 are ignored."""
-    mask_bits: Sequence[int] | None = None
-    """Flag bits that mask a pixel; 0 is the least significant. By default all of them."""
-    psf: Any = None
-    """FITS file of the effective PSF, of a grid of them (rows, columns, height, width) that cover
-    the image evenly, of stamps with places or of a model of PSFEx; or folder of images with places
-    (see `psfs.read`). By default the one trained for."""
-    catalog: Any = None
-    """Table of positions, data frame, or file of a table (see `positions.read_positions`); by
-    default sources are detected."""
-    tile_id: int | None = None
-    """Number of the MER tile, where the image is a folder that holds several."""
-    hdu: int | str | None = None
-    """Number or name of the image's HDU in its file; by default SCI, or the first with an image.
-    The paths of image, noise and mask may end in one, too: `file.fits[RMS]`."""
-    zero_point: float | None = None
-    """AB magnitude of one image unit; by default the header's."""
-    gain: float | None = None
-    """Electrons per image unit; by default the header's, 0 for none."""
-    psf_scale: float | None = None
-    """Sampling of the PSF image [arcsec]; by default its header's, or the image's."""
-    iterations: int = 4
-    """Measurements of each source at most, each less its neighbours' light as the last one found
-    it; 1 for the network alone."""
-    passes: int = 2
-    """Searches of the residual for sources that others hide; none with one iteration."""
-    tile: int = 4096
-    """Side of the pieces in which the image is measured [pixel]."""
-    processes: int = 1
-    """Processes that measure pieces side by side."""
-    tphot: bool = False
-    """Priors for T-PHOT are written as well."""
-    force: bool = False
-    """Goes on where the pixels contradict an input, which is then said and not refused."""
 
 
 def deblend_image(
@@ -115,9 +75,9 @@ def deblend_image(
 ) -> Catalog:
     """Finds and measures every source of an image in one band.
 
-    Writes catalog.fits, stamps.fits, model.fits, residual.fits, segmentation.fits, summary.json
-    and index.html into a folder, and where the noise is not known background.fits and rms.fits,
-    as estimated. Before anything is measured, the inputs are compared with the pixels.
+    Writes catalog.fits, sources.reg, stamps.fits, model.fits, residual.fits, segmentation.fits,
+    summary.json and index.html into a folder, and where the noise is not known background.fits and
+    rms.fits, as estimated. Before anything is measured, the inputs are compared with the pixels.
 
     What is given in memory in place of a file is written into the folder given/ there.
 
@@ -134,30 +94,26 @@ def deblend_image(
         InspectionError: An input is contradicted by the pixels.
         VaedeblendError: A file cannot be used or written.
     """
-    options = _options(options)
+    options = read_options(options)
+    command = command_line(image, out, options)
     read_survey(options.weights)
-    image, options, taken = _opened(image, options)
-    _check_company(image, options)
+    image, options, taken = open_folder(image, options)
+    check_company(image, options)
     with locked(out) as folder:
         _check_others(folder, options)
         inputs = {"image": image} | {name: getattr(options, name) for name in _PIXELS}
         inputs = write_given(inputs, folder / GIVEN, options.hdu)
         image = inputs.pop("image")
-        return _deblend(folder, image, options._replace(**inputs), taken, report)
-
-
-def _opened(image, options: ImageOptions) -> tuple[Any, ImageOptions, list]:
-    """The image, and the options that a folder of MER's stands for, with what is said of them."""
-    if not (isinstance(image, str | Path) and Path(image).is_dir()):
-        if options.tile_id is not None:
-            raise MosaicError(f"tile {options.tile_id} of an image; wanted a folder of MER's tiles")
-        return image, options, []
-    image, found, said = tile_inputs(image, options.tile_id, options._asdict())
-    return image, options._replace(**found), said
+        return _deblend(folder, image, options._replace(**inputs), command, taken, report)
 
 
 def _deblend(
-    out: Path, image: str | Path, options: ImageOptions, taken: list, report: Report
+    out: Path,
+    image: str | Path,
+    options: ImageOptions,
+    command: str,
+    taken: list,
+    report: Report,
 ) -> Catalog:
     """`deblend_image` into a folder that is locked."""
     scale = read_survey(options.weights).pixel_scale.value
@@ -165,6 +121,7 @@ def _deblend(
     with open_mosaic(image, **files) as mosaic:
         _check_overwritten(out, options, mosaic)
         _check_scale(mosaic, scale)
+        check_mer(mosaic, options)
         inspection = _inspected(mosaic, options, scale)
         if inspection.photons is not None:
             _check_replaced(others_background(out, PHOTONLESS), out)
@@ -185,20 +142,23 @@ def _deblend(
             background,
             str(out / TILES),
             str(options.weights),
-            _measurement(options),
+            measurement(options),
             None if inspection.listed is None else inspection.listed.measured,
             inspection.psfs,
         )
         inputs = _inputs(mosaic, options)
-        keep_pieces(job.folder, _made_from(job, options.tile, inputs), is_whole_part)
+        made = _made_from(job, options.tile, inputs)
+        keep_pieces(job.folder, made, is_whole_part)
         _clear(out, [*inputs, *map(Path, filter(None, [background]))])
         found = _measure(mosaic, job, options, inspection.listed, out, report)
         found = found._replace(said=inspection.said)
         about = {"version": __version__, "image": str(image), "weights": str(options.weights)}
-        found.table.meta.update(inspection.cards(mosaic, **about))
+        cards = inspection.cards(mosaic, **about, command=command, **provenance(made))
+        found.table.meta.update(cards)
         sources = int((found.table["binning"] > 0).sum())  # a list has rows without one
         summary = inspection.summary(**about, sources=sources)
-        write_products(mosaic, job, found, out, report, summary=summary, tphot=options.tphot)
+        forms = {"tphot": options.tphot, "mer": mer_keywords(mosaic, options)}
+        write_products(mosaic, job, found, out, report, summary=summary, **forms)
     shutil.rmtree(job.folder)
     return found
 
@@ -209,8 +169,6 @@ _PIXELS = *NOISES, "mask", "psf"
 """Options that may be in memory, beside the image."""
 _FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
 """Options that say how an image is opened."""
-_COUNTS = {"iterations": 1, "passes": 0, "tile": 64, "processes": 1, "tile_id": 0}
-"""Options that are whole numbers, and the least of each: no tile is smaller than a stamp."""
 _INSPECTED = "weights", "psf", "psf_scale", "gain", "zero_point", "catalog", "rms_kind"
 """Options that are compared with the image."""
 
@@ -222,35 +180,6 @@ def _noise_given(options: ImageOptions) -> bool:
 def _inspected(mosaic: Mosaic, options: ImageOptions, scale: float):
     given = {name: getattr(options, name) for name in _INSPECTED}
     return inspect_image(mosaic, pixel_scale=scale, **given).settled(options.force)
-
-
-def _options(given: dict) -> ImageOptions:
-    if "looks" in given:
-        warnings.warn("looks is now called iterations", DeprecationWarning, stacklevel=3)
-        given["iterations"] = given.pop("looks")
-    for name in given:
-        if name not in ImageOptions._fields:
-            nearest = get_close_matches(name, ImageOptions._fields, 1, 0)[0]
-            raise TypeError(f"deblend_image: no option {name!r}; nearest is {nearest!r}")
-    counts = {name: as_count(given[name], name, n) for name, n in _COUNTS.items() if name in given}
-    if "psf_scale" in given:
-        counts["psf_scale"] = as_number(given["psf_scale"], "psf_scale")
-    return ImageOptions(**given | counts)
-
-
-def _measurement(options: ImageOptions) -> dict:
-    """Keywords of `measure_field`."""
-    passes = options.passes if options.iterations > 1 else 0
-    return {"iterations": options.iterations, "passes": passes}
-
-
-def _check_company(image, options: ImageOptions) -> None:
-    """What is said of an input that there is not would be passed over."""
-    has_mask = options.mask is not None or getattr(image, "mask", None) is not None
-    if options.mask_bits is not None and not has_mask:
-        raise MosaicError("bits of a mask are given, but no mask; wanted --mask, too")
-    if options.psf_scale is not None and options.psf is None:
-        raise MosaicError("the scale of a PSF is given, but no PSF; wanted --psf, too")
 
 
 def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None:
@@ -285,8 +214,11 @@ def _check_replaced(others: Sequence[Path], out: Path) -> None:
 
 def _inputs(mosaic: Mosaic, options: ImageOptions) -> list[Path]:
     """Files that the results are made from."""
-    paths = [plane.path for plane in mosaic.planes.values()] + [options.psf, options.catalog]
-    return [split_plane(path)[0] for path in paths if isinstance(path, str | Path)]
+    noise = [getattr(options, form) for form in NOISES]  # photons may be taken out of it
+    paths = [plane.path for plane in mosaic.planes.values()]
+    paths += [*noise, options.psf, options.catalog]
+    names = [split_plane(path)[0] for path in paths if isinstance(path, str | Path)]
+    return [*dict.fromkeys(map(Path, names))]
 
 
 def _made_from(job: Job, tile: int, inputs: list[Path]) -> dict:

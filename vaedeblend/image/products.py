@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend.image.catalogue.columns import FLAGS
+from vaedeblend.image.catalogue.files import (
+    CATALOGUE,
+    catalogue_files,
+    clear_catalogue,
+    is_catalogue,
+    write_catalogue_files,
+)
 from vaedeblend.image.catalogue.merge import Catalog
-from vaedeblend.image.catalogue.tphot import TPHOT, is_ours, remove_priors, write_catalogue_priors
 from vaedeblend.image.tiles import TILES, Job, are_tiles, read_pixels
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
@@ -46,17 +51,14 @@ def others_products(out: Path, tphot: bool, killed: bool = False) -> list[Path]:
         tphot: Priors are written as well.
         killed: A run into the folder was killed, after it had cleared it.
     """
-    if killed:
-        return [out / TPHOT] if tphot and not is_ours(out / TPHOT) else []
     images = [out / f"{name}.fits" for name in ("stamps", *IMAGES)]
-    ours = {
-        out / "catalog.fits": _is_catalogue,
-        out / "index.html": lambda path: _PAGE in path.read_text(encoding="utf-8"),
-        out / "summary.json": lambda path: json.loads(path.read_text()).keys() >= _SUMMARY,
-    } | dict.fromkeys(images, lambda path: _is_catalogue(out / "catalog.fits"))
-    if tphot:
-        ours[out / TPHOT] = is_ours
-    ours[out / TILES] = are_tiles
+    ours = catalogue_files(out, tphot, killed)
+    if not killed:
+        ours |= {
+            out / "index.html": lambda path: _PAGE in path.read_text(encoding="utf-8"),
+            out / "summary.json": lambda path: json.loads(path.read_text()).keys() >= _SUMMARY,
+            out / TILES: are_tiles,
+        } | dict.fromkeys(images, lambda path: is_catalogue(out / CATALOGUE))
     return [path for path, known in ours.items() if path.exists() and not _holds(known, path)]
 
 
@@ -68,21 +70,16 @@ def _holds(known: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
-def _is_catalogue(path: Path) -> bool:
-    with fits.open(path) as hdus:
-        return "CATALOG" in hdus and {"FLAG1", "VERSION"} <= {*hdus["CATALOG"].header}
-
-
 def clear_products(out: Path) -> list[Path]:
     """Removes the results of an earlier run from a folder.
 
     Returns:
         What is beside them and may be another's: it stays.
     """
-    names = "index.html", "summary.json", *(f"{n}.fits" for n in ("catalog", "stamps", *IMAGES))
+    names = "index.html", "summary.json", *(f"{n}.fits" for n in ("stamps", *IMAGES))
     for name in names:
         (out / name).unlink(missing_ok=True)
-    others = [out / "injected.fits", *([] if remove_priors(out) else [out / TPHOT])]
+    others = [out / "injected.fits", *clear_catalogue(out)]
     return [path for path in others if path.exists()]
 
 
@@ -94,18 +91,15 @@ def write_products(
     report: Report,
     *,
     summary: str,
-    tphot: bool,
+    **forms,
 ) -> None:
-    """Writes images, catalogue, page, summary, and priors for T-PHOT where they are wanted."""
+    """Writes images, page, summary, and the catalogue; `forms`: see `write_catalogue_files`."""
     overview, sums = write_images(mosaic, job, catalog, out, report)
     if not len(catalog.table):
         catalog.table.meta["REASON"] = _why_nothing(job, sums)
-    tables = {"CATALOG": catalog.table, "COVARIANCE": catalog.pairs}
-    write.write_tables(out / "catalog.fits", tables)
+    write_catalogue_files(out, mosaic, catalog, **forms)
     write_field_page(mosaic, job, catalog, overview, sums, out)
     write.write_text(out / "summary.json", summary)
-    if tphot:
-        write_catalogue_priors(mosaic, catalog, out)
 
 
 def _why_nothing(job: Job, sums: Counter) -> str:

@@ -30,7 +30,7 @@ def tile_inputs(
         MerError: The folder holds no mosaic, or those of several tiles.
     """
     tile = find_tile(folder, number)
-    options, taken, said = {}, [tile.image.name], []
+    options, taken, said = {"tile_id": tile.number}, [tile.image.name], []
     for name, path in _products(tile, given).items():
         if path is None:
             said.append(Finding("warned", name, f"{folder}: no {name} of MER; {_WITHOUT[name]}"))

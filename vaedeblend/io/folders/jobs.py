@@ -13,6 +13,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -89,6 +90,17 @@ def made_from(options: Mapping[str, Any], files: Iterable[Path]) -> dict:
 def are_pieces(folder: Path) -> bool:
     """Whether a job has written into a folder: its record is there, damaged or not."""
     return (folder / _RECORD).exists()
+
+
+def provenance(job: Mapping) -> dict[str, str]:
+    """When results are made, and from what: names of files with digests of their contents.
+
+    Args:
+        job: What they are made from, as of `made_from`.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    contents = enumerate(job["contents"], 1)
+    return {"date": now} | {f"input{i}": f"{name} {digest}" for i, (name, digest) in contents}
 
 
 def keep_pieces(folder: str | Path, job: Mapping, is_whole: Callable[[Path], bool]) -> None:

@@ -1,0 +1,165 @@
+"""Options of an image: what a caller may say, what of it fits together, and what it stands for."""
+
+import shlex
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vaedeblend.exceptions import MosaicError
+from vaedeblend.image.inspection.tile import tile_inputs
+from vaedeblend.io.mosaic import Mosaic, as_count, as_number
+
+
+class ImageOptions(NamedTuple):
+    """Keywords of `deblend_image`."""
+
+    weights: str | Path = "euclid_vis"
+    """Name of shipped weights, or a workdir."""
+    rms: Any = None
+    """FITS file of the background's standard deviation; by default background and rms are
+    estimated. With it the image is taken to be background subtracted."""
+    variance: Any = None
+    """FITS file of the background's variance, in the place of its rms."""
+    weight: Any = None
+    """FITS file of the inverse of that variance, 0 without data, in the place of the rms."""
+    rms_kind: str = "auto"
+    """What the noise's map holds: background, or total, with the sources' photon noise, which is
+    then taken out; auto asks the pixels."""
+    mask: Any = None
+    """FITS file; pixels that are not 0 are ignored."""
+    mask_bits: Sequence[int] | None = None
+    """Flag bits that mask a pixel; 0 is the least significant. By default all of them."""
+    psf: Any = None
+    """FITS file of the effective PSF, of a grid of them (rows, columns, height, width) that cover
+    the image evenly, of stamps with places or of a model of PSFEx; or folder of images with places
+    (see `psfs.read`). By default the one trained for."""
+    catalog: Any = None
+    """Table of positions, data frame, or file of a table (see `positions.read_positions`); by
+    default sources are detected."""
+    tile_id: int | None = None
+    """Number of the MER tile, where the image is a folder that holds several."""
+    hdu: int | str | None = None
+    """Number or name of the image's HDU in its file; by default SCI, or the first with an image.
+    The paths of image, noise and mask may end in one, too: `file.fits[RMS]`."""
+    zero_point: float | None = None
+    """AB magnitude of one image unit; by default the header's."""
+    gain: float | None = None
+    """Electrons per image unit; by default the header's, 0 for none."""
+    psf_scale: float | None = None
+    """Sampling of the PSF image [arcsec]; by default its header's, or the image's."""
+    iterations: int = 4
+    """Measurements of each source at most, each less its neighbours' light as the last one found
+    it; 1 for the network alone."""
+    passes: int = 2
+    """Searches of the residual for sources that others hide; none with one iteration."""
+    tile: int = 4096
+    """Side of the pieces in which the image is measured [pixel]."""
+    processes: int = 1
+    """Processes that measure pieces side by side."""
+    tphot: bool = False
+    """Priors for T-PHOT are written as well."""
+    mer_names: bool = False
+    """The catalogue is written in MER's terms, too, as it is of a MER tile."""
+    core_margin: float | None = None
+    """Width of what lies about the tile's core [arcsec]; see `mer.mer_table`."""
+    force: bool = False
+    """Goes on where the pixels contradict an input, which is then said and not refused."""
+
+
+_COUNTS = {"iterations": 1, "passes": 0, "tile": 64, "processes": 1, "tile_id": 0}
+"""Options that are whole numbers, and the least of each: no tile is smaller than a stamp."""
+
+
+def read_options(given: dict) -> ImageOptions:
+    """Options that were given by name, numbers among them as numbers.
+
+    Raises:
+        TypeError: There is no such option.
+        MosaicError: A number is none, or too small.
+    """
+    if "looks" in given:
+        warnings.warn("looks is now called iterations", DeprecationWarning, stacklevel=3)
+        given["iterations"] = given.pop("looks")
+    for name in given:
+        if name not in ImageOptions._fields:
+            nearest = get_close_matches(name, ImageOptions._fields, 1, 0)[0]
+            raise TypeError(f"deblend_image: no option {name!r}; nearest is {nearest!r}")
+    counts = {name: as_count(given[name], name, n) for name, n in _COUNTS.items() if name in given}
+    for name in ("psf_scale", "core_margin"):
+        if name in given:
+            counts[name] = as_number(given[name], name)
+    return ImageOptions(**given | counts)
+
+
+def command_line(image, out: str | Path, options: ImageOptions) -> str:
+    """The command line that stands for a call; kinds of what is in memory stand in brackets."""
+    words = ["vaedeblend", "deblend", _word(image), "--out", str(out)]
+    for name, value in options._asdict().items():
+        if value is ImageOptions._field_defaults[name] or _same_text(value, name):
+            continue
+        if name == "passes" and value == 0:
+            words.append("--no-add")
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words += map(_word, value if name == "mask_bits" else [value])
+    return shlex.join(words)
+
+
+def _same_text(value, name: str) -> bool:
+    return str(ImageOptions._field_defaults[name]) == _word(value)
+
+
+def _word(value) -> str:
+    plain = isinstance(value, str | Path | int | float)
+    return str(value) if plain else f"({type(value).__name__})"
+
+
+def mer_keywords(mosaic: Mosaic, options: ImageOptions) -> dict | None:
+    """Keywords of `mer.mer_table`; None where its terms are not wanted, or cannot be."""
+    wanted = options.mer_names or options.tile_id is not None
+    if not wanted or mosaic.wcs is None or mosaic.zero_point is None:
+        return None
+    return {"tile": options.tile_id or 0, "margin": options.core_margin}
+
+
+def measurement(options: ImageOptions) -> dict:
+    """Keywords of `measure_field`."""
+    passes = options.passes if options.iterations > 1 else 0
+    return {"iterations": options.iterations, "passes": passes}
+
+
+def check_company(image, options: ImageOptions) -> None:
+    """Refuses what is said of an input that there is not: it would be passed over."""
+    has_mask = options.mask is not None or getattr(image, "mask", None) is not None
+    if options.mask_bits is not None and not has_mask:
+        raise MosaicError("bits of a mask are given, but no mask; wanted --mask, too")
+    if options.psf_scale is not None and options.psf is None:
+        raise MosaicError("the scale of a PSF is given, but no PSF; wanted --psf, too")
+    if options.core_margin is not None and options.tile_id is None and not options.mer_names:
+        raise MosaicError("a core's margin is given, but no tile of MER; wanted --mer-names, too")
+
+
+def open_folder(image, options: ImageOptions) -> tuple[Any, ImageOptions, list]:
+    """The image, and the options that a folder of MER's stands for, with what is said of them."""
+    if not (isinstance(image, str | Path) and Path(image).is_dir()):
+        if options.tile_id is not None:
+            raise MosaicError(f"tile {options.tile_id} of an image; wanted a folder of MER's tiles")
+        return image, options, []
+    image, found, said = tile_inputs(image, options.tile_id, options._asdict())
+    return image, options._replace(**found), said
+
+
+def check_mer(mosaic: Mosaic, options: ImageOptions) -> None:
+    """Refuses MER's terms for an image that has no place or unit, and a core without pixels."""
+    needed = {"WCS": mosaic.wcs, "zero point": mosaic.zero_point}
+    missing = [name for name, value in needed.items() if value is None]
+    if options.mer_names and missing:
+        raise MosaicError(f"{mosaic.path}: no {' and no '.join(missing)}; wanted for --mer-names")
+    margin, side = options.core_margin, min(mosaic.shape) * (mosaic.pixel_scale or np.inf)
+    if margin is not None and not 0 <= margin < side / 2:
+        raise MosaicError(f"core_margin is {margin:g} arcsec; wanted 0 to {side / 2:g}")
