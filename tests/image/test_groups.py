@@ -49,6 +49,26 @@ def test_correlations_are_those_of_least_squares(rng):
     np.testing.assert_allclose(found.correlation, expected, atol=1e-3)
 
 
+def test_pairs_that_cannot_overlap_are_passed_over_and_no_others(rng, monkeypatch):
+    """Profiles of many shapes, sizes and places: the same pairs, of fewer products."""
+    corner = rng.integers(0, 98, (150, 2))
+    middle, width = (
+        a.T[:, :, None, None]
+        for a in (rng.normal(15.5, 3, (150, 2)), rng.uniform(0.4, 2, (150, 2)))
+    )
+    y, x = (np.indices((SIZE, SIZE))[:, None] - middle) / width
+    stamps = np.exp(-np.hypot(y, x))
+    given = Profiles.pack(stamps, corner, SIZE), np.ones((130, 130))
+    products, product = [], groups._product
+    monkeypatch.setattr(groups, "_product", lambda *a: products.append(1) or product(*a))
+    found, n = find_groups(*given), len(products)
+    monkeypatch.setattr(groups, "_may_overlap", lambda pair, centre, radius: pair[:, 0] >= 0)
+    whole = find_groups(*given)
+    np.testing.assert_array_equal(found.pair, whole.pair)
+    np.testing.assert_array_equal(found.correlation, whole.correlation)
+    assert len(found.pair) > 200 and n < 0.8 * (len(products) - n)
+
+
 def test_a_vast_group_is_inverted_piece_by_piece(rng, monkeypatch):
     corner = rng.integers(0, 98, (260, 2))
     whole = groups_of(corner)

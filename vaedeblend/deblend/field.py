@@ -38,8 +38,8 @@ def find_sources(
 
     The last result marks blends too large to be taken apart; see `extract.Extraction`.
 
-    Sources of a crowd, more than the network has ever seen, are measured once, and all of the image
-    is marked.
+    Sources of a crowd, more than the network has ever seen, are measured once, none on a binned
+    stamp, and all of the image is marked.
 
     Args:
         deblend: Deblender of one band.
@@ -54,15 +54,15 @@ def find_sources(
     Raises:
         FieldError: There are more sources than the PSF can tell apart.
     """
-    padded = _padded(image, rms, size, psf, gain)
-    coarse = np.zeros(image.shape, bool)
+    coarse, most = np.zeros(image.shape, bool), _BINNINGS
     if positions is None:
         positions, coarse = detect_all(image, rms)
     valid = int(np.isfinite(rms).sum())
     if len(positions) > _MANY and len(positions) * _CROWDED > valid:
         _check_confusion(len(positions), valid)
         options |= {"iterations": 1, "passes": 0}
-        coarse = np.ones(image.shape, bool)
+        coarse, most = np.ones(image.shape, bool), 1
+    padded = _padded(image, rms, size, psf, gain, most)
     return padded, _sources(deblend, padded, positions, **options), coarse
 
 
@@ -74,9 +74,9 @@ def _check_confusion(n: int, pixels: int) -> None:
         )
 
 
-def _padded(image, rms, size: int, psf, gain) -> PaddedImages:
+def _padded(image, rms, size: int, psf, gain, most: int) -> PaddedImages:
     image, variance = image[None, ..., None], np.square(rms)[None, ..., None]
-    return PaddedImages(image, variance, size=size, psf=psf, gain=gain, most=_BINNINGS)
+    return PaddedImages(image, variance, size=size, psf=psf, gain=gain, most=most)
 
 
 def _sources(deblend, padded: PaddedImages, positions, **options) -> Sources:

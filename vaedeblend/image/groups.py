@@ -13,6 +13,8 @@ from vaedeblend.pixels.stamps import overlap
 
 _OVERLAP = 0.01
 """Galaxies whose templates have a noise-weighted cosine above this belong to a group."""
+_OUTSIDE = 0.49
+"""Share of _OVERLAP, in the norm of a template, that may lie outside of a galaxy's circle."""
 _WHOLE, _SURROUNDING = 500, 60
 """Galaxies of the largest group that is inverted as a whole, and of surroundings in larger ones."""
 
@@ -70,6 +72,7 @@ def find_groups(profiles: Profiles, variance: Float[np.ndarray, "height width"])
     rms, corner = np.sqrt(variance), profiles.corner
     scaled = [_unit(*each, rms) for each in zip(profiles, corner.tolist(), strict=True)]
     pair = _near(corner, profiles.sides)
+    pair = pair[_may_overlap(pair, corner + profiles.sides[:, None] / 2, _radii(scaled))]
     cosine = np.array([_product(scaled[i], scaled[j], corner[j] - corner[i]) for i, j in pair])
     near = cosine > _OVERLAP
     pair, cosine = pair[near].reshape(-1, 2), cosine[near]
@@ -84,6 +87,29 @@ def _unit(stamp, corner, rms):
     on_image, on_stamp = overlap(corner, len(stamp), rms.shape)
     scaled[on_stamp] = stamp[on_stamp] / rms[on_image]
     return scaled / (np.linalg.norm(scaled) or np.inf)
+
+
+def _radii(scaled: list[Float[np.ndarray, "_ _"]]) -> Float[np.ndarray, " n"]:
+    """Radius about the middle of each stamp beyond which its light hardly overlaps with anything.
+
+    The product of two stamps whose circles are apart is at most what lies outside of the one and of
+    the other, as each pixel lies outside of one of them.
+    """
+    radii, rings = np.zeros(len(scaled)), {}
+    for i, stamp in enumerate(scaled):
+        side = len(stamp)
+        if side not in rings:
+            offset = np.arange(side) - (side - 1) / 2
+            rings[side] = np.ceil(np.hypot(offset[:, None], offset)).astype(int).ravel()
+        beyond = np.cumsum(np.bincount(rings[side], np.square(stamp).ravel())[::-1])[::-1]
+        radii[i] = (beyond > (_OUTSIDE * _OVERLAP) ** 2).sum()
+    return radii
+
+
+def _may_overlap(pair, centre, radius) -> Bool[np.ndarray, " pair"]:
+    """Pairs whose product may reach _OVERLAP."""
+    i, j = pair.T
+    return np.hypot(*(centre[i] - centre[j]).T) <= radius[i] + radius[j] + 1
 
 
 def _near(corner, side) -> Int[np.ndarray, "pair 2"]:
