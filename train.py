@@ -99,7 +99,7 @@ def _check(trainer, config) -> None:
     """Refuses what cannot be trained with, before anything is simulated or written."""
     import jax
 
-    from vaedeblend.simulate.styles import find_style
+    from vaedeblend.simulate.galaxies.styles import find_style
     from vaedeblend.training.stages import check_stage
 
     find_style(config.data.style)

@@ -22,7 +22,7 @@ SOURCES = [*PACKAGE.values(), *BUILDERS, *SCRIPTS]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 ROOMS = sorted({path.parent for path in PACKAGE.values()} - {ROOT / "vaedeblend"})
 WORLDS = {
-    "galsim": {"simulate"},
+    "galsim": {"simulate", "simulate.galaxies"},
     "orbax": {"io.checkpoint"},
     "optax": {"training.loop"},
     "sep": {"deblend.detect", "pixels.apertures", "pixels.extract", "evaluate.sextractor"},

@@ -10,8 +10,8 @@ import tensorflow_datasets as tfds
 
 from data_builders.records import prepared, seen, tensor
 from vaedeblend.io.parallel import available_cores
-from vaedeblend.simulate.canonical import CONDITIONS, SIDE
 from vaedeblend.simulate.examples import canonical_galaxies
+from vaedeblend.simulate.galaxies.canonical import CONDITIONS, SIDE
 from vaedeblend.survey import Survey
 
 

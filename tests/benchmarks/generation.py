@@ -16,9 +16,9 @@ from rich.table import Table
 
 from vaedeblend.catalogues import egg
 from vaedeblend.catalogues.galaxies import make_galaxies
-from vaedeblend.simulate import canonical
-from vaedeblend.simulate.profiles import dominant_shape, half_light_radius
-from vaedeblend.simulate.styles import find_style
+from vaedeblend.simulate.galaxies import canonical
+from vaedeblend.simulate.galaxies.profiles import dominant_shape, half_light_radius
+from vaedeblend.simulate.galaxies.styles import find_style
 
 _FINE = 20
 """Pixels in a half-light radius of the images that are measured."""

@@ -39,7 +39,7 @@ from vaedeblend.evaluate.realism import (
 )
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.report.figures.style import RC_PARAMS
-from vaedeblend.simulate.profiles import half_light_radius
+from vaedeblend.simulate.galaxies.profiles import half_light_radius
 from vaedeblend.simulate.render import make_draw
 
 SCALE, SIDE, FWHM, NOISE = 0.04, 128, 0.1, 0.02

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.simulate.structured import structured
+from vaedeblend.simulate.galaxies.structured import structured
 
 SCALE, SIDE = 0.03, 160
 ZERO_POINT = 25.94

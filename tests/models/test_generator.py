@@ -25,12 +25,12 @@ from vaedeblend.models.generator import (
     random_examples,
 )
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.simulate import canonical
 from vaedeblend.simulate.examples import canonical_galaxies
 from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.simulate.galaxies import canonical
+from vaedeblend.simulate.galaxies.profiles import dominant_shape, half_light_radius
+from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.simulate.library import render_library
-from vaedeblend.simulate.profiles import dominant_shape, half_light_radius
-from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
 from vaedeblend.training import loop, objectives
 

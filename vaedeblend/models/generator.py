@@ -37,7 +37,7 @@ class Examples(NamedTuple):
     stamp: Float[Array, "batch side side"]
     """Light of unit sum, noise-free."""
     condition: Float[Array, "batch condition"]
-    """Numbers of `simulate.canonical.describe`."""
+    """Numbers of `simulate.galaxies.canonical.describe`."""
 
 
 class RestFrameEncoder(nn.Module):
@@ -113,9 +113,9 @@ class Generator(nn.Module):
         flow_hidden: Widths of the dense layers of each coupling of the flow.
         flow_couplings: Number of couplings of the flow.
         condition_centre: Centre of the conditions trained on, one number a condition of
-            `simulate.canonical.CONDITIONS`.
+            `simulate.galaxies.canonical.CONDITIONS`.
         condition_spread: Spread of the conditions trained on, one number a condition.
-        side: Side of a rest-frame stamp [pixel], that of `simulate.canonical`.
+        side: Side of a rest-frame stamp [pixel], that of `simulate.galaxies.canonical`.
     """
 
     latent_dim: int
@@ -187,7 +187,7 @@ def make_generate(model: Generator, params: dict) -> Generate:
     """The jitted function `(key, conditions) -> stamps`.
 
     It draws a galaxy in its rest frame for each row (n, 4) of the conditions that
-    `simulate.canonical.describe` gives; `simulate.canonical.place_on_sky` puts it on the sky.
+    `simulate.galaxies.canonical.describe` gives; `canonical.place_on_sky` puts it on the sky.
     Stamps are in their rest frame to within errors, which only that function corrects.
     """
 

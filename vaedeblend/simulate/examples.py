@@ -19,7 +19,9 @@ from jaxtyping import Float
 from vaedeblend.catalogues import sampling
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.io.parallel import parallel_map
-from vaedeblend.simulate import canonical, scenes
+from vaedeblend.simulate import scenes
+from vaedeblend.simulate.galaxies import canonical
+from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.simulate.library import Library, render_entries, render_library
 from vaedeblend.simulate.render import (
     PsfFamily,
@@ -28,7 +30,6 @@ from vaedeblend.simulate.render import (
     check_turns,
     psf_family,
 )
-from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
 
 KINDS = ("galaxies", "isolated", "blended", "stratified", "standard", "fields")
@@ -80,7 +81,7 @@ class Recipe(NamedTuple):
     """Bands, depth and PSF."""
     seed: int
     style: str = "analytic"
-    """How galaxies are drawn (`styles`)."""
+    """How galaxies are drawn (`galaxies.styles`)."""
     sample: sampling.SampleRecipe = sampling.SampleRecipe()
     psfs: PsfRecipe = PsfRecipe()
     scene: SceneRecipe = SceneRecipe()
@@ -95,7 +96,7 @@ def make_recipe(survey: Survey, seed: int, *, style="analytic", processes=1, **o
     Args:
         survey: Bands, depth and PSF.
         seed: Root of everything random.
-        style: How galaxies are drawn (`styles`).
+        style: How galaxies are drawn (`galaxies.styles`).
         processes: Processes that render side by side.
         options: Fields of `SampleRecipe`, `PsfRecipe`, `SceneRecipe` and `SheetRecipe`.
 
@@ -255,7 +256,7 @@ def canonical_galaxies(
         n: Number of galaxies.
         survey: Survey that names the bands.
         seed: Root of everything random.
-        style: How galaxies are drawn (`styles`).
+        style: How galaxies are drawn (`galaxies.styles`).
         source: Catalogue file; empty for EGG.
         area: Sky sampled where EGG is the source [deg2].
         magnitude: Range of the galaxies.

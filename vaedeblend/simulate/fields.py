@@ -21,6 +21,7 @@ from vaedeblend.catalogues.sampling import population
 from vaedeblend.exceptions import SkyError
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
+from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.simulate.library import (
     FIELD_MARGIN,
     PlacedSources,
@@ -29,7 +30,6 @@ from vaedeblend.simulate.library import (
     render_sources,
 )
 from vaedeblend.simulate.render import add_noise, resampled_psfs
-from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey, flux_to_magnitude
 
 _NEIGHBOUR = 26.0, 3.0
@@ -98,7 +98,7 @@ def simulate_field(
         seed: Root of everything random.
         survey: Bands, depth and PSF.
         psfs: One PSF a band; the survey's own if None.
-        style: How galaxies are drawn (`styles`).
+        style: How galaxies are drawn (`galaxies.styles`).
         processes: Processes that render side by side.
         sky: Fields of `SkyRecipe`.
 

@@ -119,7 +119,7 @@ def render_library(
         psfs: PSFs, one a band each, taken by turns: entry i is drawn with `psfs[i % len(psfs)]`.
         size: Side of the stamps [pixel].
         pixel_scale: Side of a pixel [arcsec].
-        style: How the galaxies are drawn (`styles`).
+        style: How the galaxies are drawn (`galaxies.styles`).
         processes: Processes that render side by side.
         dtype: Type of the stamps.
 
@@ -200,7 +200,7 @@ def render_stamps(
         psfs: PSFs, one a band each, taken by turns: galaxy i is drawn with `psfs[i % len(psfs)]`.
         size: Side of the stamps [pixel].
         pixel_scale: Side of a pixel [arcsec].
-        style: How the galaxies are drawn (`styles`).
+        style: How the galaxies are drawn (`galaxies.styles`).
         processes: Processes that render side by side.
         dtype: Type of the stamps, to which they are cast where rendered, half precision being slow.
 

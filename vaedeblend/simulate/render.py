@@ -1,7 +1,7 @@
 """Noise-free images of single galaxies and stars with GalSim (Rowe+ 2015), and noise on top.
 
-A galaxy's light, as its style makes it of the catalogue's parameters (`styles`), is convolved with
-the band's effective PSF.
+A galaxy's light, as its style makes it of the catalogue's parameters (`galaxies.styles`), is
+convolved with the band's effective PSF.
 """
 
 import math
@@ -16,7 +16,7 @@ from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.coadds import CoaddRecipe, coadd_some
 from vaedeblend.pixels.psf import PSF_SIZE, Psf, make_psf, read_psf
-from vaedeblend.simulate.styles import find_style
+from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.survey import Band, Survey
 
 _WING_BETA = 1.5
@@ -228,7 +228,7 @@ def make_draw(
         psfs: One PSF a band.
         size: Side of the stamp [pixel].
         pixel_scale: Side of a pixel [arcsec].
-        style: Name of one of `styles.STYLES`.
+        style: Name of one of `galaxies.styles.STYLES`.
 
     Raises:
         StyleError: There is no such style.

@@ -20,8 +20,8 @@ from vaedeblend.euclid.emc.layout import (
     read_field,
     read_field_psf,
 )
-from vaedeblend.simulate import profiles
 from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.simulate.galaxies import profiles
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.euclid.emc.layout import DATASETS, LISTS, PIXEL_SCALE, PSF_FILE, STAMP_SIZE
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
-from vaedeblend.simulate import profiles
 from vaedeblend.simulate.fields import Field, field_header, simulate_field
+from vaedeblend.simulate.galaxies import profiles
 from vaedeblend.simulate.library import STAMP_SIZES, PlacedSources, render_sources
 from vaedeblend.simulate.render import resampled_psf, survey_psfs
 from vaedeblend.survey import Band, Survey

@@ -66,7 +66,7 @@ def simulate_tile(
         folder: Folder that takes the tile's own folder, named by its number.
         size: Side of the tile [pixel].
         seed: Root of everything random.
-        style: How galaxies are drawn (`styles`).
+        style: How galaxies are drawn (`galaxies.styles`).
         processes: Processes that render side by side.
         recipe: Exposures and co-addition; by default four, and bilinear.
         **sky: Fields of `fields.SkyRecipe` that say what lies on the sky.

@@ -29,7 +29,7 @@ from jaxtyping import Float, Int
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import CatalogueError
 from vaedeblend.io.folders.digest import kept_while_unchanged
-from vaedeblend.simulate.profiles import dominant_shape, half_light_radius, points
+from vaedeblend.simulate.galaxies.profiles import dominant_shape, half_light_radius, points
 from vaedeblend.survey import flux_to_magnitude
 
 N_SIMILAR = 20

@@ -14,8 +14,8 @@ import numpy as np
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import StyleError
 from vaedeblend.io.folders.digest import kept_while_unchanged
-from vaedeblend.simulate import hst, profiles, structured
-from vaedeblend.simulate.canonical import describe, place_on_sky
+from vaedeblend.simulate.galaxies import hst, profiles, structured
+from vaedeblend.simulate.galaxies.canonical import describe, place_on_sky
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
 """A galaxy's light in each band [uJy], given the galaxy and the words of a seed.

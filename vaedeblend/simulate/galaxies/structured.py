@@ -29,7 +29,7 @@ from jaxtyping import Float
 from scipy.special import gammainc, gammaincinv
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.simulate.profiles import analytic, bulge_share, half_light_radius
+from vaedeblend.simulate.galaxies.profiles import analytic, bulge_share, half_light_radius
 
 _SAMPLING, _SIDES = 0.03, (64, 256)
 """Of a disk's image [arcsec], as far as its side lies within these limits [pixel]."""

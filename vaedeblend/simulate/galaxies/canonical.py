@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.ndimage import affine_transform
 
 from vaedeblend.catalogues.galaxies import Galaxies
-from vaedeblend.simulate.profiles import bulge_share, dominant_shape, half_light_radius
+from vaedeblend.simulate.galaxies.profiles import bulge_share, dominant_shape, half_light_radius
 from vaedeblend.survey import flux_to_magnitude
 
 SIDE = 64

@@ -12,7 +12,7 @@ from astropy.table import Table
 from vaedeblend.cli import main
 from vaedeblend.exceptions import CatalogueError
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.simulate.hst import (
+from vaedeblend.simulate.galaxies.hst import (
     Sample,
     choose_similar,
     cosmos,
@@ -22,10 +22,10 @@ from vaedeblend.simulate.hst import (
     read_stamp,
     residual_rms,
 )
+from vaedeblend.simulate.galaxies.profiles import analytic
+from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.simulate.library import render_library
-from vaedeblend.simulate.profiles import analytic
 from vaedeblend.simulate.render import make_draw
-from vaedeblend.simulate.styles import find_style
 from vaedeblend.survey import Survey
 
 N = 8

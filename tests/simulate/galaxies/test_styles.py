@@ -13,12 +13,13 @@ from vaedeblend.cli import main
 from vaedeblend.exceptions import StyleError
 from vaedeblend.io import dataset
 from vaedeblend.pixels.psf import make_psf
-from vaedeblend.simulate import examples, profiles, structured, styles
+from vaedeblend.simulate import examples
 from vaedeblend.simulate.fields import simulate_field
+from vaedeblend.simulate.galaxies import profiles, structured, styles
+from vaedeblend.simulate.galaxies.structured import REACH, disk_image
+from vaedeblend.simulate.galaxies.styles import STYLES, find_style
 from vaedeblend.simulate.library import PlacedSources, render_library, render_sources, stamp_sizes
 from vaedeblend.simulate.render import make_draw, survey_psfs
-from vaedeblend.simulate.structured import REACH, disk_image
-from vaedeblend.simulate.styles import STYLES, find_style
 from vaedeblend.survey import Survey
 
 N = 40
