@@ -38,7 +38,7 @@ IMAGE = {
 }
 OPTIONS = {
     "deblend": IMAGE | {"--catalog", "--no-add", "--tphot", "--mer-names", "--core-margin"},
-    "inject": IMAGE | {"--n", "--magnitude", "--seed"},
+    "inject": IMAGE | {"--n", "--magnitude", "--seed", "--repeats", "--stars", "--beside-bright"},
     "simulate": {
         *("--out", "--size", "--density", "--seed", "--star-fraction", "--correlated"),
         *("--sky-offset", "--source", "--area", "--style", "--processes", "--interpolation"),

@@ -67,7 +67,7 @@ WRITERS = {
     "part": lambda to: part(to / "tile_0.fits"),
     "stamps": lambda to: write_profiles(to / "stamps.fits", [PROFILES], np.arange(1)),
     "page": lambda to: write_table_page(
-        to / "index.html", title="a", sentences=["b"], columns=["c"], rows=[["d"]]
+        to / "index.html", title="a", sentences=["b"], columns=["c"], rows=[["d"]], links={}
     ),
     "figure": lambda to: save_figure(Figure(), to, "flux"),
     "tphot": lambda to: priors.write(to / "priors", **priors.inside(np.random.default_rng(0))),

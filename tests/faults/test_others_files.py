@@ -58,9 +58,11 @@ def test_a_list_beside_another_s_catalogue_in_memory_leaves_no_files(folder):  #
 
 
 def test_an_image_of_another_is_not_replaced_by_one_with_galaxies(folder):  # noqa: F811
-    another(folder / "out" / "image.fits")
-    with pytest.raises(FolderError, match="image.fits: would be overwritten, and no run"):
-        inject(folder / "image.fits", folder / "out", n=2, rms=folder / "rms.fits")
+    for name in ("seed_0/image.fits", "injected.fits"):
+        path = another(folder / "out" / name)
+        with pytest.raises(FolderError, match=f"{name}: would be overwritten, and no run"):
+            inject(folder / "image.fits", folder / "out", n=2, rms=folder / "rms.fits")
+        path.unlink()
 
 
 def test_more_galaxies_than_an_image_holds_are_refused(folder):  # noqa: F811

@@ -9,8 +9,10 @@ from vaedeblend.pixels.coadds import (
     LARGEST_LAG,
     Dithers,
     coadded_psf,
+    correlate_noise,
     draw_dithers,
     noise_autocorrelation,
+    sky_autocorrelation,
     white_autocorrelation,
 )
 from vaedeblend.pixels.psf import make_psf
@@ -90,3 +92,27 @@ def test_dithers_are_drawn_from_their_range():
     drawn_ = [draw_dithers(np.random.default_rng(i), (2, 4), ("bilinear",)) for i in range(40)]
     assert {len(each.shift) for each in drawn_} == {2, 3, 4}
     assert all(((each.shift >= 0) & (each.shift < 1)).all() for each in drawn_)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos3"])
+def test_noise_of_a_sky_is_correlated_as_it_was_made(interpolation, rng):
+    """Scatter and neighbours are the kernel's; sums over large apertures those of white noise."""
+    dithers = Dithers(np.array([[0.4, 0.3], [0.5, 0.6]]), interpolation)
+    made = noise_autocorrelation(dithers)
+    white = rng.normal(size=(600, 700))
+    noise = correlate_noise(white, made)
+    middle = LARGEST_LAG, LARGEST_LAG
+    assert np.var(noise) == pytest.approx(made[middle], rel=0.03)
+    boxes = noise[:600, :700].reshape(12, 50, 14, 50).sum(axis=(1, 3))
+    assert np.std(boxes) == pytest.approx(50, rel=0.2)
+    noise[100:150] = np.nan
+    found = sky_autocorrelation(noise)
+    assert found.sum() == pytest.approx(1)
+    np.testing.assert_allclose(found / found[middle], made / made[middle], atol=0.04)
+
+
+def test_independent_pixels_stay_as_they_are(rng):
+    white = rng.normal(size=(200, 300))
+    found = sky_autocorrelation(white)
+    np.testing.assert_array_equal(found, white_autocorrelation())
+    assert correlate_noise(white, found) is white

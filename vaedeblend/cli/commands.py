@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.table import Table
 from rich.text import Text
 
@@ -55,25 +54,18 @@ def _deblend(**options) -> int:
 def _inject(*, magnitude: list[float], **options) -> None:
     """`vaedeblend inject`: see `injection.inject`."""
     _keep_compiled()
-    from vaedeblend.evaluate import injection as test
-    from vaedeblend.io.html import write_table_page
+    from vaedeblend.evaluate.added import shown as results
+    from vaedeblend.evaluate.injection import inject
 
     with progress(console) as report:
-        table = test.inject(magnitude=tuple(magnitude), report=report, **options)
-    summary = test.summarise(table)
-    rows = [
-        (name, str(n), *("" if np.isnan(v) else f"{v:.1f}" for v in values))
-        for name, n, *values in summary
-    ]
-    title = "injected galaxies: relative flux error [%]"
-    shown = Table(*summary.colnames, title=title)
+        table = inject(magnitude=tuple(magnitude), report=report, **options)
+    columns, rows = results.as_rows(results.summarise(table))
+    shown = Table(*columns, title=results.TITLE)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
-    page = Path(options["out"]) / "injection.html"
-    given = {"columns": summary.colnames, "rows": rows, "sentences": test.account(table)}
-    write_table_page(page, title=title, **given)
-    console.print(*map(Text, (*given["sentences"], str(page))), sep="\n", soft_wrap=True)
+    said = *table.meta["said"], str(Path(options["out"]) / results.PAGE)
+    console.print(*map(Text, said), sep="\n", soft_wrap=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,11 +108,20 @@ def _add_deblend(add) -> None:
 def _add_inject(add) -> None:
     add.set_defaults(run=_inject)
     _add_image(add)
-    add.add_argument("--n", type=int, default=300, help="number of galaxies")
+    add.add_argument("--n", type=int, default=300, help="number of galaxies, for each seed")
+    add.add_argument("--stars", type=int, default=0, help="number of stars, for each seed")
     add.add_argument(
         "--magnitude", type=float, nargs=2, default=[22.0, 26.0], help="range of their magnitudes"
     )
-    add.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    add.add_argument("--seed", type=int, default=0, help="first seed of everything random")
+    add.add_argument(
+        "--repeats", type=int, default=1, help="number of seeds, each with galaxies of its own"
+    )
+    add.add_argument(
+        "--beside-bright",
+        action="store_true",
+        help="put galaxies, too, where they would be flagged beside_bright",
+    )
 
 
 def _add_image(add) -> None:

@@ -16,11 +16,11 @@ from astropy.nddata import NDData, NDUncertainty, VarianceUncertainty
 from jaxtyping import Float
 
 from vaedeblend.exceptions import StampError
-from vaedeblend.pixels.psf import PSF_SIZE
+from vaedeblend.pixels.psf import PSF_SIZE, encircled_energy
 
 _AXES = "(batch, height, width, band)"
 _UNIT_SUM = 1e-4
-"""Departure of a PSF's sum from one that is rounding of its pixels."""
+"""Departure of a PSF's sum from its share of light that is rounding of its pixels."""
 _FAINTEST, _BRIGHTEST = 1e-37, 1e37
 """Variances beyond which single precision has no number."""
 
@@ -75,7 +75,7 @@ def as_stamps(
     Big-endian arrays, doubles, integers and lists become native arrays in single precision. A
     masked pixel of image or variance is ignored, as is one of an NDData. Units are stripped: those
     of variance, gain and neighbours are first brought to the image's. A PSF is cut to the size that
-    networks know, and brought to unit sum.
+    networks know; where its sum is not the share of light that it holds (0.9 to 1), it is made 1.
 
     Args:
         image: Stamps (batch, height, width, band): an array, masked array, Quantity or NDData.
@@ -302,7 +302,7 @@ def _as_neighbours(given: _Given, unit: u.UnitBase | None, shape: tuple[int, ...
 
 
 def _as_psf(psf, shape: tuple[int, ...]):
-    """PSFs of unit sum; those that are being traced as they are."""
+    """PSFs that sum to the light that they hold; those that are being traced as they are."""
     values = _given(psf, "psf").values
     if values.ndim not in (3, 4) or values.shape[-1] != shape[-1]:
         wanted = f"(height, width, {shape[-1]}), or one for each of the {shape[0]} stamps"
@@ -314,13 +314,13 @@ def _as_psf(psf, shape: tuple[int, ...]):
         raise StampError(f"psf: {height} x {width} pixels; wanted a square image of odd side")
     if isinstance(values, jax.core.Tracer):
         return values
-    return _of_unit_sum(values)
+    return _of_their_light(values)
 
 
-def _of_unit_sum(psf):
-    """PSFs as networks know them: each peaks at its middle pixel, none is wider, each sums to one.
+def _of_their_light(psf):
+    """PSFs as networks know them: each peaks at its middle pixel, and sums to the light it holds.
 
-    They are as they were where that is so already.
+    They are as they were where that is so already; none is wider than networks are trained on.
     """
     values = np.asarray(psf, np.float64)
     if not np.isfinite(values).all():
@@ -334,7 +334,8 @@ def _of_unit_sum(psf):
         raise StampError(f"psf: brightest {off.max()} pixels off its middle one; wanted it there")
     beyond = max(side - PSF_SIZE, 0) // 2
     core = slice(beyond, side - beyond)
-    total = values[..., core, core, :].sum(axis=(-3, -2), keepdims=True)
-    if not beyond and np.abs(total - 1).max() <= _UNIT_SUM:
+    total = total[..., None, None, :]
+    light = encircled_energy(total)
+    if not beyond and np.abs(total - light).max() <= _UNIT_SUM:
         return _single(psf)
-    return (values[..., core, core, :] / total).astype(np.float32)
+    return (values[..., core, core, :] / total * light).astype(np.float32)

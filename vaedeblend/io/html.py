@@ -4,7 +4,7 @@ A template that names what it was not given is an error, and all text is escaped
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +40,15 @@ def write_table_page(
     sentences: Sequence[str],
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
+    links: Mapping[str, str],
 ) -> None:
-    """Writes a page of one table, beside the index.html that it belongs to.
+    """Writes a page of one table, with links to the pages that it is of.
 
     Raises:
         FileError: It cannot be written.
     """
     page = templates(SHARED).get_template("table.html")
-    given = {"sentences": sentences, "columns": columns, "rows": rows}
+    given = {"sentences": sentences, "columns": columns, "rows": rows, "links": links}
     write_text(path, page.render(title=title, **given))
 
 

@@ -14,10 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.signal import oaconvolve
 
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.psf import Psf, make_psf
 
+_SEEN, _CLIPPED, _FEWEST_PIXELS = 0.03, 4.0, 500
+"""Least correlation that is seen on a sky, scatter beyond which its pixels are cut off, and their
+least number."""
 LARGEST_LAG = 5
 """Lag beyond which no kernel of `INTERPOLATIONS` correlates pixels [pixel]."""
 
@@ -162,6 +166,60 @@ def noise_autocorrelation(dithers: Dithers) -> Float[np.ndarray, "lag lag"]:
 def white_autocorrelation() -> Float[np.ndarray, "lag lag"]:
     """`noise_autocorrelation` of pixels that are independent."""
     return np.outer(*2 * [_padded(np.ones(1))])
+
+
+def sky_autocorrelation(sky: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "lag lag"]:
+    """Autocovariance of an image's noise, as of `noise_autocorrelation`, measured on its sky.
+
+    Lags at which nothing is to be seen are 0; where that leaves no correlation, pixels are
+    independent.
+
+    Args:
+        sky: Pixels of the sky, in any unit; NaN elsewhere.
+    """
+    known = np.isfinite(sky)
+    if known.sum() < _FEWEST_PIXELS:
+        return white_autocorrelation()
+    values = np.where(known, np.nan_to_num(sky) - np.median(sky[known]), 0).astype(float)
+    clip = _CLIPPED * 1.4826 * np.median(np.abs(values[known]))
+    values = values.clip(-clip, clip)
+    total = np.zeros((2 * LARGEST_LAG + 1,) * 2)
+    for y in range(LARGEST_LAG + 1):
+        for x in range(-LARGEST_LAG if y else 0, LARGEST_LAG + 1):
+            found = _covariance(values, known, y, x)
+            total[LARGEST_LAG + y, LARGEST_LAG + x] = found
+            total[LARGEST_LAG - y, LARGEST_LAG - x] = found
+    middle = total[LARGEST_LAG, LARGEST_LAG]
+    total[np.abs(total) < max(_SEEN, 4 / np.sqrt(known.sum())) * middle] = 0
+    return total / total.sum() if total.sum() > 0 else white_autocorrelation()
+
+
+def correlate_noise(
+    white: Float[np.ndarray, "height width"], covariance: Float[np.ndarray, "lag lag"]
+) -> Float[np.ndarray, "height width"]:
+    """Noise of independent pixels as resampling leaves it: its sums over large apertures stay.
+
+    Args:
+        white: Independent pixels, of any variance.
+        covariance: Autocovariance, as of `noise_autocorrelation`.
+    """
+    if covariance[LARGEST_LAG, LARGEST_LAG] == covariance.sum():
+        return white
+    side = 8 * LARGEST_LAG
+    pad = side - len(covariance)
+    centred = np.roll(np.pad(covariance, (0, pad)), (-LARGEST_LAG,) * 2, axis=(0, 1))
+    kernel = np.fft.ifft2(np.sqrt(np.fft.fft2(centred).real.clip(0))).real
+    kernel = np.roll(kernel, (side // 2,) * 2, axis=(0, 1))[1:, 1:]
+    return oaconvolve(white, kernel / kernel.sum(), mode="same").astype(white.dtype)
+
+
+def _covariance(values, known, y: int, x: int) -> float:
+    """Mean product of the pixels of a sky that are known, y and x apart."""
+    height, width = values.shape
+    first = slice(0, height - y), slice(max(-x, 0), width - max(x, 0))
+    second = slice(y, height), slice(max(x, 0), width - max(-x, 0))
+    pairs = (known[first] & known[second]).sum()
+    return float((values[first] * values[second]).sum() / max(pairs, 1))
 
 
 def _comb(shift, interpolation: str):

@@ -63,16 +63,16 @@ class Psf(NamedTuple):
     @property
     def encircled_energy(self) -> float:
         """Share of a point source's light that lies on the image."""
-        return encircled_energy(self.total)
+        return float(encircled_energy(np.array(self.total)))
 
 
-def encircled_energy(total: float) -> float:
+def encircled_energy(total: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """What the sum of a PSF's image means: the share of a point source's light that it holds.
 
     That is the sum itself from 0.9 to 1: stamps are cut off a larger PSF of unit sum. Any other sum
     is that of another unit, and the image is taken to hold all light.
     """
-    return total if LEAST_ENERGY <= total <= 1 else 1.0
+    return np.where((total >= LEAST_ENERGY) & (total <= 1), total, 1.0)
 
 
 def held_within(psf: Psf, extent: float) -> float:

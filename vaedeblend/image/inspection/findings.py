@@ -51,9 +51,8 @@ class Inspection(NamedTuple):
     corrections: Mapping[str, Any]
     """Keywords of `mosaic.open_mosaic` that take the place of the user's."""
     psfs: Float[np.ndarray, "rows columns side side"] | None = None
-    """PSFs of the parts of an even grid over the image, at the survey's pixels, if given."""
-    encircled_energy: Float[np.ndarray, "rows columns"] | None = None
-    """Share of a point source's light on the image of each PSF."""
+    """PSFs of the parts of an even grid over the image, at the survey's pixels, if given; each sums
+    to the share of a point source's light that it holds."""
     photons: PhotonNoise | None = None
     """Photon noise that is taken out of the map of the noise."""
     listed: Listed | None = None

@@ -77,12 +77,12 @@ def inspect_image(
     values, limits = pixel_findings(mosaic, raw, strips, blocks, rms)
     scales = {"given": psf_scale, "default": mosaic.pixel_scale or pixel_scale}
     place = mosaic.shape, mosaic.wcs
-    points, cells = psf_findings(psf, weights, *place, scale=pixel_scale, **scales)
-    psfs, energy = cells or (None, None)
+    points, psfs = psf_findings(psf, weights, *place, scale=pixel_scale, **scales)
     sharp, width = ([], None) if psfs is None else sharpness_findings(psf, psfs, strips, blocks)
     numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
     numbers["sharpest_sources_fwhm"] = width
-    numbers["encircled_energy"] = None if energy is None else float(np.median(energy))
+    light = None if psfs is None else float(np.median(psfs.sum(axis=(2, 3))))
+    numbers["encircled_energy"] = light
     corrections = {
         "gain": electrons or 0.0,
         "scale": scale_of(rms),
@@ -90,7 +90,7 @@ def inspect_image(
         "limits": limits,
     }
     findings = *noise, *gaps, *values, *gains, *units, *points, *sharp, *lists
-    return Inspection(findings, numbers, corrections, psfs, energy, photons, listed)
+    return Inspection(findings, numbers, corrections, psfs, photons, listed)
 
 
 def _noise(mosaic: Mosaic, raw: list[Pixels], blocks: Blocks) -> tuple[list[Finding], dict]:

@@ -1,7 +1,6 @@
 """The PSF that is given, compared with the training's and with the image's sharpest sources."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from astropy.wcs import WCS
@@ -31,6 +30,8 @@ _SHARP, _BLUNT = 0.7, 1.4
 """The same beyond which fluxes are not what they were in the training."""
 _UNIT = 0.005
 """Difference of a PSF's sum from 1 that is said."""
+_WHOLE = 1e-5
+"""Difference of a share of light from 1 that is rounding."""
 _OFF, _WITHIN = 0.3, 4.0
 """Distance of a PSF's centre that is said, and radius within which it is measured [pixel]."""
 _BRIGHT, _STARS, _SIDE = 50.0, 10, 7
@@ -44,16 +45,6 @@ the least share of stars among the bright sources where galaxies might be taken 
 PsfArray = Float[np.ndarray, "rows columns side side"]
 
 
-class CellPsfs(NamedTuple):
-    """PSFs of the parts of an even grid over an image, at the survey's pixels, centred."""
-
-    images: PsfArray
-    """Of unit sum."""
-    encircled_energy: Float[np.ndarray, "rows columns"]
-    """Share of a point source's light on each image: by the sum that it had in its file
-    (`psf.encircled_energy`), less what was cut off."""
-
-
 def psf_findings(
     path: str | Path | None,
     weights: str | Path,
@@ -63,8 +54,11 @@ def psf_findings(
     given: float | None,
     default: float,
     scale: float,
-) -> tuple[list[Finding], CellPsfs | None]:
+) -> tuple[list[Finding], PsfArray | None]:
     """What there is to say of an image's PSFs, and these at the survey's pixels, centred.
+
+    Each sums to the share of a point source's light that it holds (`psf.encircled_energy`, less
+    what is cut off).
 
     Args:
         path: What `read.read_psfs` takes: FITS file or folder; None for the PSF trained for.
@@ -82,14 +76,20 @@ def psf_findings(
         return [Finding("assumed", "psf", "PSF: the one that the weights were trained for")], None
     found = read_psfs(path, shape, wcs, given=given, default=default)
     images = np.array([[_at_pixels(psf, scale) for psf in row] for row in found.grid])
-    energy = [[held_within(psf, PSF_SIZE * scale) for psf in row] for row in found.grid]
     psfs, moved = _centred(images)
     width = float(np.median(effective_fwhm(psfs))) * scale
     text = f"{path}: PSF of an effective FWHM of {width:.3g} arcsec, sampled at "
     text += f"{found.sampling:.3g} arcsec ({found.origin or 'as the image is'})"
     findings = [Finding("given" if found.origin else "assumed", "psf", text)]
     findings += _sums(path, found) + _centres(path, moved, psfs)
-    return findings + _width(path, weights, width, scale), CellPsfs(psfs, np.array(energy))
+    return findings + _width(path, weights, width, scale), psfs * _shares(found, scale)
+
+
+def _shares(found: GivenPsfs, scale: float) -> Float[np.ndarray, "rows columns 1 1"]:
+    """Share of a point source's light on the image of each PSF; exactly 1 where that is meant."""
+    shares = [[held_within(psf, PSF_SIZE * scale) for psf in row] for row in found.grid]
+    shares = np.array(shares, np.float32)[..., None, None]
+    return np.where(np.abs(shares - 1) < _WHOLE, np.float32(1), shares)
 
 
 def _sums(path: str | Path, found: GivenPsfs) -> list[Finding]:
@@ -101,7 +101,7 @@ def _sums(path: str | Path, found: GivenPsfs) -> list[Finding]:
     total = found.total
     if abs(total - 1) <= _UNIT:
         return []
-    if encircled_energy(total) == total:
+    if encircled_energy(np.array(total)) == total:
         text = f"{path}: the PSF sums to {total:.4g}: the share of a point source's light that it "
         return [Finding("found", "psf", text + "holds (its encircled energy)")]
     text = f"{path}: the PSF sums to {total:.4g}, which is no share of light (0.9 to 1); it is "
