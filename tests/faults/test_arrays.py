@@ -1,11 +1,13 @@
 """Stamps as users have them: of any byte order, masked, with units, or of a wrong shape."""
 
+import warnings
+
 import astropy.units as u
 import jax
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
-from matched import gaussian
+from matched import gaussian, matched_filter
 
 from vaedeblend.deblend import joint
 from vaedeblend.deblend.arrays import StampWarning, check_noise
@@ -217,3 +219,23 @@ def test_stamps_are_judged_where_they_come_in(monkeypatch, network, stamps):
     monkeypatch.setattr(joint, "check_noise", lambda *given: judged.append(given))
     make_deblend_stamps(network, passes=0)(*stamps, **USUAL)
     assert len(judged) == 1
+
+
+@pytest.mark.parametrize(
+    ("radius", "said", "lost"), [(0.5, "", 0), (0.9, "1 have", 0), (3, "and 1 more than 0.3", 1)]
+)
+def test_galaxies_that_are_masked_in_their_middle_are_no_silent_numbers(radius, said, lost):
+    rng = np.random.default_rng(1)
+    light = 400 * gaussian(31.5, 31.5)
+    image = (light + rng.normal(size=(2, 64, 64)))[..., None].astype(np.float32)
+    y, x = np.indices((64, 64)) - 31.5
+    mask = np.zeros(image.shape, bool)
+    mask[1] = (np.hypot(y, x) < radius)[..., None]
+    call = make_deblend_stamps(matched_filter, passes=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = call(image, np.ones_like(image), mask=mask)
+    texts = [str(each.message) for each in caught if each.category is StampWarning]
+    assert len(texts) == bool(said) and all(said in each for each in texts)
+    np.testing.assert_array_equal(np.isnan(found.flux[:, 0]), [False, bool(lost)])
+    np.testing.assert_array_equal(np.isnan(found.flux_err[:, 0]), [False, bool(lost)])

@@ -29,6 +29,8 @@ _FEWEST, _FACTOR = 8, 3.0
 """Least number of stamps whose noise is judged, and factor of the rms that is no accident."""
 _EDGE, _LAG, _DIFFERENCE = 4, 4, 0.6745 * np.sqrt(2)
 """Width of a stamp's edge, distance of pixels whose difference is noise [pixel], and its median."""
+_COVERED = 0.1
+"""Share of a galaxy's light on ignored pixels that is said, as of images."""
 _RANGE = 1e10
 """An rms beyond this, or below its inverse, is scaled: fourth powers leave single precision."""
 
@@ -142,6 +144,21 @@ def check_noise(
     text = f"variance: pixels at the stamps' edges scatter by {np.median(known):.3g} times its root"
     text += "; wanted about 1: is it an rms, an inverse variance, or in another unit?"
     warnings.warn(text, StampWarning, stacklevel=3)
+
+
+def warn_of_hidden_light(share: Float[np.ndarray, " batch"], most: float) -> None:
+    """Warns of stamps whose galaxies lie on pixels to be ignored.
+
+    Args:
+        share: Share of each galaxy's light that does.
+        most: Share beyond which its flux is not believed.
+    """
+    lost, part = int((share > most).sum()), int(((share > _COVERED) & (share <= most)).sum())
+    if not lost + part:
+        return
+    text = f"of {len(share)} stamps, {part} have more than {_COVERED:g} of the galaxy's light on "
+    text += f"pixels to be ignored, which is a guess, and {lost} more than {most:g}: their fluxes "
+    warnings.warn(text + "are NaN", StampWarning, stacklevel=4)
 
 
 def unit_scale(variance: np.ndarray) -> float:
