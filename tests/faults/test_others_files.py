@@ -35,7 +35,7 @@ def another(path):
     [
         *((f"{each}.fits", {"rms": None}) for each in ("rms", "background")),
         *((f"{each}.fits", {}) for each in ("catalog", "model", "stamps", "segmentation")),
-        *((each, {}) for each in ("index.html", "summary.json")),
+        *((each, {}) for each in ("index.html", "summary.json", "sources.reg")),
         ("tphot/priors.cat", {"tphot": True}),
     ],
 )

@@ -22,7 +22,7 @@ from vaedeblend.io import write
 SHAPE = 100, 120
 PLACES = np.array([[40.5, 50.5], [43.5, 60.5], [70.5, 90.5]])
 IMAGES = "model.fits", "residual.fits", "segmentation.fits"
-FILES = "stamps.fits", "catalog.fits", "index.html", "summary.json"
+FILES = "stamps.fits", "catalog.fits", "sources.reg", "index.html", "summary.json"
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from vaedeblend.image.catalogue.mer import mer_table
 from vaedeblend.image.catalogue.merge import Catalog
 from vaedeblend.image.catalogue.regions import REGIONS, is_regions, write_regions
 from vaedeblend.image.catalogue.tphot import TPHOT, is_ours, remove_priors, write_catalogue_priors
+from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic
-from vaedeblend.io.write import write_tables
 
 CATALOGUE = "catalog.fits"
 """File of an image's catalogue."""
@@ -32,7 +32,7 @@ def write_catalogue_files(
     tables = {"CATALOG": catalog.table, "COVARIANCE": catalog.pairs}
     if mer is not None:
         tables["MER"] = mer_table(catalog.table, mosaic, **mer)
-    write_tables(out / CATALOGUE, tables)
+    write.write_tables(out / CATALOGUE, tables)
     write_regions(out / REGIONS, catalog.table, mosaic.pixel_scale)
     if tphot:
         write_catalogue_priors(mosaic, catalog, out)
