@@ -171,8 +171,8 @@ def white_autocorrelation() -> Float[np.ndarray, "lag lag"]:
 def sky_autocorrelation(sky: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "lag lag"]:
     """Autocovariance of an image's noise, as of `noise_autocorrelation`, measured on its sky.
 
-    Lags at which nothing is to be seen are 0; where that leaves no correlation, pixels are
-    independent.
+    What all lags have in common is faint light and no noise. Lags at which nothing is to be seen
+    are 0; where that leaves no correlation, pixels are independent.
 
     Args:
         sky: Pixels of the sky, in any unit; NaN elsewhere.
@@ -189,6 +189,7 @@ def sky_autocorrelation(sky: Float[np.ndarray, "height width"]) -> Float[np.ndar
             found = _covariance(values, known, y, x)
             total[LARGEST_LAG + y, LARGEST_LAG + x] = found
             total[LARGEST_LAG - y, LARGEST_LAG - x] = found
+    total -= np.median(np.concatenate([total[0], total[-1], total[:, 0], total[:, -1]]))
     middle = total[LARGEST_LAG, LARGEST_LAG]
     total[np.abs(total) < max(_SEEN, 4 / np.sqrt(known.sum())) * middle] = 0
     return total / total.sum() if total.sum() > 0 else white_autocorrelation()
