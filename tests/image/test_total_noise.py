@@ -110,3 +110,24 @@ def test_photon_noise_that_stays_is_said(dark):
 def test_a_map_s_kind_without_a_map_is_refused(folder):  # noqa: F811
     with pytest.raises(InspectionError, match="rms kind total, and no map of the noise"):
         run(folder, rms=None, rms_kind="total")
+
+
+@pytest.fixture
+def faint():
+    """Blocks whose only source has 10 to 20 times the rms in most of its pixels."""
+    light = np.zeros((64, 64))
+    light[20:32, 30:42] = np.linspace(11, 19, 144).reshape(12, 12) * RMS
+    noise = RMS * np.random.default_rng(2).normal(size=light.shape)
+
+    def make(rms):
+        strip = Pixels(light + noise, rms * np.ones_like(light), np.zeros(light.shape, bool))
+        return cut_blocks([strip], light.shape)
+
+    return light, make
+
+
+def test_a_faint_field_shows_its_photon_noise_too(faint):
+    light, make = faint
+    photons = fit_photon_noise(make(np.sqrt(RMS**2 + light / 3.0)))
+    assert photons.gain == pytest.approx(3.0, rel=0.2)
+    assert fit_photon_noise(make(RMS)) is None

@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vaedeblend.io.mosaic import Mosaic, Pixels, as_rms, runs
 
@@ -20,6 +20,11 @@ _LAG = 4
 """Distance of the pixels whose difference is noise [pixel]."""
 _SEEN = 0.5
 """Least share of a block's pixels that are valid."""
+
+_BRIGHT = 20.0, 10.0
+"""Light of bright pixels [rms]: the second where the first has too few."""
+FEWEST_BRIGHT = 50
+"""Least number of bright pixels from which photon noise is measured."""
 
 _DIFFERENCE = 0.6745 * np.sqrt(2)
 """Median absolute difference of two pixels whose noise is 1."""
@@ -94,6 +99,18 @@ def _places(shape: tuple[int, int], side: int) -> Float[np.ndarray, "n 2"]:
     columns = np.arange(0, shape[1] - side + 1, side)
     middle = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1) + side / 2
     return middle.reshape(-1, 2) / shape
+
+
+def bright_pixels(blocks: Blocks, rms: float) -> Bool[np.ndarray, "n side side"]:
+    """Pixels that are bright beside the sky; none where there are too few.
+
+    Args:
+        blocks: Blocks of an image.
+        rms: The sky's.
+    """
+    masks = (blocks.image > level * rms for level in _BRIGHT)
+    nothing = np.zeros(blocks.image.shape, bool)
+    return next((mask for mask in masks if mask.sum() >= FEWEST_BRIGHT), nothing)
 
 
 def block_quantile(

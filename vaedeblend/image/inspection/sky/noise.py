@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vaedeblend.image.inspection.findings import Finding
-from vaedeblend.image.inspection.samples import Blocks, block_quantile
+from vaedeblend.image.inspection.samples import Blocks, block_quantile, bright_pixels
 from vaedeblend.image.inspection.sky.regions import region_findings
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import NOISES, Mosaic, Pixels, as_rms
@@ -24,8 +24,8 @@ _CORRELATED = 0.5
 """Scatter over rms below which neighbouring pixels are said to be correlated."""
 _SAID, _REFUSED, _FLAT = 0.3, 2.0, 0.5
 """Sky that is said, and that is refused [rms]; range of an even sky over the image, of itself."""
-_BRIGHT, _GROWN, _FEWEST = 20.0, 0.3, 50
-"""Light of bright pixels [rms], growth of the variance there that is one, and least number."""
+_GROWN = 0.3
+"""Growth of the variance on bright pixels that is one."""
 
 PHOTONS = "holds the sources' photon noise, by which bright galaxies come out too faint"
 """What is said of a map of the total noise."""
@@ -187,8 +187,8 @@ def _sky(mosaic: Mosaic, level: Float[np.ndarray, " n"]) -> tuple[list[Finding],
 def _growth(plane, blocks: Blocks, given) -> tuple[list[Finding], float | None]:
     """Growth of the noise's variance on bright pixels: photons of the sources are in it."""
     base = float(np.quantile(given, 0.25))
-    bright = blocks.image > _BRIGHT * base
-    if bright.sum() < _FEWEST:
+    bright = bright_pixels(blocks, base)
+    if not bright.any():
         return [], None
     light, excess = blocks.image[bright], np.square(blocks.rms[bright] / base) - 1
     brighter = light > np.median(light)

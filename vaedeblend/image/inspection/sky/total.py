@@ -11,10 +11,13 @@ whole image: the light in a pixel whose photons are as noisy as the background. 
 import numpy as np
 
 from vaedeblend.image.inspection.findings import Finding, PhotonNoise
-from vaedeblend.image.inspection.samples import Blocks, block_quantile
+from vaedeblend.image.inspection.samples import (
+    FEWEST_BRIGHT,
+    Blocks,
+    block_quantile,
+    bright_pixels,
+)
 
-_BRIGHT, _FEWEST = 20.0, 50
-"""Light of pixels from which K is measured [rms of the sky], and their least number."""
 _ROUNDS = 5
 """Of K and b, each from the other."""
 RMS_KINDS = "auto", "background", "total"
@@ -44,8 +47,8 @@ def photon_findings(
         return [*findings, Finding("refused", "photons", text)], None
     photons = fit_photon_noise(blocks) or (kind == "total" and of_gain(blocks, gain)) or None
     if photons is None:
-        text = f"fewer than {_FEWEST} pixels are bright, and no gain is known: photon noise stays "
-        text += "in the map, and bright galaxies come out a little too faint; give --gain"
+        text = f"fewer than {FEWEST_BRIGHT} pixels are bright, and no gain is known: photon noise "
+        text += "stays in the map, and bright galaxies come out a little too faint; give --gain"
         return (findings if seen else [*findings, Finding("warned", "photons", text)]), None
     text = f"{seen[0].text}; it" if seen else "the noise's map holds the sources' photon noise; it"
     text += f" is taken out: that of {photons.scale:.4g} in a pixel is as large as the background's"
@@ -75,14 +78,14 @@ def fit_photon_noise(blocks: Blocks) -> PhotonNoise | None:
     variance, light = np.square(blocks.rms), np.nan_to_num(blocks.image).clip(0)
     background = block_quantile(variance, 0.5)
     typical = float(np.quantile(background, 0.25))
-    bright = light > _BRIGHT * np.sqrt(typical)
-    if bright.sum() < _FEWEST:
+    bright = bright_pixels(blocks, np.sqrt(typical))
+    if not bright.any():
         return None
     background, scale = np.minimum(background, 2 * typical), np.inf
     for _ in range(_ROUNDS):
         excess = (variance / background[:, None, None] - 1)[bright]
         known = excess > 0
-        if known.sum() < _FEWEST:
+        if known.sum() < FEWEST_BRIGHT:
             return None
         scale = float(np.median(light[bright][known] / excess[known]))
         background = block_quantile(variance / (1 + light / scale), 0.5)
