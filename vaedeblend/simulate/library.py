@@ -23,7 +23,7 @@ from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.render import make_draw, survey_psfs
-from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey, flux_to_magnitude
+from vaedeblend.survey import Survey, flux_to_magnitude
 
 STAMP_SIZES = (64, 128, 256, 512)
 """Sides of the stamps on which a field's sources are rendered [pixel]."""
@@ -37,8 +37,8 @@ _CORE = 64
 """Side of the part of a source within which its purity is measured [pixel]."""
 _SAMPLED = 0.1
 """Area of the catalogue from which `random_sources` takes galaxies [deg2]."""
-_PLACE, _POSE, _CHOICE, _PHOTONS, _CHOSEN_POSE = 3, 4, 21, 22, 23
-"""Purposes of random numbers; `fields` has the others."""
+_PLACE, _POSE, _CHOICE, _CHOSEN_POSE = 3, 4, 21, 23
+"""Purposes of random numbers; `fields` and `evaluate.added` have the others."""
 _CHUNK = 64 * 128**2
 """Pixels of the stamps that are rendered, and handed over, at a time; at most 64 stamps."""
 _LOST = 0.005
@@ -302,35 +302,6 @@ def render_sources(
         own = core[on_core].astype(np.float32)
         purities[i] = purity(np.stack([own, light[on_image] / flux[i] - own]))
     return light, purities
-
-
-def observed_light(
-    sources: PlacedSources,
-    shape: tuple[int, int],
-    psfs: tuple[Psf, ...],
-    pixel_scale: float,
-    *,
-    zero_point: float,
-    gain: float | None,
-    seed: int,
-) -> Float[np.ndarray, "height width"]:
-    """Light of sources in an image's unit, with their photon noise where the gain is known.
-
-    Args:
-        sources: Sources on the image, of one band.
-        shape: Height and width of the image.
-        psfs: PSF of that band.
-        pixel_scale: Side of a pixel [arcsec].
-        zero_point: AB magnitude of one image unit.
-        gain: Electrons per image unit; None for no noise.
-        seed: Seed of the noise.
-    """
-    light = render_sources(sources, shape, psfs, pixel_scale)[0][..., 0]
-    light *= 10 ** (0.4 * (zero_point - MICROJANSKY_ZERO_POINT))
-    if gain is None:
-        return light
-    rng = np.random.default_rng((seed, _PHOTONS))
-    return (rng.poisson(light.clip(0) * gain) / gain).astype(np.float32)
 
 
 def stamp_sizes(

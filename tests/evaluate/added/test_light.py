@@ -49,7 +49,7 @@ def test_a_star_is_the_psf_of_its_cell(x, psf, share):
     flux = 10 ** (0.4 * (24.9 - star(x).magnitude[0]))
     assert light.sum() == pytest.approx(share * flux, rel=5e-3)
     found = light[60 - 3 : 60 + 4, x - 3 : x + 4] / (share * flux)
-    np.testing.assert_allclose(found, psf.image[12:19, 12:19], atol=4e-3)
+    np.testing.assert_allclose(found, psf.image[12:19, 12:19], atol=1e-3)
 
 
 def test_photon_noise_has_the_variance_of_the_gain_at_each_pixel():

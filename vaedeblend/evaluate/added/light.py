@@ -11,7 +11,7 @@ from vaedeblend.evaluate.added.inputs import Inputs
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import NOISES, Mosaic, as_rms, image_header, open_mosaic
 from vaedeblend.pixels.coadds import correlate_noise
-from vaedeblend.pixels.psf import Psf
+from vaedeblend.pixels.psf import Psf, is_native
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.library import (
     STAMP_SIZES,
@@ -19,6 +19,7 @@ from vaedeblend.simulate.library import (
     render_stamps,
     stamp_sizes,
 )
+from vaedeblend.simulate.render import resampled_psf
 
 _PHOTONS = 22
 """Purpose of random numbers; `library` has the others."""
@@ -66,11 +67,11 @@ def added_light(
         ground: The image.
         seed: Seed of what a style leaves to chance.
     """
-    light = np.zeros(ground.shape, np.float32)
+    light, scale = np.zeros(ground.shape, np.float32), ground.pixel_scale
     cells = ground.cell(sources.position)
     for row, column in np.unique(cells, axis=0).tolist():
         own = np.flatnonzero((cells == (row, column)).all(axis=1))
-        _add(light, sources, own, ground.psfs[row][column], ground.pixel_scale, seed)
+        _add(light, sources, own, _finer(ground.psfs[row][column], scale), scale, seed)
     light *= ground.unit
     return light
 
@@ -104,6 +105,18 @@ def _raw_rms(mosaic: Mosaic, whole) -> Float[np.ndarray, "height width"]:
 def _write(path: Path, values, header) -> None:
     with write.write_image(path, values.shape, header) as put:
         put(values)
+
+
+def _finer(psf: Psf, pixel_scale: float) -> Psf:
+    """A PSF that is sampled at the image's pixels, interpolated between them.
+
+    Light convolved with coarse samples loses what lies beyond their Nyquist frequency: a star up
+    to 7 % of its peak.
+    """
+    if not is_native(psf, pixel_scale):
+        return psf
+    image = resampled_psf(psf, pixel_scale / 2, 2 * len(psf.image) + 1)
+    return Psf(image, pixel_scale / 2, psf.total)
 
 
 def _add(light, sources: PlacedSources, own, psf: Psf, scale: float, seed: int) -> None:
