@@ -4,6 +4,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from compiled import moved
 
 from vaedeblend.deblend import network as deblender
 from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
@@ -300,3 +301,16 @@ def test_stamps_are_deblended_by_name_in_one_call(workdir, image, variance):
     np.testing.assert_array_equal(found.flux, wanted.flux)
     with pytest.raises(WorkdirError, match="no stage 'none'"):
         deblend_stamps(image, variance, weights=workdir, stage="none")
+
+
+def test_a_deblender_under_noise_is_given_its_correlation():
+    covariance = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
+    model = VAE(2, (4,), 8, 1, (8,), (8,), 2, 16, 1, coadds=True)
+    params = moved(init_params(model, jax.random.key(0)), jax.random.key(1))
+    deblend = Deblender(model, params, gaussian_psf(1.2, 31))
+    image = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
+    white, known = deblend(image, 1.0), deblend.under_noise(covariance)(image, 1.0)
+    given = deblend(image, 1.0, correlation=covariance[..., None])
+    assert np.abs(known.flux - white.flux).max() > 1e-4
+    np.testing.assert_allclose(known.flux, given.flux, rtol=1e-6)
+    assert ((white.point_source_prob > 0) & (white.point_source_prob < 1)).all()

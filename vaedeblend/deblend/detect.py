@@ -70,14 +70,19 @@ def detect_all(
     image: Float[np.ndarray, "height width"],
     rms: Float[np.ndarray, "height width"],
     threshold: float = THRESHOLD,
+    covariance: Float[np.ndarray, "lag lag"] | None = None,
 ) -> Extraction:
     """The sources of an image without background, and where some of them are missing.
 
     Args:
         image: Image in one band, background subtracted.
         rms: Background rms in the image's unit; infinite where a pixel is to be ignored.
-        threshold: SExtractor's DETECT_THRESH [rms].
+        threshold: SExtractor's DETECT_THRESH [rms], as white noise would have it: correlated noise
+            is passed as often by chance.
+        covariance: Autocovariance of the noise, as of `coadds.filtered_rms`; None if white.
     """
+    if covariance is not None:
+        threshold *= noise_gain(_SMOOTH, covariance) / noise_gain(_SMOOTH)
     return _extract(image, rms, threshold, _MIN_AREA, _SMOOTH)
 
 

@@ -32,6 +32,7 @@ def find_sources(
     positions: Float[np.ndarray, "n 2"] | None = None,
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
     gain: float | None = None,
+    covariance: Float[np.ndarray, "lag lag"] | None = None,
     **options,
 ) -> tuple[PaddedImages, Sources, Bool[np.ndarray, "height width"]]:
     """An image in one band and its sources, whose light is known but not yet described.
@@ -49,6 +50,8 @@ def find_sources(
         positions: (y, x) of the sources, which come first; by default they are detected.
         psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
+        covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white. What
+            the deblender knows of it is its own affair.
         **options: Keywords of `find_and_measure`.
 
     Raises:
@@ -56,7 +59,7 @@ def find_sources(
     """
     coarse, most = np.zeros(image.shape, bool), _BINNINGS
     if positions is None:
-        positions, coarse = detect_all(image, rms)
+        positions, coarse = detect_all(image, rms, covariance=covariance)
     valid = int(np.isfinite(rms).sum())
     if len(positions) > _MANY and len(positions) * _CROWDED > valid:
         _check_confusion(len(positions), valid)

@@ -59,7 +59,7 @@ Deblend = Callable[..., Deblended]
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "psf", "calibrations"],
+    data_fields=["params", "psf", "calibrations", "covariance"],
     meta_fields=["model"],
 )
 @dataclass(frozen=True)
@@ -73,12 +73,14 @@ class Deblender:
         params: Parameters of the network.
         psf: PSF where none is given: effective, of odd size, centred, unit sum.
         calibrations: Corrections of the flux's posterior, from validation galaxies.
+        covariance: Autocovariance of the noise where none is given; None if white.
     """
 
     model: VAE
     params: dict = field(repr=False)
     psf: Float[np.ndarray | Array, "side side band"]
     calibrations: Calibrations | None = None
+    covariance: Float[np.ndarray | Array, "lag lag band"] | None = None
 
     def __call__(
         self,
@@ -109,8 +111,8 @@ class Deblender:
             neighbours: Light of other galaxies that has been subtracted from the image.
             correlation: Autocovariance of the noise (lag, lag, band), or one for each stamp, whose
                 sum is 1 and whose middle is lag 0, as of `coadds.noise_autocorrelation`; by default
-                pixels are independent. The variance is that of independent pixels all the same,
-                whose sums over large apertures are as noisy.
+                the deblender's own, or pixels are independent. The variance is that of independent
+                pixels all the same, whose sums over large apertures are as noisy.
 
         Raises:
             StampError: A shape, a unit or a PSF is not what is wanted.
@@ -153,6 +155,11 @@ class Deblender:
         """The deblender with the calibration of sources that a detection finds on an image."""
         calibrations = self.calibrations and self.calibrations.of_fields()
         return replace(self, calibrations=calibrations)
+
+    def under_noise(self, covariance: Float[np.ndarray, "lag lag"]) -> "Deblender":
+        """The deblender that takes the noise of all bands to have an autocovariance of unit sum."""
+        of_bands = np.repeat(covariance[..., None], self.model.bands, axis=-1)
+        return replace(self, covariance=of_bands.astype(np.float32))
 
 
 @jax.jit
@@ -304,6 +311,8 @@ def _observation(
     neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0.0)
     condition = _psf_condition(network.psf if psf is None else psf, network.psf)
     condition = jnp.broadcast_to(condition, (n, condition.shape[-1]))
+    if correlation is None:
+        correlation = network.covariance
     correlation = jnp.ones((1, 1, bands)) if correlation is None else jnp.asarray(correlation)
     numbers = correlation_features(correlation)
     numbers = jnp.broadcast_to(numbers, (n, numbers.shape[-1]))

@@ -62,6 +62,7 @@ def measure_field(
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
     gain: float | None = None,
     iterations: int = 4,
+    covariance: Float[np.ndarray, "lag lag"] | None = None,
 ) -> Measured:
     """Finds and measures all sources of an image in one band.
 
@@ -77,14 +78,18 @@ def measure_field(
         gain: Electrons per image unit.
         iterations: Measurements of each source at most, each less its neighbours' light as the
             last one found it.
+        covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white.
     """
     given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
-    given |= {"passes": passes, "iterations": iterations}
+    given |= {"passes": passes, "iterations": iterations, "covariance": covariance}
     found = find_sources(deblend, image, rms, **given)
-    return _described(*found, 0 if positions is None else len(positions))
+    n_given = 0 if positions is None else len(positions)
+    return _described(*found, n_given, covariance)
 
 
-def _described(padded: PaddedImages, sources: Sources, coarse, n_given: int) -> Measured:
+def _described(
+    padded: PaddedImages, sources: Sources, coarse, n_given: int, covariance
+) -> Measured:
     """The table of sources whose light is known; those at positions that were given come first."""
     at, found = sources[:3], sources.found
     (index, corner, binning), light = at, found.image
@@ -119,7 +124,7 @@ def _described(padded: PaddedImages, sources: Sources, coarse, n_given: int) -> 
         "flux_aperture": measured.aperture,
         "flux_aperture_err": measured.aperture_err,
         "position_variance": measured.position_variance,
-        "chi2": footprint_chi2(profiles, (image - model) / noise, rms),
+        "chi2": footprint_chi2(profiles, (image - model) / noise, rms, covariance),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,
         "input_row": np.where(np.arange(len(flux)) < n_given, np.arange(len(flux)), -1),

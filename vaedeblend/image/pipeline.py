@@ -135,6 +135,7 @@ def _deblend(
         with open_mosaic(image, **files) as mosaic:
             background_rms = write_background_rms(mosaic, inspection.photons, out, report)
         files |= dict.fromkeys(NOISES) | {"rms": background_rms}
+    files["noise_factor"] = inspection.noise.factor if inspection.noise else 1.0
     with open_mosaic(image, **files) as mosaic:
         job = Job(
             str(image),
@@ -145,6 +146,7 @@ def _deblend(
             measurement(options),
             None if inspection.listed is None else inspection.listed.measured,
             inspection.psfs,
+            inspection.noise and inspection.noise.covariance,
         )
         inputs = _inputs(mosaic, options)
         made = _made_from(job, options.tile, inputs)

@@ -136,7 +136,8 @@ def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: 
             for name, values in (("model", model), ("residual", residual), ("segmentation", owner)):
                 put[name](values)
             parts = [values * mosaic.scale for values in (image, model, residual, rms)]
-            sums += _counts(_chi2(*parts[1:], gain / mosaic.scale), owner)
+            chi2 = _chi2(*parts[1:], gain / mosaic.scale) / job.pixel_variance
+            sums += _counts(chi2, owner)
             overview.append(_binned(parts[:3], parts[3], binning))
     report("writing images", height, height)
     parts = [np.concatenate(each) for each in zip(*overview, strict=True)]

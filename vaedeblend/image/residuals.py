@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import convolve1d
 
 from vaedeblend.pixels.blending import footprint_owner
+from vaedeblend.pixels.coadds import pixel_variance
 from vaedeblend.pixels.profiles import Profiles
 
 _SPLINE = np.array([1, 4, 6, 4, 1], np.float32) / 16
@@ -56,18 +57,22 @@ def footprint_chi2(
     profiles: Profiles,
     residual: Float[np.ndarray, "height width"],
     rms: Float[np.ndarray, "height width"],
+    covariance: Float[np.ndarray, "lag lag"] | None = None,
 ) -> Float[np.ndarray, " n"]:
     """Mean squared residual over each source's footprint, which holds valid pixels alone, or NaN.
+
+    It is 1 of noise alone, correlated or not.
 
     Args:
         profiles: Light of the sources.
         residual: Image less the light of all sources [noise].
         rms: Background noise; infinite where a pixel is ignored.
+        covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white.
     """
     footprint = footprint_owner(profiles, rms)
     owner, chi2 = footprint[footprint > 0], np.square(residual[footprint > 0])
     sums, counts = (np.bincount(owner, each, len(profiles) + 1)[1:] for each in (chi2, None))
-    return sums / np.where(counts == 0, np.nan, counts)
+    return sums / np.where(counts == 0, np.nan, counts) / pixel_variance(covariance)
 
 
 def significant(

@@ -54,6 +54,13 @@ class Job(NamedTuple):
     """(y, x) on the image of the rows of a list, NaN where one is not measured; without, None."""
     psf: Float[np.ndarray, "rows columns side side"] | None
     """PSFs of the parts of an even grid over the image, at its pixels."""
+    covariance: Float[np.ndarray, "lag lag"] | None = None
+    """Autocovariance of the noise, of unit sum; None where pixels are independent."""
+
+    @property
+    def pixel_variance(self) -> float:
+        """Variance of a pixel's noise in units of the white-equivalent one."""
+        return 1.0 if self.covariance is None else float(self.covariance.max())
 
 
 def plan(shape: tuple[int, int], size: int, margin: int = MARGIN) -> list[Tile]:
@@ -94,10 +101,13 @@ def measure_tile(job: Job, tile: Tile) -> None:
         from vaedeblend.image.measure import measure_field
 
         deblend, size = _network(job.weights)
+        if job.covariance is not None:
+            deblend = deblend.under_noise(job.covariance)
         psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
         scale, gain = mosaic.scale, mosaic.gain
         gain = None if gain is None else gain / scale
-        options = {"positions": here, "psf": psf, "gain": gain} | job.options
+        options = {"positions": here, "psf": psf, "gain": gain, "covariance": job.covariance}
+        options |= job.options
         found = measure_field(deblend, image * scale, rms * scale, size=size, **options)
     listed = None if rows is None else (rows, job.positions[rows])
     write_part(part_file(job.folder, tile), _of_core(tile, found, corner, scale, listed))

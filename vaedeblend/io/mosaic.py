@@ -71,6 +71,8 @@ class Mosaic(NamedTuple):
     """Value that squares of pixels without data hold."""
     limits: tuple[float, float] | None
     """Values that a pixel with light lies between; None for any."""
+    noise_factor: float
+    """What the map of the noise is multiplied by, as an rms."""
 
     @property
     def wcs(self) -> WCS | None:
@@ -108,7 +110,7 @@ class Mosaic(NamedTuple):
             bad |= self._empty(rows, columns)
         rms = None
         if self.noise is not None:
-            rms = as_rms(self.noise, self.plane(self.noise, rows, columns))
+            rms = self.noise_factor * as_rms(self.noise, self.plane(self.noise, rows, columns))
             bad |= ~self._within(rms, 1 / _LARGEST)
             rms[bad] = np.inf
         image[bad] = 0
@@ -176,6 +178,7 @@ def open_mosaic(
     scale: float = 1.0,
     empty: float | None = None,
     limits: tuple[float, float] | None = None,
+    noise_factor: float = 1.0,
     **noise: str | Path | None,
 ) -> Iterator[Mosaic]:
     """Opens an image, and its noise and mask where there are any, for reading windows.
@@ -194,6 +197,7 @@ def open_mosaic(
         scale: Power of two by which the image's unit fits into single precision.
         empty: Value that squares of pixels without data hold.
         limits: Values that a pixel with light lies between; any by default.
+        noise_factor: What the map of the noise is multiplied by, as an rms.
         **noise: FITS file of the background's standard deviation in the image's unit (`rms`), of
             its square (`variance`), or of that one's inverse (`weight`), 0 without data.
 
@@ -217,7 +221,7 @@ def open_mosaic(
         gain = facts.gain if gain is None else gain or None
         path, shape = planes["image"].path, planes["image"].shape
         known = path, shape, header, facts, zero_point, gain, planes, bits, scale, empty
-        yield Mosaic(*known, limits)
+        yield Mosaic(*known, limits, noise_factor)
 
 
 def write_given(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.ndimage import convolve
 from scipy.signal import oaconvolve
 
 from vaedeblend.exceptions import PsfError
@@ -177,22 +178,36 @@ def sky_autocorrelation(sky: Float[np.ndarray, "height width"]) -> Float[np.ndar
     Args:
         sky: Pixels of the sky, in any unit; NaN elsewhere.
     """
-    known = np.isfinite(sky)
-    if known.sum() < _FEWEST_PIXELS:
+    n = np.isfinite(sky).sum()
+    if n < _FEWEST_PIXELS:
         return white_autocorrelation()
+    total = autocovariance(sky, LARGEST_LAG)
+    total -= np.median(np.concatenate([total[0], total[-1], total[:, 0], total[:, -1]]))
+    middle = total[LARGEST_LAG, LARGEST_LAG]
+    total[np.abs(total) < max(_SEEN, 4 / np.sqrt(n)) * middle] = 0
+    return total / total.sum() if total.sum() > 0 else white_autocorrelation()
+
+
+def autocovariance(
+    sky: Float[np.ndarray, "height width"], largest: int
+) -> Float[np.ndarray, "lag lag"]:
+    """Autocovariance of the pixels of a sky, far ones clipped, at lags (y, x) about 0.
+
+    Args:
+        sky: Pixels of the sky, in any unit; NaN elsewhere.
+        largest: Largest lag along either axis [pixel].
+    """
+    known = np.isfinite(sky)
     values = np.where(known, np.nan_to_num(sky) - np.median(sky[known]), 0).astype(float)
     clip = _CLIPPED * 1.4826 * np.median(np.abs(values[known]))
     values = values.clip(-clip, clip)
-    total = np.zeros((2 * LARGEST_LAG + 1,) * 2)
-    for y in range(LARGEST_LAG + 1):
-        for x in range(-LARGEST_LAG if y else 0, LARGEST_LAG + 1):
+    total = np.zeros((2 * largest + 1,) * 2)
+    for y in range(largest + 1):
+        for x in range(-largest if y else 0, largest + 1):
             found = _covariance(values, known, y, x)
-            total[LARGEST_LAG + y, LARGEST_LAG + x] = found
-            total[LARGEST_LAG - y, LARGEST_LAG - x] = found
-    total -= np.median(np.concatenate([total[0], total[-1], total[:, 0], total[:, -1]]))
-    middle = total[LARGEST_LAG, LARGEST_LAG]
-    total[np.abs(total) < max(_SEEN, 4 / np.sqrt(known.sum())) * middle] = 0
-    return total / total.sum() if total.sum() > 0 else white_autocorrelation()
+            total[largest + y, largest + x] = found
+            total[largest - y, largest - x] = found
+    return total
 
 
 def correlate_noise(
@@ -221,6 +236,30 @@ def _covariance(values, known, y: int, x: int) -> float:
     second = slice(y, height), slice(max(x, 0), width - max(-x, 0))
     pairs = (known[first] & known[second]).sum()
     return float((values[first] * values[second]).sum() / max(pairs, 1))
+
+
+def pixel_variance(covariance: Float[np.ndarray, "lag lag"] | None) -> float:
+    """Variance of a pixel in units of the white-equivalent one, 1 of white noise.
+
+    Args:
+        covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white.
+    """
+    return 1.0 if covariance is None else float(covariance[tuple(n // 2 for n in covariance.shape)])
+
+
+def filtered_rms(
+    kernel: Float[np.ndarray, "height width"],
+    covariance: Float[np.ndarray, "lag lag"] | None = None,
+) -> float:
+    """Rms of filtered noise of unit white-equivalent rms.
+
+    Args:
+        kernel: Filter.
+        covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white.
+    """
+    if covariance is None:
+        return float(np.linalg.norm(kernel))
+    return float(np.sqrt(np.vdot(kernel, convolve(kernel, covariance, mode="constant")).clip(0)))
 
 
 def _comb(shift, interpolation: str):

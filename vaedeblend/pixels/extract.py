@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
+from vaedeblend.pixels.coadds import filtered_rms
+
 _CONTRAST = 1e-4
 """Least share of a blend's light that counts as a source of its own."""
 
@@ -116,9 +118,14 @@ def separable(*terms: tuple[float, Float[np.ndarray, " side"]]) -> Kernel:
     return tuple((weight / norm, np.asarray(line, float)) for weight, line in terms)
 
 
-def noise_gain(kernel: Kernel) -> float:
-    """Rms of filtered white noise of unit rms."""
-    return float(np.sqrt(np.square(sum(w * np.outer(line, line) for w, line in kernel)).sum()))
+def noise_gain(kernel: Kernel, covariance: Float[np.ndarray, "lag lag"] | None = None) -> float:
+    """Rms of filtered noise of unit white-equivalent rms.
+
+    Args:
+        kernel: Filter.
+        covariance: Autocovariance of the noise, as of `coadds.filtered_rms`; None if white.
+    """
+    return filtered_rms(sum(w * np.outer(line, line) for w, line in kernel), covariance)
 
 
 def reach(kernel: Kernel) -> int:

@@ -42,6 +42,16 @@ class PhotonNoise(NamedTuple):
         return self.scale / self.variance
 
 
+class SkyNoise(NamedTuple):
+    """Correlated noise of an image."""
+
+    covariance: Float[np.ndarray, "lag lag"]
+    """Autocovariance at lags (y, x) about 0, of unit sum: in units of the white-equivalent
+    variance, that of independent pixels whose sums over large apertures are as noisy."""
+    factor: float
+    """White-equivalent rms in units of the map's; 1 where they agree."""
+
+
 class Inspection(NamedTuple):
     """All that was found of the inputs of an image."""
 
@@ -55,6 +65,8 @@ class Inspection(NamedTuple):
     to the share of a point source's light that it holds."""
     photons: PhotonNoise | None = None
     """Photon noise that is taken out of the map of the noise."""
+    noise: SkyNoise | None = None
+    """Correlated noise; None where pixels are independent."""
     listed: Listed | None = None
     """Positions that are measured, where the user has given a list."""
 

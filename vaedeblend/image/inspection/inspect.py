@@ -17,12 +17,9 @@ from vaedeblend.image.inspection.samples import (
     valid_strips,
     without,
 )
-from vaedeblend.image.inspection.sky.noise import missing_noise, noise_findings
+from vaedeblend.image.inspection.sky.noise import inspect_noise, is_refused
 from vaedeblend.image.inspection.sky.total import photon_findings
-from vaedeblend.io.mosaic import Mosaic, Pixels
-
-_LEAST = 8
-"""Least side of blocks from which noise and sky are measured [pixel]."""
+from vaedeblend.io.mosaic import Mosaic
 
 
 def inspect_image(
@@ -62,8 +59,8 @@ def inspect_image(
     empty, share = find_empty(strips)
     strips = without(strips, empty)
     blocks = cut_blocks(strips, mosaic.shape)
-    noise, numbers = _noise(mosaic, raw, blocks)
-    refused = any(each.kind == "refused" and each.about != "sky" for each in noise)
+    noise, numbers, correlated = inspect_noise(mosaic, raw, strips, blocks)
+    refused = is_refused(noise)
     rms = _typical(blocks, refused)
     gains, electrons = gain_findings(mosaic, gain is not None, rms)
     kind = "background" if refused else rms_kind
@@ -90,17 +87,7 @@ def inspect_image(
         "limits": limits,
     }
     findings = *noise, *gaps, *values, *gains, *units, *points, *sharp, *lists
-    return Inspection(findings, numbers, corrections, psfs, photons, listed)
-
-
-def _noise(mosaic: Mosaic, raw: list[Pixels], blocks: Blocks) -> tuple[list[Finding], dict]:
-    if mosaic.noise is None:
-        return [Finding("assumed", "rms", "background and rms are estimated from the image")], {}
-    lost = missing_noise(mosaic, raw)
-    if not len(blocks.image) or blocks.image.shape[1] < _LEAST:
-        return lost, {}
-    found, numbers = noise_findings(mosaic, raw, blocks)
-    return lost + found, numbers
+    return Inspection(findings, numbers, corrections, psfs, photons, correlated, listed)
 
 
 def _gaps(mosaic: Mosaic, blocks: Blocks, empty: float | None, share: float) -> list[Finding]:

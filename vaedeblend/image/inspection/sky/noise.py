@@ -6,12 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from vaedeblend.image.inspection.findings import Finding
+from vaedeblend.image.inspection.findings import Finding, SkyNoise
 from vaedeblend.image.inspection.samples import Blocks, block_quantile, bright_pixels
+from vaedeblend.image.inspection.sky.correlation import correlation_findings, measure_noise
 from vaedeblend.image.inspection.sky.regions import region_findings
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import NOISES, Mosaic, Pixels, as_rms
 
+_LEAST = 8
+"""Least side of blocks from which noise and sky are measured [pixel]."""
 _FACTOR = 3.2
 """Least factor between scatter and rms that is no accident: 3, and its error."""
 _NEAR = 2.0
@@ -41,6 +44,35 @@ class _Ratio(NamedTuple):
     middle: float
     correlation: float
     """Difference of neighbours over that of distant pixels: 1 for white noise."""
+
+
+def inspect_noise(
+    mosaic: Mosaic, raw: list[Pixels], strips: list[Pixels], blocks: Blocks
+) -> tuple[list[Finding], dict[str, float], SkyNoise | None]:
+    """What the pixels say of the noise, its map and the sky; and how it is correlated, if it is.
+
+    Args:
+        mosaic: An image, with a map of its noise or without.
+        raw: Strips as they stand in the files.
+        strips: Their valid pixels.
+        blocks: Blocks of those.
+    """
+    numbers = {}
+    if mosaic.noise is None:
+        text = "background and rms are estimated from the image"
+        findings = [Finding("assumed", "rms", text)]
+    else:
+        findings = missing_noise(mosaic, raw)
+        if len(blocks.image) and blocks.image.shape[1] >= _LEAST:
+            found, numbers = noise_findings(mosaic, raw, blocks)
+            findings += found
+    correlated = None if is_refused(findings) else measure_noise(strips)
+    return findings + correlation_findings(correlated), numbers, correlated
+
+
+def is_refused(findings: list[Finding]) -> bool:
+    """Whether the map of the noise is."""
+    return any(each.kind == "refused" and each.about != "sky" for each in findings)
 
 
 def missing_noise(mosaic: Mosaic, strips: list[Pixels]) -> list[Finding]:
@@ -86,7 +118,7 @@ def noise_findings(
         return [Finding("refused", form, _contradiction(mosaic, blocks, cause))], numbers
     findings = [Finding("given", form, f"noise: {plane}, {_FORMS[form]} of median {_median(raw)}")]
     if 0 < ratio.middle < _CORRELATED:
-        text = f"pixels scatter by {ratio.middle:.2g} of the rms: correlated noise"
+        text = f"pixels scatter by {ratio.middle:.2g} of the rms"
         findings.append(Finding("found", form, text))
     sky, level = _sky(mosaic, blocks.level / given)
     parts = region_findings(mosaic, blocks, given)

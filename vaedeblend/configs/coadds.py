@@ -1,0 +1,48 @@
+"""What the shipped weights learn last: co-adds, PSFs of all sorts, stars, and knotty galaxies.
+
+python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
+python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
+python train.py --workdir runs/harder --config vaedeblend/configs/harder.py
+python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
+python train.py --workdir runs/coadds --config vaedeblend/configs/coadds.py
+"""
+
+from ml_collections import ConfigDict
+
+from vaedeblend.configs import euclid_vis, smooth
+
+
+def get_config() -> ConfigDict:
+    """Both stages once more from where `euclid_vis` ended, with what Euclid's files hold.
+
+    Light and noise of most stamps pass through the interpolation of dithered exposures; PSFs have
+    wings or none and are given whole or cut; depth changes under more of the galaxies; there are
+    more bright galaxies, and stars of 16 to 25 mag among them.
+    """
+    config = euclid_vis.get_config()
+    config.data.update(
+        n_psfs=64,
+        psf_default_share=0.15,
+        psf_fwhm=(0.145, 0.24),
+        psf_wings=(0.0, 0.05),
+        psf_cut_share=0.2,
+        psf_sides=(19, 65),
+        coadd_share=0.6,
+        star_fraction=0.06,
+    )
+    stars = {"star_magnitude": (16.0, 25.0)}
+    galaxies = smooth.populations(config, (0.26, 0.09, 0.20, 0.27, 0.05, 0.06))
+    config.data.populations = (*galaxies, (0.07, stars))
+    config.observation.update(correlated_share=0.0, uneven_share=0.2)
+    config.sizes.update(galaxies={"train": 57600}, companions=24576)
+    config.model.coadds = True
+    isolated, blended = config.stages.isolated, config.stages.blended
+    isolated.update(steps=4000, batch_size=256, init_from="runs/euclid_vis/blended")
+    isolated.loss.kl_warmup_steps = 0
+    blended.update(steps=24000, init_from="runs/euclid_vis/blended")
+    blended.loss.update(cleaned_from=0, point_weight=1.0)
+    for stage in (isolated, blended):
+        stage.renewed = ("encoder/point_source",)
+        stage.update(log_every=500, checkpoint_every=1000)
+        stage.optimizer.update(learning_rate=1e-3, warmup_steps=500)
+    return config
