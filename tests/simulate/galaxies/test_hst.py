@@ -12,16 +12,17 @@ from astropy.table import Table
 from vaedeblend.cli import main
 from vaedeblend.exceptions import CatalogueError
 from vaedeblend.pixels.psf import make_psf
+from vaedeblend.simulate.galaxies.cutouts import make_real_galaxies
 from vaedeblend.simulate.galaxies.hst import (
     Sample,
+    _cosmos,
     choose_similar,
-    cosmos,
-    make_hubble_galaxies,
     open_catalog,
     read_sample,
     read_stamp,
     residual_rms,
 )
+from vaedeblend.simulate.galaxies.parts import is_in_part
 from vaedeblend.simulate.galaxies.profiles import analytic
 from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.simulate.library import render_library
@@ -108,9 +109,7 @@ def test_a_galaxy_at_its_own_parameters_is_itself(smooth, disks):
     """Deconvolved, so that it looks as it did before Hubble's PSF."""
     catalog = open_catalog(smooth)
     for i in range(3):
-        found = image(
-            make_hubble_galaxies(read_stamp(catalog, i))[0].light * disks.flux[i, 0]
-        ).array
+        found = image(make_real_galaxies(read_stamp(catalog, i))[0].light * disks.flux[i, 0]).array
         # Its centre is half a pixel of the stamp off neither.
         wanted = image(analytic(disks.take(i))[0]).array
         np.testing.assert_allclose(found, wanted, atol=0.02 * wanted.max())
@@ -138,7 +137,7 @@ def test_noise_of_hubble_is_as_large_as_it_is_said_to_be_and_cut_off(tmp_path, d
     noisy, clean = (open_catalog(tmp_path / name) for name in ("noisy", "clean"))
     ratios = []
     for i in range(4):
-        pair = [make_hubble_galaxies(read_stamp(each, i))[0] for each in (noisy, clean)]
+        pair = [make_real_galaxies(read_stamp(each, i))[0] for each in (noisy, clean)]
         light, truth = (each.light.withFlux(1.0) for each in pair)
         difference = image(light).array - image(truth).array
         y, x = (np.indices((SIDE, SIDE)) - (SIDE - 1) / 2) * SCALE
@@ -162,7 +161,7 @@ def test_seed_chooses_the_galaxy_and_nothing_else_does(folder, disks):
     draw = make_draw((small_psf(),), size=64, pixel_scale=0.1, style=f"cosmos:{folder}")
     stamps = [draw(asked(disks), (0.0, 0.0), seed) for seed in ((1, 2), (1, 2), (1, 3), (1, 4))]
     np.testing.assert_array_equal(stamps[0], stamps[1])
-    cosmos.cache_clear()
+    _cosmos.cache_clear()
     draw = make_draw((small_psf(),), size=64, pixel_scale=0.1, style=f"cosmos:{folder}")
     draw(asked(disks, 3), (0.0, 0.0), (9,))
     np.testing.assert_array_equal(stamps[0], draw(asked(disks), (0.0, 0.0), (1, 2)))
@@ -235,7 +234,7 @@ def test_stamps_that_hold_no_galaxy_are_passed_over(copy, disks):
     assert radii[0] == pytest.approx(radii[1], rel=0.05)
     with fits.open(copy / "real_galaxy_images.fits", mode="update") as hdus:
         hdus[1].data[:] = 0
-    cosmos.cache_clear()
+    _cosmos.cache_clear()
     with pytest.raises(CatalogueError, match="found no galaxy on 8 stamps"):
         find_style(f"cosmos:{copy}")(asked(disks), (1,))
 
@@ -243,6 +242,14 @@ def test_stamps_that_hold_no_galaxy_are_passed_over(copy, disks):
 def rewrite(path, change):
     table = Table.read(path)
     change(table).write(path, overwrite=True)
+
+
+def named(column, name):
+    def change(table):
+        table[column] = name
+        return table
+
+    return change
 
 
 def without(column):
@@ -268,7 +275,10 @@ FITS = hubble.NAME.replace(".fits", "_fits.fits")
             "found no .*real_galaxy_images.fits; wanted that file, .* column gal_filename names",
         ),
         (lambda f: (f / "real_galaxy_PSF_images.fits").unlink(), "column PSF_filename names"),
-        (lambda f: (f / "acs_I_unrot_sci_20_cf.fits").unlink(), "column noise_filename names"),
+        (
+            lambda f: rewrite(f / hubble.NAME, named("NOISE_FILENAME", "gone_cf.fits")),
+            "found no .*gone_cf.fits; wanted that file, which its column noise_filename names",
+        ),
         (
             lambda f: rewrite(f / FITS, without("hlr")),
             r"fits.fits: found columns .*wanted \['hlr'\]",
@@ -281,6 +291,33 @@ def test_what_cannot_be_used_is_refused_with_its_name(copy, break_it, said):
     with pytest.raises(CatalogueError, match=said) as refusal:
         find_style(f"cosmos:{copy}")
     assert str(copy) in str(refusal.value)
+
+
+def test_a_folder_as_blendingtoolkit_publishes_it_is_read(copy, disks):
+    """Radii in place of fits, and the noise that GalSim itself ships not beside it."""
+    (copy / "acs_I_unrot_sci_20_cf.fits").unlink()
+    radius = disks.disk_half_light_radius / hubble.SCALE
+    magnitudes = {f"HSC_{band}": np.full(N, 24.0) for band in "grizy"}
+    table = Table({"IDENT": np.arange(N), "flux_radius": radius, **magnitudes})
+    table.write(copy / FITS, overwrite=True)
+    sample = read_sample(open_catalog(copy))
+    np.testing.assert_allclose(sample.radius, disks.disk_half_light_radius)
+    assert np.isnan(sample.axis_ratio).all()
+    assert find_style(f"cosmos:{copy}")(asked(disks), (1,))[0].flux == pytest.approx(0.9)
+    table[:3].write(copy / FITS, overwrite=True)
+    with pytest.raises(CatalogueError, match="found 3 rows; wanted 8"):
+        find_style(f"cosmos:{copy}")
+
+
+def test_parts_of_a_catalogue_share_no_galaxy(folder, disks):
+    """The two styles differ, and one of them has the whole catalogue's galaxy."""
+    train, test, both = (
+        find_style(f"cosmos:{folder}{part}")(asked(disks), (3,)) for part in ("#train", "#test", "")
+    )
+    assert train != test
+    names = [str(100 + i) for i in range(N)]
+    assert 0 < is_in_part(names, "test").sum() < N
+    assert both[0].flux == train[0].flux == test[0].flux
 
 
 def test_no_galaxy_that_could_be_fitted_is_refused(copy):

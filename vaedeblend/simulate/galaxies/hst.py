@@ -13,10 +13,11 @@ have to be made fainter, such that 0.3 of that or less remains, where the catalo
 
 A catalogue's main table (`RealGalaxyCatalog`) names files and HDUs of stamps, PSFs and noise;
 beside it lie, if at all, parametric fits (`_fits`) and what GalSim selects usable stamps by
-(`_selection`).
+(`_selection`). The `_fits` of BlendingToolKit's catalogue has SExtractor's radii in place of fits.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,14 @@ from jaxtyping import Float, Int
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import CatalogueError
 from vaedeblend.io.folders.digest import kept_while_unchanged
+from vaedeblend.simulate.galaxies.cutouts import (
+    RealGalaxy,
+    RealStamp,
+    as_asked,
+    ellipse,
+    make_real_galaxies,
+)
+from vaedeblend.simulate.galaxies.parts import is_in_part, split_part
 from vaedeblend.simulate.galaxies.profiles import dominant_shape, half_light_radius, points
 from vaedeblend.survey import flux_to_magnitude
 
@@ -41,22 +50,8 @@ _NOISE = 0.3
 left, which adds 2 % to it in quadrature."""
 _MAGNIFIED = 0.2
 """Natural logarithm of the largest magnification that is not avoided, a fifth."""
-_SHARP = 1.3
-"""A stamp magnified by more is not deconvolved: Euclid's PSF would be smaller than its own."""
 _KEPT = 2000
 """Stamps that GalSim keeps in memory."""
-_REACH, _FULL, _FADING = 10.0, 0.8, 0.2
-"""Radius beyond which nothing of a stamp is kept [sigma of the light], and shares of that radius:
-out to which all is kept, and over which the window falls."""
-_CORE = 1.2
-"""Sigma of the Gaussian under which a galaxy is measured, over that of Hubble's PSF, whose wings
-the Gaussian lacks."""
-_THINNEST, _SMALLEST = 0.04, 0.1
-"""Least of the minor axis' second moment, over the major axis' (an axis ratio of 0.2), and of both,
-over the Gaussian's: neither thinner nor smaller than Hubble could tell."""
-_BLURRED = 1.6
-"""Growth of a squared half-light radius under a Gaussian, in squares of its sigma: 2 ln 2 = 1.39
-for a galaxy that is a Gaussian itself, and 1.68 for an exponential disk."""
 _CHOICE = 2
 """Last word of the seed, whose other purposes are the caller's."""
 _COLUMNS = (
@@ -65,19 +60,10 @@ _COLUMNS = (
 )
 _FIT_COLUMNS = ("sersicfit", "bulgefit", "fit_status", "hlr", "flux")
 _FILES = ("gal_filename", "PSF_filename", "noise_filename")
+_RADIUS_COLUMN = "flux_radius"
+"""Of a table without fits."""
 _FIT_PIXEL = 0.03
-"""Unit of the fits' radii [arcsec]."""
-
-
-class HubbleGalaxy(NamedTuple):
-    """A real galaxy of unit flux about the origin, with its noise cut off outside of it.
-
-    Attribute `noise` of its light is GalSim's, but of the surface brightness [arcsec^-2].
-    """
-
-    light: galsim.GSObject
-    axes: Float[np.ndarray, "2 2"]
-    """Linear map of the unit circle to the ellipse of half its light, (x, y) [arcsec]."""
+"""Unit of the fits' radii, and of that column's [arcsec]."""
 
 
 class Sample(NamedTuple):
@@ -92,17 +78,11 @@ class Sample(NamedTuple):
     axis_ratio: Float[np.ndarray, " n"]
     """NaN where there are no fits."""
 
-
-class HubbleStamp(NamedTuple):
-    """A galaxy as Hubble saw it."""
-
-    image: galsim.Image
-    psf: galsim.Image
-    """PSF with the response of the pixel."""
-    noise: galsim.BaseCorrelatedNoise
+    def take(self, index) -> "Sample":
+        """The galaxies of an index."""
+        return Sample(*(each[index] for each in self))
 
 
-@kept_while_unchanged(maxsize=4)
 def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
     """The style `(galaxy, seed=()) -> light of each band` that draws real galaxies.
 
@@ -115,19 +95,30 @@ def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
     same image. A star is a point.
 
     Args:
-        path: Folder of a catalogue as GalSim reads it, or the catalogue's main file in it.
+        path: Folder of a catalogue as GalSim reads it, or the catalogue's main file in it; after
+            `#` the part of its galaxies, by their IDENT (`parts`).
 
     Raises:
         CatalogueError: There is none, or not one; it is empty, or lacks a column or a file.
+        StyleError: The part is none.
     """
+    return _cosmos(*split_part(path))
+
+
+@kept_while_unchanged(maxsize=4)
+def _cosmos(path: str, part: str | None) -> Callable[..., list[galsim.GSObject]]:
     catalog = open_catalog(path)
     sample = read_sample(catalog)
+    names = [str(catalog.ident[row]) for row in sample.row]
+    sample = sample.take(is_in_part(names, part))
+    if not len(sample.row):
+        raise CatalogueError(f"{path}: found none of its {len(names)} galaxies in part {part!r}")
 
     @functools.lru_cache(maxsize=64)
-    def deconvolved(row: int) -> tuple[HubbleGalaxy, HubbleGalaxy] | None:
+    def deconvolved(row: int) -> tuple[RealGalaxy, RealGalaxy] | None:
         if deconvolved.cache_info().misses % _KEPT == 0:
             catalog.close()  # or all stamps ever drawn would stay in memory
-        return make_hubble_galaxies(read_stamp(catalog, row))
+        return make_real_galaxies(read_stamp(catalog, row))
 
     def draw(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSObject]:
         if galaxy.star:
@@ -141,12 +132,7 @@ def cosmos(path: str) -> Callable[..., list[galsim.GSObject]]:
         pair = next((each for each in found if each), None)
         if pair is None:
             raise CatalogueError(f"{path}: found no galaxy on {len(similar)} stamps; wanted one")
-        mirror = np.diag(rng.choice([-1.0, 1.0], 2))
-        shape = ellipse(radius, axis_ratio, np.radians(angle))
-        changes = [shape @ mirror @ np.linalg.inv(each.axes) for each in pair]
-        blurred = bool(abs(np.linalg.det(changes[0])) ** 0.5 > _SHARP)
-        light = pair[blurred].light.transform(*changes[blurred].ravel())
-        return [light.withFlux(float(flux)) for flux in galaxy.flux]
+        return as_asked(pair, galaxy.flux, ellipse(radius, axis_ratio, np.radians(angle)), rng)
 
     return draw
 
@@ -185,37 +171,6 @@ def choose_similar(
     return np.lexsort([np.hypot.reduce(apart), noisy | (larger > _MAGNIFIED)])[:N_SIMILAR]
 
 
-def make_hubble_galaxies(stamp: HubbleStamp) -> tuple[HubbleGalaxy, HubbleGalaxy] | None:
-    """A galaxy deconvolved, and as Hubble saw it; None if there is none on the stamp."""
-    scale = float(stamp.image.scale)
-    moments, core = (galsim.hsm.FindAdaptiveMom(i, strict=False) for i in (stamp.image, stamp.psf))
-    if moments.moments_status or core.moments_status:
-        return None
-    window = _window(_covariance(moments, scale), _places(stamp.image, moments))
-    image = galsim.Image(stamp.image.array * window, scale=scale)
-    flux = float(image.array.sum())
-    if flux <= 0:
-        return None
-    seen = galsim.InterpolatedImage(image, flux=1.0)
-    seen.noise = stamp.noise / (flux * scale**2) ** 2
-    sharpen = galsim.Deconvolve(galsim.InterpolatedImage(stamp.psf, flux=1.0))
-    lights = galsim.Convolve(seen, sharpen), seen
-    axes = [_half_light_axes(each, _CORE * scale * core.moments_sigma, image) for each in lights]
-    if any(each is None for each in axes):
-        return None
-    shift = scale * (stamp.image.true_center - moments.moments_centroid)
-    sharp, blurred = (
-        HubbleGalaxy(each.shift(shift), a) for each, a in zip(lights, axes, strict=True)
-    )
-    return sharp, blurred
-
-
-def ellipse(radius: float, axis_ratio: float, angle: float) -> Float[np.ndarray, "2 2"]:
-    """Linear map of the unit circle to an ellipse at an angle [rad], in units of the radius."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return radius * np.array([[cos, -sin], [sin, cos]]) * [1, axis_ratio]
-
-
 def open_catalog(path: str | Path) -> galsim.RealGalaxyCatalog:
     """The catalogue of a folder, or of its main file, all of whose files are there.
 
@@ -225,10 +180,13 @@ def open_catalog(path: str | Path) -> galsim.RealGalaxyCatalog:
     path = _main_file(Path(path))
     columns = _check_columns(path, _COLUMNS)
     catalog = galsim.RealGalaxyCatalog(str(path))
+    if names := catalog.noise_file_name:
+        # GalSim looks beside the catalogue alone for the noise that it ships.
+        catalog.noise_file_name = [n if os.path.exists(n) else _shipped(n) for n in names]
     for column in _FILES:
         if column.lower() in columns:
             for name in sorted({name.strip() for name in catalog.cat[column]}):
-                if not (path.parent / name).is_file():
+                if not (path.parent / name).is_file() and not Path(_shipped(name)).is_file():
                     wanted = f"wanted that file, which its column {column} names"
                     raise CatalogueError(f"{path}: found no {path.parent / name}; {wanted}")
     return catalog
@@ -249,6 +207,8 @@ def read_sample(catalog: galsim.RealGalaxyCatalog) -> Sample:
     if not beside["fits"].is_file():
         unknown = np.full(len(magnitude), np.nan)
         return Sample(np.arange(len(magnitude)), magnitude, unknown, unknown)
+    if _RADIUS_COLUMN in _check_columns(beside["fits"], ()):
+        return _sample_by_radius(beside["fits"], magnitude)
     _check_columns(beside["fits"], _FIT_COLUMNS)
     level = "marginal" if beside["selection"].is_file() else "bad_fits"
     chosen = galsim.GalaxySample(str(path), exclusion_level=level)
@@ -262,7 +222,16 @@ def read_sample(catalog: galsim.RealGalaxyCatalog) -> Sample:
     return Sample(row, magnitude[row], fit[:, 1] * _FIT_PIXEL, fit[:, 3])
 
 
-def read_stamp(catalog: galsim.RealGalaxyCatalog, row: int) -> HubbleStamp:
+def _sample_by_radius(path: Path, magnitude) -> Sample:
+    """All galaxies, of a table that has the radius of half the light of each in place of fits."""
+    radius = np.asarray(fits.getdata(path, 1)[_RADIUS_COLUMN], float) * _FIT_PIXEL
+    if len(radius) != len(magnitude):
+        wanted = f"wanted {len(magnitude)}, as in the catalogue"
+        raise CatalogueError(f"{path}: found {len(radius)} rows; {wanted}")
+    return Sample(np.arange(len(radius)), magnitude, radius, np.full(len(radius), np.nan))
+
+
+def read_stamp(catalog: galsim.RealGalaxyCatalog, row: int) -> RealStamp:
     """What there is of a galaxy of the catalogue.
 
     Raises:
@@ -270,7 +239,7 @@ def read_stamp(catalog: galsim.RealGalaxyCatalog, row: int) -> HubbleStamp:
     """
     try:
         image, psf = catalog.getGalImage(row), catalog.getPSFImage(row)
-        return HubbleStamp(image, psf, catalog.getNoise(row, rng=galsim.BaseDeviate(1)))
+        return RealStamp(image, psf, catalog.getNoise(row, rng=galsim.BaseDeviate(1)))
     except (OSError, LookupError, TypeError, AttributeError) as error:
         stamp = f"{catalog.gal_file_name[row]}, HDU {catalog.gal_hdu[row]}"
         psf = f"{catalog.psf_file_name[row]}, HDU {catalog.psf_hdu[row]}"
@@ -278,51 +247,9 @@ def read_stamp(catalog: galsim.RealGalaxyCatalog, row: int) -> HubbleStamp:
         raise CatalogueError(f"{catalog.file_name}: {found}; wanted {stamp}, and {psf}") from error
 
 
-def _covariance(moments: galsim.hsm.ShapeData, scale: float) -> Float[np.ndarray, "2 2"]:
-    """Adaptive second moments [arcsec2]."""
-    shape = moments.observed_shape
-    # Distortions e1, e2 are (xx - yy, 2 xy) / (xx + yy), and sigma the fourth root of det.
-    matrix = np.array([[1 + shape.e1, shape.e2], [shape.e2, 1 - shape.e1]])
-    return (scale * moments.moments_sigma) ** 2 * matrix / np.linalg.det(matrix) ** 0.5
-
-
-def _places(image: galsim.Image, moments) -> Float[np.ndarray, "2 height width"]:
-    """(x, y) of pixels from the centroid [arcsec]."""
-    y, x = np.indices(image.array.shape) + 1  # GalSim's first pixel is (1, 1)
-    centroid = moments.moments_centroid
-    return float(image.scale) * np.stack([x - centroid.x, y - centroid.y])
-
-
-def _window(covariance, place) -> Float[np.ndarray, "height width"]:
-    """One out to 8 sigma and zero beyond 10, or less if such an ellipse would leave the stamp."""
-    inside = np.array([min(-each.min(), each.max()) for each in place])
-    reach = np.clip((inside / np.sqrt(np.diag(covariance))).min(), 0.1, _REACH)
-    sigmas = np.sqrt(np.einsum("iyx,ij,jyx->yx", place, np.linalg.inv(covariance), place))
-    outward = np.clip((sigmas / reach - _FULL) / _FADING, 0, 1)
-    return np.cos(0.5 * np.pi * outward) ** 2
-
-
-def _half_light_axes(light, blur: float, like: galsim.Image) -> Float[np.ndarray, "2 2"] | None:
-    """Those of a `HubbleGalaxy`, as seen under a Gaussian [arcsec], which has no wings."""
-    scale = float(like.scale)
-    image = galsim.Convolve(light, galsim.Gaussian(sigma=blur)).drawImage(
-        like.copy(), method="no_pixel"
-    )
-    moments = galsim.hsm.FindAdaptiveMom(image, strict=False)
-    if moments.moments_status:
-        return None
-    values, vectors = np.linalg.eigh(_covariance(moments, scale) - blur**2 * np.eye(2))
-    smallest = _SMALLEST * blur**2
-    minor, major = np.maximum(values, [max(_THINNEST * values[1], smallest), smallest]) ** 0.5
-    along = np.tensordot(vectors.T, _places(image, moments), 1)
-    radii = np.hypot(along[0] / minor, along[1] / major) * (minor * major) ** 0.5
-    order = np.argsort(radii, axis=None)
-    growth = np.maximum.accumulate(np.cumsum(image.array.ravel()[order]) / image.array.sum())
-    half = np.interp(0.5, growth, radii.ravel()[order])
-    # Never by more than half of the radius: there is little left to tell.
-    half = max(half**2 - _BLURRED * blur**2, 0.25 * half**2) ** 0.5
-    angle = np.arctan2(vectors[1, 1], vectors[0, 1])
-    return ellipse(half * (major / minor) ** 0.5, minor / major, angle)
+def _shipped(name: str) -> str:
+    """Path of a file of GalSim's own with a name."""
+    return os.path.join(galsim.meta_data.share_dir, os.path.basename(name))
 
 
 def _main_file(path: Path) -> Path:

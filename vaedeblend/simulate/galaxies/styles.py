@@ -14,7 +14,7 @@ import numpy as np
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import StyleError
 from vaedeblend.io.folders.digest import kept_while_unchanged
-from vaedeblend.simulate.galaxies import hst, profiles, structured
+from vaedeblend.simulate.galaxies import hst, profiles, real, structured
 from vaedeblend.simulate.galaxies.canonical import describe, place_on_sky
 
 Style = Callable[[Galaxies, tuple[int, ...]], list[galsim.GSObject]]
@@ -65,6 +65,7 @@ READERS: MappingProxyType[str, Callable[[str], Style]] = MappingProxyType(
     {
         "cosmos": hst.cosmos,
         "generator": generated,
+        "real": real.real,
     }
 )
 """What makes a style of a path on disk, which stands after its name and a colon."""
