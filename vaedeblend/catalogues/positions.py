@@ -45,6 +45,7 @@ _SKY = (
 )
 """Names of columns of right ascension and declination, degrees where no unit is stated."""
 _COORDINATES = {name for pair in (*_PIXELS, *_SKY) for name in pair}
+_PIXEL_UNITS = {"pix", "pixel", "pixels", "px", ""}
 _HOURS = {"h", "hr", "hour", "hourangle"}
 """Units of a right ascension that are hours of angle, whatever else they may be."""
 
@@ -227,7 +228,7 @@ def _numbers(name: str, column) -> Float[np.ndarray, " n"]:
 
 def _pixel_numbers(name: str, column) -> Float[np.ndarray, " n"]:
     unit = column.unit
-    if unit is not None and unit not in (u.pix, u.dimensionless_unscaled):
+    if unit is not None and str(unit).lower() not in _PIXEL_UNITS:
         raise MosaicError(f"{name}: column {column.info.name} in {unit}; wanted pixels")
     return _numbers(name, column)
 

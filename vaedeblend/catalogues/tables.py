@@ -25,6 +25,8 @@ _PACKED = b"\x1f\x8b", b"BZ", b"\xfd7z"
 """Beginnings of packed files."""
 _LDAC = "LDAC_OBJECTS"
 """Extension that holds the sources of SExtractor's FITS_LDAC, behind one of the image's header."""
+_WIDEST = 56
+"""Letters of a column's name that FITS holds, less those of `input_` and of more of them."""
 _LONGEST = 10_000
 """Characters of a line of names."""
 _RULE = re.compile(r"-+([;\t|]-+)*")
@@ -77,7 +79,7 @@ def for_fits(table: Table) -> tuple[Table, list[str]]:
             continue
         values, own = getattr(column, "value", column), bare_name(name)
         found = _texts_in_ascii(values) if column.dtype.kind == "U" else values
-        free = as_ascii(own)
+        free = as_ascii(own)[:_WIDEST]
         if found is not values or free != own:
             changed.append(own)
         while free in kept.colnames:

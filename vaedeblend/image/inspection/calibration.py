@@ -3,12 +3,20 @@
 import numpy as np
 
 from vaedeblend.image.inspection.findings import Finding
-from vaedeblend.io.fits.header import exposure_time, rate_of, read_facts
+from vaedeblend.io.fits.header import (
+    exposure_time,
+    is_logarithmic,
+    like_zero_points,
+    rate_of,
+    read_facts,
+)
 from vaedeblend.io.fits.sky import sky_frame
 from vaedeblend.io.mosaic import Mosaic
 
 _FEWEST = 5.0
 """Least rms of a sky that was seen [electron]."""
+_CARDS = 3
+"""Cards that are named at most."""
 _APART = 2.0
 """Distance on the sky of the same pixel of two planes that is no other astrometry's [pixel]."""
 _RANGE = 1e10
@@ -60,9 +68,12 @@ def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Findi
         pixel_scale: The weights' [arcsec].
     """
     findings = [Finding("warned", "header", f"{mosaic.path}: {e}") for e in mosaic.facts.notes]
+    findings += _image(mosaic)
     zero_point, origin = mosaic.zero_point, mosaic.facts.origins["zero_point"]
     if zero_point is None:
         text = "no zero point: magnitudes are NaN"
+        if like := like_zero_points(mosaic.header):
+            text += f"; {', '.join(like[:_CARDS])} may tell one: give --zero-point"
     else:
         text = f"zero point {zero_point:.6g} mag ({'--zero-point' if given else origin})"
     findings.append(Finding("given" if given else "assumed", "zero point", text))
@@ -75,6 +86,18 @@ def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Findi
     if mosaic.pixel_scale is None:
         text = f"no pixel scale in the header: pixels of {pixel_scale:g} arcsec"
         findings.append(Finding("assumed", "pixel scale", text))
+    return findings
+
+
+def _image(mosaic: Mosaic) -> list[Finding]:
+    """A plane of several that was taken, and one that holds no fluxes."""
+    image, findings = mosaic.planes["image"], []
+    if image.alike:
+        text = f"{image}: the first of {1 + len(image.alike)} images of the file; name another as "
+        findings.append(Finding("assumed", "image", f"{text}{image.path}[{image.alike[0]}]"))
+    if is_logarithmic(mosaic.header):
+        text = f"{image}: its unit is {str(mosaic.header['BUNIT']).strip()}; wanted one of fluxes, "
+        findings.append(Finding("refused", "image", text + "as counts, electrons or Jy"))
     return findings
 
 

@@ -7,7 +7,7 @@ from vaedeblend.catalogues.positions import Listed, read_positions
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.io.mosaic import Mosaic
 
-_MOST, _FEWEST = 300, 10
+_MOST, _FEWEST = 100, 10
 """Rows that are compared, and the least number that tells."""
 _HALF, _SIGMA, _ROUNDS = 8, 1.5, 8
 """Half a stamp's side and sigma of the window of a centre [pixel], and the rounds of finding it."""
@@ -16,6 +16,9 @@ _BRIGHT = 20.0
 _OFF, _SPREAD, _SURE = 0.5, 0.7, 5.0
 """Offset that is no accident, spread of offsets that are all of one kind [pixel], and the least
 offset of that kind [its error]."""
+_SHARE, _MORE, _BESIDE = 0.2, 3, 2.0
+"""Share of the positions with light below which others are tried, how many times more of these must
+have some, and how far it may be off [pixel]."""
 _WHOLE = 0.2
 """Distance from a whole number of pixels that is one."""
 
@@ -32,6 +35,7 @@ def list_findings(catalog, mosaic: Mosaic) -> tuple[Listed | None, list[Finding]
     listed = read_positions(catalog, mosaic)
     said = [Finding("assumed", "catalog", listed.said)]
     offset = _offsets(mosaic, listed.measured)
+    said += _turned(mosaic, listed.measured, offset)
     if len(offset) < _FEWEST:
         return listed, said
     middle = np.median(offset, axis=0)
@@ -49,6 +53,33 @@ def list_findings(catalog, mosaic: Mosaic) -> tuple[Listed | None, list[Finding]
     if (dy, dx) == (-1, -1):
         text += "; is its first pixel 1? Here it is 0"
     return listed.moved(middle), [*said, Finding("corrected", "catalog", text)]
+
+
+def _turned(mosaic: Mosaic, positions, offset) -> list[Finding]:
+    """Positions that have no light, and would have some if their axes were others."""
+    here, known = _near(offset), int(np.isfinite(positions).all(axis=1).sum())
+    if here > _SHARE * min(known, _MOST):
+        return []
+    y, x = positions.T
+    top, right = np.subtract(mosaic.shape, 1)
+    others = {
+        "x and y exchanged": (x, y),
+        "y counted from above": (top - y, x),
+        "x counted from the right": (y, right - x),
+    }
+    for how, there in others.items():
+        n = _near(_offsets(mosaic, np.stack(there, axis=1)))
+        if n >= _FEWEST and n > _MORE * here:
+            text = (
+                f"light is at {here} of the list's positions, and at {n} with {how}: is that how "
+            )
+            return [Finding("warned", "catalog", text + "they are meant?")]
+    return []
+
+
+def _near(offset: Float[np.ndarray, "n 2"]) -> int:
+    """Number of positions that have light of their own."""
+    return int((np.hypot(*offset.T) < _BESIDE).sum())
 
 
 def _offsets(mosaic: Mosaic, positions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m 2"]:

@@ -16,7 +16,14 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 
 from vaedeblend.io.fits.sky import to_sky
 
-_ZERO_POINTS = "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"
+_ZERO_POINTS = (
+    *("MAGZERO", "MAGZPT", "MAGZP", "MAG_ZERO", "ZEROPNT", "ZEROPOINT", "ZP", "PHOTZP"),
+    *("ABMAGZP", "ABZP", "ZPAB", "ZP_STACK"),
+)
+_LIKE_ZERO_POINTS = re.compile(r"(?!.?ZERO\d*$).*(ZP|ZERO|FLUXMAG0|PHOTFLAM).*")
+"""Cards that may tell a zero point, of whatever meaning: none is BZERO, or TZERO1."""
+_FAINTEST = 90.0
+"""Zero points beyond are marks of unknown ones [mag]."""
 _GAINS = "GAIN", "EGAIN"
 _SCALES = "PIXSCALE", "PIXELSCL", "PSFSCALE"
 _EXPOSURES = "EXPTIME", "TEXPTIME", "EXPOSURE"
@@ -24,6 +31,7 @@ _SATURATIONS = "SATURATE", "SATLEVEL", "SATURLEV"
 _INHERITED = _ZERO_POINTS, _GAINS, _SCALES, _EXPOSURES, _SATURATIONS, ("BUNIT",)
 
 _NAMES = {"ujy": "uJy", "microjy": "uJy", "njy": "nJy", "nanojy": "nJy", "jy": "Jy"}
+_NAMES |= dict.fromkeys(("nanomaggy", "nanomaggie", "nanomaggies", "nmgy"), "3.631e-6 Jy")
 """Units that are known whatever the case: mJy and MJy are not among them."""
 _PER_SECOND = re.compile(r"(e-?|electrons?|adu|dn|counts?|cts?)( */ *|[ .]*)(s|sec)(\^?-1|\*\*-1)?")
 _STEP = re.compile(r"(CD|PC)\d+_\d+|CDELT\d+|(CD|PC)\d{6}")
@@ -100,7 +108,9 @@ def read_facts(header: fits.Header, inherited: Collection[str] = ()) -> Facts:
     if wcs is not None and (unplaced := _unplaced(header)):
         wcs, notes = None, [*notes, unplaced]
     unit, per_pixel = _unit(header, scale)
-    zero_point, zero_origin = _number(header, _ZERO_POINTS, -np.inf, notes)
+    zero_point, zero_origin = _number(header, _ZERO_POINTS, -_FAINTEST, notes, _FAINTEST)
+    if zero_point is None:
+        zero_point, zero_origin = _of_photflam(header)
     of_unit = None if per_pixel is None else _zero_point(per_pixel)
     if zero_point is None:
         zero_point, zero_origin = of_unit, f"unit {_text(header)}"
@@ -142,6 +152,24 @@ def sampling(header: fits.Header) -> tuple[float | None, str, str]:
     return scale, origin, wrong
 
 
+def like_zero_points(header: fits.Header) -> list[str]:
+    """Cards that may tell a zero point, and their values, of a header without one that is known."""
+    header = mended(header)
+    names = [name for name in header if _LIKE_ZERO_POINTS.fullmatch(name)]
+    return [f"{name} {header[name]:g}" for name in names if _is_number(header[name])]
+
+
+def is_logarithmic(header: fits.Header) -> bool:
+    """Whether the unit is one of magnitudes, of which no sum is a flux."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            unit = u.Unit(_text(mended(header)))
+    except (ValueError, TypeError):
+        return False
+    return not isinstance(unit, u.UnitBase) or any(base in (u.mag, u.dex) for base in unit.bases)
+
+
 def exposure_time(header: fits.Header) -> tuple[float | None, str]:
     """Exposure time [s] and its card."""
     return _number(mended(header), _EXPOSURES, 0.0, [])
@@ -165,7 +193,7 @@ def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wcs = WCS(header)
+            wcs = WCS(_with_sip(header, notes))
             if not wcs.has_celestial:
                 return None
             _check_steps(header)
@@ -179,6 +207,20 @@ def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
         return wcs
     notes.append("its WCS gives no coordinates at the image's centre")
     return None
+
+
+def _with_sip(header: fits.Header, notes: list[str]) -> fits.Header:
+    """The header, with CTYPE as it should be where there are coefficients of SIP."""
+    axes = [
+        name for name in ("CTYPE1", "CTYPE2") if str(header.get(name)).rstrip().endswith("-TAN")
+    ]
+    if not axes or not {"A_ORDER", "B_ORDER"} <= {*header}:
+        return header
+    header = header.copy()
+    for name in axes:
+        header[name] = f"{header[name].rstrip()}-SIP"
+    notes.append("its WCS has coefficients of SIP, but no CTYPE of -SIP; they are used")
+    return header
 
 
 def _unplaced(header: fits.Header) -> str:
@@ -223,6 +265,8 @@ def _unit(
             unit = u.Unit(_NAMES.get(text.replace(" ", "").lower(), text))
     except (ValueError, TypeError):
         return None, None
+    if not isinstance(unit, u.UnitBase):  # of a logarithm, as mag(AB)
+        return None, None
     if unit.is_equivalent(u.Jy / u.sr):
         area = None if scale is None else (scale * u.arcsec) ** 2
         return _tabled(unit * u.pix), None if area is None else (unit * area).to(u.Jy)
@@ -248,12 +292,24 @@ def _zero_point(unit: u.UnitBase | u.Quantity) -> float | None:
     return round(_JANSKY - 2.5 * float(np.log10(jansky)), 9) if jansky > 0 else None
 
 
-def _number(header, names, above: float, notes: list[str]) -> tuple[float | None, str]:
-    """The first of the cards that holds a finite number above a limit, and its name."""
+def _of_photflam(header: fits.Header) -> tuple[float | None, str]:
+    """The zero point of an image of Hubble's in electrons or counts per second."""
+    flam, wavelength = (header.get(name) for name in ("PHOTFLAM", "PHOTPLAM"))
+    known = all(_is_number(each) and each > 0 for each in (flam, wavelength))
+    if not known or rate_of(header) is None:
+        return None, ""
+    zero_point = -2.5 * np.log10(flam) - 5 * np.log10(wavelength) - 2.408  # of STScI
+    return float(zero_point), "PHOTFLAM and PHOTPLAM"
+
+
+def _number(
+    header, names, above: float, notes: list[str], below: float = np.inf
+) -> tuple[float | None, str]:
+    """The first of the cards that holds a finite number between limits, and its name."""
     for name in names:
         value = header.get(name)
         number = _of_text(value)
-        if np.isfinite(number) and number > above:
+        if np.isfinite(number) and above < number < below:
             if isinstance(value, str):
                 notes.append(f"{name} {value.strip()!r} is text; taken as the number {number:g}")
             return number, name
@@ -261,6 +317,8 @@ def _number(header, names, above: float, notes: list[str]) -> tuple[float | None
             continue
         if not np.isfinite(number):
             notes.append(f"{name} {str(value).strip()!r} is no number")
+        elif np.isfinite(below):
+            notes.append(f"{name} {number:g} is no number between {above:g} and {below:g}")
     return None, ""
 
 

@@ -41,6 +41,8 @@ class Plane(NamedTuple):
     shape: tuple[int, int]
     primary: fits.Header | None
     """Header of the file's first HDU; None of the first itself."""
+    alike: tuple[str, ...] = ()
+    """Other planes of the file that may have been meant as well."""
 
     def __str__(self) -> str:
         """File, and name or number of the HDU where it is not the first."""
@@ -107,7 +109,10 @@ def open_plane(
         raise MosaicError(f"{path}: {found} holds no image of two axes; there are {there}")
     each = hdus[number]
     primary = None if each is hdus[0] else hdus[0].header
-    return Plane(path, number, str(each.header.get("EXTNAME", "")), each, images[number], primary)
+    name, alike = str(each.header.get("EXTNAME", "")), ()
+    if wanted is None and role == "image":
+        alike = _alike(hdus, images, number)
+    return Plane(path, number, name, each, images[number], primary, alike)
 
 
 def check_apart(planes: dict[str, Plane]) -> None:
@@ -179,6 +184,14 @@ def _chosen(hdus, images: dict, role: str, image: Plane | None) -> int | None:
         names = ", ".join(hdus[i].name or str(i) for i in images)
         raise MosaicError(f"{hdus.filename()}: planes {names}; wanted one of {role}, as FILE[NAME]")
     return others[0]
+
+
+def _alike(hdus, images: dict, number: int) -> tuple[str, ...]:
+    """Planes of the same shape and part as one that is taken, by name and version, or number."""
+    own = _role(hdus[number].name)
+    same = [i for i in images if images[i] == images[number] and _role(hdus[i].name) == own]
+    names = {i: f"{hdus[i].name},{hdus[i].ver}" if hdus[i].name else str(i) for i in same}
+    return tuple(names[i] for i in same if i != number)
 
 
 def _is(image: Plane | None, hdus: fits.HDUList, number: int) -> bool:

@@ -81,6 +81,8 @@ def _noise(mosaic: Mosaic, parts: _Parts) -> list[Finding]:
 def _sky(mosaic: Mosaic, parts: _Parts) -> list[Finding]:
     """A sky that is not the same all over: amplifiers, or exposures, that were not matched."""
     usual = _usual(parts.level, 0.0)
+    if abs(usual) > _STEP:  # a sky that is left all over, or a gradient
+        return []
     off = np.abs(parts.level - usual) > _STEP
     if not off.any():
         return []
