@@ -248,3 +248,17 @@ def test_profiles_of_bright_galaxies_are_corrected_and_stamps_fill_pages(rng):
     near = np.hypot(*(np.indices(image.shape) - 100)) < 20
     assert np.square((image[around] - light) / 0.3)[near[around]].mean() < 2
     assert found.table["chi2"][0] > 3 and found.table["flags"][0] & BIT["poor"]
+
+
+def test_what_the_network_knows_of_stars_is_a_column(image):
+    def knowing(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        return found._replace(point_source_prob=jnp.full(len(image), 0.25))
+
+    rms = np.full(SHAPE, 0.3)
+    given = {"size": SIZE, "positions": PLACES, "passes": 0}
+    found = measure_field(knowing, image, rms, **given).table["point_source_prob"]
+    np.testing.assert_array_equal(found, 0.25)
+    assert np.isnan(
+        measure_field(matched_filter, image, rms, **given).table["point_source_prob"]
+    ).all()

@@ -124,6 +124,7 @@ def _described(
         "flux_aperture": measured.aperture,
         "flux_aperture_err": measured.aperture_err,
         "position_variance": measured.position_variance,
+        "point_source_prob": _known(found.point_source_prob, len(flux)),
         "chi2": footprint_chi2(profiles, (image - model) / noise, rms, covariance),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,
@@ -190,6 +191,11 @@ def _flags(columns, profiles: Profiles, variance, bright, rms) -> Int[np.ndarray
     return sum(
         (bit * value for bit, value in zip(bits, FLAGS, strict=False)), np.zeros(len(profiles), int)
     )
+
+
+def _known(values, n: int) -> Float[np.ndarray, " n"]:
+    """Numbers of n sources, NaN where a network gives none."""
+    return np.full(n, np.nan) if values is None else np.asarray(values, float)
 
 
 def _product(one, other) -> Float[np.ndarray, " n"]:

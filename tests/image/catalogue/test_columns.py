@@ -47,6 +47,7 @@ WRITTEN = [
     ("position_angle_sky", "float64", "deg"),
     ("e1", "float64", None),
     ("e2", "float64", None),
+    ("point_source_prob", "float64", None),
 ]
 """Users' programs read these: name, type and unit of each column of catalog.fits."""
 LISTED = [("same_row", "int64", None), ("x_list", "float64", "pix"), ("y_list", "float64", "pix")]

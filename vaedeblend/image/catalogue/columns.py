@@ -67,6 +67,7 @@ _HALF = "half the posterior's central 68 % interval"
 _SEEN = "of the light as seen, PSF included"
 _PLACE = "1 sigma, of noise, neighbours and network"
 _APERTURE = "within fwhm of (x, y) on the image less its neighbours' light"
+_STAR = "stat.probability;src.class.starGalaxy"
 _NORTH = "major axis on the sky, from north to east; 0 to 180"
 _DISTORTION = "(a^2 - b^2) / (a^2 + b^2) times the double position_angle's"
 
@@ -228,6 +229,7 @@ CATALOGUE_COLUMNS = (
     Column("position_angle_sky", float, "deg", "pos.posAng;pos.eq", _NORTH, _sky_angle),
     Column("e1", float, None, "src.ellipticity", f"{_SEEN}; {_DISTORTION} cos", _component(0)),
     Column("e2", float, None, "src.ellipticity", f"{_SEEN}; {_DISTORTION} sin", _component(1)),
+    Column("point_source_prob", float, None, _STAR, "NaN of weights that give none"),
 )
 """Columns of the table CATALOG of catalog.fits, in their order."""
 

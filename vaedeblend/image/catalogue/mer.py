@@ -48,9 +48,9 @@ class _Terms(NamedTuple):
     value: Callable[[Table, Mosaic, int], Shaped[np.ndarray, " n"]]
 
 
-def _plain(name: str, factor: float = 1.0):
+def _plain(name: str):
     """A column of the catalogue."""
-    return lambda t, m, tile: factor * np.ma.filled(np.ma.asarray(t[name].data, float), np.nan)
+    return lambda t, m, tile: np.ma.filled(np.ma.asarray(t[name].data, float), np.nan)
 
 
 def _microjansky(name: str):
@@ -59,13 +59,6 @@ def _microjansky(name: str):
 
 def _map_ids(table: Table, _: Mosaic, tile: int) -> Int[np.ndarray, " n"]:
     return tile * _TILE + np.asarray(table["id"], np.int64)
-
-
-def _point_like(table: Table, mosaic: Mosaic, tile: int) -> Float[np.ndarray, " n"]:
-    name = "point_source_prob"
-    if name not in table.colnames:
-        return np.full(len(table), np.nan)
-    return _plain(name)(table, mosaic, tile)
 
 
 _COLUMNS = (
@@ -125,8 +118,8 @@ _COLUMNS = (
         "f4",
         None,
         "stat.probability;src.class.starGalaxy",
-        "NaN where the network gives none",
-        _point_like,
+        "NaN of weights that give none",
+        _plain("point_source_prob"),
     ),
     _Terms(
         "SEMIMAJOR_AXIS",
