@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
+from scipy.ndimage import distance_transform_edt
 
 from vaedeblend.exceptions import PsfError
 from vaedeblend.io.fits.header import sampling
@@ -163,7 +164,8 @@ def read_psf_grid(
 ) -> list[list[Psf]]:
     """The PSFs of the parts of an image, row by row, from a FITS file's first image.
 
-    It has the axes (row, column, height, width), or is the one PSF of the whole image.
+    It has the axes (row, column, height, width), or is the one PSF of the whole image. A part whose
+    PSF is NaN or dark has the nearest one.
 
     Raises:
         PsfError: The file cannot be read, or `make_psf` refuses an image of it.
@@ -178,7 +180,7 @@ def read_psf_grid(
         )
     return [
         [make_psf(image, pixel_scale, source=f"{path}[{y}, {x}]") for x, image in enumerate(row)]
-        for y, row in enumerate(images)
+        for y, row in enumerate(_complete(images))
     ]
 
 
@@ -280,6 +282,16 @@ def _constant(image: Float[np.ndarray, "side side"]) -> float:
     fall = float(np.divide(np.mean(_EDGE), np.mean(_INNER)) ** _FALL)
     level = (outer - fall * inner) / (1 - fall)
     return level if outer > _FLAT * inner and level * image.size > _PEDESTAL else 0.0
+
+
+def _complete(images) -> Float[np.ndarray, "rows columns height width"]:
+    """A grid of images, those without a PSF replaced by the nearest one; as it is without any."""
+    images = np.asarray(images, float)
+    empty = np.isnan(images).all(axis=(2, 3)) | ~images.any(axis=(2, 3))
+    if not empty.any() or empty.all():
+        return images
+    row, column = distance_transform_edt(empty, return_distances=False, return_indices=True)
+    return images[row, column]
 
 
 def _ring(image, low: float, high: float) -> float | None:

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.psfs.cells import psf_cells
 from vaedeblend.pixels.psfs.product import is_psf_product, read_psf_product
+from vaedeblend.pixels.psfs.read import read_psfs
 
 SIZE = 9
 SHAPE = 240, 360
@@ -114,3 +116,43 @@ def test_stamps_that_hold_no_psf_are_no_psfs(tmp_path):
     path = write(tmp_path / "dark.fits", np.zeros((60, 60)), table)
     with pytest.raises(PsfError, match="none of 1 stamps holds a PSF"):
         read_psf_product(path)
+
+
+def test_stamps_of_another_sampling_are_read_by_what_their_header_says(tmp_path):
+    """As SourceXtractor++ takes them: GRIDX and GRIDY are centres on the stamps' image."""
+    path = write_catalog(tmp_path / "catalog.fits", [(10, 300), (200, 5)])
+    with fits.open(path) as hdus:
+        hdus[1].header["SAMPLING"] = 0.5
+        table = Table(hdus[2].data)
+        table.rename_columns(["x_center", "y_center"], ["GRIDX", "GRIDY"])
+        new = fits.HDUList([hdus[0], hdus[1], fits.BinTableHDU(table)])
+        new.writeto(tmp_path / "other.fits")
+    found = read_psfs(tmp_path / "other.fits", SHAPE, given=None, default=0.1)
+    assert found.sampling == 0.05 and found.origin == "SAMPLING of 0.5 pixels"
+    stamp = psf(sigma_at(5)) + psf(sigma_at(300))
+    np.testing.assert_allclose(found.grid[0][0].image, stamp / stamp.sum(), atol=1e-7)
+    assert found.total == pytest.approx(0.96, abs=1e-6)
+
+
+def test_places_on_the_sky_go_before_those_of_another_image(tmp_path):
+    """A cut-out has the coordinates of its mosaic, and other pixels."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], (150, 2)
+    wcs.wcs.cdelt = np.array([-1, 1]) * 0.1 / 3600
+    path = write_catalog(tmp_path / "catalog.fits", [(5010, 5300)])
+    with fits.open(path, mode="update") as hdus:
+        table = Table(hdus[2].data)
+        table["RA"], table["Dec"] = wcs.all_pix2world([300.0], [10.0], 0)
+        hdus[2] = fits.BinTableHDU(table)
+    np.testing.assert_allclose(read_psf_product(path, wcs).position, [(10, 300)], atol=1e-4)
+    np.testing.assert_array_equal(read_psf_product(path).position, [(5010, 5300)])
+
+
+def test_a_grid_with_gaps_has_the_nearest_psfs_there(tmp_path):
+    grid = np.stack([[psf(s) for s in (1.0, 1.2)], [psf(s) for s in (1.4, 1.6)]])
+    grid[0, 0], grid[1, 0] = np.nan, 0
+    fits.writeto(tmp_path / "grid.fits", grid)
+    found = read_psfs(tmp_path / "grid.fits", SHAPE, given=None, default=0.1).grid
+    for row, sigma in ((0, 1.2), (1, 1.6)):
+        wanted = psf(sigma) / psf(sigma).sum()
+        np.testing.assert_allclose([f.image for f in found[row]], [wanted] * 2, atol=1e-9)

@@ -3,7 +3,7 @@
 GRID-PSF and CATALOG-PSF hold one image, of stamps of STMPSIZE pixels, and a table of their places:
 on that image (`x_center`, `y_center`; the mosaic's own for a grid) and on the mosaic (`x`, `y`, or
 the sky alone), all 1-based. Neither need be complete: rows may be NaN, and places without a stamp
-exist.
+exist. SourceXtractor++ reads files of the same kind, whose stamps may be sampled otherwise.
 """
 
 from pathlib import Path
@@ -17,6 +17,8 @@ from jaxtyping import Float
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.psfs.cells import PsfStamps, places_of
 
+_CENTRES = ("x_center", "y_center"), ("gridx", "gridy"), ("x", "y")
+"""Columns of the stamps' centres on their image, those before others that are taken first."""
 _LEAST, _MOST = 0.5, 1.5
 """Sums of a stamp that holds a PSF."""
 
@@ -29,6 +31,19 @@ def is_psf_product(path: str | Path) -> bool:
         return False
     with hdus:
         return len(hdus) > 2 and "STMPSIZE" in hdus[1].header and not hdus[2].is_image
+
+
+def product_step(path: str | Path) -> float:
+    """Distance of a product's samples [pixel of the mosaic]: 1, or what its SAMPLING says.
+
+    Raises:
+        PsfError: That is no number above 0.
+    """
+    with fits.open(path) as hdus:
+        step = hdus[1].header.get("SAMPLING", 1.0)
+    if not isinstance(step, int | float) or not step > 0:
+        raise PsfError(f"{path}: SAMPLING is {step}; wanted a number of pixels above 0")
+    return float(step)
 
 
 def read_psf_product(path: str | Path, wcs: WCS | None = None) -> PsfStamps:
@@ -78,11 +93,10 @@ def _of_sky(columns, wcs: WCS | None):
 def _on_stamps(columns, position) -> Float[np.ndarray, "n 2"]:
     """(y, x) of each stamp's centre on their image [0-based]: its own, or that on the mosaic."""
     named = {name.lower(): values for name, values in columns.items()}
-    if "x_center" not in named:
-        names = ("y", "x") if "x" in named else ()
-    else:
-        names = "y_center", "x_center"
-    return np.stack([np.asarray(named[n], float) - 1 for n in names], axis=1) if names else position
+    pair = next((pair for pair in _CENTRES if named.keys() >= {*pair}), None)
+    if pair is None:
+        return position
+    return np.stack([np.asarray(named[name], float) - 1 for name in pair[::-1]], axis=1)
 
 
 def _cut(image, centre, size: int) -> Float[np.ndarray, "size size"] | None:

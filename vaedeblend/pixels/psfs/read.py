@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from vaedeblend.pixels.psf import Psf, levelled, make_psf, psf_sampling, read_psf_grid
 from vaedeblend.pixels.psfs.cells import PsfStamps, cell_centres, psf_cells
 from vaedeblend.pixels.psfs.folder import read_psf_folder
-from vaedeblend.pixels.psfs.product import is_psf_product, read_psf_product
+from vaedeblend.pixels.psfs.product import is_psf_product, product_step, read_psf_product
 from vaedeblend.pixels.psfs.psfex import is_psfex, read_psfex
 
 PsfGrid = list[list[Psf]]
@@ -80,7 +80,10 @@ def _read(path, shape, wcs, given: float | None, default: float) -> tuple[PsfGri
         ]
         return grid, said or f"PSF_SAMP of {model.step:.4g} pixels"
     if is_psf_product(path):
-        return _of_places(path, read_psf_product(path, wcs), shape, given or default), said
+        step = product_step(path)
+        stamps = read_psf_product(path, wcs)
+        said = said or (f"SAMPLING of {step:.4g} pixels" if step != 1 else "")
+        return _of_places(path, stamps, shape, given or step * default), said
     origin = psf_sampling(path, given, default)[1]
     return read_psf_grid(path, pixel_scale=given, default_pixel_scale=default), origin
 
