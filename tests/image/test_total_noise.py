@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from fitsfolder import GAIN, RMS, SHAPE, folder, network, run, sky  # noqa: F401
+from matched import gaussian
 from scipy.spatial import cKDTree
 
 from vaedeblend.exceptions import InspectionError
 from vaedeblend.image.inspection.samples import cut_blocks
+from vaedeblend.image.inspection.sky.background import _without_photons
 from vaedeblend.image.inspection.sky.total import fit_photon_noise, photon_findings
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io.mosaic import Pixels
@@ -131,3 +133,18 @@ def test_a_faint_field_shows_its_photon_noise_too(faint):
     photons = fit_photon_noise(make(np.sqrt(RMS**2 + light / 3.0)))
     assert photons.gain == pytest.approx(3.0, rel=0.2)
     assert fit_photon_noise(make(RMS)) is None
+
+
+@pytest.mark.parametrize("flux", [30.0, 1e3, 1e5])
+def test_the_background_under_a_star_is_that_beside_it(flux):
+    """Its map follows the light of each pixel, and not what a smoothed image has."""
+    light = flux * gaussian(20, 25, (40, 50), 0.8)
+    rng = np.random.default_rng(5)
+    background = np.where(np.arange(50) < 30, RMS, 1.5 * RMS) * np.ones(light.shape)
+    variance = background**2 * (1 + light / 2.0)
+    noise = np.sqrt(variance) * rng.normal(size=light.shape)
+    rms = np.sqrt(background**2 * (1 + (light + noise).clip(0) / 2.0)).astype(np.float32)
+    found = _without_photons((light + noise).astype(np.float32), rms, 2.0, RMS)
+    ratio = (found / background)[15:26, 20:31]
+    assert np.median(ratio) == pytest.approx(1, abs=0.05)
+    assert ratio[5, 5] == pytest.approx(1, abs=0.12) and ratio.max() < 1.6

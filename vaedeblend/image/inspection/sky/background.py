@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 
 from vaedeblend.image.inspection.findings import PhotonNoise
@@ -15,7 +16,9 @@ _ROWS = 2048
 """Rows of an image whose background is estimated at a time, about."""
 
 _SMOOTH, _MARGIN = 1.0, 6
-"""Sigma of the Gaussian through which light is seen, and what it reaches [pixel]."""
+"""Sigma of the Gaussian through which faint light is seen, and what it reaches [pixel]."""
+_BRIGHT, _AROUND = 5.0, 5
+"""Light of a bright pixel [rms], and side of the square whose median is its background's rms."""
 ESTIMATED, PHOTONLESS = ("background", "rms"), ("background_rms",)
 """Names of what is written without a map of the noise, and with one that holds photon noise."""
 _NAMES = *ESTIMATED, *PHOTONLESS
@@ -55,7 +58,7 @@ def write_background_rms(
 ) -> str:
     """Writes background_rms.fits, of an image whose map holds photon noise; returns its path.
 
-    Light is smoothed, so that the image's own noise hardly enters; pixels without noise stay so.
+    Pixels without noise stay so.
     """
     (height, width), path, header = (
         mosaic.shape,
@@ -63,17 +66,32 @@ def write_background_rms(
         image_header(mosaic),
     )
     header[_CARD] = True, "of the map of the total noise"
-    scale, least = photons.scale * mosaic.scale, np.sqrt(photons.least) * mosaic.scale
+    scaled = photons.scale * mosaic.scale, np.sqrt(photons.least) * mosaic.scale
     with write.write_image(path, mosaic.shape, header) as put:
         for low in range(0, height, _ROWS):
             report("taking photon noise out of the rms", low, height)
             start, stop = max(low - _MARGIN, 0), min(low + _ROWS + _MARGIN, height)
             image, rms, _ = mosaic.read(slice(start, stop), slice(0, width))
-            light = gaussian_filter(image, _SMOOTH, mode="nearest").clip(0)
-            without = np.maximum(rms / np.sqrt(1 + light / scale), np.minimum(rms, least))
+            without = _without_photons(image * mosaic.scale, rms * mosaic.scale, *scaled)
             put(without[low - start : min(low + _ROWS, height) - start] / mosaic.scale)
         report("taking photon noise out of the rms", height, height)
     return str(path)
+
+
+def _without_photons(image, rms, scale: float, least: float):
+    """The background's rms: the map's, less the noise of the photons of the light on a pixel.
+
+    Where a source is bright the map follows the pixel's own light, whose noise is taken off by a
+    median of the pixels about it: steps in depth are kept. Faint light is smoothed, lest the
+    image's noise decide.
+    """
+    bright = (image > _BRIGHT * least) & np.isfinite(rms)
+    light = np.where(bright, image, gaussian_filter(image, _SMOOTH, mode="nearest")).clip(0)
+    without = np.maximum(rms / np.sqrt(1 + light / scale), np.minimum(rms, least))
+    around = sliding_window_view(np.pad(without, _AROUND // 2, mode="edge"), 2 * (_AROUND,))
+    median = np.median(around[bright].reshape(-1, _AROUND**2), axis=1)
+    without[bright] = np.where(np.isfinite(median), median, without[bright])
+    return without
 
 
 def others_background(out: Path, names: Collection[str]) -> list[Path]:
