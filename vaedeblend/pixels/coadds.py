@@ -20,9 +20,8 @@ from scipy.signal import oaconvolve
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.psf import Psf, make_psf
 
-_SEEN, _CLIPPED, _FEWEST_PIXELS = 0.03, 4.0, 500
-"""Least correlation that is seen on a sky, scatter beyond which its pixels are cut off, and their
-least number."""
+_CLIPPED = 4.0
+"""Scatter beyond which pixels of a sky are cut off."""
 LARGEST_LAG = 5
 """Lag beyond which no kernel of `INTERPOLATIONS` correlates pixels [pixel]."""
 
@@ -169,25 +168,6 @@ def white_autocorrelation() -> Float[np.ndarray, "lag lag"]:
     return np.outer(*2 * [_padded(np.ones(1))])
 
 
-def sky_autocorrelation(sky: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "lag lag"]:
-    """Autocovariance of an image's noise, as of `noise_autocorrelation`, measured on its sky.
-
-    What all lags have in common is faint light and no noise. Lags at which nothing is to be seen
-    are 0; where that leaves no correlation, pixels are independent.
-
-    Args:
-        sky: Pixels of the sky, in any unit; NaN elsewhere.
-    """
-    n = np.isfinite(sky).sum()
-    if n < _FEWEST_PIXELS:
-        return white_autocorrelation()
-    total = autocovariance(sky, LARGEST_LAG)
-    total -= np.median(np.concatenate([total[0], total[-1], total[:, 0], total[:, -1]]))
-    middle = total[LARGEST_LAG, LARGEST_LAG]
-    total[np.abs(total) < max(_SEEN, 4 / np.sqrt(n)) * middle] = 0
-    return total / total.sum() if total.sum() > 0 else white_autocorrelation()
-
-
 def autocovariance(
     sky: Float[np.ndarray, "height width"], largest: int
 ) -> Float[np.ndarray, "lag lag"]:
@@ -211,19 +191,19 @@ def autocovariance(
 
 
 def correlate_noise(
-    white: Float[np.ndarray, "height width"], covariance: Float[np.ndarray, "lag lag"]
+    white: Float[np.ndarray, "height width"], covariance: Float[np.ndarray, "lag lag"] | None
 ) -> Float[np.ndarray, "height width"]:
     """Noise of independent pixels as resampling leaves it: its sums over large apertures stay.
 
     Args:
         white: Independent pixels, of any variance.
-        covariance: Autocovariance, as of `noise_autocorrelation`.
+        covariance: Autocovariance, of unit sum, its middle lag 0; None if they stay independent.
     """
-    if covariance[LARGEST_LAG, LARGEST_LAG] == covariance.sum():
+    if covariance is None:
         return white
-    side = 8 * LARGEST_LAG
-    pad = side - len(covariance)
-    centred = np.roll(np.pad(covariance, (0, pad)), (-LARGEST_LAG,) * 2, axis=(0, 1))
+    lags, middle = len(covariance), len(covariance) // 2
+    side = 8 * middle
+    centred = np.roll(np.pad(covariance, (0, side - lags)), (-middle,) * 2, axis=(0, 1))
     kernel = np.fft.ifft2(np.sqrt(np.fft.fft2(centred).real.clip(0))).real
     kernel = np.roll(kernel, (side // 2,) * 2, axis=(0, 1))[1:, 1:]
     return oaconvolve(white, kernel / kernel.sum(), mode="same").astype(white.dtype)

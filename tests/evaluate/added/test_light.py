@@ -7,9 +7,8 @@ from vaedeblend.evaluate.added.light import added_light, photon_noise
 from vaedeblend.evaluate.added.places import make_addition, random_mixture
 from vaedeblend.pixels.coadds import (
     Dithers,
+    autocovariance,
     noise_autocorrelation,
-    sky_autocorrelation,
-    white_autocorrelation,
 )
 from vaedeblend.pixels.psf import make_psf
 
@@ -29,7 +28,7 @@ def ground(**changes):
         "zero_point": 24.9,
         "psfs": [[NARROW, WIDE]],
         "gain": 50.0,
-        "correlation": white_autocorrelation(),
+        "correlation": None,
         "bands": ("euclid-vis",),
         "is_total": False,
     }
@@ -66,8 +65,8 @@ def test_photon_noise_is_correlated_as_the_sky_is():
     noise, variance = photon_noise(np.full(SHAPE, 30, np.float32), ground(correlation=made), 0)
     assert noise.var() == pytest.approx(made[5, 5] * 30 / 50, rel=0.05)
     np.testing.assert_allclose(variance, 30 / 50)
-    found = sky_autocorrelation(noise.astype(float))
-    assert found[5, 6] / found[5, 5] == pytest.approx(0.5, abs=0.05)
+    found = autocovariance(noise.astype(float), 1)
+    assert found[1, 2] / found[1, 1] == pytest.approx(0.5, abs=0.05)
     assert "scatter by 0.50" in ground(correlation=made).said()[0]
 
 

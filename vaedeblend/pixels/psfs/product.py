@@ -37,7 +37,7 @@ def product_step(path: str | Path) -> float:
     """Distance of a product's samples [pixel of the mosaic]: 1, or what its SAMPLING says.
 
     Raises:
-        PsfError: That is no number above 0.
+        PsfError: It is no number above 0.
     """
     with fits.open(path) as hdus:
         step = hdus[1].header.get("SAMPLING", 1.0)
