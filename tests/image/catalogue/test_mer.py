@@ -97,6 +97,18 @@ def test_flags_are_mapped(folder):
     np.testing.assert_array_equal(found["POINT_LIKE_PROB"], 0.25)
 
 
+def test_a_tile_of_the_wide_survey_has_a_core_of_half_a_degree(folder):
+    maps = {"rms": folder / "rms.fits", "passes": 0}
+    table = deblend_image(folder / "image.fits", folder / "out", **maps).table[:6]
+    table["x"], table["y"] = [599.4, 599.5, 18599.4, 18599.5, 9000, 9000], 9000.0
+    table["y"][4:] = [599.5, 18599.5]
+    with open_mosaic(folder / "image.fits") as mosaic:
+        found = mer_table(table, mosaic._replace(shape=(19200, 19200)), tile=102018211)
+        others = mer_table(table, mosaic._replace(shape=(19200, 19199)), tile=102018211)
+    assert found["SEGMENTATION_MAP_ID"].tolist() == [102018211_000_000 + n for n in (2, 3, 5)]
+    assert found.meta["COREMARG"] == 60 and len(others) == 6
+
+
 @pytest.fixture
 def tiles(folder):
     """Two tiles of the folder's image, which share 60 columns."""

@@ -191,8 +191,8 @@ def _margin(mosaic: Mosaic) -> float:
 
 
 def _in_core(table: Table, mosaic: Mosaic, margin: float) -> Bool[np.ndarray, " n"]:
-    """Sources in the core, whose first edges belong to it and whose last do not."""
-    pixels = margin / (mosaic.pixel_scale or 1)
+    """Sources in the core, of whole pixels, whose first edges belong to it and last do not."""
+    pixels = np.rint(margin / (mosaic.pixel_scale or 1))
     place = np.stack([_plain(name)(table, mosaic, 0) for name in "yx"], axis=1) + 0.5
     return ((place >= pixels) & (place < np.subtract(mosaic.shape, pixels))).all(axis=1)
 
