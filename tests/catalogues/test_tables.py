@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
@@ -128,3 +129,11 @@ def test_lists_of_vizier_are_read(tmp_path, by):
     np.testing.assert_array_equal(table["_RAJ2000"], [150.1, 150.2])
     assert table["_RAJ2000"].unit == "deg" and table["Bmag"].unit == "mag"
     assert table["RAJ2000"][1] == "10 00 48.0" and np.ma.is_masked(table["Bmag"][1])
+
+
+def test_columns_with_names_are_tables_wherever_they_are():
+    x, y = np.array([1.5, 2.5]), np.array([3.0, 4.0])
+    for source in ({"x": x, "y": y}, np.rec.fromarrays([x, y], names="x,y")):
+        table = as_table(source)
+        assert table.colnames == ["x", "y"] and list(table["y"]) == [3.0, 4.0]
+    assert as_table(SkyCoord(x, y, unit="deg")).colnames == ["coordinates"]

@@ -1,8 +1,15 @@
 import io
+import warnings
 
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS
 from rich.console import Console
 
-from vaedeblend.io.progress import progress
+from vaedeblend.io.progress import progress, run_command
 
 
 def shown(terminal):
@@ -25,3 +32,17 @@ def test_notes_are_lines_of_a_log():
     lines = [line.strip() for line in shown(False).splitlines()]
     assert "training: step 5: loss 1.5" in lines
     assert not any("step 0" in line or "tiles: step" in line for line in lines)
+
+
+def test_astropys_words_about_cards_and_units_do_not_reach_the_terminal(capfd):
+    def work():
+        fits.PrimaryHDU(np.zeros((2, 2), np.float32), fits.Header({"BLANK": -1})).writeto(
+            io.BytesIO()
+        )
+        u.Unit("10**-6 Jy", format="fits", parse_strict="warn")
+        WCS(fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "DATE-OBS": "12/05/98"}))
+        warnings.warn("of another kind", AstropyUserWarning, stacklevel=1)
+
+    with pytest.warns(AstropyUserWarning, match="of another kind") as caught:
+        assert run_command(work) == 0
+    assert len(caught) == 1 and not capfd.readouterr().err

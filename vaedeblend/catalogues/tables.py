@@ -9,10 +9,12 @@ import itertools
 import re
 import unicodedata
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.io.registry import IORegistryError
 from astropy.table import Column, MaskedColumn, Table
@@ -49,7 +51,7 @@ def as_table(source) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of several tables, and of units
-            return _of_file(Path(source)) if is_file else Table.from_pandas(source)
+            return _of_file(Path(source)) if is_file else _of_memory(source)
     except Exception as error:  # of readers of many formats
         raise MosaicError(f"{name}: no table could be read ({_why(error)})") from error
 
@@ -102,6 +104,17 @@ def _fits_unit(unit):
         return u.Unit(unit.to_string("fits")) if isinstance(unit, u.UnitBase) else None
     except ValueError:
         return None
+
+
+def _of_memory(source) -> Table:
+    """The table of a data frame, a SkyCoord, a dictionary or an array of columns with names."""
+    if hasattr(source, "iloc"):
+        return Table.from_pandas(source)
+    if isinstance(source, SkyCoord):
+        return Table([source.reshape(-1)], names=["coordinates"])
+    if isinstance(source, Mapping) or getattr(source, "dtype", np.dtype(float)).names:
+        return Table(source)
+    raise TypeError("wanted a table, a data frame, or columns with names, as {'x': x, 'y': y}")
 
 
 def _of_file(path: Path) -> Table:

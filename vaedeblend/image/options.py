@@ -92,6 +92,9 @@ def read_options(given: dict) -> ImageOptions:
     for name in ("psf_scale", "core_margin"):
         if name in given:
             counts[name] = as_number(given[name], name)
+    if given.get("mask_bits") is not None:  # one bit may be a number
+        bits = np.ravel(given["mask_bits"]).tolist()
+        counts["mask_bits"] = tuple(as_count(bit, "a bit of the mask") for bit in bits)
     return ImageOptions(**given | counts)
 
 

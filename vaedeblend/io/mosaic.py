@@ -5,6 +5,7 @@ is read as float32, together with a map of its bad pixels.
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.nddata import NDData, StdDevUncertainty
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -268,7 +270,8 @@ def write_given(
         if name in NOISES and is_constant(value):
             _write_constant(files[name], value, name, files.get("image", image), hdu)
             continue
-        with replacing(files[name]) as partial:
+        with replacing(files[name]) as partial, warnings.catch_warnings():
+            warnings.simplefilter("ignore", VerifyWarning)  # cards are as the caller has them
             as_hdus(value, name).writeto(partial, output_verify="silentfix")
     return given | files
 
@@ -280,6 +283,7 @@ def _has_unit(given: Mapping) -> bool:
 def _write_constant(path: Path, value, name: str, image: str | Path, hdu) -> None:
     """Writes an image of one number, as large as that of a file."""
     number = as_number(getattr(value, "value", value), name)
+    _check_number(name, number, 0.0)
     with open_mosaic(image, hdu=hdu) as mosaic:
         height, width = mosaic.shape
     with write_image(path, (height, width), fits.Header([MARK])) as put:

@@ -85,7 +85,15 @@ def _terminable() -> Iterator[None]:
 
 
 def _show_warnings(console: Console) -> None:
-    """Warnings of folders appear as a line, and each one time; others as ever."""
+    """Warnings of folders appear as a line, and each one time; others as ever.
+
+    Those of astropy about cards, dates and units that break a standard do not: what matters of them
+    is said of the image.
+    """
+    from astropy.io.fits.verify import VerifyWarning
+    from astropy.units import UnitsWarning
+    from astropy.wcs import FITSFixedWarning
+
     others = warnings.showwarning
 
     def show(message, category, *place):
@@ -97,3 +105,5 @@ def _show_warnings(console: Console) -> None:
 
     warnings.showwarning = show
     warnings.simplefilter("default", FolderWarning)
+    for harmless in (VerifyWarning, FITSFixedWarning, UnitsWarning):
+        warnings.simplefilter("ignore", harmless)

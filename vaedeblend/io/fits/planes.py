@@ -190,8 +190,10 @@ def _alike(hdus, images: dict, number: int) -> tuple[str, ...]:
     """Planes of the same shape and part as one that is taken, by name and version, or number."""
     own = _role(hdus[number].name)
     same = [i for i in images if images[i] == images[number] and _role(hdus[i].name) == own]
-    names = {i: f"{hdus[i].name},{hdus[i].ver}" if hdus[i].name else str(i) for i in same}
-    return tuple(names[i] for i in same if i != number)
+    names = [hdus[i].name for i in same]
+    versions = {i: f"{hdus[i].name},{hdus[i].ver}" for i in same}
+    known = {i: hdus[i].name if names.count(hdus[i].name) == 1 else versions[i] for i in same}
+    return tuple(known[i] if hdus[i].name else str(i) for i in same if i != number)
 
 
 def _is(image: Plane | None, hdus: fits.HDUList, number: int) -> bool:
