@@ -152,3 +152,13 @@ def test_what_mers_terms_need_is_asked_for(folder):
     with pytest.raises(MosaicError, match="wanted --mer-names, too"):
         run(folder, core_margin=3.0)
     assert main([*words, "--core-margin", "3"]) == 1
+
+
+def test_rows_of_a_list_that_are_off_the_image_are_not_in_the_tile(folder, sky):
+    rows = [*sky[0][:4].tolist(), [-500.0, 30.0], [np.nan, np.nan]]
+    Table(rows=rows, names=["y", "x"]).write(folder / "list.ecsv")
+    table = run(folder, catalog=folder / "list.ecsv", passes=0, mer_names=True)
+    found = read(folder)
+    assert len(table) == 6 and found["SEGMENTATION_MAP_ID"].tolist() == [1, 2, 3, 4]
+    assert table["flux"].description and np.isfinite(found["FLUX_DETECTION_TOTAL"]).all()
+    assert (folder / "out" / "sources.reg").read_text().count("ellipse") == 4
