@@ -56,3 +56,10 @@ def test_no_pixel_and_no_range_are_refused():
         on_good_pixels(mixture(), np.zeros(SHAPE, bool), 1.0, NONE, 0)
     with pytest.raises(MosaicError, match="magnitudes from 25 to 22; wanted the brighter"):
         make_addition(3, 0, (25, 22))
+
+
+def test_stars_alone_may_be_fainter_than_any_galaxy():
+    addition = make_addition(0, 3, (28.0, 29.0), seed=4, repeats=2)
+    sources = random_mixture(addition, SHAPE, ("euclid-vis",), 4)
+    assert sources.galaxies.star.all() and len(sources.id) == 3
+    assert addition.seeds == (4, 5) and addition.total == 6

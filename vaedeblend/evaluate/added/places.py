@@ -93,19 +93,13 @@ def random_mixture(
         seed: Seed of everything random.
     """
     n, n_stars, magnitude, *_ = recipe
-    galaxies = random_sources(n, magnitude, shape, bands, seed)
-    if not n_stars:
-        return galaxies
-    rng = np.random.default_rng((seed, _STARS))
-    points, phase = random_poses(
-        make_galaxies(stars(n_stars, rng, bands, magnitude)), (seed, _STAR_POSE)
-    )
-    return PlacedSources(
-        np.append(galaxies.id, -1 - np.arange(n_stars)),
-        Galaxies(*map(np.concatenate, zip(galaxies.galaxies, points, strict=True))),
-        np.concatenate([galaxies.pixel, rng.integers(0, shape, (n_stars, 2))]),
-        np.concatenate([galaxies.phase, phase]),
-    )
+    parts = [random_sources(n, magnitude, shape, bands, seed)] if n else []
+    if n_stars:
+        parts.append(_random_stars(n_stars, magnitude, shape, bands, seed))
+    ids, galaxies, pixel, phase = zip(*parts, strict=True)
+    joined = Galaxies(*map(np.concatenate, zip(*galaxies, strict=True)))
+    ids, pixel, phase = map(np.concatenate, (ids, pixel, phase))
+    return PlacedSources(ids, joined, pixel, phase)
 
 
 def on_good_pixels(
@@ -155,6 +149,13 @@ def bright_rows(before: Table) -> Table:
 def places(table: Table) -> Float[np.ndarray, "n 2"]:
     """(y, x) of the rows of a catalogue [0-based pixels]."""
     return np.stack([np.asarray(table[name], float) for name in ("y", "x")], axis=1)
+
+
+def _random_stars(n: int, magnitude, shape, bands, seed: int) -> PlacedSources:
+    rng = np.random.default_rng((seed, _STARS))
+    table = make_galaxies(stars(n, rng, bands, magnitude))
+    points, phase = random_poses(table, (seed, _STAR_POSE))
+    return PlacedSources(-1 - np.arange(n), points, rng.integers(0, shape, (n, 2)), phase)
 
 
 def _is_good(sources: PlacedSources, counting, unit, bright: Table) -> Bool[np.ndarray, " n"]:
