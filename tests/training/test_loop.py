@@ -24,6 +24,7 @@ OPTIMIZER = {"learning_rate": 1e-2, "warmup_steps": 2, "weight_decay": 1e-4, "cl
 LOSS = {
     "likelihood": "gaussian",
     "model_error": 0.03,
+    "flux_error": 0.0,
     "kl_weight": 1.0,
     "kl_warmup_steps": 4,
     "kl_cycles": 1,

@@ -14,6 +14,7 @@ SIZE, N = 16, 4
 LOSS = {
     "likelihood": "gaussian",
     "model_error": 0.0,
+    "flux_error": 0.0,
     "kl_weight": 1.0,
     "kl_warmup_steps": 4,
     "kl_cycles": 1,
@@ -101,14 +102,16 @@ def test_evidence_is_the_weighted_sum_of_its_parts(model, params, batch, key):
     np.testing.assert_allclose(parts["loss"], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("model_error", [0.0, 0.3])
+@pytest.mark.parametrize(("model_error", "flux_error"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.01)])
 def test_reconstruction_is_the_likelihood_of_the_noise_free_light(
-    model, params, batch, key, model_error
+    model, params, batch, key, model_error, flux_error
 ):
     _, light = posterior_and_light(model, params, batch, key)
     variance = 1 + batch.target / 2 + (model_error * batch.target) ** 2
+    variance += (flux_error * batch.flux[:, None, None]) ** 2
     expected = ((batch.target - light) ** 2 / variance / 2).sum(axis=(1, 2, 3))
-    parts = evidence(model, model_error=model_error)(params, batch, key, LATE)
+    errors = {"model_error": model_error, "flux_error": flux_error}
+    parts = evidence(model, **errors)(params, batch, key, LATE)
     np.testing.assert_allclose(parts["reconstruction"], expected, rtol=1e-4)
 
 

@@ -37,8 +37,8 @@ def get_config() -> ConfigDict:
     config.sizes.update(galaxies={"train": 57600}, companions=24576)
     config.model.coadds = True
     isolated, blended = config.stages.isolated, config.stages.blended
-    isolated.update(steps=4000, batch_size=256, init_from="runs/euclid_vis/blended")
-    isolated.loss.kl_warmup_steps = 0
+    isolated.update(steps=3000, batch_size=256, init_from="runs/euclid_vis/blended")
+    isolated.loss.update(kl_warmup_steps=0, flux_error=5e-5)
     blended.update(steps=24000, init_from="runs/euclid_vis/blended")
     blended.loss.update(cleaned_from=0, point_weight=1.0)
     for stage in (isolated, blended):

@@ -95,6 +95,7 @@ def isolated_stage(*, steps: int) -> dict:
         "loss": {
             "likelihood": "gaussian",
             "model_error": 0.03,
+            "flux_error": 0.0,
             "kl_weight": 1.0,
             "kl_warmup_steps": steps // 2,
             "kl_cycles": 1,

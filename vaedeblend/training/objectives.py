@@ -44,6 +44,9 @@ class EvidenceSettings(NamedTuple):
     model_error: float
     """Error that the decoder is allowed, relative to the light of each pixel: a bright galaxy's
     photons would otherwise demand all of its attention."""
+    flux_error: float
+    """Error that it is allowed in any pixel, relative to the flux: a bright star's far wings would
+    demand it otherwise."""
     kl_weight: float
     """Weight of the KL divergence once warmed up."""
     kl_warmup_steps: int
@@ -79,7 +82,8 @@ def evidence(model: VAE, **settings) -> Objective:
 
     def gaussian(batch: Batch, light, unit):
         gain = batch.observation.gain[:, None, None]
-        allowed = jnp.square(chosen.model_error * batch.target)
+        errors = chosen.model_error * batch.target, chosen.flux_error * batch.flux[:, None, None]
+        allowed = sum(map(jnp.square, errors))
         variance = unit**2 + batch.target.clip(0) / gain + allowed
         return losses.gaussian_nll(batch.target, light, variance, weight)
 
