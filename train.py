@@ -84,15 +84,14 @@ def train(config, workdir: Path) -> None:
 
 def _trainer(config):
     """Module of `vaedeblend.training` whose stages the configuration has."""
-    from vaedeblend.training import deblender, generator
+    from vaedeblend.training.trainers import companions, deblender, generator
 
-    for trainer in (deblender, generator):
+    trainers = deblender, companions, generator
+    for trainer in trainers:
         if set(config.stages) <= set(trainer.STAGES):
             return trainer
-    raise VaedeblendError(
-        f"stages are {sorted(config.stages)}; "
-        f"wanted some of {list(deblender.STAGES)}, or of {list(generator.STAGES)}"
-    )
+    wanted = ", or of ".join(str(list(trainer.STAGES)) for trainer in trainers)
+    raise VaedeblendError(f"stages are {sorted(config.stages)}; wanted some of {wanted}")
 
 
 def _check(trainer, config) -> None:

@@ -12,6 +12,7 @@ from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.deblend.calibration import read_calibrations
 from vaedeblend.deblend.network import load_deblender
 from vaedeblend.io import checkpoint
+from vaedeblend.training.loop import read_records
 
 
 @pytest.mark.slow
@@ -88,3 +89,33 @@ def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
         for stage in ("isolated", "blended")
     )
     assert same(first, second)
+
+
+COMPANIONS = """
+from vaedeblend.configs import companions
+
+def get_config():
+    config = companions.get_config()
+    config.deblender = DEBLENDER
+    config.data.area = 0.3
+    config.data.n_psfs = 4
+    config.sizes = {"galaxies": {"train": 24, "validation": 8}, "companions": 40}
+    config.model = {"widths": (4, 4), "hidden": (8,)}
+    stage = config.stages.companions
+    stage.update(steps=4, batch_size=4, log_every=2, checkpoint_every=2)
+    stage.optimizer.warmup_steps = 2
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_companions_of_a_trained_deblender(tmp_path):
+    quick, config = write_config(tmp_path / "tiny.py", 4), tmp_path / "companions.py"
+    config.write_text(COMPANIONS.replace("DEBLENDER", repr(str(tmp_path / "run"))))
+    for name, path in (("run", quick), ("companions", config)):
+        done = run("train.py", "--workdir", tmp_path / name, "--config", path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    params = checkpoint.load_params(tmp_path / "companions" / "companions" / "checkpoints")
+    records = read_records(tmp_path / "companions" / "companions" / "metrics.jsonl")
+    assert finite(params) and [each["step"] for each in records] == [2, 4]
+    assert records[0]["validation_companion"] != records[1]["validation_companion"]

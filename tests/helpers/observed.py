@@ -19,7 +19,7 @@ def blobs(n=N, size=SIZE):
     brightness = jnp.tile(jnp.array([20.0, 20.0, 0.0]), (n, 1))
     white = jnp.ones((n, 1, 1, 2))
     known = jnp.ones((n, 20)), white, jnp.arange(n) % 4 == 0
-    return Scenes(light, target, flux, *known, companions, brightness)
+    return Scenes(light, target, flux, *known, companions, brightness, 30 * brightness)
 
 
 def residual(seen, light):

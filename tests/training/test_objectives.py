@@ -66,7 +66,9 @@ def batch():
     truth = (jnp.asarray(a, jnp.float32) for a in (target, flux, own / all_light))
     corner, found = jnp.tile(jnp.array([[0, 4], [3, 0]]), (N, 1, 1)), jnp.array([[True, False]] * N)
     star = jnp.arange(N) % 2 == 0
-    return Batch(seen(light, 1.0), seen(target, 0.1), *truth, corner, found, star)
+    place = corner.astype(float)
+    fluxes = jnp.full(found.shape, 100.0)
+    return Batch(seen(light, 1.0), seen(target, 0.1), *truth, corner, found, star, place, fluxes)
 
 
 def evidence(model, **changes):

@@ -37,6 +37,8 @@ _SMALL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
 
 N_CORE_FEATURES = len(_PSF_SIGMAS) + 2
 """Numbers of each band's PSF that are of its core; the last two are its ellipticity."""
+N_CORRELATION_FEATURES = 5
+"""Numbers of the noise's correlation that the networks are given of each band."""
 N_PSF_FEATURES = N_CORE_FEATURES + len(_WING_SIGMAS) + 1
 """Numbers of each band's PSF; those of all bands' cores come first, then those of their wings."""
 

@@ -21,7 +21,7 @@ from vaedeblend.deblend.iterative import SourceStamps, State, iterate, subtract_
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models import losses
 from vaedeblend.models.generator import Examples, Generator
-from vaedeblend.models.vae import VAE, Observation, background_rms, reparameterize
+from vaedeblend.models.vae import VAE, Observation, Posterior, background_rms, reparameterize
 from vaedeblend.pixels.stamps_jax import cut_stamps
 from vaedeblend.training.observe import Batch
 
@@ -144,12 +144,13 @@ def posterior(
             subtracted.
     """
 
-    def cleaned(params, batch: Batch):
-        return _cleaned(model, params, batch, round(cleaned_share * len(batch.flux)), cleaned_looks)
+    def some_cleaned(params, batch: Batch):
+        return cleaned(model, params, batch, round(cleaned_share * len(batch.flux)), cleaned_looks)
 
     def loss(teacher, params, batch: Batch, key, step) -> Parts:
         if cleaned_share and batch.corner.shape[1]:
-            batch = jax.lax.cond(step >= cleaned_from, cleaned, lambda _, b: b, params, batch)
+            late = step >= cleaned_from
+            batch = jax.lax.cond(late, some_cleaned, lambda _, b: b, params, batch)
         seen = model.apply({"params": params | {"encoder": teacher}}, batch.deep, method="encode")
         z = jax.lax.stop_gradient(reparameterize(key, seen))
         found = model.apply({"params": params}, batch.observation, method="encode")
@@ -217,12 +218,19 @@ def density(model: Generator) -> Objective:
     return loss
 
 
-def _cleaned(model: VAE, params: dict, batch: Batch, n: int, iterations: int) -> Batch:
-    """The batch, n of its stamps less what the network finds their companions to be.
+def cleaned(model: VAE, params: dict, batch: Batch, n: int, iterations: int) -> Batch:
+    """The batch, n of its stamps less what the network finds their found companions to be.
 
     They are taken at even steps, since the first of a batch may share a kind of noise. Companions
     of the first n / iterations of them are measured once, of the next up to twice, ...: jointly
     with the central galaxy, as those of an image are (see `deblend.iterative`).
+
+    Args:
+        model: The deblender.
+        params: Its parameters.
+        batch: Scenes.
+        n: Number of stamps.
+        iterations: Iterations of neighbour subtraction.
     """
     chosen = jnp.arange(n) * len(batch.flux) // n
     parts = batch.observation, batch.corner, batch.found
@@ -246,10 +254,23 @@ class _Light(NamedTuple):
 
 def _light(model: VAE, params: dict, image, variance, neighbours, **given) -> _Light:
     """The light that the network finds at the centre of stamps."""
-    stamps = Observation(image, variance, neighbours=neighbours, **given)
-    found = model.apply({"params": params}, stamps, method="encode")
-    profile = model.apply({"params": params}, found.mean, stamps.psf, method="decode")
-    return _Light(jnp.exp(found.log_flux.median)[:, None, None] * profile)
+    seen = Observation(image, variance, neighbours=neighbours, **given)
+    return _Light(light_of(model, params, seen)[1])
+
+
+def light_of(
+    model: VAE, params: dict, seen: Observation
+) -> tuple[Posterior, Float[Array, "batch height width band"]]:
+    """The posterior of the central source of stamps, and its light: at the latent's mean.
+
+    Args:
+        model: The deblender.
+        params: Its parameters.
+        seen: Stamps.
+    """
+    found = model.apply({"params": params}, seen, method="encode")
+    profile = model.apply({"params": params}, found.mean, seen.psf, method="decode")
+    return found, jnp.exp(found.log_flux.median)[:, None, None] * profile
 
 
 def _members(seen: Observation, corner, found, iterations: int) -> tuple[SourceStamps, State]:

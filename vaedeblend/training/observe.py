@@ -55,6 +55,10 @@ class Batch(NamedTuple):
     """Whether a detection would find the companion, so that its light can be subtracted."""
     star: Bool[Array, " batch"]
     """Whether the central galaxy is a star."""
+    position: Float[Array, "batch companion 2"]
+    """(y, x) of the companions from the stamp's centre [pixel]."""
+    companion_flux: Float[Array, "batch companion"]
+    """Flux of the companions in the first band [uJy]; 0 where there is none."""
 
 
 class Observing(NamedTuple):
@@ -165,6 +169,8 @@ def observe(
         scenes.purity,
         *_detected(next(keys), scenes, background, jnp.sqrt(variance[0]) * scale[:, 0, 0]),
         scenes.star,
+        scenes.companions,
+        scenes.companion_flux,
     )
 
 
@@ -209,7 +215,8 @@ def observe_examples(
     batches = []
     for start in range(0, len(arrays[0]), batch_size):
         light, target, flux = (jnp.asarray(a[start : start + batch_size]) for a in arrays)
-        nobody = jnp.zeros((len(flux), 0, 2)), jnp.zeros((len(flux), 0))
+        none = jnp.zeros((len(flux), 0))
+        nobody = jnp.zeros((len(flux), 0, 2)), none, none
         white = jnp.ones((len(flux), 1, 1, flux.shape[1]))
         psfs, star = jnp.tile(features, (len(flux), 1)), jnp.zeros(len(flux), bool)
         scenes = Scenes(light, target, flux, psfs, white, star, *nobody)

@@ -123,23 +123,24 @@ def make_device_library(
 
 
 def load_device_library(
-    galaxies: Path, fields: Path | None, *, n_psfs: int
+    galaxies: Path, fields: Path | None, *, n_psfs: int, split: str = "train"
 ) -> tuple[DeviceLibrary, int]:
-    """A device library of datasets' training splits, and its number of central galaxies.
+    """A device library of a split of datasets, and its number of central galaxies.
 
     Args:
         galaxies: Folder of the dataset of single galaxies.
         fields: Folder of the dataset of sheets of sky, or None.
         n_psfs: PSFs that the galaxies go through.
+        split: Split of the datasets.
     """
-    found = dataset.load(galaxies, "train")
+    found = dataset.load(galaxies, split)
     return make_device_library(
         found["stamp"],
         found["phase"],
         found["flux_bulge"] + found["flux_disk"],
         found["central"],
         found["psf"][:n_psfs],
-        None if fields is None else dataset.load(fields, "train")["sheet"],
+        None if fields is None else dataset.load(fields, split)["sheet"],
         found["correlation"][:n_psfs],
         found["id"] < 0,
     )

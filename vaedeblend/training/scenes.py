@@ -37,6 +37,8 @@ class Scenes(NamedTuple):
     """(y, x) of the companions from the stamp's centre [pixel]."""
     brightness: Float[Array, "batch companion"]
     """Root of the sum of the squares of a companion's pixels [uJy]; 0 where there is none."""
+    companion_flux: Float[Array, "batch companion"]
+    """Flux of the companions in the first band [uJy]; 0 where there is none."""
 
     @property
     def purity(self) -> Float[Array, "batch band"]:
@@ -144,13 +146,14 @@ def _scene_and_target(library, layout, element, size):
 
 
 def _companions_of(library, layout, element):
-    """Positions of the companions on the turned scene, and their brightness by their widths."""
+    """Positions of the companions on the turned scene, their brightness by their widths, flux."""
     members, present = layout.members[1:], layout.present[1:]
     position = layout.shift[1:] + library.phase[members]
     position = jnp.where(element & 1, position[:, ::-1], position)
     position *= 1 - 2 * jnp.stack([element >> 1 & 1, element >> 2 & 1])
-    peak = library.flux[members, 0] / library.width[members] / jnp.sqrt(4 * jnp.pi)
-    return position, present * peak
+    flux = library.flux[members, 0]
+    peak = flux / library.width[members] / jnp.sqrt(4 * jnp.pi)
+    return position, present * peak, present * flux
 
 
 def _sky(key, library, psf, element, size, share):

@@ -1,7 +1,4 @@
-"""From a configuration to what a stage of its training is made of: one module a kind of network.
-
-Each has STAGES, the names of its stages in their order, and `prepare`, which makes a Task of one.
-"""
+"""What a stage of a training is made of, and where its parameters start."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path

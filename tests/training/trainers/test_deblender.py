@@ -4,7 +4,7 @@ import pytest
 
 from vaedeblend.configs import quick, smooth
 from vaedeblend.survey import make_survey
-from vaedeblend.training import deblender
+from vaedeblend.training.trainers import deblender
 
 
 def settings(config):

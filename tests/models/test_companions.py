@@ -1,0 +1,115 @@
+"""Candidates for companions of a source, and what the network is shown of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiled import moved
+from matched import gaussian
+
+from vaedeblend.models.companions import (
+    CANDIDATE_REACH,
+    N_RESIDUAL,
+    N_SHARP,
+    Companions,
+    find_candidates,
+    init_companions,
+)
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
+from vaedeblend.models.vae import Observation, Posterior
+
+SIZE, MIDDLE = 64, 31.5
+SHAPE = SIZE, SIZE
+
+
+def observed(light, rms=1.0, gain=np.inf, masked=None):
+    """Stamps of light, one a row, without noise."""
+    image = np.stack(light)[..., None].astype(np.float32)
+    variance = np.full(image.shape, rms**2, np.float32)
+    if masked is not None:
+        variance[:, masked], image[:, masked] = np.inf, 0
+    n = len(image)
+    one = np.full((n, 1), gain, np.float32)
+    features = jnp.zeros((n, 10)), jnp.zeros_like(image), jnp.zeros((n, 5))
+    return Observation(jnp.asarray(image), jnp.asarray(variance), jnp.asarray(one), *features)
+
+
+GALAXY = 3000 * gaussian(MIDDLE, MIDDLE, SHAPE, 2.0)
+POINT = gaussian(MIDDLE + 4, MIDDLE - 3, SHAPE, 1.0)
+
+
+def candidates(light, model, **options):
+    found = jax.jit(find_candidates)(
+        observed([light], **options), jnp.asarray(model)[None, ..., None]
+    )
+    return jax.tree.map(lambda a: np.asarray(a)[0], found)
+
+
+def test_a_companion_on_the_residual_is_the_first_candidate_with_its_significance():
+    found = candidates(GALAXY + 100 * POINT, GALAXY)
+    assert np.abs(found.pixel[0] - [MIDDLE + 4, MIDDLE - 3]).max() <= 0.5
+    # A filter matched to a Gaussian of sigma 1: flux over rms sqrt(4 pi); it lies between pixels.
+    assert found.significance[0, 0] == pytest.approx(100 / np.sqrt(4 * np.pi), rel=0.15)
+    assert found.real[0] and len(found.pixel) == N_RESIDUAL + N_SHARP + 1
+
+
+def test_a_close_companion_is_a_peak_of_the_sharpened_image_where_the_model_took_its_light():
+    pair = 600 * gaussian(MIDDLE, MIDDLE, SHAPE, 0.9) + 400 * gaussian(
+        MIDDLE, MIDDLE + 3, SHAPE, 0.9
+    )
+    found = candidates(pair, pair)
+    sharp = found.pixel[N_RESIDUAL:-1][found.real[N_RESIDUAL:-1]]
+    assert np.abs(sharp - [MIDDLE, MIDDLE + 3]).max(axis=1).min() <= 0.5
+    assert not found.real[:N_RESIDUAL].any()
+
+
+def test_the_source_itself_comes_last_and_is_no_peak():
+    found = candidates(GALAXY, GALAXY)
+    np.testing.assert_array_equal(found.pixel[-1], [32, 32])
+    assert not found.real[-1]
+
+
+def test_candidates_lie_within_reach_and_not_on_ignored_pixels():
+    light = 1e4 * sum(gaussian(y, x, SHAPE, 1.0) for y, x in ((10, 10), (35, 35), (27, 31)))
+    masked = np.zeros(SHAPE, bool)
+    masked[33:38, 33:38] = True
+    found = candidates(light, 0 * light, masked=masked)
+    real = found.pixel[found.real]
+    assert (np.abs(real - MIDDLE) <= CANDIDATE_REACH + 0.5).all()
+    assert np.hypot(*(real - [27, 31]).T).min() < 1
+    assert np.hypot(*(real - [35, 35]).T).min() > 2.5
+
+
+def test_photons_of_the_source_make_its_residual_less_significant():
+    few, many = (
+        candidates(GALAXY + 50 * POINT, GALAXY, gain=g).significance[0, 0] for g in (1, 100)
+    )
+    assert 0 < few < 0.9 * many
+
+
+def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given():
+    model = Companions((4, 8, 8), (16,))
+    initial = init_companions(model, jax.random.key(0), size=SIZE, bands=1, psf=10, correlation=5)
+    params = moved(initial, jax.random.key(1))
+    seen, light = (
+        observed([GALAXY + 100 * POINT, GALAXY], gain=2.0),
+        jnp.stack([GALAXY] * 2)[..., None],
+    )
+    flux = SinhArcsinh(*(jnp.full((2, 1), v) for v in (8.0, -3.0, 0.1, 0.0)))
+    posterior = Posterior(jnp.zeros((2, 3)), jnp.zeros((2, 3)), flux, jnp.ones((2, 1)))
+    apply = jax.jit(model.apply)
+
+    def verdict(seen, posterior, light):
+        return apply({"params": params}, seen, posterior, light, find_candidates(seen, light))
+
+    first = verdict(seen, posterior, light)
+    assert first.logit.shape == (2, N_RESIDUAL + N_SHARP + 1) and first.blend_logit.shape == (2,)
+    scaled = seen._replace(image=8 * seen.image, variance=64 * seen.variance, gain=seen.gain / 8)
+    brighter = flux._replace(median=flux.median + np.log(8))
+    other = verdict(scaled, posterior._replace(log_flux=brighter), 8 * light)
+    np.testing.assert_allclose(first.logit, other.logit, atol=1e-4)
+    for name in ("psf", "correlation", "neighbours"):
+        changed = seen._replace(**{name: 1 + getattr(seen, name)})
+        assert np.abs(verdict(changed, posterior, light).logit - first.logit).max() > 1e-4
+    purer = posterior._replace(purity_logit=3 * posterior.purity_logit)
+    assert np.abs(verdict(seen, purer, light).blend_logit - first.blend_logit).max() > 1e-4

@@ -1,0 +1,91 @@
+"""Trains the test of companions of a deblender that has been trained."""
+
+import functools
+from pathlib import Path
+
+import jax
+
+from vaedeblend.deblend.network import Deblender, load_deblender
+from vaedeblend.models.companions import COMPANION_STAGES as STAGES
+from vaedeblend.models.companions import Companions, init_companions
+from vaedeblend.models.vae import N_CORRELATION_FEATURES, N_PSF_FEATURES
+from vaedeblend.survey import Survey, make_survey
+from vaedeblend.training import verdicts
+from vaedeblend.training.observe import Observing, make_batches
+from vaedeblend.training.placement import Composing, load_device_library
+from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
+
+__all__ = ["STAGES", "check", "prepare"]
+
+_VALIDATION = 8
+"""Batches of validation scenes."""
+
+
+def check(config) -> None:
+    """Makes of a configuration what needs no data, to refuse what cannot be used.
+
+    Raises:
+        TypeError: A key is misspelt, or missing.
+        ValueError: A value is none of those that there are.
+    """
+    survey = make_survey(**config.survey.to_dict())
+    model = Companions(**config.model)
+    Observing(**config.observation)
+    for stage in config.stages.values():
+        _composing(stage.scenes, survey)
+        _objective(stage, model, None, {})
+
+
+def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:
+    """The stage of a configuration: scenes composed of the galaxies of the training set."""
+    stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
+    deblender = load_deblender(config.deblender)
+    model = Companions(**config.model)
+    numbers = _numbers(deblender)
+    fresh = functools.partial(init_companions, model, jax.random.key(config.seed), **numbers)
+    params = initial_params(
+        lambda: {"companions": fresh()}, stage.init_from, config.stages, workdir, stage.renewed
+    )
+    parts = {split: _library(config, directories, split) for split in ("train", "validation")}
+    batches = {split: _batches(config, stage, survey, n) for split, (_, n) in parts.items()}
+    library, held_back = (on_every_device(each, mesh) for each, _ in parts.values())
+    keys = jax.random.split(jax.random.key(config.seed + 1), _VALIDATION)
+    validation = [jax.jit(batches["validation"])(key, held_back) for key in keys]
+    return Task(
+        params,
+        _objective(stage, model, deblender.model, deblender.params),
+        library,
+        batches["train"],
+        validation,
+        lambda params: None,
+    )
+
+
+def _library(config, directories: dict[str, Path], split: str):
+    galaxies = directories["galaxies"]
+    return load_device_library(galaxies, None, n_psfs=config.data.n_psfs, split=split)
+
+
+def _batches(config, stage, survey: Survey, n_central: int):
+    numbers = {"n_central": n_central, "batch_size": stage.batch_size}
+    scenes, observing = _composing(stage.scenes, survey), Observing(**config.observation)
+    return make_batches(survey, scenes, observing, size=config.data.stamp_size, **numbers)
+
+
+def _numbers(deblender: Deblender) -> dict[str, int]:
+    """Sizes of what the deblender is given."""
+    bands, size = deblender.model.bands, deblender.model.stamp_size
+    counts = {"psf": N_PSF_FEATURES * bands, "correlation": N_CORRELATION_FEATURES * bands}
+    return {"size": size, "bands": bands} | counts
+
+
+def _objective(stage, model: Companions, deblender, params):
+    makers = {"verdicts": functools.partial(verdicts.verdict_losses, model, deblender, params)}
+    return choose_objective(makers, stage)
+
+
+def _composing(scenes, survey: Survey) -> Composing:
+    """Settings of a stage's scenes, of which distances are configured in arcsec."""
+    settings = scenes.to_dict()
+    separation = tuple(s / survey.pixel_scale.value for s in settings.pop("separation"))
+    return Composing(separation=separation, **settings)
