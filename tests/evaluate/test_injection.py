@@ -98,6 +98,7 @@ def test_a_tile_of_mer_is_all_that_is_wanted(folder, given):
     flags = np.zeros(SHAPE, np.int32)
     fits.writeto(tile / product_name("flags", 102018211, time), flags)
     assert main(["inject", str(tile), "--out", str(folder / "i"), "--n", "5"]) == 0
+    assert all("tile_id" not in options and image.is_file() for image, options in given)
     assert "MOSAIC-VIS-RMS" in given[-1][1]["rms"]
     assert given[-1][1]["mask_bits"] == (0, 3, 22) and "MOSAIC-VIS-FLAG" in given[-1][1]["mask"]
 

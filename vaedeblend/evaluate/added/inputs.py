@@ -59,7 +59,7 @@ def read_inputs(image, options: Mapping[str, Any], folder: Path) -> Inputs:
     number = options.pop("tile_id", None)
     if isinstance(image, str | Path) and Path(image).is_dir():
         image, found, _ = tile_inputs(image, number, options)
-        options |= found
+        options |= {name: value for name, value in found.items() if name != "tile_id"}
     elif number is not None:
         raise MosaicError(f"tile {number} of an image; wanted a folder of MER's tiles")
     planes = {"image": image} | {n: options.get(n) for n in (*NOISES, "mask", "psf")}
