@@ -151,14 +151,22 @@ def find_galaxies(file: Path) -> list[Found]:
         CatalogueError: It has no image or no pixel scale.
         PsfError: It has no PSF, or one of another sampling.
     """
+    found = (_measured(*each) for each in find_stamps(file))
+    return [each for each in found if each is not None]
+
+
+def find_stamps(file: Path) -> Iterator[tuple[str, RealStamp, float]]:
+    """Name of the plane, stamp and flux of each galaxy that `find_galaxies` may use.
+
+    Raises:
+        CatalogueError: It has no image or no pixel scale.
+        PsfError: It has no PSF, or one of another sampling.
+    """
     planes = list(_planes(file))
     psf = _psf(file, planes[0][2])
-    return [
-        galaxy
-        for name, image, scale in planes
-        for stamp, flux in _stamps(image, scale, psf)
-        if (galaxy := _measured(name, stamp, flux)) is not None
-    ]
+    for name, image, scale in planes:
+        for stamp, flux in _stamps(image, scale, psf):
+            yield name, stamp, flux
 
 
 def _measured(name: str, stamp: RealStamp, flux: float) -> Found | None:
