@@ -1,6 +1,7 @@
 """How different galaxies of two styles are in morphology, in numbers.
 
     python tests/benchmarks/realism.py --styles structured analytic [--n N] [--out FOLDER]
+    python tests/benchmarks/realism.py --styles structured --real PATH [--twins K]
 
 Each style draws N galaxies of its own, of one population: EGG's, 21 to 24.5 mag, disks of 0.2 to
 0.8 arcsec. They are seen under a Gaussian PSF of 0.1 arcsec with pixels of 0.04 arcsec and little
@@ -9,11 +10,17 @@ concentration, asymmetry, smoothness, Gini coefficient and M20; power spectra, w
 profiles that fit best with what was asked for; and whether the first style's galaxies lie nearer to
 one half of the second's than the other half does, as those of a generator that remembers would.
 300 galaxies of each take six minutes on one core, most of them for statmorph.
+
+With --real, a style is compared with the real galaxies of a folder in GalSim's format, to 24.5 mag,
+or of FITS planes as `real:PATH` reads them: each beside K galaxies of the style that have its flux,
+radius, axis ratio and, as B/T, its Sersic index, under its PSF, in its pixels, with its noise; all
+blurred to 0.18 arcsec.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -24,12 +31,14 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from scipy import ndimage
 
 from vaedeblend.catalogues import egg
 from vaedeblend.catalogues.galaxies import make_galaxies
 from vaedeblend.evaluate.realism import (
     MORPHOLOGY_STATISTICS,
     Morphology,
+    central_segment,
     difference,
     measure_morphology,
     morphology_features,
@@ -37,14 +46,22 @@ from vaedeblend.evaluate.realism import (
     power_spectra,
     separability,
 )
-from vaedeblend.pixels.psf import make_psf
+from vaedeblend.pixels.psf import Psf, effective_fwhm, make_psf
 from vaedeblend.report.figures.style import RC_PARAMS
+from vaedeblend.simulate.galaxies import hst, real
+from vaedeblend.simulate.galaxies.cutouts import make_real_galaxies
 from vaedeblend.simulate.galaxies.profiles import half_light_radius
 from vaedeblend.simulate.render import make_draw
 
 SCALE, SIDE, FWHM, NOISE = 0.04, 128, 0.1, 0.02
 MAGNITUDE, RADIUS = (21.0, 24.5), (0.2, 0.8)
 COLOURS = ("#0072B2", "#D55E00")
+COMMON_FWHM, COMMON_PIXEL = 0.18, 0.05
+"""Of real galaxies and those beside them, at the least [arcsec]."""
+SKY, CLEAR = 32, 40
+"""Margin of noise about a real galaxy [pixel], and least flux [its noise]."""
+RADII = ("bulge_half_light_radius", "disk_half_light_radius")
+FLUXES = ("flux_bulge", "flux_disk")
 LABELS = {
     "concentration": "concentration C",
     "asymmetry": "asymmetry A",
@@ -117,6 +134,130 @@ def study(style, galaxies, seed):
     }
 
 
+class Seen(NamedTuple):
+    """A real galaxy as it was seen."""
+
+    image: np.ndarray
+    psf: Psf
+    rms: float
+    blur: float
+    """Sigma of the Gaussian that correlates white noise as this noise is [pixel]."""
+    smoothing: float
+    """Sigma of the Gaussian that blurs it to the common FWHM [pixel]."""
+    radius: float
+    axis_ratio: float
+
+    def noise(self, shape, rng):
+        white = ndimage.gaussian_filter(rng.standard_normal(shape), self.blur)
+        return self.rms * white / white.std()
+
+    def common(self, image):
+        """An image like its own under the common PSF, in pixels of 0.05 arcsec or more."""
+        blurred = ndimage.gaussian_filter(image, self.smoothing)
+        if self.psf.pixel_scale > COMMON_PIXEL:
+            return blurred
+        half = len(image) // 2
+        return blurred[: 2 * half, : 2 * half].reshape(half, 2, half, 2).sum(axis=(1, 3))
+
+
+def real_galaxies(path):
+    """All of a folder in GalSim's format, or of FITS planes, that can be measured."""
+    if any(path.glob("real_galaxy_catalog*.fits")):
+        catalog = hst.open_catalog(path)
+        sample = hst.read_sample(catalog)
+        rows = sample.row[sample.magnitude < MAGNITUDE[1]]
+        stamps = [hst.read_stamp(catalog, int(row)) for row in rows]
+    else:
+        stamps = [stamp for _, stamp, _ in real.find_stamps(path)]
+    pairs = [(stamp, make_real_galaxies(stamp)) for stamp in stamps]
+    return [seen(stamp, pair[0]) for stamp, pair in pairs if pair is not None]
+
+
+def seen(stamp, galaxy):
+    image, scale = stamp.image.array.astype(float), float(stamp.image.scale)
+    minor, major = sorted(np.linalg.svd(galaxy.axes, compute_uv=False))
+    side = max(stamp.psf.array.shape) | 1
+    margins = [((side - n) // 2, side - n - (side - n) // 2) for n in stamp.psf.array.shape]
+    psf = make_psf(np.pad(stamp.psf.array, margins), scale)
+    rms = stamp.noise.getVariance() ** 0.5
+    sky = np.where(abs(image) < 3 * rms, image, 0)
+    lag = (sky[:, 1:] * sky[:, :-1]).sum() / (sky**2).sum()
+    blur = 0.5 / np.sqrt(-np.log(np.clip(lag, 0.02, 0.9)))
+    fwhm = float(effective_fwhm(psf.image[None])[0]) * scale
+    smoothing = max(COMMON_FWHM**2 - fwhm**2, 0) ** 0.5 / 2.3548 / scale
+    one = Seen(image, psf, rms, blur, smoothing, major, minor / major)
+    # Statistics need empty sky, which stamps lack.
+    side = 2 * (max(image.shape) // 2) + 2 * SKY
+    canvas = one.noise((side, side), np.random.default_rng(0))
+    y, x = (SKY + (side - 2 * SKY - n) // 2 for n in image.shape)
+    canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
+    return one._replace(image=canvas)
+
+
+def twin(one, index, flux, style, pool, rng):
+    """A galaxy of a style with a real one's parameters, seen as that."""
+    share = np.clip((index - 1) / 3, 0.02, 1)
+    apart = abs(bulge_shares(pool) - share) / 0.1 + abs(pool.disk_axis_ratio - one.axis_ratio) / 0.2
+    galaxy = pool.take(int(rng.choice(np.argsort(apart)[:8])))
+    larger = one.radius / half_light_radius(galaxy)
+    radii = {name: getattr(galaxy, name) * larger for name in RADII}
+    fluxes = {name: getattr(galaxy, name) * flux / galaxy.flux.sum() for name in FLUXES}
+    angle = np.float64(rng.uniform(0, 180))
+    ratio = np.float64(one.axis_ratio)
+    shapes = {"disk_axis_ratio": ratio, "disk_position_angle": angle, "bulge_position_angle": angle}
+    galaxy = galaxy._replace(**radii, **fluxes, **shapes)
+    options = {"size": len(one.image), "pixel_scale": one.psf.pixel_scale, "style": style}
+    draw = make_draw((one.psf,), **options)
+    place, seed = rng.uniform(-0.5, 0.5, 2), tuple(rng.integers(2**31, size=2).tolist())
+    light = draw(galaxy, place, seed)[..., 0]
+    return light + one.noise(light.shape, rng)
+
+
+def bulge_shares(galaxies):
+    return (galaxies.flux_bulge / galaxies.flux)[:, 0]
+
+
+def study_real(galaxies, style, k, seed):
+    """Features of real galaxies, and of k twins of each."""
+    pool = make_galaxies(egg.sample(0.05, np.random.default_rng(seed), MAGNITUDE[1]))
+    real_ones, twins = [], []
+    for i, one in enumerate(track(galaxies, f"real and {style}", console=console)):
+        image = one.common(one.image)
+        rms = one.common(one.noise(one.image.shape, np.random.default_rng(1))).std()
+        own, segment = measure_morphology(image[None], rms), central_segment(image / rms)
+        flux = image[segment].sum()
+        if not (own.measured[0] and flux > CLEAR * rms * segment.sum() ** 0.5):
+            continue
+        real_ones.append(own)
+        for j in range(k):
+            rng = np.random.default_rng((seed, i, j))
+            image = one.common(twin(one, float(own.sersic_index[0]), flux, style, pool, rng))
+            twins.append(measure_morphology(image[None], rms))
+    return [
+        morphology_features(Morphology(*map(np.concatenate, zip(*each, strict=True))))
+        for each in (twins, real_ones)
+    ]
+
+
+def compare_real(style, twins, real_ones, seed):
+    """Numbers of a style beside real galaxies, for JSON."""
+    numbers = {"styles": [style, "real"], "n": [len(twins), len(real_ones)]}
+    return numbers | statistics_of(twins, real_ones, seed)
+
+
+def statistics_of(first, second, seed):
+    """Of two sets of features: each statistic, and how well they are told apart."""
+    numbers = {}
+    for k, name in enumerate(MORPHOLOGY_STATISTICS):
+        a, b = first[:, k], second[:, k]
+        numbers[name] = {
+            "median": [float(np.median(a)), float(np.median(b))],
+            "spread": [spread(a)[1], spread(b)[1]],
+            **difference(a, b)._asdict(),
+        }
+    return numbers | {"separability": separability(first, second, seed)._asdict()}
+
+
 def spread(values):
     """Median and NMAD."""
     middle = float(np.median(values))
@@ -126,14 +267,7 @@ def spread(values):
 def compare(names, first, second, seed):
     """Numbers of the comparison, for JSON."""
     numbers = {"styles": list(names), "n": [len(each["features"]) for each in (first, second)]}
-    for k, name in enumerate(MORPHOLOGY_STATISTICS):
-        a, b = first["features"][:, k], second["features"][:, k]
-        numbers[name] = {
-            "median": [float(np.median(a)), float(np.median(b))],
-            "spread": [spread(a)[1], spread(b)[1]],
-            **difference(a, b)._asdict(),
-        }
-    numbers["separability"] = separability(first["features"], second["features"], seed)._asdict()
+    numbers |= statistics_of(first["features"], second["features"], seed)
     for kind in ("features", "pixels"):
         learned, held_out = second[kind][::2], second[kind][1::2]
         numbers[f"nearness in {kind}"] = nearness(first[kind], learned, held_out)._asdict()
@@ -145,13 +279,23 @@ def compare(names, first, second, seed):
     return numbers
 
 
-def show(numbers):
+def show_morphology(numbers):
     names = numbers["styles"]
     table = Table("", *names, "KS distance", "p", title="median ± NMAD of galaxies' morphology")
     for name in MORPHOLOGY_STATISTICS:
         row = numbers[name]
         cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(row["median"], row["spread"], strict=True)]
         table.add_row(LABELS[name], *cells, f"{row['distance']:.2f}", f"{row['p_value']:.1g}")
+    return table
+
+
+def show_separability(numbers):
+    apart = numbers["separability"]
+    console.print(f"classifier on the five: AUC {apart['auc']:.3f} ± {apart['error']:.3f}")
+
+
+def show(numbers):
+    names, table = numbers["styles"], show_morphology(numbers)
     for name, label in (
         ("radius", "fitted radius / asked - 1"),
         ("ratio", "fitted axis ratio - asked"),
@@ -160,8 +304,7 @@ def show(numbers):
     for name in ("measured", "fitted"):
         table.add_row(f"share {name}", *(f"{s:.3f}" for s in numbers[f"share {name}"]))
     console.print(table)
-    apart = numbers["separability"]
-    console.print(f"classifier on the five: AUC {apart['auc']:.3f} ± {apart['error']:.3f}")
+    show_separability(numbers)
     for kind in ("features", "pixels"):
         near = numbers[f"nearness in {kind}"]
         said = f"{near['nearer']:.3f} (p {near['p_value']:.1g}), copies {near['copies']:.3f}"
@@ -199,15 +342,31 @@ def draw_figure(names, sets, numbers, path):
         figure.savefig(path, dpi=130)
 
 
+def beside_real(options):
+    galaxies, every = real_galaxies(options.real), {}
+    for style in options.styles:
+        sets = study_real(galaxies, style, options.twins, options.seed)
+        every[style] = compare_real(style, *sets, options.seed)
+        console.print(show_morphology(every[style]))
+        show_separability(every[style])
+    (options.out / "realism.json").write_text(json.dumps(every, indent=1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--styles", nargs=2, default=["structured", "analytic"])
+    parser.add_argument("--styles", nargs="+", default=["structured", "analytic"])
+    parser.add_argument("--real", type=Path, help="real galaxies to compare each style with")
+    parser.add_argument("--twins", type=int, default=2, help="galaxies beside each real one")
     parser.add_argument("--n", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/realism"))
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.real:
+        return beside_real(options)
+    if len(options.styles) != 2:
+        parser.error(f"found --styles {options.styles}; wanted two, or --real PATH")
     galaxies = population(options.n, options.seed)
     parts = [galaxies.take(slice(k, None, 2)) for k in (0, 1)]
     sets = [

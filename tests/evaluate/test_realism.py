@@ -198,3 +198,18 @@ def test_benchmark_writes_table_figure_and_numbers(tmp_path, monkeypatch, capsys
     assert 0 <= numbers["separability"]["auc"] <= 1
     assert (tmp_path / "realism.png").stat().st_size > 20_000
     assert (tmp_path / "first.ecsv").is_file() and "AUC" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_benchmark_compares_a_style_with_real_galaxies(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend("tests/benchmarks")
+    import hubble
+    import realism
+
+    hubble.write(tmp_path / "cosmos", 8)
+    words = ["--real", tmp_path / "cosmos", "--styles", "structured", "--twins", 1]
+    monkeypatch.setattr(sys, "argv", list(map(str, ["realism.py", *words, "--out", tmp_path])))
+    realism.main()
+    numbers = json.loads((tmp_path / "realism.json").read_text())["structured"]
+    assert numbers["styles"] == ["structured", "real"] and numbers["n"][1] >= 5
+    assert 0 <= numbers["separability"]["auc"] <= 1 and "AUC" in capsys.readouterr().out

@@ -207,6 +207,9 @@ def test_similar_galaxies_are_those_that_add_no_noise_and_are_not_magnified():
     # A flat and a round one, of which one knows nothing else.
     two = Sample(np.arange(2), np.full(2, 22.0), np.full(2, np.nan), np.array([0.3, 0.9]))
     assert choose_similar(two, 23.0, 0.3, 0.8).tolist() == [1, 0]
+    # Of noisy ones no more than are wanted, and the least noisy.
+    few = Sample(np.arange(30), np.linspace(21, 26, 30), np.full(30, 0.4), np.full(30, 0.5))
+    assert choose_similar(few, 22.5, 0.3, 0.5).tolist() == list(range(8))
 
 
 def test_catalogue_without_fits_is_matched_in_magnitude_alone(copy, disks):

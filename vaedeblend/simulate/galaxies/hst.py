@@ -43,6 +43,8 @@ from vaedeblend.survey import flux_to_magnitude
 
 N_SIMILAR = 20
 """Real galaxies from which one is chosen by chance."""
+_FEWEST = 8
+"""Of them where fewer are without fault."""
 _TOLERANCES = np.array([0.5, 0.2, 0.15])
 """Differences that count as equal: of magnitude, natural logarithm of the radius, axis ratio."""
 _NOISE = 0.3
@@ -127,11 +129,13 @@ def _cosmos(path: str, part: str | None) -> Callable[..., list[galsim.GSObject]]
         radius = half_light_radius(galaxy)
         axis_ratio, angle = dominant_shape(galaxy)
         magnitude = float(flux_to_magnitude(galaxy.flux.max()))
-        similar = rng.permutation(choose_similar(sample, magnitude, radius, axis_ratio))
-        found = (deconvolved(int(sample.row[i])) for i in similar)
+        similar = choose_similar(sample, magnitude, radius, axis_ratio)
+        others = np.setdiff1d(np.arange(len(sample.row)), similar)[:N_SIMILAR]
+        tried = [*rng.permutation(similar), *others]
+        found = (deconvolved(int(sample.row[i])) for i in tried)
         pair = next((each for each in found if each), None)
         if pair is None:
-            raise CatalogueError(f"{path}: found no galaxy on {len(similar)} stamps; wanted one")
+            raise CatalogueError(f"{path}: found no galaxy on {len(tried)} stamps; wanted one")
         return as_asked(pair, galaxy.flux, ellipse(radius, axis_ratio, np.radians(angle)), rng)
 
     return draw
@@ -153,8 +157,9 @@ def choose_similar(
 ) -> Int[np.ndarray, " k"]:
     """Indices of the most similar galaxies, 20 if there are as many.
 
-    First come those that lose most of their noise by what is asked of them, and that are not to be
-    magnified by more than a fifth. What is not known of them makes no difference.
+    Only those that lose most of their noise by what is asked of them, and that are not to be
+    magnified by more than a fifth; where there are fewer than eight, eight that come nearest to
+    that. What is not known of them makes no difference.
 
     Args:
         sample: Real galaxies to choose from.
@@ -167,8 +172,10 @@ def choose_similar(
     rounder = np.nan_to_num(axis_ratio - sample.axis_ratio)
     apart = np.stack([brighter, larger, rounder]) / _TOLERANCES[:, None]
     # Noise is a surface brightness times a length: it goes with flux over radius.
-    noisy = 0.4 * np.log(10) * brighter - larger > np.log(_NOISE)
-    return np.lexsort([np.hypot.reduce(apart), noisy | (larger > _MAGNIFIED)])[:N_SIMILAR]
+    noisy = 0.4 * np.log(10) * brighter - larger - np.log(_NOISE)
+    excess = np.maximum(noisy, 0) + np.maximum(larger - _MAGNIFIED, 0)
+    n = np.clip((excess == 0).sum(), _FEWEST, N_SIMILAR)
+    return np.lexsort([np.hypot.reduce(apart), excess])[:n]
 
 
 def open_catalog(path: str | Path) -> galsim.RealGalaxyCatalog:
