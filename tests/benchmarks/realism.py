@@ -13,8 +13,8 @@ one half of the second's than the other half does, as those of a generator that 
 
 With --real, a style is compared with the real galaxies of a folder in GalSim's format, to 24.5 mag,
 or of FITS planes as `real:PATH` reads them: each beside K galaxies of the style that have its flux,
-radius, axis ratio and, as B/T, its Sersic index, under its PSF, in its pixels, with its noise; all
-blurred to 0.18 arcsec.
+radius, axis ratio and, as B/T, its Sersic index as seen, under its PSF, in its pixels, with its
+noise; all blurred to 0.18 arcsec.
 """
 
 import argparse
