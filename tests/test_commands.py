@@ -79,6 +79,7 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path,
     assert same(parameters(tmp_path / "run"), parameters(trained / "run"))
 
 
+@pytest.mark.slow
 def test_evaluation_writes_the_contract(trained):
     done = run("eval.py", "--workdir", trained / "run")
     assert done.returncode == 0, done.stdout + done.stderr

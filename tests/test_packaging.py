@@ -4,6 +4,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 USE = """
 from pathlib import Path
@@ -19,6 +21,7 @@ print(deblend(image, image * 0 + 1e-6).flux.shape)
 """
 
 
+@pytest.mark.slow
 def test_wheel_works_outside_the_repository(tmp_path):
     target = tmp_path / "site"
     build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT]

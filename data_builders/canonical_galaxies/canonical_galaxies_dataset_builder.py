@@ -37,8 +37,11 @@ class CanonicalConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Canonical stamps and their conditions."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {
+        "1.0.0": "First release.",
+        "1.1.0": "Structured galaxies fitted to real ones.",
+    }
     BUILDER_CONFIGS = [CanonicalConfig(name="structured")]
 
     def __init__(self, **kwargs):

@@ -306,8 +306,8 @@ def test_stamps_are_deblended_by_name_in_one_call(workdir, image, variance):
 def test_a_deblender_under_noise_is_given_its_correlation():
     covariance = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
     model = VAE(2, (4,), 8, 1, (8,), (8,), 2, 16, 1, coadds=True)
-    params = moved(init_params(model, jax.random.key(0)), jax.random.key(1))
-    deblend = Deblender(model, params, gaussian_psf(1.2, 31))
+    initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    deblend = Deblender(model, moved(initial, jax.random.key(1)), gaussian_psf(1.2, 31))
     image = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
     white, known = deblend(image, 1.0), deblend.under_noise(covariance)(image, 1.0)
     given = deblend(image, 1.0, correlation=covariance[..., None])

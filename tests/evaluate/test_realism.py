@@ -177,6 +177,7 @@ def test_memorised_sets_are_found_and_new_ones_are_not(sets, rng):
     assert nearness(5 + new, learned, held_out).nearer < 0.1
 
 
+@pytest.mark.slow
 def test_benchmark_writes_table_figure_and_numbers(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend("tests/benchmarks")
     import realism

@@ -89,7 +89,8 @@ def test_photons_of_the_source_make_its_residual_less_significant():
 
 def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given():
     model = Companions((4, 8, 8), (16,))
-    initial = init_companions(model, jax.random.key(0), size=SIZE, bands=1, psf=10, correlation=5)
+    sizes = {"size": SIZE, "bands": 1, "psf": 10, "correlation": 5}
+    initial = jax.jit(lambda key: init_companions(model, key, **sizes))(jax.random.key(0))
     params = moved(initial, jax.random.key(1))
     seen, light = (
         observed([GALAXY + 100 * POINT, GALAXY], gain=2.0),
@@ -97,10 +98,10 @@ def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given():
     )
     flux = SinhArcsinh(*(jnp.full((2, 1), v) for v in (8.0, -3.0, 0.1, 0.0)))
     posterior = Posterior(jnp.zeros((2, 3)), jnp.zeros((2, 3)), flux, jnp.ones((2, 1)))
-    apply = jax.jit(model.apply)
+    apply, peaks = jax.jit(model.apply), jax.jit(find_candidates)
 
     def verdict(seen, posterior, light):
-        return apply({"params": params}, seen, posterior, light, find_candidates(seen, light))
+        return apply({"params": params}, seen, posterior, light, peaks(seen, light))
 
     first = verdict(seen, posterior, light)
     assert first.logit.shape == (2, N_RESIDUAL + N_SHARP + 1) and first.blend_logit.shape == (2,)

@@ -138,6 +138,7 @@ def banana(rng, size):
     return jnp.asarray(z, jnp.float32)
 
 
+@pytest.mark.slow
 def test_learns_a_banana(rng, key):
     flow = Flow(2, (32, 32), 6)
     data = banana(rng, 4096)

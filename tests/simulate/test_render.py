@@ -281,9 +281,9 @@ def test_given_psfs_sum_to_what_they_hold_of_the_light():
 
 
 def test_wings_take_their_share_of_the_light():
-    recipe = PsfRecipe(6, (0.2, 0.2), 0.0, psf_wings=(0.05, 0.05))
+    recipe = PsfRecipe(3, (0.2, 0.2), 0.0, psf_wings=(0.05, 0.05))
     winged = psf_family(Survey(), recipe, stamp_size=64, seed=(3, 1)).psfs[1:]
-    plain = family(Survey(), 6, fwhm=(0.2, 0.2), default_share=0.0)[1:]
+    plain = family(Survey(), 3, fwhm=(0.2, 0.2), default_share=0.0)[1:]
     for (one,), (other,) in zip(winged, plain, strict=True):
         core = [psf.image[40:61, 40:61].sum() for psf in (one, other)]
         assert 0.005 < core[1] - core[0] < 0.05

@@ -143,6 +143,7 @@ def test_non_finite_gradients_cost_a_step_and_not_the_training(model, library):
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_training_stops_at_its_last_good_checkpoint(model, library, tmp_path):
     state, step, *_ = make_run(model, steps=60)
     fit(state, step, library, tmp_path, 4)

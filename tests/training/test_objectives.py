@@ -79,7 +79,7 @@ def posterior(model, teacher, **changes):
     return jax.jit(objectives.posterior(model, teacher, **WEIGHTS | changes))
 
 
-subtract = jax.jit(objectives._cleaned, static_argnums=(0, 3, 4))
+subtract = jax.jit(objectives.cleaned, static_argnums=(0, 3, 4))
 
 
 def posterior_and_light(model, params, batch, key):

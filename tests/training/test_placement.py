@@ -107,6 +107,7 @@ def test_the_three_kinds_of_scenes_share_the_batch(library, key):
     assert np.mean(scenes.purity[:, 0] >= 0.9) == pytest.approx(float(expected), abs=0.05)
 
 
+@pytest.mark.slow
 def test_hard_scenes_are_those_of_a_lower_purity(library, key):
     hard = draw(key, library, hard_share=1.0)
     jax.tree.map(np.testing.assert_array_equal, hard, draw(key, library, max_purity=0.5))

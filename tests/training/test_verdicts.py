@@ -18,21 +18,28 @@ from vaedeblend.training.scenes import random_scenes
 SIZE, N = 52, 32
 COMPOSING = Composing(2, 1, (0.5, 10.0), 1.0, isolated_share=0.3, unselected_share=0.7)
 LOSS = {"known_share": 0.5, "offset_weight": 0.1}
+candidates_of, what_is_true = map(jax.jit, (find_candidates, verdicts.what_is_true))
 
 
 @pytest.fixture(scope="module")
 def batch():
     library = gaussians(side=80)[0]
     numbers = {"n_central": N_CENTRAL, "batch_size": N, "size": SIZE}
-    scenes = random_scenes(jax.random.key(0), library, COMPOSING, **numbers)
     noise = {"variance": jnp.array([0.3, 0.3]), "gain": jnp.array([50.0, 50.0])}
-    return observe(jax.random.key(1), scenes, **noise)
+
+    @jax.jit
+    def make(library):
+        scenes = random_scenes(jax.random.key(0), library, COMPOSING, **numbers)
+        return observe(jax.random.key(1), scenes, **noise)
+
+    return make(library)
 
 
 @pytest.fixture(scope="module")
 def deblender():
     model = VAE(3, (4,), 8, 1, (8,), (8,), 4, SIZE, 2, coadds=True)
-    return model, moved(init_params(model, jax.random.key(0)), jax.random.key(2))
+    initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    return model, moved(initial, jax.random.key(2))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +54,8 @@ def perfect(batch):
     found = jnp.where(batch.found, batch.companion_flux, 0)
     hidden = batch._replace(found=jnp.zeros_like(batch.found))
     assert found.shape == hidden.found.shape
-    candidates = jax.jit(find_candidates)(batch.observation, batch.target)
-    return hidden, candidates, verdicts.what_is_true(hidden, candidates)
+    candidates = candidates_of(batch.observation, batch.target)
+    return hidden, candidates, what_is_true(hidden, candidates)
 
 
 def test_peaks_on_companions_are_true_and_no_others(batch):
@@ -69,7 +76,7 @@ def test_peaks_on_companions_are_true_and_no_others(batch):
 
 def test_known_companions_are_none(batch):
     known = batch._replace(found=batch.companion_flux > 0)
-    truth = verdicts.what_is_true(known, find_candidates(batch.observation, batch.target))
+    truth = what_is_true(known, candidates_of(batch.observation, batch.target))
     assert truth.companion.sum() == 0 and truth.blend.sum() == 0
 
 
@@ -81,6 +88,7 @@ def test_a_source_hides_what_is_near_and_not_too_faint(batch):
     assert 0.1 < truth.blend.mean() < 0.9
 
 
+@pytest.mark.slow
 def test_losses_are_the_cross_entropies_of_the_truth(batch, deblender, test):
     (vae, trained), (model, params), key = deblender, test, jax.random.key(5)
     objective = verdicts.verdict_losses(model, vae, trained, **LOSS)
@@ -103,6 +111,7 @@ def test_losses_are_the_cross_entropies_of_the_truth(batch, deblender, test):
     np.testing.assert_allclose(parts["loss"], total, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_the_test_is_taught(batch, deblender, test):
     (vae, trained), (model, params) = deblender, test
 
