@@ -8,6 +8,7 @@ kill; the exit status is 1 if any result differs.
 """
 
 import argparse
+import hashlib
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.io import fits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
@@ -26,6 +28,8 @@ from tiny import command, write_config  # noqa: E402
 from vaedeblend.io import checkpoint, dataset  # noqa: E402
 from vaedeblend.io.folders.digest import digest_file  # noqa: E402
 
+PROVENANCE = "DATE", "COMMAND"
+"""Cards that no two runs have in common."""
 DEBLEND = "import sys; from vaedeblend.cli import main; sys.exit(main(sys.argv[1:]))"
 DATA = """
 import sys
@@ -96,9 +100,24 @@ def killed(given: dict, seconds: float) -> bool:
 
 
 def files(folder: Path) -> dict:
-    """Digests of all files, the hidden ones of an unfinished job among them."""
+    """Contents of all files, the hidden ones of an unfinished job among them."""
     found = (each for each in sorted(folder.rglob("*")) if each.is_file())
-    return {str(each.relative_to(folder)): digest_file(each) for each in found}
+    return {str(each.relative_to(folder)): contents(each) for each in found}
+
+
+def contents(path: Path) -> list | str:
+    """Digest of a file; of a FITS file headers and data, but for when and by whom it was made."""
+    if path.suffix != ".fits":
+        return digest_file(path)
+    raw, parts = path.read_bytes(), []
+    with fits.open(path) as hdus:
+        for hdu in hdus:
+            header, place = hdu.header.copy(), hdu.fileinfo()
+            for name in PROVENANCE:
+                header.remove(name, ignore_missing=True)
+            data = raw[place["datLoc"] : place["datLoc"] + place["datSpan"]]
+            parts += [header.tostring(), hashlib.sha256(data).hexdigest()]
+    return parts
 
 
 def parameters(folder: Path) -> dict:
