@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table as Columns
-from fields import EDGE, NEAR
+from fields import EDGE, NEAR, resampled
 from rich.console import Console
 from rich.table import Table
 from scipy.spatial import cKDTree
@@ -144,8 +144,7 @@ def report(results, pairs, console):
     for kind, low, high, purity in BINS:
         for name, tiles in results.items():
             some = [chosen(each, kind, low, high, purity) for each in tiles]
-            draws = [range(len(some)), *rng.integers(len(some), size=(100, len(some)))]
-            pools = [{k: np.concatenate([some[i][k] for i in d]) for k in some[0]} for d in draws]
+            pools = resampled(some, rng)
             value, *others = map(statistics, pools)
             scatter = np.nanstd(others, axis=0)
             cells = [f"{v:.1f} +- {s:.1f}" for v, s in zip(value, scatter, strict=True)]

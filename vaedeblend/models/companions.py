@@ -18,6 +18,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import Observation, Posterior, background_rms
 
 COMPANION_STAGES = ("companions",)
@@ -143,11 +144,8 @@ def init_companions(model: Companions, key, *, size: int, bands: int, **numbers:
         bands: Number of bands.
         **numbers: Lengths of an observation's `psf` and `correlation`.
     """
-    from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-
     stamp, one = jnp.ones((1, size, size, bands)), jnp.ones((1, bands))
-    features = (jnp.ones((1, numbers[name])) for name in ("psf", "correlation"))
-    psf, correlation = features
+    psf, correlation = (jnp.ones((1, numbers[name])) for name in ("psf", "correlation"))
     seen = Observation(stamp, stamp, one, psf, stamp, correlation)
     found = Posterior(one, one, SinhArcsinh(one, one, one, one), one)
     return model.init(key, seen, found, stamp, find_candidates(seen, stamp))["params"]
@@ -210,9 +208,8 @@ def _filtered(image, kernel: np.ndarray) -> Float[Array, "batch size size"]:
     summed = image.sum(axis=-1, keepdims=True) / np.sqrt(image.shape[-1])
     kernel = jnp.asarray(kernel / np.linalg.norm(kernel), image.dtype)[..., None, None]
     axes = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(summed, kernel, (1, 1), "SAME", dimension_numbers=axes)[
-        ..., 0
-    ]
+    filtered = jax.lax.conv_general_dilated(summed, kernel, (1, 1), "SAME", dimension_numbers=axes)
+    return filtered[..., 0]
 
 
 def _gaussian(sigma: float) -> Float[np.ndarray, "9 9"]:
