@@ -98,10 +98,10 @@ def _check(trainer, config) -> None:
     """Refuses what cannot be trained with, before anything is simulated or written."""
     import jax
 
-    from vaedeblend.simulate.galaxies.styles import find_style
+    from vaedeblend.simulate.galaxies.styles import find_style, of_split
     from vaedeblend.training.stages import check_stage
 
-    find_style(config.data.style)
+    find_style(of_split(config.data.style, "train"))
     for name, stage in config.stages.items():
         check_stage(name, stage, jax.device_count())
     try:

@@ -29,6 +29,7 @@ def seen(options: Mapping, *others: str | None) -> list[tuple[int, int]]:
         others: Further files.
     """
     styles = (each.partition(":")[2] for each in options.get("style", "").split("+"))
+    styles = (each.partition("#")[0] for each in styles)
     paths = [Path(each) for each in (options.get("source"), *styles, *others) if each]
     folders = [path for path in paths if path.is_dir()]
     inside = [f.glob(each) for f in folders for each in ("*.fits*", "*/checkpoints/*")]

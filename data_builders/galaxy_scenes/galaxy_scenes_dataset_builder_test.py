@@ -101,7 +101,7 @@ def test_files_at_a_style_s_path_are_seen_to_change(tmp_path):
     galaxies = tmp_path / "real" / "catalogue.fits"
     galaxies.parent.mkdir()
     galaxies.write_bytes(b"1")
-    style = f"analytic+generator:{tmp_path / 'made'}+cosmos:{galaxies.parent}"
+    style = f"analytic+generator:{tmp_path / 'made'}+cosmos:{galaxies.parent}#split"
     first = seen({"style": style})
     assert len(first) == 2
     (tmp_path / "made" / "report.html").write_text("beside")

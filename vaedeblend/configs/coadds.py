@@ -5,6 +5,9 @@ python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
 python train.py --workdir runs/harder --config vaedeblend/configs/harder.py
 python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
 python train.py --workdir runs/coadds --config vaedeblend/configs/coadds.py
+
+Real galaxies join where the style names them, each in one split: --config.data.style=
+analytic+structured+analytic+structured+cosmos:PATH#split+real:PATH#split
 """
 
 from ml_collections import ConfigDict
@@ -39,7 +42,7 @@ def get_config() -> ConfigDict:
     isolated, blended = config.stages.isolated, config.stages.blended
     isolated.update(steps=3000, batch_size=256, init_from="runs/euclid_vis/blended")
     isolated.loss.update(kl_warmup_steps=0, flux_error=5e-5)
-    blended.update(steps=24000, init_from="runs/euclid_vis/blended")
+    blended.update(steps=12000, init_from="runs/euclid_vis/blended")
     blended.loss.update(cleaned_from=0, point_weight=1.0)
     for stage in (isolated, blended):
         stage.renewed = ("encoder/point_source",)

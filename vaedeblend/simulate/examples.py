@@ -21,7 +21,7 @@ from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
 from vaedeblend.io.parallel import parallel_map
 from vaedeblend.simulate import scenes
 from vaedeblend.simulate.galaxies import canonical
-from vaedeblend.simulate.galaxies.styles import find_style
+from vaedeblend.simulate.galaxies.styles import find_style, of_split
 from vaedeblend.simulate.library import Library, render_entries, render_library
 from vaedeblend.simulate.render import (
     PsfFamily,
@@ -133,7 +133,8 @@ def examples(kind: Kind, split: Split, n: int, *, survey: Survey, **options) -> 
         SceneError: The library holds no scene of the kind.
         StyleError: There is no such style.
     """
-    yield from EXAMPLES[kind](split, n, make_recipe(survey, **options))
+    recipe = make_recipe(survey, **options)
+    yield from EXAMPLES[kind](split, n, recipe._replace(style=of_split(recipe.style, split)))
 
 
 def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
@@ -266,7 +267,7 @@ def canonical_galaxies(
         CatalogueError: The catalogue cannot be read, or holds no galaxy of the range.
         StyleError: There is no such style.
     """
-    find_style(style)  # before processes start
+    find_style(style := of_split(style, split))  # before processes start
     words = (seed, SPLITS.index(split), _CANONICAL)
     sky = source, area, seed, survey.band_names, max(magnitude)
     table = sampling.split_population(split, *sky)

@@ -21,7 +21,7 @@ from vaedeblend.catalogues.sampling import population
 from vaedeblend.exceptions import SkyError
 from vaedeblend.io import write
 from vaedeblend.pixels.psf import Psf
-from vaedeblend.simulate.galaxies.styles import find_style
+from vaedeblend.simulate.galaxies.styles import find_style, of_split
 from vaedeblend.simulate.library import (
     FIELD_MARGIN,
     PlacedSources,
@@ -52,8 +52,9 @@ class SkyRecipe(NamedTuple):
     area: float | None = None
     """Sky that the catalogue file covers [deg2]."""
     split: tuple[str, int] | None = None
-    """Split of the catalogue file whose galaxies are drawn, and the seed of its splits
-    (`catalogue.split`); all of its galaxies if None. The field is as dense either way."""
+    """Split of the galaxies that are drawn, of a catalogue file (`catalogue.split`) and of real
+    ones (`styles.of_split`), and the seed of the file's splits; all of them if None. The field is
+    as dense either way."""
     magnitude_limit: float = 28.0
     """Faintest galaxies, in the first band."""
     star_fraction: float = 0.0
@@ -109,8 +110,8 @@ def simulate_field(
         StyleError: There is no such style.
         TypeError: `SkyRecipe` has no such field.
     """
-    find_style(style)
     shape, recipe = (size, size) if isinstance(size, int) else size, SkyRecipe(**sky)
+    find_style(style := of_split(style, recipe.split[0]) if recipe.split else style)
     _check(min(shape) > 0, "size", size, "positive")
     psfs = field_psfs(survey) if psfs is None else psfs
     n_bands = len(survey.bands)

@@ -7,9 +7,11 @@ import pytest
 from astropy.io import fits
 
 from vaedeblend.exceptions import CatalogueError, PsfError, StyleError
+from vaedeblend.simulate import examples
 from vaedeblend.simulate.galaxies import parts, real
 from vaedeblend.simulate.galaxies.profiles import analytic
 from vaedeblend.simulate.galaxies.styles import find_style
+from vaedeblend.survey import Survey
 
 SCALE, SIDE, N = 0.06, 101, 6
 PSF = galsim.Gaussian(fwhm=0.15)
@@ -117,17 +119,29 @@ def test_a_galaxy_with_a_knot_is_one_and_a_pair_is_not(share, one):
 
 def test_parts_share_no_galaxy_and_are_all(file):
     names = [f"f {i}" for i in range(400)]
-    train, test = (parts.is_in_part(names, each) for each in ("train", "test"))
-    np.testing.assert_array_equal(train, ~test)
-    assert parts.is_in_part(names, None).all() and 0.2 < test.mean() < 0.4
+    each = [parts.is_in_part(names, part) for part in ("train", "validation", "test")]
+    test = each[-1]
+    np.testing.assert_array_equal(np.sum(each, axis=0), 1)
+    np.testing.assert_allclose(np.mean(each, axis=1), (0.5, 0.2, 0.3), atol=0.1)
+    assert parts.is_in_part(names, None).all()
     # Whatever else is there.
     np.testing.assert_array_equal(parts.is_in_part(names[7:], "test"), test[7:])
-    with pytest.raises(StyleError, match=r"found part 'tset'; wanted one of \['train', 'test'\]"):
+    with pytest.raises(StyleError, match="found part 'tset'; wanted one of .*'train'"):
         find_style(f"real:{file}#tset")
     used = {each.name for each in real.find_galaxies(file)}
     assert 0 < parts.is_in_part(used, "train").sum() < N
     style = find_style(f"real:{file}#test")
     assert style(asked(0), (1,))[0].flux == pytest.approx(asked(0).flux[0])
+
+
+def test_each_split_of_a_dataset_draws_by_its_own_part(file, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(examples, "EXAMPLES", {"isolated": lambda *args: drawn.append(args) or []})
+    style = f"analytic+real:{file}#split+cosmos:there#split"
+    for split in examples.SPLITS:
+        list(examples.examples("isolated", split, 2, survey=Survey(), seed=0, style=style))
+    wanted = [f"analytic+real:{file}#{split}+cosmos:there#{split}" for split in examples.SPLITS]
+    assert [recipe.style for *_, recipe in drawn] == wanted
 
 
 @pytest.mark.parametrize(

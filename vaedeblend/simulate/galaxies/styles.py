@@ -90,6 +90,16 @@ def find_style(name: str) -> Style:
     return READERS[kind](path)
 
 
+def of_split(name: str, split: str) -> str:
+    """The style of a split of a dataset: `#split` after a path becomes the part of that name.
+
+    Args:
+        name: Name of a style, or of several.
+        split: train, validation or test.
+    """
+    return name.replace("#split", f"#{split}")
+
+
 def _mixture(styles: list[Style]) -> Style:
     """One of several styles for each galaxy, by chance."""
 

@@ -111,6 +111,6 @@ def _field_options(config, survey: Survey) -> dict:
         "style": data.style,
         "source": data.source,
         "area": data.area if data.source else None,
-        "split": ("validation", data.seed) if data.source else None,
+        "split": ("validation", data.seed),
         **config.calibration_field.to_dict(),
     }
