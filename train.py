@@ -70,31 +70,31 @@ def train(config, workdir: Path) -> None:
     """
     from data_builders import build_datasets
 
-    start, trainer = time.monotonic(), _trainer(config)
+    start, trainers = time.monotonic(), _trainers(config)
     refuse_another(workdir, _plain(config))
-    _check(trainer, config)
+    _check(trainers, config)
     directories = build_datasets(config, workdir, console)
-    for index, name in enumerate(trainer.STAGES):
-        if name in config.stages:
-            seed = config.seed * len(trainer.STAGES) + index
-            _train_stage(trainer, config, name, seed, workdir, directories)
+    for name, trainer in trainers.items():
+        seed = config.seed * len(trainer.STAGES) + trainer.STAGES.index(name)
+        _train_stage(trainer, config, name, seed, workdir, directories)
     minutes = (time.monotonic() - start) / 60
     console.print(f"trained in {minutes:.1f} min; next: python eval.py --workdir {workdir}")
 
 
-def _trainer(config):
-    """Module of `vaedeblend.training` whose stages the configuration has."""
+def _trainers(config) -> dict:
+    """Module of `vaedeblend.training` that trains each stage of the configuration, in order."""
     from vaedeblend.training.trainers import companions, deblender, generator
 
-    trainers = deblender, companions, generator
-    for trainer in trainers:
-        if set(config.stages) <= set(trainer.STAGES):
-            return trainer
-    wanted = ", or of ".join(str(list(trainer.STAGES)) for trainer in trainers)
-    raise VaedeblendError(f"stages are {sorted(config.stages)}; wanted some of {wanted}")
+    found, kinds = set(config.stages), [(deblender, companions), (generator,)]
+    for kind in kinds:
+        trainers = {stage: trainer for trainer in kind for stage in trainer.STAGES}
+        if found <= set(trainers):
+            return {stage: trainer for stage, trainer in trainers.items() if stage in found}
+    wanted = ", or of ".join(str([s for each in kind for s in each.STAGES]) for kind in kinds)
+    raise VaedeblendError(f"stages are {sorted(found)}; wanted some of {wanted}")
 
 
-def _check(trainer, config) -> None:
+def _check(trainers, config) -> None:
     """Refuses what cannot be trained with, before anything is simulated or written."""
     import jax
 
@@ -105,7 +105,8 @@ def _check(trainer, config) -> None:
     for name, stage in config.stages.items():
         check_stage(name, stage, jax.device_count())
     try:
-        trainer.check(config)
+        for trainer in set(trainers.values()):
+            trainer.check(config)
     except TypeError as error:  # a key that a part of the training does not have, or lacks
         raise VaedeblendError(f"configuration: {error}") from error
 

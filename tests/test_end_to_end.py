@@ -92,30 +92,34 @@ def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
 
 
 COMPANIONS = """
-from vaedeblend.configs import companions
 
-def get_config():
-    config = companions.get_config()
-    config.deblender = DEBLENDER
-    config.data.area = 0.3
-    config.data.n_psfs = 4
-    config.sizes = {"galaxies": {"train": 24, "validation": 8}, "companions": 40}
-    config.model = {"widths": (4, 4), "hidden": (8,)}
+def with_companions(get_config):
+    from vaedeblend.configs.coadds import companions_stage
+
+    config = get_config()
+    config.sizes.galaxies = {"train": 24, "validation": 8}
+    config.companions = {"widths": (4, 4), "hidden": (8,)}
+    config.stages.companions = companions_stage(steps=4)
     stage = config.stages.companions
-    stage.update(steps=4, batch_size=4, log_every=2, checkpoint_every=2)
+    stage.update(batch_size=4, log_every=2, checkpoint_every=2)
     stage.optimizer.warmup_steps = 2
     return config
+
+tiny = get_config
+get_config = lambda: with_companions(tiny)
 """
 
 
 @pytest.mark.slow
-def test_companions_of_a_trained_deblender(tmp_path):
-    quick, config = write_config(tmp_path / "tiny.py", 4), tmp_path / "companions.py"
-    config.write_text(COMPANIONS.replace("DEBLENDER", repr(str(tmp_path / "run"))))
-    for name, path in (("run", quick), ("companions", config)):
-        done = run("train.py", "--workdir", tmp_path / name, "--config", path)
-        assert done.returncode == 0, done.stdout + done.stderr
-    params = checkpoint.load_params(tmp_path / "companions" / "companions" / "checkpoints")
-    records = read_records(tmp_path / "companions" / "companions" / "metrics.jsonl")
-    assert finite(params) and [each["step"] for each in records] == [2, 4]
+def test_companions_are_tested_by_a_third_stage(tmp_path):
+    workdir, weights = tmp_path / "run", tmp_path / "weights"
+    config = write_config(tmp_path / "tiny.py", 4, COMPANIONS)
+    arguments = "--workdir", workdir, "--config", config, "--export", weights
+    done = run("train.py", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = read_records(workdir / "companions" / "metrics.jsonl")
+    assert [each["step"] for each in records] == [2, 4]
     assert records[0]["validation_companion"] != records[1]["validation_companion"]
+    trained, exported = (load_deblender(each).companions for each in (workdir, weights))
+    assert finite(trained.params) and same(trained.params, exported.params)
+    assert load_deblender(workdir, "isolated").companions is None

@@ -15,8 +15,7 @@ from vaedeblend.models.companions import (
     find_candidates,
     init_companions,
 )
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.models.vae import Observation, Posterior
+from vaedeblend.models.vae import Observation
 
 SIZE, MIDDLE = 64, 31.5
 SHAPE = SIZE, SIZE
@@ -96,21 +95,17 @@ def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given():
         observed([GALAXY + 100 * POINT, GALAXY], gain=2.0),
         jnp.stack([GALAXY] * 2)[..., None],
     )
-    flux = SinhArcsinh(*(jnp.full((2, 1), v) for v in (8.0, -3.0, 0.1, 0.0)))
-    posterior = Posterior(jnp.zeros((2, 3)), jnp.zeros((2, 3)), flux, jnp.ones((2, 1)))
-    apply, peaks = jax.jit(model.apply), jax.jit(find_candidates)
+    purity, apply, peaks = jnp.full((2, 1), 0.7), jax.jit(model.apply), jax.jit(find_candidates)
 
-    def verdict(seen, posterior, light):
-        return apply({"params": params}, seen, posterior, light, peaks(seen, light))
+    def verdict(seen, light, purity):
+        return apply({"params": params}, seen, light, purity, peaks(seen, light))
 
-    first = verdict(seen, posterior, light)
+    first = verdict(seen, light, purity)
     assert first.logit.shape == (2, N_RESIDUAL + N_SHARP + 1) and first.blend_logit.shape == (2,)
     scaled = seen._replace(image=8 * seen.image, variance=64 * seen.variance, gain=seen.gain / 8)
-    brighter = flux._replace(median=flux.median + np.log(8))
-    other = verdict(scaled, posterior._replace(log_flux=brighter), 8 * light)
+    other = verdict(scaled, 8 * light, purity)
     np.testing.assert_allclose(first.logit, other.logit, atol=1e-4)
     for name in ("psf", "correlation", "neighbours"):
         changed = seen._replace(**{name: 1 + getattr(seen, name)})
-        assert np.abs(verdict(changed, posterior, light).logit - first.logit).max() > 1e-4
-    purer = posterior._replace(purity_logit=3 * posterior.purity_logit)
-    assert np.abs(verdict(seen, purer, light).blend_logit - first.blend_logit).max() > 1e-4
+        assert np.abs(verdict(changed, light, purity).logit - first.logit).max() > 1e-4
+    assert np.abs(verdict(seen, light, 1 - purity).blend_logit - first.blend_logit).max() > 1e-4

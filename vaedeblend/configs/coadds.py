@@ -1,5 +1,7 @@
 """What the shipped weights learn last: co-adds, PSFs of all sorts, stars, and knotty galaxies.
 
+A third stage, a network of its own, tests which light that a source's model lacks is a companion.
+
 python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
 python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
 python train.py --workdir runs/harder --config vaedeblend/configs/harder.py
@@ -12,7 +14,7 @@ analytic+structured+analytic+structured+cosmos:PATH#split+real:PATH#split
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import euclid_vis, smooth
+from vaedeblend.configs import euclid_vis, quick, smooth
 
 
 def get_config() -> ConfigDict:
@@ -37,7 +39,7 @@ def get_config() -> ConfigDict:
     galaxies = smooth.populations(config, (0.26, 0.09, 0.20, 0.27, 0.05, 0.06))
     config.data.populations = (*galaxies, (0.07, stars))
     config.observation.update(correlated_share=0.0, uneven_share=0.2)
-    config.sizes.update(galaxies={"train": 57600}, companions=24576)
+    config.sizes.update(galaxies={"train": 57600, "validation": 6400}, companions=24576)
     config.model.coadds = True
     isolated, blended = config.stages.isolated, config.stages.blended
     isolated.update(steps=3000, batch_size=256, init_from="runs/euclid_vis/blended")
@@ -48,4 +50,30 @@ def get_config() -> ConfigDict:
         stage.renewed = ("encoder/point_source",)
         stage.update(log_every=500, checkpoint_every=1000)
         stage.optimizer.update(learning_rate=1e-3, warmup_steps=500)
+    config.companions = {"widths": (32, 64, 96), "hidden": (128, 128)}
+    config.stages.companions = companions_stage(steps=12000)
     return config
+
+
+def companions_stage(*, steps: int) -> dict:
+    """The test of companions: single sources, half of all, beside companions from 0.05 arcsec on.
+
+    Args:
+        steps: Steps of the optimiser.
+    """
+    stage = quick.training_stage(steps=steps, trainable=("companions",), init_from="")
+    stage.update(batch_size=64, log_every=500, checkpoint_every=1000)
+    stage["optimizer"].update(learning_rate=1e-3)
+    return stage | {
+        "objective": "verdicts",
+        "scenes": {
+            "max_companions": 3,
+            "candidates": 1,
+            "separation": (0.05, 1.3),
+            "max_purity": 1.0,
+            "isolated_share": 0.45,
+            "unselected_share": 0.55,
+            "central_share": 0.4,
+        },
+        "loss": {"known_share": 0.5, "offset_weight": 0.1},
+    }

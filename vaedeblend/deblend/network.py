@@ -16,6 +16,13 @@ from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
+from vaedeblend.models.companions import (
+    COMPANION_STAGES,
+    Candidates,
+    Companions,
+    Verdicts,
+    find_candidates,
+)
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import (
     N_CORE_FEATURES,
@@ -57,9 +64,18 @@ Deblend = Callable[..., Deblended]
 """`(image, variance, mask=None, psf=None, gain=None) -> Deblended`; see `Deblender`."""
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["model"])
+@dataclass(frozen=True)
+class CompanionTest:
+    """A trained test of companions, and a pytree of its parameters."""
+
+    model: Companions
+    params: dict = field(repr=False)
+
+
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "psf", "calibrations", "covariance"],
+    data_fields=["params", "psf", "calibrations", "covariance", "companions"],
     meta_fields=["model"],
 )
 @dataclass(frozen=True)
@@ -74,6 +90,7 @@ class Deblender:
         psf: PSF where none is given: effective, of odd size, centred, unit sum.
         calibrations: Corrections of the flux's posterior, from validation galaxies.
         covariance: Autocovariance of the noise where none is given; None if white.
+        companions: The test of companions of its sources; None where none has been trained.
     """
 
     model: VAE
@@ -81,6 +98,7 @@ class Deblender:
     psf: Float[np.ndarray | Array, "side side band"]
     calibrations: Calibrations | None = None
     covariance: Float[np.ndarray | Array, "lag lag band"] | None = None
+    companions: CompanionTest | None = None
 
     def __call__(
         self,
@@ -144,6 +162,22 @@ class Deblender:
             return self.sample(key, n, self._dark(), 1.0)[:, :0]
         return _sample(self, key, n, *stamps)
 
+    def judge(
+        self, image, variance, light, purity, neighbours, psf=None, gain=None
+    ) -> tuple[Candidates, Verdicts]:
+        """Candidates for companions of sources that have been measured, and what they are.
+
+        Args:
+            image: Stamps (batch, height, width, band), less the light of known neighbours.
+            variance: Background variance, infinite where a pixel is to be ignored.
+            light: The light that was found of each source.
+            purity: The purity that was found of it (batch, band).
+            neighbours: The light that was subtracted.
+            psf: Effective PSF, one or one of each stamp.
+            gain: Electrons per image unit.
+        """
+        return _judge(self, image, variance, light, purity, neighbours, psf, gain)
+
     def _stamps(self, *given) -> Stamps:
         return as_stamps(*given, size=self.model.stamp_size, bands=self.model.bands)
 
@@ -182,6 +216,13 @@ def _deblend(
         posterior.log_flux,
         None if posterior.point_logit is None else jax.nn.sigmoid(posterior.point_logit),
     )
+
+
+@jax.jit
+def _judge(network: Deblender, image, variance, light, purity, neighbours, psf, gain):
+    seen = _observation(network, image, variance, None, psf, gain, neighbours)
+    candidates, test = find_candidates(seen, light), network.companions
+    return candidates, test.model.apply({"params": test.params}, seen, light, purity, candidates)
 
 
 @partial(jax.jit, static_argnames="n")
@@ -243,7 +284,18 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
         jax.device_put(checkpoint.load_params(workdir / stage / "checkpoints")),
         read_native_psfs(psf, config["survey"]["pixel_scale"]),
         read_calibrations(workdir / stage / "calibration.json"),
+        companions=_load_companions(workdir, config) if stage == STAGES[-1] else None,
     )
+
+
+def _load_companions(workdir: Path, config: dict) -> CompanionTest | None:
+    """The test of companions of a training that has one; None before it is trained."""
+    (name,) = COMPANION_STAGES
+    if name not in config["stages"] or not checkpoint.latest_step(workdir / name / "checkpoints"):
+        return None
+    options = {key: tuple(widths) for key, widths in config["companions"].items()}
+    params = checkpoint.load_params(workdir / name / "checkpoints")
+    return CompanionTest(Companions(**options), jax.device_put(params["companions"]))
 
 
 def write_psf(

@@ -11,6 +11,9 @@ from vaedeblend.io.write import prepare_folder, replacing, write_text
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the workdirs that are shipped with the package, by name."""
 
+_EXPORTED = "blended", "companions"
+"""Stages that a deblender is made of, and that are exported; the second where it is trained."""
+
 WORKDIR_PSF = "psf.fits"
 """Effective PSF that a workdir's networks were trained for, beside its config.json."""
 
@@ -83,7 +86,7 @@ def refuse_another(workdir: str | Path, config: Mapping) -> None:
         )
 
 
-def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> None:
+def export(workdir: str | Path, folder: str | Path) -> None:
     """Writes into a folder what a deblender needs of a finished training, and no more.
 
     The folder is that of weights when all is there: config.json comes last.
@@ -97,23 +100,24 @@ def export(workdir: str | Path, folder: str | Path, stage: str = "blended") -> N
 
     workdir, folder = Path(workdir), Path(folder)
     config = read_config(workdir)
-    trained = workdir / stage / "checkpoints"
-    params, step = checkpoint.load_params(trained), checkpoint.latest_step(trained)
-    if not (workdir / stage / "calibration.json").exists():
+    stages = [_EXPORTED[0], *(each for each in _EXPORTED[1:] if each in config["stages"])]
+    trained = {each: workdir / each / "checkpoints" for each in stages}
+    parts = {s: (checkpoint.latest_step(f), checkpoint.load_params(f)) for s, f in trained.items()}
+    names = [f"{stages[0]}/calibration.json"]
+    if not (workdir / names[0]).exists():
         raise WorkdirError(
-            f"{workdir}: stage {stage} has no calibration.json; wanted a finished one"
+            f"{workdir}: stage {stages[0]} has no calibration.json; wanted a finished one"
         )
-    names = [f"{stage}/calibration.json"]
     names += [WORKDIR_PSF] if (workdir / WORKDIR_PSF).exists() else []  # 0.1.0's hold none
-    prepare_folder(folder / stage)
     (folder / "config.json").unlink(missing_ok=True)
-    checkpoint.save_params(folder / stage / "checkpoints", step, params)
+    for each, of_stage in parts.items():
+        prepare_folder(folder / each)
+        checkpoint.save_params(folder / each / "checkpoints", *of_stage)
     for name in names:
         with replacing(folder / name) as partial:
             shutil.copy(workdir / name, partial)
-    write_text(
-        folder / "config.json", _as_json(config | {"stages": {stage: config["stages"][stage]}})
-    )
+    kept = {"stages": {each: config["stages"][each] for each in stages}}
+    write_text(folder / "config.json", _as_json(config | kept))
 
 
 def _as_json(config: Mapping) -> str:

@@ -18,8 +18,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.models.vae import Observation, Posterior, background_rms
+from vaedeblend.models.vae import Observation, background_rms
 
 COMPANION_STAGES = ("companions",)
 CANDIDATE_REACH = 12
@@ -33,6 +32,8 @@ _PATCH = 24
 """Side of what is seen about a candidate [pixel]."""
 _OWN = 1.5
 """Distance of peaks of the sharpened image from the centre that are the source's own [pixel]."""
+_FAINTEST = 1.0
+"""Light below which a source is as faint as that [background rms]."""
 _POINT, _CORE, _WING, _WING_SHARE = 1.0, 0.6, 1.5, 0.8
 """Sigmas [pixel] of the Gaussians that smooth the residual and, one less a share of the other,
 sharpen the image: sources a PSF's width apart are two peaks there."""
@@ -75,23 +76,23 @@ class Companions(nn.Module):
     def __call__(
         self,
         seen: Observation,
-        found: Posterior,
         light: Float[Array, "batch size size band"],
+        purity: Float[Array, "batch band"],
         candidates: Candidates,
     ) -> Verdicts:
         """Verdicts on candidates of sources.
 
         Args:
             seen: Stamps less the light of the neighbours that are known.
-            found: What the deblender says of each central source.
-            light: The light that it finds of it.
+            light: The light that the deblender finds of each central source.
+            purity: The purity that it finds, from 0 to 1.
             candidates: Candidates of `find_candidates`.
         """
         n, k = candidates.pixel.shape[:2]
         x = _patches(_planes(seen, light), candidates.pixel)
         for width in self.widths:
             x = nn.gelu(nn.Conv(width, (3, 3), 2)(x))
-        known = _numbers(seen, found, candidates)
+        known = _numbers(seen, light, purity, candidates)
         x = jnp.concatenate([x.reshape(n, k, -1), known], axis=-1)
         for width in self.hidden:
             x = nn.gelu(nn.Dense(width)(x))
@@ -147,8 +148,7 @@ def init_companions(model: Companions, key, *, size: int, bands: int, **numbers:
     stamp, one = jnp.ones((1, size, size, bands)), jnp.ones((1, bands))
     psf, correlation = (jnp.ones((1, numbers[name])) for name in ("psf", "correlation"))
     seen = Observation(stamp, stamp, one, psf, stamp, correlation)
-    found = Posterior(one, one, SinhArcsinh(one, one, one, one), one)
-    return model.init(key, seen, found, stamp, find_candidates(seen, stamp))["params"]
+    return model.init(key, seen, stamp, one, find_candidates(seen, stamp))["params"]
 
 
 def _sigma(seen: Observation, light) -> Float[Array, "batch size size band"]:
@@ -177,16 +177,16 @@ def _patches(planes, pixel) -> Float[Array, "candidates side side plane"]:
     return cut.reshape(-1, *shape)
 
 
-def _numbers(seen: Observation, found: Posterior, candidates: Candidates):
+def _numbers(seen: Observation, light, purity, candidates: Candidates):
     """Numbers of each candidate and of its source, of order one."""
     n, k = candidates.pixel.shape[:2]
     centre = (seen.image.shape[1] - 1) / 2
     offset = (candidates.pixel - centre) / CANDIDATE_REACH
     is_own = jnp.broadcast_to(jnp.arange(k) == k - 1, (n, k))[..., None]
     of_each = offset, jnp.linalg.norm(offset, axis=-1, keepdims=True), is_own
-    brightness = found.log_flux.median - jnp.log(background_rms(seen.variance))
-    of_source = [brightness - 5, found.log_flux.log_width, found.log_flux.skew]
-    of_source += [found.purity_logit / 4, seen.psf, seen.correlation]
+    signal = light.sum(axis=(1, 2)) / background_rms(seen.variance)
+    brightness = jnp.log(jnp.clip(signal, _FAINTEST)) - 5
+    of_source = brightness, purity, seen.psf, seen.correlation
     shared = jnp.concatenate(of_source, axis=-1)[:, None]
     shared = jnp.broadcast_to(shared, (n, k, shared.shape[-1]))
     significance = jnp.arcsinh(candidates.significance)

@@ -59,7 +59,8 @@ def verdict_losses(
         batch = _with_known(deblender, frozen, batch, key, known_share)
         found, light = light_of(deblender, frozen, batch.observation)
         candidates = find_candidates(batch.observation, light)
-        arguments = batch.observation, found, light, candidates
+        purity = jax.nn.sigmoid(found.purity_logit)
+        arguments = batch.observation, light, purity, candidates
         verdicts = model.apply({"params": params["companions"]}, *arguments)
         truth = what_is_true(batch, candidates)
         real = candidates.real

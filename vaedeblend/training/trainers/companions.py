@@ -29,9 +29,9 @@ def check(config) -> None:
         ValueError: A value is none of those that there are.
     """
     survey = make_survey(**config.survey.to_dict())
-    model = Companions(**config.model)
+    model = Companions(**config.companions)
     Observing(**config.observation)
-    for stage in config.stages.values():
+    for stage in (config.stages[name] for name in STAGES):
         _composing(stage.scenes, survey)
         _objective(stage, model, None, {})
 
@@ -39,8 +39,8 @@ def check(config) -> None:
 def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:
     """The stage of a configuration: scenes composed of the galaxies of the training set."""
     stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
-    deblender = load_deblender(config.deblender)
-    model = Companions(**config.model)
+    deblender = load_deblender(workdir)
+    model = Companions(**config.companions)
     numbers = _numbers(deblender)
     fresh = functools.partial(init_companions, model, jax.random.key(config.seed), **numbers)
     params = initial_params(

@@ -18,6 +18,9 @@ from vaedeblend.training.stages import Task, choose_objective, initial_params, o
 
 __all__ = ["STAGES", "check", "prepare"]
 
+_LIBRARIES = "galaxies", "fields"
+"""Kinds of data of which scenes are composed."""
+
 
 def check(config) -> None:
     """Makes of a configuration what needs no data, to refuse what cannot be used.
@@ -29,7 +32,7 @@ def check(config) -> None:
     survey = make_survey(**config.survey.to_dict())
     model = VAE(**config.model, bands=len(survey.bands))
     Observing(**config.observation)
-    for stage in config.stages.values():
+    for stage in (config.stages[name] for name in STAGES if name in config.stages):
         _composing(config.data, stage.scenes, survey)
         _objective(stage, model, {"encoder": {}})
 
@@ -89,7 +92,8 @@ def _composing(data, scenes, survey: Survey) -> Composing:
 def _calibrate(config, name: str, workdir: Path, directories, model, params) -> None:
     """Fits and writes the calibration of a trained stage's flux errors, on validation galaxies."""
     survey, field = make_survey(**config.survey.to_dict()), None
-    kinds = [kind for kind in directories if "validation" in config.sizes[kind]]
+    scenes = [kind for kind in directories if kind not in _LIBRARIES]
+    kinds = [kind for kind in scenes if "validation" in config.sizes[kind]]
     kinds = [name] if name == "isolated" else kinds
     batches = [
         batch
