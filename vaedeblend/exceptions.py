@@ -69,6 +69,10 @@ class SceneError(VaedeblendError):
     """A kind of scene that the library cannot provide."""
 
 
+class SettingsError(VaedeblendError):
+    """Settings of a command that cannot be used: which file, what is there, what is wanted."""
+
+
 class SkyError(VaedeblendError):
     """A field that cannot be simulated as asked for."""
 

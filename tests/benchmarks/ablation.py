@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-import train
 from data_builders import build_datasets, survey_of
+from vaedeblend.cli.train import train
 from vaedeblend.configs import quick
 from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import load_deblender
@@ -100,7 +100,7 @@ def run(name, changes, seed, options, console):
     path = workdir / "scores.json"
     if not path.exists():
         config = configuration(changes, seed, options)
-        train.train(config, workdir)
+        train(config, workdir)
         survey, deblend = survey_of(config), make_deblend_stamps(load_deblender(workdir))
         directories = build_datasets(config, workdir, console)
         scores = {"steps": {stage: config.stages[stage].steps for stage in SHARES}}

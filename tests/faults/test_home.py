@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import vaedeblend
-from vaedeblend.cli import commands
+from vaedeblend.cli.images import keep_compiled
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_nothing_is_kept_but_where_a_cache_is_given(nameless, monkeypatch, tmp_p
     if cache:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
     vaedeblend._settle_home()
-    commands._keep_compiled()
+    keep_compiled()
     assert not (Path.home() / ".astropy").exists()
     wanted = str(tmp_path / cache / "vaedeblend") if cache else None
     assert os.environ.get("JAX_COMPILATION_CACHE_DIR") == wanted

@@ -83,7 +83,7 @@ def test_an_empty_list_gives_an_empty_catalogue_and_says_so(folder, mine, capsys
     words = ["deblend", folder / "image.fits", "--rms", folder / "rms.fits"]
     words += ["--catalog", folder / "list.fits", "--out", folder / "out"]
     assert main([*map(str, words)]) == 3
-    assert "no sources: the list is empty" in capsys.readouterr().out
+    assert "no sources: the list is empty" in capsys.readouterr().err
 
 
 def test_a_catalogue_of_any_frame_lies_on_its_image(folder, mine):  # noqa: F811

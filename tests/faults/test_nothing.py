@@ -20,7 +20,7 @@ def deblend(folder, capsys):  # noqa: F811
             hdus[0].data = change(hdus[0].data)
         words = [folder / "image.fits", "--rms", folder / "rms.fits", "--tile", 4096, *words]
         status = main(["deblend", *map(str, words), "--out", str(folder / "out")])
-        return status, capsys.readouterr().out
+        return status, " ".join(capsys.readouterr().err.split())
 
     return run
 

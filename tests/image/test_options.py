@@ -22,9 +22,9 @@ def test_a_command_line_stands_for_the_call():
         "--tphot",
     ]
     words += ["--catalog", "list.csv", "--iterations", "2", "--gain", "0.0"]
-    options = vars(commands._parser().parse_args(words))
+    options = vars(commands.make_parsers()[0].parse_args(words))
     image, out = options.pop("image"), options.pop("out")
-    del options["run"]
+    assert options.pop("command") == "deblend"
     line = command_line(image, out, ImageOptions(**options))
     assert line == (
         "vaedeblend deblend 'a b.fits' --out o --rms r.fits --mask-bits 0 3 --catalog list.csv "

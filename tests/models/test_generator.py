@@ -1,7 +1,6 @@
 """The generator: galaxies in their own frame, learned, made up, and put on the sky as asked for."""
 
 import json
-import warnings
 
 import galsim
 import jax
@@ -13,6 +12,7 @@ from scipy import special
 
 from vaedeblend.catalogues import egg
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
+from vaedeblend.cli.train import train
 from vaedeblend.configs import flowvae, quick
 from vaedeblend.exceptions import CheckpointError, VaedeblendError, WorkdirError
 from vaedeblend.io import checkpoint
@@ -35,10 +35,6 @@ from vaedeblend.survey import Survey
 from vaedeblend.training import loop, objectives
 
 pytestmark = pytest.mark.usefixtures("optimised")
-
-with warnings.catch_warnings():  # of how ml_collections imports a configuration
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import train
 
 STEPS = 4
 MODEL = {
@@ -67,7 +63,7 @@ def tiny() -> ConfigDict:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
-    train.train(tiny(), workdir)
+    train(tiny(), workdir)
     return workdir
 
 

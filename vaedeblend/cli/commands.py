@@ -1,187 +1,201 @@
-"""The command `vaedeblend`: deblend an image, test that on it, or simulate one to try it on.
+"""The command `vaedeblend`: which commands there are, and how each is read, run and ended.
 
-Heavy imports stand inside the functions that need them: `vaedeblend --help` answers at once.
+Heavy imports stand inside the functions that need them: `vaedeblend --help` answers at once, and so
+does a path that leads nowhere.
 """
 
 import argparse
-import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from rich.table import Table
-from rich.text import Text
+from vaedeblend import __version__
+from vaedeblend.cli import evaluate, images, simulate, train, weights
+from vaedeblend.cli.console import run, set_verbosity, show_error
+from vaedeblend.cli.inputs import refuse_missing
+from vaedeblend.cli.settings import (
+    refuse_other_settings,
+    set_defaults,
+    without_outdone,
+    write_settings,
+)
 
-from vaedeblend.cli.console import console
-from vaedeblend.cli.simulate import add_simulate
-from vaedeblend.exceptions import MosaicError
-from vaedeblend.io.progress import progress, run_command
 
-_UNUSABLE = 3
-"""Status of a command whose result is there, and holds nothing that can be used."""
+class Command(NamedTuple):
+    """What follows `vaedeblend` on a command line."""
+
+    said: str
+    add: Callable[[argparse.ArgumentParser], None]
+    """Adds its arguments to a parser."""
+    run: Callable[..., int | None]
+    """Does its work, its options as keywords, and gives its status."""
+    example: str
+    inputs: tuple[str, ...] = ()
+    """Options that are paths of files, or folders, that have to be there."""
+    has_settings: bool = False
+    """Whether it takes --config, and writes what ran beside its results."""
+
+
+COMMANDS = {
+    "deblend": Command(
+        "measure every galaxy of an image",
+        images.add_deblend,
+        images.deblend,
+        "vaedeblend deblend image.fits --rms rms.fits --psf psf.fits --out result",
+        images.INPUTS,
+        has_settings=True,
+    ),
+    "inject": Command(
+        "how well galaxies put into your image are measured",
+        images.add_inject,
+        images.inject_galaxies,
+        "vaedeblend inject image.fits --rms rms.fits --psf psf.fits --n 500 --out injected",
+        images.INPUTS,
+        has_settings=True,
+    ),
+    "simulate": Command(
+        "a Euclid-like field with its truth",
+        simulate.add_simulate,
+        simulate.simulate,
+        "vaedeblend simulate --out field --size 1500",
+        ("source",),
+        has_settings=True,
+    ),
+    "train": Command(
+        "train networks on simulated galaxies",
+        train.add_train,
+        train.train_command,
+        "vaedeblend train --workdir runs/mine --config.seed=1 --config.data.style=structured",
+    ),
+    "evaluate": Command(
+        "test a training, or shipped weights, on stamps whose truth is known",
+        evaluate.add_evaluate,
+        evaluate.evaluate_command,
+        "vaedeblend evaluate --workdir runs/check --weights euclid_vis --limit 1000",
+    ),
+    "weights": Command(
+        "list shipped weights, say what they were trained on, export those of a training",
+        weights.add_weights,
+        weights.weights_command,
+        "vaedeblend weights info euclid_vis",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line, and gives its status.
 
-    Errors that the user can mend end it with one line and status 1; 3 says that there is a result,
-    of which nothing can be used.
+    Errors that the user can mend end it with one line and status 1; 2 says that the line cannot be
+    read, 3 that there is a result, of which nothing can be used.
     """
-    options = vars(_parser().parse_args(argv))
-    run = options.pop("run")
-    return run_command(lambda: run(**options))
+    words = sys.argv[1:] if argv is None else [*argv]
+    parser, parsers = make_parsers()
+    try:
+        name, options = _read(words, parser, parsers)
+    except ValueError as error:  # all of ours are
+        show_error(error)
+        return 1
+    set_verbosity(options.pop("verbosity", 0))
+    return run(lambda: _run(name, parsers[name], options))
 
 
-def _deblend(**options) -> int:
-    """`vaedeblend deblend`: see `pipeline.deblend_image`."""
-    if not options["passes"] and options["catalog"] is None:
-        raise MosaicError("--no-add is given, but no list to add to; wanted --catalog, too")
-    _keep_compiled()
-    from vaedeblend.image.pipeline import deblend_image
-
-    with progress(console) as report:
-        catalog = deblend_image(**options, report=report)
-    for line in catalog.said:
-        console.print(Text(line), soft_wrap=True)
-    sources = catalog.table[catalog.table["binning"] > 0]
-    flagged, out = int((sources["flags"] > 0).sum()), options["out"]
-    console.print(Text(f"{len(sources)} sources, {flagged} of them flagged: {out}/index.html"))
-    if not catalog.unusable:
-        return 0
-    console.print(Text(catalog.unusable), soft_wrap=True)
-    return _UNUSABLE
-
-
-def _inject(*, magnitude: list[float], **options) -> None:
-    """`vaedeblend inject`: see `injection.inject`."""
-    _keep_compiled()
-    from vaedeblend.evaluate.added import shown as results
-    from vaedeblend.evaluate.injection import inject
-
-    with progress(console) as report:
-        table = inject(magnitude=tuple(magnitude), report=report, **options)
-    columns, rows = results.as_rows(results.summarise(table))
-    shown = Table(*columns, title=results.TITLE)
-    for row in rows:
-        shown.add_row(*row)
-    console.print(shown)
-    said = *table.meta["said"], str(Path(options["out"]) / results.PAGE)
-    console.print(*map(Text, said), sep="\n", soft_wrap=True)
+def _read(words: list[str], parser, parsers: Mapping) -> tuple[str, dict[str, Any]]:
+    """Name of a command, and its options."""
+    name = next((word for word in words if not word.startswith("-")), None)
+    given = {}
+    if name in COMMANDS and COMMANDS[name].has_settings and (path := _config(words)):
+        given = set_defaults(parsers[name], path)
+    options, rest = parser.parse_known_args(words)
+    options = vars(options)
+    name = options.pop("command")
+    if name == "train":
+        options["overrides"] = rest
+    elif rest:
+        _refuse(parsers[name], rest)
+    options.pop("settings", None)
+    options = without_outdone(parsers[name], options, given)
+    refuse_missing(options, COMMANDS[name].inputs)
+    return name, options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("vaedeblend", description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_deblend(commands.add_parser("deblend", help="measure every galaxy of an image"))
-    _add_inject(
-        commands.add_parser("inject", help="how well galaxies put into your image are measured")
+def _run(name: str, parser, options: dict[str, Any]) -> int:
+    command = COMMANDS[name]
+    if not command.has_settings:
+        return command.run(**options) or 0
+    folder = Path(options["out"])
+    refuse_other_settings(folder)
+    status = command.run(**options) or 0
+    write_settings(folder, name, parser, options, {*command.inputs, "out", "weights"})
+    return status
+
+
+def _config(words: Sequence[str]) -> str | None:
+    """The file of --config, which is read before all else."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    reader.add_argument("--config")
+    try:
+        return reader.parse_known_args(words)[0].config
+    except argparse.ArgumentError:  # without its file, which is for the command to say
+        return None
+
+
+def _refuse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
+    known = [each for action in parser._actions for each in action.option_strings]
+    near = get_close_matches(rest[0].split("=")[0], known, 1)
+    hint = f"; nearest is {near[0]}" if near else ""
+    parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+
+
+def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole command line, and those of the commands by name."""
+    parser = argparse.ArgumentParser(
+        "vaedeblend", description="Fluxes, light profiles and errors of blended galaxies."
     )
-    add_simulate(commands.add_parser("simulate", help="a Euclid-like field with its truth"))
-    return parser
+    parser.add_argument("--version", action="version", version=f"vaedeblend {__version__}")
+    _add_verbosity(parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    parsers = {}
+    for name, command in COMMANDS.items():
+        parsers[name] = commands.add_parser(
+            name,
+            help=command.said,
+            description=f"{command.said[0].upper()}{command.said[1:]}.",
+            epilog=f"example:\n  {command.example}",
+            formatter_class=_Help,
+        )
+        command.add(parsers[name])
+        _add_verbosity(parsers[name])
+        if command.has_settings:
+            parsers[name].add_argument(
+                "--config",
+                dest="settings",
+                metavar="FILE",
+                default=argparse.SUPPRESS,
+                help="options in TOML: its keys are these options' names; what ran is written to "
+                "settings.toml beside the results",
+            )
+    return parser, parsers
 
 
-def _add_deblend(add) -> None:
-    add.set_defaults(run=_deblend)
-    _add_image(add)
-    add.add_argument("--catalog", help="table of positions: x and y (0-based), or ra and dec")
-    add.add_argument(
-        "--no-add",
-        dest="passes",
-        action="store_const",
-        const=0,
-        default=2,
-        help="measure the positions of --catalog, and no sources beside them",
-    )
-    add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")
-    add.add_argument(
-        "--mer-names",
-        action="store_true",
-        help="write the catalogue in MER's terms as well, as is done for a MER tile",
-    )
-    add.add_argument(
-        "--core-margin",
-        type=float,
-        help="width of what lies about the tile's core, whose sources alone MER's terms hold "
-        "[arcsec]; 60 for a tile of the Wide survey (19200 pixels), or 0",
-    )
-
-
-def _add_inject(add) -> None:
-    add.set_defaults(run=_inject)
-    _add_image(add)
-    add.add_argument("--n", type=int, default=300, help="number of galaxies, for each seed")
-    add.add_argument("--stars", type=int, default=0, help="number of stars, for each seed")
-    add.add_argument(
-        "--magnitude", type=float, nargs=2, default=[22.0, 26.0], help="range of their magnitudes"
-    )
-    add.add_argument("--seed", type=int, default=0, help="first seed of everything random")
-    add.add_argument(
-        "--repeats", type=int, default=1, help="number of seeds, each with galaxies of its own"
-    )
-    add.add_argument(
-        "--beside-bright",
-        action="store_true",
-        help="put galaxies, too, where they would be flagged beside_bright",
+def _add_verbosity(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    keywords = {"dest": "verbosity", "action": "store_const", "default": argparse.SUPPRESS}
+    group.add_argument("-q", "--quiet", const=-1, help="show warnings and errors alone", **keywords)
+    group.add_argument(
+        "-v", "--verbose", const=1, help="show seconds, and where errors come from", **keywords
     )
 
 
-def _add_image(add) -> None:
-    """Arguments of whatever measures an image."""
-    add.add_argument(
-        "image",
-        help="FITS image, background subtracted if an rms map is given; or folder of a MER tile",
-    )
-    add.add_argument("--tile-id", type=int, help="number of the MER tile, of several in a folder")
-    add.add_argument("--out", required=True, help="folder that takes the results")
-    noise = add.add_mutually_exclusive_group()
-    noise.add_argument("--rms", help="FITS image of the background's rms; estimated if not given")
-    noise.add_argument("--variance", help="FITS image of the background's variance, for --rms")
-    noise.add_argument(
-        "--weight", help="FITS image of inverse variances, 0 without data, for --rms"
-    )
-    add.add_argument(
-        "--rms-kind",
-        choices=("auto", "background", "total"),
-        default="auto",
-        help="whether the map holds the sources' photon noise, which is then taken out",
-    )
-    add.add_argument("--mask", help="FITS image; pixels that are not 0 are ignored")
-    add.add_argument(
-        "--mask-bits",
-        type=int,
-        nargs="+",
-        help="flag bits that mask a pixel, 0 the least significant; all if not given",
-    )
-    add.add_argument(
-        "--psf",
-        help="FITS image of the effective PSF, or of a grid; model of PSFEx; or folder of images",
-    )
-    add.add_argument("--weights", default="euclid_vis", help="shipped weights, or a workdir")
-    add.add_argument("--zero-point", type=float, help="AB magnitude of one image unit")
-    add.add_argument("--gain", type=float, help="electrons per image unit; 0 for none")
-    add.add_argument(
-        "--force", action="store_true", help="go on where the pixels contradict an input"
-    )
-    add.add_argument("--psf-scale", type=float, help="sampling of the PSF image [arcsec]")
-    add.add_argument("--hdu", help="number or name of the image's HDU in its file")
-    add.add_argument(
-        "--iterations",
-        type=int,
-        default=4,
-        help="iterations of neighbour subtraction, at most; 1: the network alone",
-    )
-    suppressed = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-    add.add_argument("--looks", dest="iterations", type=int, **suppressed)  # name until 0.1
-    add.add_argument("--tile", type=int, default=4096, help="side of the pieces measured [pixel]")
-    add.add_argument("--processes", type=int, default=1, help="processes that measure pieces")
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Shows the default of each option that has one."""
 
-
-def _keep_compiled() -> None:
-    """Programs that XLA has compiled are kept for the next run; JAX reads this when imported.
-
-    Where there is no home folder, none are kept.
-    """
-    given = os.environ.get("XDG_CACHE_HOME")
-    if given or Path.home().is_dir():
-        folder = Path(given or Path.home() / ".cache") / "vaedeblend"
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    def _get_help_string(self, action: argparse.Action) -> str:
+        said, default = action.help or "", action.default
+        if action.nargs == 0 or default in (None, "", argparse.SUPPRESS):
+            return said
+        shown = default if isinstance(default, str) else None
+        if isinstance(default, list | tuple):
+            shown = " ".join(map(str, default))
+        return f"{said} (default: {shown or default})"

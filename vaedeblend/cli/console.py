@@ -1,5 +1,42 @@
-"""The terminal to which the commands speak."""
+"""The terminal to which the commands speak, and how much they say there."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 
-console = Console()
+from vaedeblend.io import progress
+
+
+class Terminal(Console):
+    """Standard output, which says nothing where `quiet`, and more where `verbose`."""
+
+    verbose = False
+
+
+console = Terminal()
+errors = Console(stderr=True)
+
+
+def set_verbosity(level: int) -> None:
+    """Says how much the commands show.
+
+    Args:
+        level: -1 for warnings and errors alone, 0 as ever, 1 for seconds and tracebacks, too.
+    """
+    console.quiet, console.verbose = level < 0, level > 0
+
+
+def progress_bars() -> AbstractContextManager[Callable[..., None]]:
+    """See `progress.progress`: bars, and the seconds of each where the terminal is verbose."""
+    return progress.progress(console, timed=console.verbose)
+
+
+def run(work: Callable[[], int | None]) -> int:
+    """See `progress.run_command`: the status of a command's work, whose errors are one line."""
+    return progress.run_command(work, verbose=console.verbose)
+
+
+def show_error(error: Exception | str) -> None:
+    """Shows an error as one line on stderr."""
+    progress.complain(errors, error)

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from astropy.io import fits
 from rich.table import Table
 from rich.text import Text
 
-from vaedeblend.cli.console import console
+from vaedeblend.cli.console import console, progress_bars
 from vaedeblend.exceptions import FolderError, VaedeblendError
 from vaedeblend.io.parallel import available_cores
-from vaedeblend.io.progress import progress
 
 _FIELD = ("image.fits", "rms.fits", "psf.fits", "truth.fits"), "truth.fits", "TRUTH"
 _CHALLENGE = ("*_vis*.fits", "challenge_5sig_overlap_*.fits"), "*.alone.fits", "ALONE"
@@ -18,7 +16,6 @@ _CHALLENGE = ("*_vis*.fits", "challenge_5sig_overlap_*.fits"), "*.alone.fits", "
 
 def add_simulate(add) -> None:
     """Adds the command's arguments to its parser."""
-    add.set_defaults(run=_simulate)
     add.add_argument("--out", required=True, help="folder that takes the field")
     add.add_argument("--size", type=int, default=2048, help="side of the field [pixel]")
     add.add_argument(
@@ -57,7 +54,7 @@ def add_simulate(add) -> None:
     )
 
 
-def _simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
+def simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
     """`vaedeblend simulate`: see `simulate.fields`, and `euclid` for emc and mer."""
     if own_layout := {"emc": _simulate_challenge, "mer": _simulate_tile}.get(style):
         own_layout(out, 0.05 if star_fraction is None else star_fraction, **options)
@@ -97,7 +94,7 @@ def _simulate_challenge(
     if source or area is not None:
         raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
     _refuse_others(Path(out), *_CHALLENGE)
-    with progress(console) as report:
+    with progress_bars() as report:
         counts = write_fields(out, star_fraction=star_fraction, report=report, **options)
     shown = Table(*counts.colnames, title=Text(f"fields in {out}"))
     for row in counts:
@@ -116,6 +113,8 @@ def _refuse_others(out: Path, patterns: tuple[str, ...], own: str, name: str) ->
 
 
 def _holds(path: Path, name: str) -> bool:
+    from astropy.io import fits
+
     try:
         with fits.open(path) as hdus:
             return name in hdus

@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -9,38 +11,47 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from vaedeblend.io.folders.jobs import FolderWarning
-
 _INTERRUPTED, _TERMINATED = 130, 143
 """Exit statuses of a command that Ctrl-C, or SIGTERM, has ended: 128 and the signal."""
 
 
 @contextlib.contextmanager
-def progress(console: Console) -> Iterator[Callable[..., None]]:
+def progress(console: Console, *, timed: bool = False) -> Iterator[Callable[..., None]]:
     """Gives `report(what, done, total, note="")`, which shows one bar for each kind of work.
 
     Where output is no terminal, each note is a line of its own, for a log.
+
+    Args:
+        console: Terminal.
+        timed: Whether a line says how long each kind of work has taken.
     """
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     ends = TimeRemainingColumn(), TextColumn("{task.fields[note]}")
-    tasks = {}
+    tasks, begun = {}, {}
     with Progress(*columns, *ends, console=console) as bars:
 
         def report(what: str, done: int, total: int, note: str = "") -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total, note=note)
+                begun[what] = time.monotonic()
             bars.update(tasks[what], completed=done, note=note)
+            if timed and done == total and what in begun:
+                console.print(Text(f"{what}: {time.monotonic() - begun.pop(what):.1f} s"))
             if note and done and not console.is_terminal:
                 console.print(Text(f"{what}: step {done}: {note}"))
 
         yield report
 
 
-def run_command(work: Callable[[], int | None]) -> int:
+def run_command(work: Callable[[], int | None], *, verbose: bool = False) -> int:
     """Runs a command's work, and gives its exit status.
 
     Errors that the user can mend, warnings, and the end by Ctrl-C or by SIGTERM are one line each,
     on stderr.
+
+    Args:
+        work: Gives the status; None for 0.
+        verbose: Whether an error shows where it was raised, too.
     """
     console = Console(stderr=True)
     try:
@@ -48,6 +59,8 @@ def run_command(work: Callable[[], int | None]) -> int:
             _show_warnings(console)
             return work() or 0
     except (ValueError, OSError) as error:
+        if verbose:
+            traceback.print_exc()
         complain(console, error)
         return 1
     except _Terminated:
@@ -93,6 +106,8 @@ def _show_warnings(console: Console) -> None:
     from astropy.io.fits.verify import VerifyWarning
     from astropy.units import UnitsWarning
     from astropy.wcs import FITSFixedWarning
+
+    from vaedeblend.io.folders.jobs import FolderWarning
 
     others = warnings.showwarning
 

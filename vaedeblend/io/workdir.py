@@ -17,6 +17,9 @@ _EXPORTED = "blended", "companions"
 WORKDIR_PSF = "psf.fits"
 """Effective PSF that a workdir's networks were trained for, beside its config.json."""
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a stage's parameters, within that of the stage."""
+
 
 def find_workdir(name_or_workdir: str | Path) -> Path:
     """Folder of the shipped weights of a name, or the workdir itself.
@@ -29,6 +32,12 @@ def find_workdir(name_or_workdir: str | Path) -> Path:
         raise WorkdirError(f"weights: {found}; wanted the name of shipped ones, or a workdir")
     shipped = WEIGHTS / str(name_or_workdir)
     return shipped if (shipped / "config.json").exists() else Path(name_or_workdir)
+
+
+def find_trained(stage: str | Path) -> Path:
+    """Folder of the checkpoints of a trained stage: WORKDIR/STAGE, or shipped: NAME/STAGE."""
+    path = Path(stage)
+    return find_workdir(path.parent) / path.name / CHECKPOINTS
 
 
 def read_config(workdir: str | Path) -> dict:
@@ -101,7 +110,7 @@ def export(workdir: str | Path, folder: str | Path) -> None:
     workdir, folder = Path(workdir), Path(folder)
     config = read_config(workdir)
     stages = [_EXPORTED[0], *(each for each in _EXPORTED[1:] if each in config["stages"])]
-    trained = {each: workdir / each / "checkpoints" for each in stages}
+    trained = {each: workdir / each / CHECKPOINTS for each in stages}
     parts = {s: (checkpoint.latest_step(f), checkpoint.load_params(f)) for s, f in trained.items()}
     names = [f"{stages[0]}/calibration.json"]
     if not (workdir / names[0]).exists():
@@ -112,7 +121,7 @@ def export(workdir: str | Path, folder: str | Path) -> None:
     (folder / "config.json").unlink(missing_ok=True)
     for each, of_stage in parts.items():
         prepare_folder(folder / each)
-        checkpoint.save_params(folder / each / "checkpoints", *of_stage)
+        checkpoint.save_params(folder / each / CHECKPOINTS, *of_stage)
     for name in names:
         with replacing(folder / name) as partial:
             shutil.copy(workdir / name, partial)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import find_workdir
+from vaedeblend.io.workdir import CHECKPOINTS, find_trained
 from vaedeblend.training.objectives import Objective
 
 
@@ -29,32 +29,6 @@ class Task(NamedTuple):
     """Batches of validation scenes."""
     finish: Callable[[dict], None]
     """Called with the trained parameters, on the host."""
-
-
-def check_stage(name: str, stage, devices: int) -> None:
-    """Refuses settings of a stage that cannot be trained with, before any data are made.
-
-    Raises:
-        VaedeblendError: Numbers of steps, or a batch's stamps, do not go together.
-    """
-    steps, warmup, key = stage.steps, stage.optimizer.warmup_steps, f"stages.{name}"
-    if not 0 <= warmup < steps:
-        raise VaedeblendError(
-            f"{key}.steps is {steps} and {key}.optimizer.warmup_steps {warmup}; "
-            "wanted more steps than those of the warm-up"
-        )
-    for each in ("log_every", "checkpoint_every", "batch_size"):
-        if stage[each] < 1:
-            raise VaedeblendError(f"{key}.{each} is {stage[each]}; wanted at least 1")
-    if stage.checkpoint_every % stage.log_every:
-        raise VaedeblendError(
-            f"{key}.checkpoint_every is {stage.checkpoint_every}; "
-            f"wanted a multiple of log_every, {stage.log_every}"
-        )
-    if stage.batch_size % devices:
-        raise VaedeblendError(
-            f"{key}.batch_size is {stage.batch_size}; wanted a multiple of the {devices} devices"
-        )
 
 
 def choose_objective(makers: Mapping[str, Callable[..., Objective]], stage) -> Objective:
@@ -100,10 +74,9 @@ def initial_params(
     """
     if not source:
         return fresh()
-    other = Path(source)
     inside = source in stages
-    directory = workdir / source if inside else find_workdir(other.parent) / other.name
-    trained = flatten_dict(checkpoint.load_params(directory / "checkpoints"), sep="/")
+    trained_in = workdir / source / CHECKPOINTS if inside else find_trained(source)
+    trained = flatten_dict(checkpoint.load_params(trained_in), sep="/")
     model = flatten_dict(fresh() if renewed else jax.eval_shape(fresh), sep="/")
     for name in renewed:
         if not any(_within(path, (name,)) for path in model):
@@ -116,7 +89,7 @@ def initial_params(
     found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, model))
     if found != wanted:
         raise CheckpointError(
-            f"{directory}: parameters have shapes {found}; wanted this model's, {wanted}"
+            f"{trained_in.parent}: parameters have shapes {found}; wanted this model's, {wanted}"
         )
     return unflatten_dict(kept, sep="/")
 

@@ -1,0 +1,75 @@
+"""Settings of a training that cannot be: each is refused by its keys, before anything is drawn."""
+
+import pytest
+
+from vaedeblend.configs import companions, flowvae, quick
+from vaedeblend.exceptions import CheckpointError, VaedeblendError
+from vaedeblend.training.settings import check_data, check_settings, check_stage, find_trainers
+
+
+def test_every_recipe_has_a_trainer_of_each_stage():
+    for recipe, names in (
+        (quick, ["deblender", "deblender"]),
+        (flowvae, ["generator", "generator"]),
+        (companions, ["companions"]),
+    ):
+        found = find_trainers(recipe.get_config().stages).values()
+        assert [each.__name__.rpartition(".")[2] for each in found] == names
+    with pytest.raises(VaedeblendError, match="stages are .*first.*; wanted some of"):
+        find_trainers(["first"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": 200}, "isolated.steps is 200 and stages.isolated.optimizer.warmup_steps 200"),
+        ({"log_every": 0}, "stages.isolated.log_every is 0; wanted at least 1"),
+        ({"checkpoint_every": 300}, "checkpoint_every is 300; wanted a multiple of log_every, 250"),
+        ({"batch_size": 127}, "batch_size is 127; wanted a multiple of the 2 devices"),
+    ],
+)
+def test_steps_and_batches_that_do_not_go_together_are_refused(change, said):
+    stage = quick.get_config().stages.isolated
+    stage.update(change)
+    with pytest.raises(VaedeblendError, match=said):
+        check_stage("isolated", stage, devices=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"stages.isolated.batch_size": 14001},
+            r"stages.isolated.batch_size is 14001 and sizes.galaxies.train 14000; wanted at least",
+        ),
+        ({"data.n_psfs": 14001}, "data.n_psfs is 14001 and sizes.galaxies.train 14000"),
+        ({"data.stamp_size": 48}, "data.stamp_size is 48 and model.stamp_size 64; wanted one size"),
+        ({"data.separation": (3.0, 0.3)}, r"data.separation is \(3, 0.3\); wanted the lower end"),
+        (
+            {"data.selection.magnitude": (25.0, 23.0)},
+            r"data.selection.magnitude is \(25, 23\); wanted the lower end first",
+        ),
+    ],
+)
+def test_data_that_cannot_be_are_refused_by_both_keys(change, said):
+    config = quick.get_config()
+    check_data(config)
+    config.update_from_flattened_dict(change)
+    with pytest.raises(VaedeblendError, match=said):
+        check_data(config)
+
+
+def test_a_start_that_is_not_there_is_refused(tmp_path):
+    config = quick.get_config()
+    config.stages.isolated.init_from = "euclid_vis/blended"
+    check_data(config)
+    config.stages.isolated.init_from = str(tmp_path / "lost" / "isolated")
+    with pytest.raises(CheckpointError, match="init_from is '.*lost/isolated', and there is no"):
+        check_data(config)
+
+
+def test_a_key_that_no_part_has_is_refused():
+    config = quick.get_config()
+    config.model.depth = 3
+    with pytest.raises(VaedeblendError, match="configuration: .*depth"):
+        check_settings(config)

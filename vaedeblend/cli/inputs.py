@@ -1,0 +1,41 @@
+"""Paths on a command line: refused where they lead nowhere, before anything slow is imported."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vaedeblend.exceptions import FileError
+
+
+def refuse_missing(options: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuses paths that lead nowhere, and weights that are none.
+
+    Args:
+        options: Options of a command.
+        names: Those of them that are paths, if they are not None.
+
+    Raises:
+        FileError: There is no such file or folder.
+        WorkdirError: There are no such weights.
+    """
+    for name in names:
+        path = options.get(name)
+        if path and not _is_there(path):
+            raise FileError(f"{path}: no such file or folder; wanted one as {name}")
+    if "weights" in options and names:
+        from vaedeblend.io.workdir import find_workdir, read_config
+
+        read_config(find_workdir(options["weights"]))
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path leads somewhere, or is a number: that of every pixel."""
+    with contextlib.suppress(ValueError):
+        float(path)
+        return True
+    if path.endswith("]"):
+        from vaedeblend.io.fits.planes import split_plane
+
+        path = split_plane(path)[0]
+    return Path(path).exists()

@@ -1,0 +1,165 @@
+"""`vaedeblend train`, which is train.py: simulates what data it misses, and trains each stage.
+
+Everything is kept under the working directory. Killed and started again with the same command, it
+goes on where it was.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vaedeblend.cli.console import console, progress_bars
+from vaedeblend.exceptions import SettingsError
+
+_QUICK = Path(__file__).parents[1] / "configs" / "quick.py"
+
+
+def add_train(add) -> None:
+    """Adds the command's arguments to its parser."""
+    add.add_argument(
+        "--workdir", required=True, help="folder of data, checkpoints, metrics and the report"
+    )
+    add.add_argument(
+        "--config",
+        default=str(_QUICK),
+        help="Python file with get_config(), whose values --config.KEY=VALUE sets",
+    )
+    add.add_argument("--export", help="folder that takes the trained weights alone")
+
+
+def train_command(*, workdir: str, config: str, export: str | None, overrides: list[str]) -> None:
+    """`vaedeblend train`: see `train`."""
+    settings = read_training(config, overrides)
+    from vaedeblend.io import workdir as workdirs
+    from vaedeblend.io.folders.jobs import locked
+
+    with locked(workdir) as folder:
+        train(settings, folder)
+        if export:
+            workdirs.export(folder, export)
+
+
+def read_training(path: str, overrides: Sequence[str] = ()):
+    """The configuration of a training.
+
+    Args:
+        path: Python file with get_config().
+        overrides: Words as --config.seed=1, which set its values.
+
+    Raises:
+        SettingsError: It cannot be read, or cannot be set so.
+    """
+    with _reading():
+        from absl import flags
+        from ml_collections import config_flags
+
+        words = ["vaedeblend train", f"--config={path}", *overrides]
+        values = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+        _, *rest = values(words)
+        if rest:
+            raise SettingsError(f"unexpected arguments {rest}; wanted --config.KEY=VALUE")
+        _ = values.config.stages  # an error of the file is kept until it is asked for something
+        return values.config
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError:
+        raise
+    except Exception as error:  # a user's file may raise anything
+        raise SettingsError(f"--config: {type(error).__name__}: {error}") from None
+
+
+def train(config, workdir: Path) -> None:
+    """Trains every stage of a configuration into `workdir`.
+
+    Args:
+        config: ConfigDict with the keys of `configs.quick`.
+        workdir: Folder that takes data, checkpoints and metrics.
+
+    Raises:
+        WorkdirError: The directory holds another configuration.
+        ValueError: Input that cannot be used: each names itself.
+    """
+    from data_builders import build_datasets
+    from vaedeblend.io.workdir import refuse_another
+    from vaedeblend.training.settings import check_settings, find_trainers
+
+    start = time.monotonic()
+    refuse_another(workdir, _plain(config))
+    check_settings(config)
+    directories = build_datasets(config, workdir, console)
+    for name, trainer in find_trainers(config.stages).items():
+        seed = config.seed * len(trainer.STAGES) + trainer.STAGES.index(name)
+        _train_stage(trainer, config, name, seed, workdir, directories)
+    minutes = (time.monotonic() - start) / 60
+    console.print(
+        f"trained in {minutes:.1f} min; next: vaedeblend evaluate --workdir {workdir}",
+        soft_wrap=True,
+    )
+
+
+def _plain(config) -> dict:
+    return json.loads(config.to_json_best_effort())
+
+
+def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directories) -> None:
+    import jax
+
+    from vaedeblend.io import checkpoint
+    from vaedeblend.io.workdir import CHECKPOINTS, claim
+    from vaedeblend.training import loop
+
+    stage, mesh = config.stages[name], loop.data_mesh()
+    optimizer = loop.make_optimizer(steps=stage.steps, **stage.optimizer)
+    with console.status(f"{name}: reading galaxies"):
+        task = trainer.prepare(config, name, workdir, directories, mesh)
+    state = loop.create_state(task.params, optimizer, trainable=stage.trainable, mesh=mesh)
+    step = loop.make_step(
+        task.objective,
+        optimizer,
+        task.make_batch,
+        trainable=stage.trainable,
+        average_decay=stage.average_decay,
+        seed=seed,
+        mesh=mesh,
+    )
+    claim(workdir, _plain(config))  # now that all of it has been used
+    if done := checkpoint.latest_step(workdir / name / CHECKPOINTS):
+        console.print(f"{name}: resumed from step {done} of {stage.steps}")
+    with progress_bars() as report:
+        state = loop.fit(
+            state,
+            step,
+            task.library,
+            directory=workdir / name,
+            steps=stage.steps,
+            log_every=stage.log_every,
+            checkpoint_every=stage.checkpoint_every,
+            validate=loop.make_validation(task.objective, task.validation, seed=seed),
+            report=_reporter(report, name, stage),
+        )
+    with console.status(f"{name}: finishing"):
+        task.finish(jax.device_get(state.average))
+
+
+def _reporter(report, name: str, stage):
+    """The function `(step, record)` that shows a training's losses and throughput."""
+    what, last = f"training {name}", None
+    report(what, 0, stage.steps, "compiling")
+
+    def each(step: int, record) -> None:
+        nonlocal last
+        now, rate = time.monotonic(), ""
+        if last:
+            rate = f"{(step - last[0]) * stage.batch_size / (now - last[1]):.0f} stamps/s"
+        last = step, now
+        losses = f"loss {record['train_loss']:.2f}, validation {record['validation_loss']:.2f}"
+        report(what, step, stage.steps, f"{losses} {rate} (of {stage.steps} steps)")
+
+    return each

@@ -1,0 +1,117 @@
+"""Settings of a training that cannot be: refused before any galaxy is drawn, by their keys."""
+
+from collections.abc import Collection
+from types import ModuleType
+
+import jax
+
+from vaedeblend.exceptions import CheckpointError, VaedeblendError
+from vaedeblend.io.workdir import find_trained
+from vaedeblend.training.trainers import companions, deblender, generator
+
+_KINDS = (deblender, companions), (generator,)
+"""Trainers of one training."""
+_RANGES = "separation", "companion_magnitude", "psf_fwhm", "coadd_exposures", "psf_sides"
+"""Keys of the data that hold two ends."""
+
+
+def find_trainers(stages: Collection[str]) -> dict[str, ModuleType]:
+    """Module of `trainers` that trains each stage, in the order of the training.
+
+    Raises:
+        VaedeblendError: There is none.
+    """
+    found = set(stages)
+    for kind in _KINDS:
+        trainers = {stage: trainer for trainer in kind for stage in trainer.STAGES}
+        if found <= set(trainers):
+            return {stage: trainer for stage, trainer in trainers.items() if stage in found}
+    wanted = ", or of ".join(str([s for each in kind for s in each.STAGES]) for kind in _KINDS)
+    raise VaedeblendError(f"stages are {sorted(found)}; wanted some of {wanted}")
+
+
+def check_settings(config) -> None:
+    """Refuses a configuration that cannot be trained with.
+
+    Args:
+        config: ConfigDict with the keys of `configs.quick`.
+
+    Raises:
+        VaedeblendError: A value is none of those that there are, or does not go with another.
+    """
+    from vaedeblend.simulate.galaxies.styles import find_style, of_split  # GalSim
+
+    trainers = find_trainers(config.stages)
+    find_style(of_split(config.data.style, "train"))
+    check_data(config)
+    for name, stage in config.stages.items():
+        check_stage(name, stage, jax.device_count())
+    try:
+        for trainer in set(trainers.values()):
+            trainer.check(config)
+    except TypeError as error:  # a key that a part of the training does not have, or lacks
+        raise VaedeblendError(f"configuration: {error}") from error
+
+
+def check_stage(name: str, stage, devices: int) -> None:
+    """Refuses settings of a stage that cannot be trained with, before any data are made.
+
+    Raises:
+        VaedeblendError: Numbers of steps, or a batch's stamps, do not go together.
+    """
+    steps, warmup, key = stage.steps, stage.optimizer.warmup_steps, f"stages.{name}"
+    if not 0 <= warmup < steps:
+        raise VaedeblendError(
+            f"{key}.steps is {steps} and {key}.optimizer.warmup_steps {warmup}; "
+            "wanted more steps than those of the warm-up"
+        )
+    for each in ("log_every", "checkpoint_every", "batch_size"):
+        if stage[each] < 1:
+            raise VaedeblendError(f"{key}.{each} is {stage[each]}; wanted at least 1")
+    if stage.checkpoint_every % stage.log_every:
+        raise VaedeblendError(
+            f"{key}.checkpoint_every is {stage.checkpoint_every}; "
+            f"wanted a multiple of log_every, {stage.log_every}"
+        )
+    if stage.batch_size % devices:
+        raise VaedeblendError(
+            f"{key}.batch_size is {stage.batch_size}; wanted a multiple of the {devices} devices"
+        )
+
+
+def check_data(config) -> None:
+    """Refuses settings of the data that no training can be made of.
+
+    Raises:
+        VaedeblendError: Two settings do not go together.
+        CheckpointError: A stage starts from what is not there.
+    """
+    data, model = config.data, config.model
+    ranges = {name: data[name] for name in _RANGES if name in data}
+    ranges |= {f"selection.{name}": ends for name, ends in data.get("selection", {}).items()}
+    for name, (low, high) in ranges.items():
+        if low > high:
+            raise VaedeblendError(f"data.{name} is ({low:g}, {high:g}); wanted the lower end first")
+    if "stamp_size" in model and model.stamp_size != data.stamp_size:
+        raise VaedeblendError(
+            f"data.stamp_size is {data.stamp_size} and model.stamp_size {model.stamp_size}; "
+            "wanted one size"
+        )
+    kind = "canonical" if "canonical" in config.sizes else "galaxies"
+    n, key = config.sizes[kind].train, f"sizes.{kind}.train"
+    wanted = {f"stages.{name}.batch_size": s.batch_size for name, s in config.stages.items()}
+    for name, least in (wanted | {"data.n_psfs": data.get("n_psfs", 1)}).items():
+        if least > n:
+            raise VaedeblendError(f"{name} is {least} and {key} {n}; wanted at least as many there")
+    for name, stage in config.stages.items():
+        _check_sources(f"stages.{name}", stage, config.stages)
+
+
+def _check_sources(key: str, stage, stages) -> None:
+    for role in ("init_from", "teacher"):
+        source = stage.get(role)
+        if source and source not in stages and not find_trained(source).exists():
+            raise CheckpointError(
+                f"{key}.{role} is {source!r}, and there is no {find_trained(source)}; wanted one "
+                f"of the stages {sorted(stages)}, or WORKDIR/STAGE of another training"
+            )
