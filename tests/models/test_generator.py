@@ -12,7 +12,7 @@ from scipy import special
 
 from vaedeblend.catalogues import egg
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
-from vaedeblend.cli.train import train
+from vaedeblend.cli import train
 from vaedeblend.configs import flowvae, quick
 from vaedeblend.exceptions import CheckpointError, VaedeblendError, WorkdirError
 from vaedeblend.io import checkpoint
@@ -63,7 +63,7 @@ def tiny() -> ConfigDict:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
-    train(tiny(), workdir)
+    train.train(tiny(), workdir)
     return workdir
 
 
