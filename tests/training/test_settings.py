@@ -2,7 +2,7 @@
 
 import pytest
 
-from vaedeblend.configs import companions, flowvae, quick
+from vaedeblend.configs import coadds, flowvae, quick
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.training.settings import check_data, check_settings, check_stage, find_trainers
 
@@ -11,7 +11,7 @@ def test_every_recipe_has_a_trainer_of_each_stage():
     for recipe, names in (
         (quick, ["deblender", "deblender"]),
         (flowvae, ["generator", "generator"]),
-        (companions, ["companions"]),
+        (coadds, ["deblender", "deblender", "companions"]),
     ):
         found = find_trainers(recipe.get_config().stages).values()
         assert [each.__name__.rpartition(".")[2] for each in found] == names
