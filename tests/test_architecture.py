@@ -165,8 +165,7 @@ def test_package_does_not_import_what_lies_above_it():
     users = {
         path: above & {name.split(".")[0] for name in imported(path)} for path in PACKAGE.values()
     }
-    commands = {path for path, names in users.items() if names}
-    assert {path.parent.name for path in commands} == {"cli"}
+    assert {path.parent.name for path, names in users.items() if names} == {"cli"}
     assert {name for names in users.values() for name in names} == {"data_builders"}
 
 

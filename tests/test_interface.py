@@ -13,6 +13,7 @@ import pytest
 
 import vaedeblend
 from vaedeblend.cli import commands
+from vaedeblend.cli.reading.line import make_parsers
 from vaedeblend.exceptions import VaedeblendError
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +106,7 @@ def test_every_error_is_the_packages():
 
 
 def subcommands():
-    return commands.make_parsers()[1]
+    return make_parsers(commands.COMMANDS)[1]
 
 
 def shown(parser):
@@ -125,12 +126,12 @@ def test_options_of_the_command_are_as_before():
         assert shown(parser) == wanted, name
         text = parser.format_help()
         assert all(option in text for option in wanted - {"what"}) and "--looks" not in text
-    assert shown(commands.make_parsers()[0]) == {"--version", "command"} | SHARED
+    assert shown(make_parsers(commands.COMMANDS)[0]) == {"--version", "command"} | SHARED
 
 
 @pytest.mark.parametrize("command", ["deblend", "inject"])
 def test_looks_is_another_name_of_iterations(command):
-    parse = commands.make_parsers()[0].parse_args
+    parse = make_parsers(commands.COMMANDS)[0].parse_args
     words = [command, "a.fits", "--out", "out"]
     assert vars(parse(words))["iterations"] == 4
     for option in ("--iterations", "--looks"):

@@ -8,6 +8,7 @@ import pytest
 from vaedeblend import __version__
 from vaedeblend.cli import commands, main
 from vaedeblend.cli.console import console, progress_bars
+from vaedeblend.cli.reading.line import make_parsers
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_misspelt_option_has_its_own_commands_usage_and_a_hint(capsys):
 
 
 def test_help_has_defaults_and_an_example():
-    texts = {name: each.format_help() for name, each in commands.make_parsers()[1].items()}
+    texts = {name: each.format_help() for name, each in make_parsers(commands.COMMANDS)[1].items()}
     for name, command in commands.COMMANDS.items():
         assert f"example:\n  {command.example}" in texts[name]
         assert command.example.startswith(f"vaedeblend {name}")

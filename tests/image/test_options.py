@@ -3,6 +3,7 @@ from astropy.io import fits
 from fitsfolder import folder, network, sky  # noqa: F401
 
 from vaedeblend.cli import commands, main
+from vaedeblend.cli.reading.line import make_parsers
 from vaedeblend.image.options import ImageOptions, command_line
 from vaedeblend.io.folders.digest import digest_file
 
@@ -22,7 +23,7 @@ def test_a_command_line_stands_for_the_call():
         "--tphot",
     ]
     words += ["--catalog", "list.csv", "--iterations", "2", "--gain", "0.0"]
-    options = vars(commands.make_parsers()[0].parse_args(words))
+    options = vars(make_parsers(commands.COMMANDS)[0].parse_args(words))
     image, out = options.pop("image"), options.pop("out")
     assert options.pop("command") == "deblend"
     line = command_line(image, out, ImageOptions(**options))

@@ -1,42 +1,15 @@
-"""The command `vaedeblend`: which commands there are, and how each is read, run and ended.
+"""The command `vaedeblend`: which commands there are, and how each is run and ended.
 
 Heavy imports stand inside the functions that need them: `vaedeblend --help` answers at once, and so
 does a path that leads nowhere.
 """
 
-import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from vaedeblend import __version__
 from vaedeblend.cli import evaluate, images, simulate, train, weights
 from vaedeblend.cli.console import run, set_verbosity, show_error
-from vaedeblend.cli.inputs import refuse_missing
-from vaedeblend.cli.settings import (
-    refuse_other_settings,
-    set_defaults,
-    without_outdone,
-    write_settings,
-)
-
-
-class Command(NamedTuple):
-    """What follows `vaedeblend` on a command line."""
-
-    said: str
-    add: Callable[[argparse.ArgumentParser], None]
-    """Adds its arguments to a parser."""
-    run: Callable[..., int | None]
-    """Does its work, its options as keywords, and gives its status."""
-    example: str
-    inputs: tuple[str, ...] = ()
-    """Options that are paths of files, or folders, that have to be there."""
-    has_settings: bool = False
-    """Whether it takes --config, and writes what ran beside its results."""
-
+from vaedeblend.cli.reading.line import Command, make_parsers, perform, read_line
 
 COMMANDS = {
     "deblend": Command(
@@ -68,6 +41,7 @@ COMMANDS = {
         train.add_train,
         train.train_command,
         "vaedeblend train --workdir runs/mine --config.seed=1 --config.data.style=structured",
+        has_overrides=True,
     ),
     "evaluate": Command(
         "test a training, or shipped weights, on stamps whose truth is known",
@@ -91,111 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     read, 3 that there is a result, of which nothing can be used.
     """
     words = sys.argv[1:] if argv is None else [*argv]
-    parser, parsers = make_parsers()
+    parser, parsers = make_parsers(COMMANDS)
     try:
-        name, options = _read(words, parser, parsers)
+        name, options = read_line(words, COMMANDS, parser, parsers)
     except ValueError as error:  # all of ours are
         show_error(error)
         return 1
     set_verbosity(options.pop("verbosity", 0))
-    return run(lambda: _run(name, parsers[name], options))
-
-
-def _read(words: list[str], parser, parsers: Mapping) -> tuple[str, dict[str, Any]]:
-    """Name of a command, and its options."""
-    name = next((word for word in words if not word.startswith("-")), None)
-    given = {}
-    if name in COMMANDS and COMMANDS[name].has_settings and (path := _config(words)):
-        given = set_defaults(parsers[name], path)
-    options, rest = parser.parse_known_args(words)
-    options = vars(options)
-    name = options.pop("command")
-    if name == "train":
-        options["overrides"] = rest
-    elif rest:
-        _refuse(parsers[name], rest)
-    options.pop("settings", None)
-    options = without_outdone(parsers[name], options, given)
-    refuse_missing(options, COMMANDS[name].inputs)
-    return name, options
-
-
-def _run(name: str, parser, options: dict[str, Any]) -> int:
-    command = COMMANDS[name]
-    if not command.has_settings:
-        return command.run(**options) or 0
-    folder = Path(options["out"])
-    refuse_other_settings(folder)
-    status = command.run(**options) or 0
-    write_settings(folder, name, parser, options, {*command.inputs, "out", "weights"})
-    return status
-
-
-def _config(words: Sequence[str]) -> str | None:
-    """The file of --config, which is read before all else."""
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    reader.add_argument("--config")
-    try:
-        return reader.parse_known_args(words)[0].config
-    except argparse.ArgumentError:  # without its file, which is for the command to say
-        return None
-
-
-def _refuse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
-    known = [each for action in parser._actions for each in action.option_strings]
-    near = get_close_matches(rest[0].split("=")[0], known, 1)
-    hint = f"; nearest is {near[0]}" if near else ""
-    parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
-
-
-def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of the whole command line, and those of the commands by name."""
-    parser = argparse.ArgumentParser(
-        "vaedeblend", description="Fluxes, light profiles and errors of blended galaxies."
-    )
-    parser.add_argument("--version", action="version", version=f"vaedeblend {__version__}")
-    _add_verbosity(parser)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    parsers = {}
-    for name, command in COMMANDS.items():
-        parsers[name] = commands.add_parser(
-            name,
-            help=command.said,
-            description=f"{command.said[0].upper()}{command.said[1:]}.",
-            epilog=f"example:\n  {command.example}",
-            formatter_class=_Help,
-        )
-        command.add(parsers[name])
-        _add_verbosity(parsers[name])
-        if command.has_settings:
-            parsers[name].add_argument(
-                "--config",
-                dest="settings",
-                metavar="FILE",
-                default=argparse.SUPPRESS,
-                help="options in TOML: its keys are these options' names; what ran is written to "
-                "settings.toml beside the results",
-            )
-    return parser, parsers
-
-
-def _add_verbosity(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_mutually_exclusive_group()
-    keywords = {"dest": "verbosity", "action": "store_const", "default": argparse.SUPPRESS}
-    group.add_argument("-q", "--quiet", const=-1, help="show warnings and errors alone", **keywords)
-    group.add_argument(
-        "-v", "--verbose", const=1, help="show seconds, and where errors come from", **keywords
-    )
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Shows the default of each option that has one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        said, default = action.help or "", action.default
-        if action.nargs == 0 or default in (None, "", argparse.SUPPRESS):
-            return said
-        shown = default if isinstance(default, str) else None
-        if isinstance(default, list | tuple):
-            shown = " ".join(map(str, default))
-        return f"{said} (default: {shown or default})"
+    return run(lambda: perform(COMMANDS[name], name, parsers[name], options))

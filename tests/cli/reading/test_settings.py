@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from vaedeblend.cli import commands, main
-from vaedeblend.cli.settings import SETTINGS
+from vaedeblend.cli.reading.settings import SETTINGS
 
 
 @pytest.fixture
