@@ -11,8 +11,11 @@ import vaedeblend
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 NAMES = (
-    *("index", "images", "training", "simulation", "results", "speed"),
+    *("index", "install", "howto", "images", "training", "simulation", "faq", "results", "speed"),
     *("method", "limits", "glossary", "architecture"),
+    *(f"tutorials/{name}" for name in ("first_field", "own_image", "euclid_tile")),
+    *("tutorials/fine_tuning", "tutorials/other_bands"),
+    *(f"reference/{name}" for name in ("commands", "catalogue", "files", "configs", "python")),
 )
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -59,7 +62,9 @@ def has_numbers(text):
 def test_the_library_is_complete():
     others = ("CITATION.cff", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md")
     assert all(path.is_file() for path in (*PAGES, *(ROOT / name for name in others)))
-    assert {path.stem for path in DOCS.glob("*.md")} == set(NAMES)
+    found = (path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
+    found = {path.with_suffix("").as_posix() for path in found if path.parts[0][0] != "_"}
+    assert found == set(NAMES)
     index = (DOCS / "index.md").read_text()
     assert all(f"({name}.md)" in index for name in NAMES if name != "index")
 

@@ -90,6 +90,15 @@ def test_a_map_of_the_total_noise_holds_the_photons_of_what_is_added(folder, giv
     assert light[:, 130:].sum() / excess[:, 130:].sum() == pytest.approx(400, rel=0.1)
 
 
+def test_a_gain_that_was_corrected_is_that_of_the_images_with_galaxies(folder, given):
+    """GAIN of a detector, in an image per second: the header of theirs has no exposure time."""
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        cards = {"BUNIT": "count/s", "GAIN": 1.0, "EXPTIME": 50.0, "MAGZERO": 23.9}
+        hdus[0].header.update(cards)
+    inject(folder / "image.fits", folder / "i", n=5, rms=folder / "rms.fits")
+    assert given[-1][1]["gain"] == pytest.approx(50.0)
+
+
 def test_a_tile_of_mer_is_all_that_is_wanted(folder, given):
     tile, time = folder / "tile", "20241018T142710.276838"
     tile.mkdir()

@@ -43,6 +43,8 @@ def write_with(
     light = added_light(sources, ground, seed)
     noise, variance = photon_noise(light, ground, seed)
     options = inputs.options | {"hdu": None, "zero_point": ground.zero_point}
+    if ground.gain is not None and not ground.is_total:  # which may be another than the header's
+        options |= {"gain": ground.gain}
     with open_mosaic(inputs.image, **inputs.files) as mosaic:
         whole = tuple(slice(0, side) for side in mosaic.shape)
         header, pixels = image_header(mosaic), mosaic.read(*whole)
