@@ -26,7 +26,7 @@ WORLDS = {
     "orbax": {"io.checkpoint"},
     "optax": {"training.loop"},
     "sep": {"deblend.detect", "pixels.apertures", "pixels.extract", "evaluate.sextractor"},
-    "matplotlib": {"image.page", "report.figures"},
+    "matplotlib": {"image.page", "image.result.figure", "report.figures"},
     "sklearn": {"evaluate.latents", "evaluate.realism"},
     "statmorph": {"evaluate.realism"},
     "tensorflow_datasets": {"io.dataset"},

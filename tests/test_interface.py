@@ -19,7 +19,7 @@ from vaedeblend.exceptions import VaedeblendError
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
     *("Band", "Deblended", "Survey", "VaedeblendError", "deblend_image", "deblend_stamps"),
-    "inject",
+    *("DeblendedImage", "inject"),
     *("load_deblender", "make_deblend_stamps", "quantile", "read_catalogue", "simulate_field"),
     *("write_catalogue", "write_field"),
 }

@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Band": "survey.Band",
     "Deblended": "deblend.network.Deblended",
+    "DeblendedImage": "image.result.deblended.DeblendedImage",
     "Survey": "survey.Survey",
     "VaedeblendError": "exceptions.VaedeblendError",
     "deblend_image": "image.pipeline.deblend_image",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:  # for editors; the table above is what runs
     from vaedeblend.evaluate.injection import inject
     from vaedeblend.exceptions import VaedeblendError
     from vaedeblend.image.pipeline import deblend_image
+    from vaedeblend.image.result.deblended import DeblendedImage
     from vaedeblend.models.sinh_arcsinh import quantile
     from vaedeblend.simulate.fields import simulate_field, write_field
     from vaedeblend.survey import Band, Survey

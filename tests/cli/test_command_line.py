@@ -130,6 +130,16 @@ def test_ctrl_c_ends_any_command_in_a_line(work, capsys):
         assert capsys.readouterr().err == "interrupted: the same command goes on\n"
 
 
+def test_ctrl_c_is_answered_while_the_command_is_imported(monkeypatch, capsys):
+    class Interrupted:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("vaedeblend.cli.commands", Interrupted())
+    assert main(["weights", "list"]) == 130
+    assert capsys.readouterr().err == "interrupted: nothing had begun\n"
+
+
 def test_shipped_weights_are_listed_and_described(capsys):
     assert main(["weights", "list"]) == 0
     assert "euclid_vis" in capsys.readouterr().out

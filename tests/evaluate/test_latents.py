@@ -5,6 +5,7 @@ import pytest
 
 from vaedeblend.evaluate import latents
 from vaedeblend.evaluate.latents import GALAXY_PARAMETERS
+from vaedeblend.image.result import posterior
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.models.vae import VAE, init_params
 
@@ -82,7 +83,7 @@ def test_decoder_is_the_models(key):
     )
     params = jax.jit(init_params, static_argnums=0)(model, key)
     psf = np.full((31, 31, 1), 1 / 961, np.float32)
-    profile = latents.make_decode(model, params, psf)(jnp.ones((2, 3)))
+    profile = posterior.make_decode(model, params, psf)(jnp.ones((2, 3)))
     assert profile.shape == (2, 16, 16, 1)
     np.testing.assert_allclose(profile[0], profile[1])
 
@@ -97,12 +98,12 @@ def test_draws_scatter_as_the_posterior_does(key):
         flux = 3.0 + zeros
 
     Found.log_flux = log_flux
-    images = latents.draw_posterior(lambda z: blob(z, 16), Found, key)
+    images = posterior.draw_posterior(lambda z: blob(z, 16), Found, key)[1]
     total = images.sum(axis=(1, 2, 3))
     assert np.median(total) == pytest.approx(3, rel=0.02)
     assert np.std(np.log(total)) == pytest.approx(0.1, rel=0.1)
     x = (images[..., 0].sum(axis=1) * (np.arange(16) - 7.5)).sum(axis=1) / total
     assert x.std() == pytest.approx(0.5, rel=0.15)
     assert not np.array_equal(
-        images, latents.draw_posterior(lambda z: blob(z, 16), Found, jax.random.key(1))
+        images, posterior.draw_posterior(lambda z: blob(z, 16), Found, jax.random.key(1))[1]
     )

@@ -3,6 +3,16 @@
 Imports every room, inside the functions that need it: `--help` answers at once.
 """
 
-from vaedeblend.cli.commands import main
+import sys
+from collections.abc import Sequence
 
-__all__ = ["main"]
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See `commands.main`, whose imports, too, Ctrl-C ends in a line."""
+    try:
+        from vaedeblend.cli import commands
+
+        return commands.main(argv)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing had begun\n")
+        return 130  # 128 and the signal

@@ -1,17 +1,15 @@
 """What a latent space holds: how many of its dimensions are used, and for what properties."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vaedeblend.models.sinh_arcsinh import quantile
-from vaedeblend.models.vae import VAE, psf_features
+from vaedeblend.image.result.posterior import ProfileDecoder
 from vaedeblend.pixels.shapes import measure_shapes
 
 ACTIVE = 0.01
@@ -28,33 +26,6 @@ TRAVERSED, STEPS = 6, (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 _EMBEDDED = 3000
 _NEIGHBOURS = 10
-
-ProfileDecoder = Callable[..., Float[Array, "n height width band"]]
-"""`z -> profile` of unit flux, under the survey's own PSF."""
-
-
-def make_decode(
-    model: VAE, params: dict, psf: Float[np.ndarray, "side side band"]
-) -> ProfileDecoder:
-    """The jitted function from latents to profiles of unit flux, under the PSF `psf`."""
-    features = psf_features(jnp.asarray(psf))
-
-    @jax.jit
-    def decode(z):
-        condition = jnp.broadcast_to(features, (len(z), features.shape[-1]))
-        return model.apply({"params": params}, z, condition, method="decode")
-
-    return decode
-
-
-def draw_posterior(decode: ProfileDecoder, found, key) -> Float[np.ndarray, "n height width band"]:
-    """One image of each galaxy, drawn from the posterior of its flux and profile."""
-    latent_key, flux_key = jax.random.split(key)
-    noise = jax.random.normal(latent_key, found.latent_mean.shape)
-    score = jax.random.normal(flux_key, found.flux.shape)
-    flux = jnp.exp(quantile(found.log_flux, score))
-    profile = decode(jnp.asarray(found.latent_mean + noise * found.latent_std))
-    return np.asarray(flux[:, None, None] * profile)
 
 
 def study(

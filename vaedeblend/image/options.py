@@ -1,11 +1,12 @@
 """Options of an image: what a caller may say, what of it fits together, and what it stands for."""
 
+import inspect
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -68,6 +69,30 @@ class ImageOptions(NamedTuple):
     """Width of what lies about the tile's core [arcsec]; see `mer.mer_table`."""
     force: bool = False
     """Goes on where the pixels contradict an input, which is then said and not refused."""
+
+
+def takes(options: type) -> Callable[[Callable], Callable]:
+    """Decorator of a function with `**options`: help and completion show each of them.
+
+    Args:
+        options: NamedTuple of which these are fields.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        shown = inspect.signature(function)
+        own = [each for each in shown.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        defaults, kinds = options._field_defaults, get_type_hints(options)
+        fields = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kinds[name]
+            )
+            for name in options._fields
+            if name not in shown.parameters
+        ]
+        function.__signature__ = shown.replace(parameters=[*own, *fields])
+        return function
+
+    return decorate
 
 
 _COUNTS = {"iterations": 1, "passes": 0, "tile": 64, "processes": 1, "tile_id": 0}

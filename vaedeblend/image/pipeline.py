@@ -4,8 +4,11 @@ mosaic --tiles--> sources of each tile --merge--> one catalogue --products--> im
 """
 
 import shutil
+import tempfile
 import warnings
+import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vaedeblend import __version__
@@ -29,6 +32,7 @@ from vaedeblend.image.options import (
     mer_keywords,
     open_folder,
     read_options,
+    takes,
 )
 from vaedeblend.image.products import (
     IMAGES,
@@ -37,6 +41,7 @@ from vaedeblend.image.products import (
     others_products,
     write_products,
 )
+from vaedeblend.image.result.deblended import DeblendedImage
 from vaedeblend.image.tiles import (
     TILES,
     Job,
@@ -66,34 +71,46 @@ _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""
 
 
+@takes(ImageOptions)
 def deblend_image(
     image,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     report: Report = lambda what, done, total: None,
     **options,
-) -> Catalog:
+) -> DeblendedImage:
     """Finds and measures every source of an image in one band.
 
-    Writes catalog.fits, sources.reg, stamps.fits, model.fits, residual.fits, segmentation.fits,
-    summary.json and index.html into a folder, and where the noise is not known background.fits and
-    rms.fits, as estimated. Before anything is measured, the inputs are compared with the pixels.
+    Before anything is measured, the inputs are compared with the pixels: what is refused, mended
+    and assumed is said. Where a folder is given, it takes catalog.fits, sources.reg, stamps.fits,
+    model.fits, residual.fits, segmentation.fits, summary.json and index.html, and where the noise
+    is not known background.fits and rms.fits, as estimated; what is in memory in place of a file is
+    written into given/ there. Without one, all of that lies in a temporary folder, which goes with
+    the result.
 
-    What is given in memory in place of a file is written into the folder given/ there.
+    >>> result = vaedeblend.deblend_image("image.fits", rms="rms.fits", psf="psf.fits")
+    >>> result.catalog["ra", "dec", "flux", "flux_err", "flags"]
+    >>> result.plot()
 
     Args:
         image: FITS file, folder of a MER tile (whose rms, flags and PSF are taken where none are
             given), array, Quantity, NDData (whose mask and uncertainty are used), HDU or list
             of HDUs; so may be rms, variance, weight, mask and psf.
-        out: Folder that takes the results.
+        out: Folder that takes the results; by default nothing is kept.
         report: Function of the progress: what is done, how much of it, and of how much.
-        **options: Fields of `ImageOptions`.
+        **options: Fields of `options.ImageOptions`: rms, variance or weight (the noise), psf, mask,
+            catalog (positions), zero_point, gain, weights, ...
+
+    Returns:
+        Catalogue, model, residual, stamps and posteriors of the sources.
 
     Raises:
         TypeError: There is no such option.
         InspectionError: An input is contradicted by the pixels.
         VaedeblendError: A file cannot be used or written.
     """
+    if out is None:
+        return _deblend_in_memory(image, report, **options)
     options = read_options(options)
     command = command_line(image, out, options)
     read_survey(options.weights)
@@ -107,6 +124,18 @@ def deblend_image(
         return _deblend(folder, image, options._replace(**inputs), command, taken, report)
 
 
+def _deblend_in_memory(image, report: Report, **options) -> DeblendedImage:
+    """`deblend_image` into a folder that is removed when its result is."""
+    folder = tempfile.mkdtemp(prefix="vaedeblend-")
+    try:
+        result = replace(deblend_image(image, folder, report=report, **options), is_kept=False)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
+    return result
+
+
 def _deblend(
     out: Path,
     image: str | Path,
@@ -114,7 +143,7 @@ def _deblend(
     command: str,
     taken: list,
     report: Report,
-) -> Catalog:
+) -> DeblendedImage:
     """`deblend_image` into a folder that is locked."""
     scale = read_survey(options.weights).pixel_scale.value
     files = {name: getattr(options, name) for name in _FILES}
@@ -162,7 +191,7 @@ def _deblend(
         forms = {"tphot": options.tphot, "mer": mer_keywords(mosaic, options)}
         write_products(mosaic, job, found, out, report, summary=summary, **forms)
     shutil.rmtree(job.folder)
-    return found
+    return DeblendedImage(found, job, out)
 
 
 GIVEN = "given"

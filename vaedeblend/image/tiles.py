@@ -87,6 +87,34 @@ def measure_tiles(
         report("measuring tiles", done, len(tiles))
 
 
+class Network(NamedTuple):
+    """A deblender, and what it is given of a piece of an image beside its pixels."""
+
+    deblend: Callable
+    size: int
+    """Side of its stamps [pixel]."""
+    psf: Callable | None
+    """Function from numbers and positions on the piece to PSFs; None for the one trained for."""
+    gain: float | None
+    """Electrons per unit of the scaled image."""
+
+
+def network_at(job: Job, mosaic: Mosaic, corner: Int[np.ndarray, " 2"]) -> Network:
+    """The network of a job as it measures a piece of the image.
+
+    Args:
+        job: What the measurement needs.
+        mosaic: The image.
+        corner: (y, x) of the first pixel of the piece.
+    """
+    deblend, size = _network(job.weights)
+    if job.covariance is not None:
+        deblend = deblend.under_noise(job.covariance)
+    psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
+    gain = None if mosaic.gain is None else mosaic.gain / mosaic.scale
+    return Network(deblend, size, psf, gain)
+
+
 def measure_tile(job: Job, tile: Tile) -> None:
     """Measures the sources of a tile's core and writes them, unless that has been done."""
     if part_file(job.folder, tile).exists():
@@ -100,15 +128,9 @@ def measure_tile(job: Job, tile: Tile) -> None:
             here = job.positions[rows] - corner
         from vaedeblend.image.measure import measure_field
 
-        deblend, size = _network(job.weights)
-        if job.covariance is not None:
-            deblend = deblend.under_noise(job.covariance)
-        psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
-        scale, gain = mosaic.scale, mosaic.gain
-        gain = None if gain is None else gain / scale
-        options = {"positions": here, "psf": psf, "gain": gain, "covariance": job.covariance}
-        options |= job.options
-        found = measure_field(deblend, image * scale, rms * scale, size=size, **options)
+        network, scale = network_at(job, mosaic, corner), mosaic.scale
+        options = network._asdict() | {"positions": here, "covariance": job.covariance}
+        found = measure_field(image=image * scale, rms=rms * scale, **options, **job.options)
     listed = None if rows is None else (rows, job.positions[rows])
     write_part(part_file(job.folder, tile), _of_core(tile, found, corner, scale, listed))
 

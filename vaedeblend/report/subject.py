@@ -9,8 +9,8 @@ from pathlib import Path
 from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import STAGES, load_deblender
 from vaedeblend.evaluate.evaluation import Networks
-from vaedeblend.evaluate.latents import make_decode
 from vaedeblend.exceptions import CheckpointError, DatasetError
+from vaedeblend.image.result.posterior import make_decode
 from vaedeblend.io import dataset
 from vaedeblend.simulate.examples import KINDS
 
