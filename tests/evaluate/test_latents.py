@@ -98,12 +98,12 @@ def test_draws_scatter_as_the_posterior_does(key):
         flux = 3.0 + zeros
 
     Found.log_flux = log_flux
-    images = posterior.draw_posterior(lambda z: blob(z, 16), Found, key)[1]
+    images = latents.draw_posterior(lambda z: blob(z, 16), Found, key)
     total = images.sum(axis=(1, 2, 3))
     assert np.median(total) == pytest.approx(3, rel=0.02)
     assert np.std(np.log(total)) == pytest.approx(0.1, rel=0.1)
     x = (images[..., 0].sum(axis=1) * (np.arange(16) - 7.5)).sum(axis=1) / total
     assert x.std() == pytest.approx(0.5, rel=0.15)
     assert not np.array_equal(
-        images, posterior.draw_posterior(lambda z: blob(z, 16), Found, jax.random.key(1))[1]
+        images, latents.draw_posterior(lambda z: blob(z, 16), Found, jax.random.key(1))
     )

@@ -115,7 +115,6 @@ def test_help_shows_every_option():
     shown = inspect.signature(vaedeblend.deblend_image).parameters
     assert [*shown][:4] == ["image", "out", "report", "weights"]
     assert shown["out"].default is None and shown["iterations"].annotation is int
-    assert "psf" in inspect.signature(vaedeblend.inject).parameters
 
 
 def test_matplotlib_is_loaded_by_figures_alone():

@@ -20,7 +20,6 @@ from vaedeblend.evaluate.fisher import Bound, flux_bound
 from vaedeblend.evaluate.sextractor import Baseline, Measurement, Settings
 from vaedeblend.evaluate.summary import against, summarise_examples, uniformity
 from vaedeblend.evaluate.table import add_latent, add_units, at_quantiles, columns, make_table
-from vaedeblend.image.result.posterior import ProfileDecoder, draw_posterior
 from vaedeblend.simulate.examples import KINDS, SPLITS, noisy
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
 
@@ -49,7 +48,7 @@ class Networks(NamedTuple):
     """Further deblenders by name, such as VAE I, measured on every kind of scene."""
     sample: Callable | None = None
     """Sampler of `network.Deblender.sample`; None leaves the profiles' posterior untested."""
-    decode: ProfileDecoder | None = None
+    decode: latents.ProfileDecoder | None = None
     """Decoder of `posterior.make_decode`; None leaves samples and traversals out."""
 
 
@@ -154,7 +153,7 @@ class StampSet:
         rows = at_quantiles(np.asarray(table["cosine_distance"], float), QUANTILES)
         if decode is not None and len(rows):
             chosen = jax.tree.map(lambda field: field[rows], found)
-            images["sample"] = draw_posterior(decode, chosen, jax.random.key(seed))[1]
+            images["sample"] = latents.draw_posterior(decode, chosen, jax.random.key(seed))
         return images
 
     def size_ranks(self, sample: Callable, seed: int) -> dict:

@@ -15,7 +15,6 @@ from vaedeblend.evaluate.added.light import write_with
 from vaedeblend.evaluate.added.places import make_addition, place_sources_on
 from vaedeblend.evaluate.added.recovery import recovered
 from vaedeblend.evaluate.added.shown import NUMBERS, PAGE, account, write_shown
-from vaedeblend.image.options import ImageOptions, takes
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io.folders.jobs import locked
 from vaedeblend.io.write import prepare_folder, write_tables
@@ -26,7 +25,6 @@ _FOLDER = "seed_{}"
 """Folder of an image with the sources of a seed."""
 
 
-@takes(ImageOptions)
 def inject(
     image,
     out: str | Path,

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vaedeblend.image.result.posterior import ProfileDecoder
+from vaedeblend.image.result.posterior import ProfileDecoder, draw_flux_and_light
 from vaedeblend.pixels.shapes import measure_shapes
 
 ACTIVE = 0.01
@@ -26,6 +26,11 @@ TRAVERSED, STEPS = 6, (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 _EMBEDDED = 3000
 _NEIGHBOURS = 10
+
+
+def draw_posterior(decode: ProfileDecoder, found, key) -> Float[np.ndarray, "n height width band"]:
+    """One image of each galaxy, drawn from the posterior of its flux and profile."""
+    return draw_flux_and_light(decode, found, key)[1]
 
 
 def study(

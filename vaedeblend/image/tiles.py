@@ -87,7 +87,7 @@ def measure_tiles(
         report("measuring tiles", done, len(tiles))
 
 
-class Network(NamedTuple):
+class Instrument(NamedTuple):
     """A deblender, and what it is given of a piece of an image beside its pixels."""
 
     deblend: Callable
@@ -99,7 +99,7 @@ class Network(NamedTuple):
     """Electrons per unit of the scaled image."""
 
 
-def network_at(job: Job, mosaic: Mosaic, corner: Int[np.ndarray, " 2"]) -> Network:
+def network_at(job: Job, mosaic: Mosaic, corner: Int[np.ndarray, " 2"]) -> Instrument:
     """The network of a job as it measures a piece of the image.
 
     Args:
@@ -112,7 +112,7 @@ def network_at(job: Job, mosaic: Mosaic, corner: Int[np.ndarray, " 2"]) -> Netwo
         deblend = deblend.under_noise(job.covariance)
     psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
     gain = None if mosaic.gain is None else mosaic.gain / mosaic.scale
-    return Network(deblend, size, psf, gain)
+    return Instrument(deblend, size, psf, gain)
 
 
 def measure_tile(job: Job, tile: Tile) -> None:

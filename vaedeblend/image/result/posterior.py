@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaedeblend.image.tiles import Job, Network, network_at, read_pixels
+from vaedeblend.image.tiles import Instrument, Job, network_at, read_pixels
 from vaedeblend.io.mosaic import open_mosaic
 from vaedeblend.models.sinh_arcsinh import quantile
 from vaedeblend.models.vae import VAE, psf_features
@@ -33,7 +33,7 @@ def make_decode(
     return decode
 
 
-def draw_posterior(
+def draw_flux_and_light(
     decode: ProfileDecoder, found, key
 ) -> tuple[Float[np.ndarray, "n band"], Float[np.ndarray, "n height width band"]]:
     """A flux and an image of each galaxy, drawn from the posterior of its flux and profile.
@@ -80,11 +80,11 @@ def draw_source(
     psf = given.get("psf", deblend.psf)
     decode = make_decode(deblend.model, deblend.params, np.reshape(psf, deblend.psf.shape))
     found = jax.tree.map(lambda a: jnp.repeat(a, n, axis=0), deblend(**given))
-    flux, light = draw_posterior(decode, found, jax.random.key(seed))
+    flux, light = draw_flux_and_light(decode, found, jax.random.key(seed))
     return flux[:, 0] / scale, light[..., 0] / scale, int(profiles.binning[row])
 
 
-def _given(network: Network, image, rms, neighbours, own: Profiles) -> dict:
+def _given(network: Instrument, image, rms, neighbours, own: Profiles) -> dict:
     """Arguments of the network for one source, whose profile stands on the piece of the image."""
     size, binning = network.size, own.binning
     index, corner = np.zeros(1, int), own.corner + (binning[:, None] - 1) * size // 2
