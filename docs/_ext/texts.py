@@ -17,9 +17,10 @@ _PARTS = ast.Dict, ast.BinOp, ast.Call, ast.Return
 
 def commands() -> str:
     """All commands of `vaedeblend`, with their options and defaults."""
-    from vaedeblend.cli import commands
+    from vaedeblend.cli.commands import COMMANDS
+    from vaedeblend.cli.reading.line import make_parsers
 
-    return "\n".join(_command(commands._parser(), 2))
+    return "\n".join(_command(make_parsers(COMMANDS)[0], 2))
 
 
 def columns() -> str:

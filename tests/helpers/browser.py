@@ -45,7 +45,14 @@ style="border:0"></iframe><pre></pre><script>onload = () => {{
   const {{document: page}} = frames[0], root = page.documentElement;
   const box = each => each.getBoundingClientRect(), skies = [...page.querySelectorAll(".sky img")];
   const image = box(skies[0]), mark = box(page.querySelector("circle"));
-  document.querySelector("pre").textContent = JSON.stringify({{
+  const titles = page.querySelectorAll("#sources th"), found = page.getElementById("shown");
+  skies[1].dispatchEvent(new frames[0].MouseEvent("click", {{bubbles: true,
+    clientX: mark.left - image.left + box(skies[1]).left + mark.width / 2,
+    clientY: mark.top - image.top + box(skies[1]).top + mark.height / 2}}));
+  const shown = found.innerText, crop = found.querySelector(".crop").getBoundingClientRect();
+  const first = () => page.querySelector("#sources tbody td").innerText, orders = [first()];
+  [0, 0, 5].forEach(i => {{ titles[i].click(); orders.push(first()); }});
+  document.querySelector("pre").textContent = JSON.stringify({{shown, orders, crop: crop.width,
     scroll: root.scrollWidth, client: root.clientWidth, lefts: skies.map(each => box(each).left),
     broken: [...page.images].filter(each => !each.naturalWidth).length,
     x: (mark.left + mark.width / 2 - image.left) / image.width,

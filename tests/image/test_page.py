@@ -12,8 +12,10 @@ from browser import SKY_WRAPPER, look, needs_chromium
 from parsed import Parsed
 
 from vaedeblend.exceptions import FileError, PageError
-from vaedeblend.image import page
-from vaedeblend.image.page import Overview, Panel, write_page
+from vaedeblend.image.page import sources
+from vaedeblend.image.page.given import Overview, Panel
+from vaedeblend.image.page.signs import make_signs
+from vaedeblend.image.page.write import write_page
 from vaedeblend.io.html import share
 
 FLAGS = {1: ("edge", "light beyond the image"), 2: ("masked", "light on ignored pixels")}
@@ -51,6 +53,8 @@ def catalogue(n=12, **columns):
         "id": row + 1,
         "x": rng.uniform(0, SIDE - 1, n),
         "y": rng.uniform(0, SIDE - 1, n),
+        "ra": 150.0 + row / 3600,
+        "dec": 2.0 + row / 3600,
         "flux": flux,
         "flux_err": np.linspace(2.0, 3.0, n),
         "mag": 25.0 - 2.5 * np.log10(flux),
@@ -87,7 +91,7 @@ def test_key_numbers_are_those_of_the_table(tmp_path):
     blended = int((table["purity"] < 0.95).sum())  # as the glossary has it, and the statistics
     assert 0 < blended < 12
     assert [keys[k] for k in ("sources", "flagged: 3")] == ["12", "25 %"]
-    assert keys[f"blended: {blended}"] == share(blended / 12)
+    assert keys[f"blended (purity below 0.95): {blended}"] == share(blended / 12)
     assert float(keys["median χ² per pixel"]) == pytest.approx(np.median(table["chi2"]), rel=1e-3)
     limit = 25.0 - 2.5 * np.log10(5 * np.median(table["flux_err"]))
     assert keys["5 σ limit at the median flux error"] == f"{limit:.4g} mag"
@@ -100,7 +104,7 @@ def test_limit_is_a_flux_without_a_zero_point(tmp_path):
     table["flux"].unit = "uJy"
     parsed = written(tmp_path, catalog=table)
     assert parsed.keys()["5 σ limit at the median flux error"] == "12.5 uJy"
-    assert parsed.rows()[1][:2] == ["1 to 1.5", "2"]
+    assert ["1 to 1.5", "2"] in [row[:2] for row in parsed.rows()]
     assert "flux 490 ± 2.2 uJy" in parsed.words()
 
 
@@ -143,12 +147,12 @@ def test_tooltips_and_links_of_marks(tmp_path):
     assert titles[1] == f"id 2; mag 17.89 ± 0.0032; flux 700 ± 2.1; {said}"
     assert [each["href"] for each in parsed.all("a")] == ["#source-3"]
     assert [each["id"] for each in parsed.all("article")] == ["source-3"]
-    assert [each["text"] for each in parsed.all("text")] == ["3"]
+    assert [each["text"] for each in parsed.all("text")] == ["3", "10 pixels", "2 pixels"]
     assert "flags edge, bit 64" in written(tmp_path, catalog=catalogue(flags=[65] * 12)).words()
 
 
 def test_only_the_brightest_are_marked(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "MOST_MARKS", 4)
+    monkeypatch.setattr(sources, "MOST_MARKS", 4)
     flux = np.array([5.0, np.nan, 9.0, 8.0, 1.0, 7.0])
     parsed = written(tmp_path, catalog=catalogue(6, flux=flux))
     ids = [int(each["text"].split(";")[0][3:]) for each in parsed.all("title")[1:]]
@@ -160,7 +164,31 @@ def test_residual_is_described_by_its_own_numbers(tmp_path):
     view = overview(20, 50)
     view.residual[:], view.residual[0, 0], view.residual[3, 7] = 0.0, np.nan, -8.25
     said = written(tmp_path, overview=view).words()
-    assert "0.1 % of the residual's pixels lie beyond ±5 rms; the farthest, -8.2, at x 14" in said
+    assert "0.1 % of the residual's pixels, binned 2 × 2, lie beyond ±5 rms; the far" in said
+    assert "farthest, -8.2, at x 14" in said
+
+
+def test_the_table_holds_the_brightest_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_MARKS", 3)
+    parsed = written(tmp_path, catalog=catalogue(flux=np.arange(12.0)))
+    rows = [row for row in parsed.rows() if len(row) == 12]
+    assert [row[0] for row in rows] == ["12", "11", "10"]
+    assert rows[0][3:5] == ["150.00306", "2.00306"] and rows[0][11] == ""
+    assert "The brightest 3 of 12" in parsed.words()
+
+
+def test_north_east_and_a_length_are_those_of_the_sky():
+    """East lies to the left of north up; the bar is at most a quarter of the width."""
+    usual = make_signs(600, np.array([[-0.1, 0.0], [0.0, 0.1]]))
+    north, east = usual.arrows
+    assert (north.name, north.tip) == ("N", ("0.00", "-2.00"))
+    assert (east.name, east.tip) == ("E", ("-2.00", "0.00"))
+    assert usual.said == "10″" and float(usual.length) == pytest.approx(28 * 100 / 600, 1e-3)
+    turned = make_signs(6000, 0.1 * np.array([[0.0, 1.0], [1.0, 0.0]]))  # north is +x, east +y
+    assert turned.said == "2′" and turned.arrows[0].tip[0] == "2.00"
+    assert turned.arrows[1].tip == ("0.00", "-2.00")
+    unknown = make_signs(600, None)
+    assert unknown.said == "100 pixels" and not unknown.arrows
 
 
 def test_stretch_is_common_and_missing_data_have_a_colour_of_their_own(tmp_path):
@@ -181,7 +209,7 @@ def test_text_is_escaped(tmp_path):
     bad = "<script>alert('1 & 2')</script>\""
     given = {"flags": {1: (bad, bad), 2: ("b", bad)}, "statistics": {bad: bad}}
     parsed = written(tmp_path, title=bad, **given)
-    assert not parsed.all("script") and "<script" not in parsed.source
+    assert len(parsed.all("script")) == parsed.source.count("<script") == 1  # the page's own
     assert parsed.all("h1")[0]["text"] == parsed.all("title")[0]["text"] == bad
     assert [bad, bad] in parsed.rows() and parsed.source.count(str(markupsafe.escape(bad))) > 5
 
@@ -252,3 +280,6 @@ def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path,
     found, brightest = look(tmp_path, SKY_WRAPPER, width), catalogue()[0]
     assert found["x"] == pytest.approx((brightest["x"] + 0.5) / SIDE, abs=0.01)
     assert found["y"] == pytest.approx(1 - (brightest["y"] + 0.5) / SIDE, abs=0.01)
+    assert found["shown"].startswith("Source 1") and "mag 17.500" in found["shown"]
+    assert found["orders"] == ["1", "12", "1", "12"]  # as it is; by id, both ways; faintest
+    assert found["crop"] > 80

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.catalogue.files import (
     CATALOGUE,
     catalogue_files,
@@ -18,6 +17,7 @@ from vaedeblend.image.catalogue.files import (
     write_catalogue_files,
 )
 from vaedeblend.image.catalogue.merge import Catalog
+from vaedeblend.image.page.given import Overview
 from vaedeblend.image.tiles import TILES, Job, are_tiles, read_pixels
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
@@ -29,8 +29,6 @@ IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
 
 _OVERVIEW = 1024
 """Most pixels of the page's images along either axis."""
-_PANELS, _CLEAR = 12, 5.0
-"""Blends shown at most, and the least signal over noise of one that is shown."""
 
 _STRIP = 512
 """Rows that are written at a time."""
@@ -98,6 +96,8 @@ def write_products(
     if not len(catalog.table):
         catalog.table.meta["REASON"] = _why_nothing(job, sums)
     write_catalogue_files(out, mosaic, catalog, **forms)
+    from vaedeblend.image.page.field import write_field_page  # which loads matplotlib
+
     write_field_page(mosaic, job, catalog, overview, sums, out)
     write.write_text(out / "summary.json", summary)
 
@@ -112,9 +112,7 @@ def _why_nothing(job: Job, sums: Counter) -> str:
 
 
 def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: Report):
-    """Writes model, residual and segmentation, strip by strip; `page.Overview` and statistics."""
-    from vaedeblend.image.page import Overview
-
+    """Writes model, residual and segmentation, strip by strip; `given.Overview` and statistics."""
     (height, width), header = mosaic.shape, image_header(mosaic)
     binning = -(-max(mosaic.shape) // _OVERVIEW)
     step = binning * max(_STRIP // binning, 1)
@@ -179,38 +177,3 @@ def _binned(images, rms, binning: int) -> list[Float[np.ndarray, "height width"]
     noise = np.sqrt(boxes(np.square(rms)))
     noise[noise == 0] = np.nan
     return [boxes(image) / noise for image in images]
-
-
-def write_field_page(mosaic: Mosaic, job: Job, catalog: Catalog, overview, sums, out: Path) -> None:
-    """Writes index.html: the image, its hardest blends and statistics of the residual."""
-    from vaedeblend.image.page import Panel, write_page
-
-    table, rows = catalog.table, len(catalog.table)
-    table = table[table["binning"] > 0]  # without rows of a list that have no place or light
-    statistics = {"sources": len(table), "groups": len(np.unique(table["group_id"]))}
-    if len(table) < rows:
-        statistics["rows of the list that are not measured"] = rows - len(table)
-    for name in ("source pixels", "sky pixels"):
-        mean = sums[f"chi2 of {name}"] / sums[name] if sums[name] else np.nan
-        statistics |= {name: sums[name], f"chi2 per pixel, {name}": round(mean, 3)}
-    purity = np.where(table["flux"] > _CLEAR * table["flux_err"], table["purity"], np.inf)
-    hardest = [i for i in np.argsort(purity)[:_PANELS] if np.isfinite(purity[i])]
-    rows = np.asarray(table["id"])[hardest] - 1
-    panels = [Panel(*_panel(mosaic, job, catalog, int(i))) for i in rows]
-    options = {"catalog": table, "overview": overview, "panels": panels, "flags": FLAGS}
-    options |= {"title": Path(job.image).name, "statistics": statistics, "said": catalog.said}
-    write_page(out / "index.html", **options)
-
-
-def _panel(mosaic: Mosaic, job: Job, catalog: Catalog, i: int) -> tuple:
-    """A `page.Panel`: a source's stamp as far as it lies on the image, in units of the rms."""
-    profiles, shape = catalog.profiles, np.array(mosaic.shape)
-    corner, side = profiles.corner[i], profiles.sides[i]
-    low = np.clip(corner, 0, np.maximum(shape - side, 0))
-    high = np.minimum(low + side, shape)
-    rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    image, rms = read_pixels(mosaic, job.background, rows, columns)
-    unit = np.median(rms[np.isfinite(rms)]) if np.isfinite(rms).any() else 1.0
-    near, alone = profiles.reaching(low, high), np.array([i])
-    model, own = (profiles.select(a).moved(low).lay(image.shape) / unit for a in (near, alone))
-    return i + 1, image / unit, model, own
