@@ -2,6 +2,7 @@ import evaluated
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.stats import kstest
 
 from vaedeblend.evaluate import metrics
 from vaedeblend.evaluate.summary import with_estimates
@@ -159,3 +160,15 @@ def test_empty_bins_have_no_statistics():
     for key in ("vae_closer", "coverage68", "err_over_nmad", "lost_vae_mean_abs"):
         assert row[key] is None
     assert row["bound"]["rms_prior"] is row["likeness"]["mse"] is None
+
+
+@pytest.mark.parametrize(("width", "shift"), [(1, 0), (2, 0), (1, 1)])
+def test_random_points_tell_whether_a_joint_posterior_is_calibrated(rng, width, shift):
+    """Of a Gaussian prior and likelihood, whose posterior is known."""
+    n, dim = 3000, 3
+    true = rng.normal(size=(n, dim))
+    seen = true + rng.normal(size=(n, dim))
+    mean, sigma = seen / 2 + shift, width * np.sqrt(0.5)
+    samples = mean[:, None] + sigma * rng.normal(size=(n, 200, dim))
+    credibility = metrics.tarp(samples, true, rng)
+    assert (kstest(credibility, "uniform").statistic < 0.03) == (width == 1 and shift == 0)

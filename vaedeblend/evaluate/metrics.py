@@ -186,6 +186,28 @@ def ranks(
     return np.mean(samples < true, axis=0)
 
 
+def tarp(
+    samples: Float[np.ndarray, "n sample dim"],
+    true: Float[np.ndarray, "n dim"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, " n"]:
+    """Credibility of the region that just holds the truth: uniform where a posterior is calibrated.
+
+    Tests of accuracy with random points (Lemos+ 2023): the regions are balls about another truth
+    of the set, in units of each number's scatter over the set.
+
+    Args:
+        samples: Posterior samples of several numbers of each galaxy.
+        true: Their true values.
+        rng: Generator that chooses the balls' centres.
+    """
+    scale = true.std(axis=0)
+    centre = np.roll(true[rng.permutation(len(true))], 1, axis=0)
+    far = np.linalg.norm((true - centre) / scale, axis=-1)
+    distance = np.linalg.norm((samples - centre[:, None]) / scale, axis=-1)
+    return np.mean(distance < far[:, None], axis=1)
+
+
 def binned(column: ExampleColumns, name: str, edges: Sequence[float | int]) -> list[dict]:
     """Statistics of both methods in bins of a column."""
     rows = []
