@@ -11,7 +11,18 @@ import vaedeblend
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 NAMES = (
-    *("index", "install", "howto", "images", "training", "simulation", "faq", "results", "speed"),
+    *(
+        "index",
+        "install",
+        "howto",
+        "images",
+        "bands",
+        "training",
+        "simulation",
+        "faq",
+        "results",
+        "speed",
+    ),
     *("method", "limits", "glossary", "architecture"),
     *(f"tutorials/{name}" for name in ("first_field", "own_image", "euclid_tile")),
     *("tutorials/fine_tuning", "tutorials/other_bands"),

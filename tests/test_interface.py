@@ -19,7 +19,7 @@ from vaedeblend.exceptions import VaedeblendError
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
     *("Band", "Deblended", "Survey", "VaedeblendError", "deblend_image", "deblend_stamps"),
-    *("DeblendedImage", "inject"),
+    *("DeblendedImage", "inject", "photometry", "BandImage"),
     *("load_deblender", "make_deblend_stamps", "quantile", "read_catalogue", "simulate_field"),
     *("write_catalogue", "write_field"),
 }
@@ -41,9 +41,14 @@ SHARED = {"--quiet", "--verbose"}
 OPTIONS = {
     "deblend": IMAGE | {"--catalog", "--no-add", "--tphot", "--mer-names", "--core-margin"},
     "inject": IMAGE | {"--n", "--magnitude", "--seed", "--repeats", "--stars", "--beside-bright"},
+    "photometry": {
+        *("out", "--image", "--rms", "--psf", "--band", "--mask", "--zero-point", "--gain"),
+        *("--vis-psf", "--non-negative", "--tile", "--processes"),
+    },
     "simulate": {
         *("--out", "--size", "--density", "--seed", "--star-fraction", "--correlated"),
         *("--sky-offset", "--source", "--area", "--style", "--processes", "--interpolation"),
+        "--bands",
     },
     "train": {"--workdir", "--export", "--config"},
     "evaluate": {"--workdir", "--weights", "--style", "--compare", "--seed", "--limit"},

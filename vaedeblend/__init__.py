@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Band": "survey.Band",
+    "BandImage": "image.bands.inputs.BandImage",
     "Deblended": "deblend.network.Deblended",
     "DeblendedImage": "image.result.deblended.DeblendedImage",
     "Survey": "survey.Survey",
@@ -39,6 +40,7 @@ _PUBLIC = {
     "inject": "evaluate.injection.inject",
     "load_deblender": "deblend.network.load_deblender",
     "make_deblend_stamps": "deblend.joint.make_deblend_stamps",
+    "photometry": "image.bands.pipeline.photometry",
     "quantile": "models.sinh_arcsinh.quantile",
     "read_catalogue": "catalogues.catalogue.read",
     "simulate_field": "simulate.fields.simulate_field",
@@ -64,6 +66,8 @@ if TYPE_CHECKING:  # for editors; the table above is what runs
     from vaedeblend.deblend.network import Deblended, load_deblender
     from vaedeblend.evaluate.injection import inject
     from vaedeblend.exceptions import VaedeblendError
+    from vaedeblend.image.bands.inputs import BandImage
+    from vaedeblend.image.bands.pipeline import photometry
     from vaedeblend.image.pipeline import deblend_image
     from vaedeblend.image.result.deblended import DeblendedImage
     from vaedeblend.models.sinh_arcsinh import quantile

@@ -5,6 +5,10 @@ class VaedeblendError(ValueError):
     """Input that the package cannot use; the base class of all its errors."""
 
 
+class BandError(VaedeblendError):
+    """Images of other bands, or results of VIS, that cannot be measured together, and why."""
+
+
 class CalibrationError(VaedeblendError):
     """A calibration.json that is damaged or of another version."""
 

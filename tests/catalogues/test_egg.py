@@ -10,6 +10,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.cosmology import FlatLambdaCDM
+from astropy.io import fits
 
 from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues import egg_prescriptions as prescriptions
@@ -203,8 +204,35 @@ def test_sampler_serves_where_there_is_no_egg(no_egg):
     assert catalogue.magnitude(table).max() < 24
 
 
-def test_sampler_knows_one_band(no_egg):
-    with pytest.raises(CatalogueError, match=r"'euclid-nisp-j'.*knows \['euclid-vis'\] only"):
+def test_other_bands_leave_vis_as_it_is(no_egg):
+    alone = egg.catalogue(0.002, seed=4)
+    several = egg.catalogue(0.002, seed=4, bands=["euclid-vis", "NIR-H", "EXT-G"])
+    assert several.meta["bands"] == ("euclid-vis", "NIR-H", "EXT-G")
+    assert np.array_equal(several["flux_disk"][:, :1], alone["flux_disk"])
+    assert np.array_equal(several["disk_axis_ratio"], alone["disk_axis_ratio"])
+    vis, h, g = np.asarray(several["flux_disk"] + several["flux_bulge"]).T
+    assert 0.6 < np.median(2.5 * np.log10(h / vis)) < 1.6
+    assert 0.1 < np.median(2.5 * np.log10(vis / g)) < 1.0
+
+
+def test_colours_are_those_of_egg_itself(shared):
+    native = fits.getdata(shared / "egg" / "egg_native_small.fits", 1)[0]
+    redshift, seen = native["Z"], native["Z"] < 2
+    for part in ("DISK", "BULGE"):
+        vis, h = native[f"FLUX_{part}"].T
+        found = prescriptions.band_colour(
+            1540.0, native[f"RFUV_{part}"], native[f"RFVJ_{part}"], redshift
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = (found + 2.5 * np.log10(h / vis))[seen & (vis > 0) & (h > 0)]
+        assert abs(np.median(off)) < 0.12
+        assert 1.4826 * np.median(np.abs(off - np.median(off))) < 0.15
+
+
+def test_sampler_knows_few_bands(no_egg):
+    with pytest.raises(
+        CatalogueError, match=r"'euclid-nisp-j'.*sampler knows \['euclid-vis', 'NIR"
+    ):
         egg.catalogue(0.01, seed=4, bands=["euclid-vis", "euclid-nisp-j"])
 
 

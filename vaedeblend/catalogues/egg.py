@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import astropy.units as u
 import numpy as np
@@ -21,6 +22,19 @@ from vaedeblend.exceptions import CatalogueError
 from vaedeblend.survey import magnitude_to_flux
 
 BAND = "euclid-vis"
+WAVELENGTHS = MappingProxyType(
+    {
+        BAND: prescriptions.VIS_WAVELENGTH,
+        "NIR-Y": 1080.0,
+        "NIR-J": 1370.0,
+        "NIR-H": 1770.0,
+        "EXT-G": 480.0,
+        "EXT-R": 640.0,
+        "EXT-I": 780.0,
+        "EXT-Z": 920.0,
+    }
+)
+"""Effective wavelengths of the bands that the embedded sampler knows [nm]; the first is VIS."""
 
 
 def catalogue(
@@ -35,17 +49,17 @@ def catalogue(
     `meta['source']` says which of the two it was.
 
     Raises:
-        CatalogueError: EGG fails, or there is no EGG and `bands` are not the one band the sampler
+        CatalogueError: EGG fails, or there is no EGG and `bands` are not those that the sampler
             knows.
     """
     if shutil.which("egg-gencat"):
         return gencat(area_deg2, seed, magnitude_limit, bands)
-    if tuple(bands) != (BAND,):
+    if bands[0] != BAND or not {*bands} <= {*WAVELENGTHS}:
         raise CatalogueError(
-            f"bands {list(bands)}: the embedded sampler knows [{BAND!r}] only; "
-            "install egg-gencat or name a catalogue file"
+            f"bands {list(bands)}: the embedded sampler knows {[*WAVELENGTHS]} only, {BAND!r} "
+            "first; install egg-gencat or name a catalogue file"
         )
-    return sample(area_deg2, np.random.default_rng(seed), magnitude_limit)
+    return sample(area_deg2, np.random.default_rng(seed), magnitude_limit, bands)
 
 
 def gencat(
@@ -75,10 +89,16 @@ def gencat(
         return validate(read(out, bands), "egg-gencat")
 
 
-def sample(area_deg2: float, rng: np.random.Generator, magnitude_limit: float = 26.0) -> QTable:
+def sample(
+    area_deg2: float,
+    rng: np.random.Generator,
+    magnitude_limit: float = 26.0,
+    bands: Sequence[str] = (BAND,),
+) -> QTable:
     """Galaxies brighter than a VIS AB magnitude, uniform over a square patch around (0, 0).
 
-    Rows are in random order; ids count from 0.
+    Rows are in random order; ids count from 0. What is drawn does not depend on the bands, of which
+    VIS is the first and the others' colours follow from those of the rest frame.
 
     Raises:
         CatalogueError: the area is so small that it holds no galaxy.
@@ -86,18 +106,18 @@ def sample(area_deg2: float, rng: np.random.Generator, magnitude_limit: float = 
     passive, redshift, log_mass = _draw_masses(area_deg2, magnitude_limit, rng)
     bulge_fraction = prescriptions.bulge_mass_fraction(log_mass, passive, rng)
     red_bulge = passive | (bulge_fraction > 0.6) | (rng.random(len(passive)) < 0.5)
-    flux_bulge = bulge_fraction * _flux(log_mass, redshift, red_bulge, rng)
-    flux_disk = (1 - bulge_fraction) * _flux(log_mass, redshift, passive, rng)
+    flux_bulge = bulge_fraction[:, None] * _flux(log_mass, redshift, red_bulge, rng, bands)
+    flux_disk = (1 - bulge_fraction)[:, None] * _flux(log_mass, redshift, passive, rng, bands)
     limit = magnitude_to_flux(magnitude_limit)
     # Galaxies were drawn by redshift: any first rows should be a fair sample.
-    kept = rng.permutation(np.flatnonzero(flux_bulge + flux_disk > limit))
+    kept = rng.permutation(np.flatnonzero((flux_bulge + flux_disk)[:, 0] > limit))
     table = _shapes(log_mass[kept], redshift[kept], rng)
     table["id"] = np.arange(len(kept))
     table["ra"], table["dec"] = _positions(area_deg2, len(kept), rng)
     table["redshift"] = redshift[kept]
-    table["flux_bulge"] = flux_bulge[kept, None] * u.uJy
-    table["flux_disk"] = flux_disk[kept, None] * u.uJy
-    table.meta = {"bands": (BAND,)}
+    table["flux_bulge"] = flux_bulge[kept] * u.uJy
+    table["flux_disk"] = flux_disk[kept] * u.uJy
+    table.meta = {"bands": tuple(bands)}
     return validate(table, "embedded EGG sampler")
 
 
@@ -122,11 +142,14 @@ def _flux(
     redshift: Float[np.ndarray, " n"],
     red: Bool[np.ndarray, " n"],
     rng: np.random.Generator,
-) -> Float[np.ndarray, " n"]:
-    """VIS flux [uJy] if the whole mass had the colours of a red or a blue component."""
+    bands: Sequence[str],
+) -> Float[np.ndarray, "n band"]:
+    """Fluxes [uJy], VIS's first, if the whole mass had the colours of a red or blue component."""
     uv, vj = prescriptions.colours(log_mass, redshift, red, rng)
     noise = rng.normal(size=len(log_mass))
-    return magnitude_to_flux(prescriptions.vis_magnitude(log_mass, redshift, uv, vj, noise))
+    vis = prescriptions.vis_magnitude(log_mass, redshift, uv, vj, noise)
+    others = [prescriptions.band_colour(WAVELENGTHS[b], uv, vj, redshift) for b in bands[1:]]
+    return magnitude_to_flux(np.stack([vis, *(vis + each for each in others)], axis=1))
 
 
 def _shapes(

@@ -27,6 +27,13 @@ LOG_MASSES = np.arange(4.0, 12.0, LOG_MASS_STEP) + LOG_MASS_STEP / 2
 # the galaxies in the last half magnitude above its limit; the sampler is meant to be complete.
 MASS_MARGIN = 1.0
 
+VIS_WAVELENGTH = 720.0
+"""Effective wavelength of VIS [nm]."""
+_V, _J = 550.0, 1250.0
+"""Wavelengths of the rest frame's V and J [nm]."""
+_LIGHTER_REDSHIFTS, _LIGHTER = (0, 0.45, 1.3, 6, 8), (0.15, 0.15, 0, 0, -0.6)
+"""EGG's correction of mass-to-light ratios [dex], by redshift."""
+
 # Probability densities of b/a, linear between these nodes.
 AXIS_RATIOS = np.array([0.1, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1.0])
 BULGE_RATIO_DENSITY = np.array([0, 165, 428, 773, 914, 1069, 1191, 1154, 1067, 639, 450], float)
@@ -158,16 +165,59 @@ def vis_magnitude(
     EGG looks its spectra up by colour; the table holds a smooth fit to their magnitudes and its
     residual, which unit normal deviates `noise` put back; without it B/T in light is 7 % too high.
     """
+    table, polynomial = _mass_to_light(), _spectrum(redshift, uv, vj)
+    luminosity_distance = _comoving_distance(redshift) * (1 + redshift)
+    residual = np.interp(redshift, table["z"], table["rms"]) * noise
+    return polynomial + residual + 5 * np.log10(luminosity_distance) - 2.5 * (log_mass - 10)
+
+
+def _spectrum(redshift: Values, uv: Values, vj: Values) -> Values:
+    """VIS magnitude of 1e10 Msun of these colours at a redshift, but for the distance."""
     table = _mass_to_light()
     x = np.clip(uv, *table.meta["uv_range"]) - 1
     y = np.clip(vj, *table.meta["vj_range"]) - 0.8
     terms = (1, x, y, x**2, x * y, y**2, x**3, x**2 * y, x * y**2, y**3)
-    polynomial = sum(
+    return sum(
         np.interp(redshift, table["z"], table[f"c{k}"]) * term for k, term in enumerate(terms)
     )
-    luminosity_distance = _comoving_distance(redshift) * (1 + redshift)
-    residual = np.interp(redshift, table["z"], table["rms"]) * noise
-    return polynomial + residual + 5 * np.log10(luminosity_distance) - 2.5 * (log_mass - 10)
+
+
+def band_colour(
+    wavelength: float,
+    uv: Values,
+    vj: Values,
+    redshift: Values,
+) -> Values:
+    """Colour of a component, the magnitude in a band less that in VIS [AB mag].
+
+    Both are of one rest-frame spectrum. Bluewards of VIS's own wavelength that is what EGG's
+    spectra show of it in VIS at higher redshifts; redwards it is a power law to J, and flat beyond.
+    Beside EGG's own F160W (1196 galaxies to z = 3) the median is off by 0.1 mag at most, and the
+    scatter 0.1 mag to z = 2.
+
+    Args:
+        wavelength: Effective wavelength of the band [nm].
+        uv: Rest-frame U-V [AB mag].
+        vj: Rest-frame V-J [AB mag].
+        redshift: Redshift.
+    """
+    seen = [_rest_magnitude(w / (1 + redshift), uv, vj) for w in (wavelength, VIS_WAVELENGTH)]
+    return seen[0] - seen[1]
+
+
+def _rest_magnitude(wavelength: Values, uv: Values, vj: Values) -> Values:
+    """AB magnitude of the rest-frame spectrum of a component of 1e10 Msun, but for a constant."""
+    nodes = _mass_to_light()["z"]
+    first = VIS_WAVELENGTH / (1 + nodes[0])
+
+    def in_vis(z):
+        light = np.interp(z, _LIGHTER_REDSHIFTS, _LIGHTER)
+        return _spectrum(z, uv, vj) + 2.5 * np.log10(1 + z) - 2.5 * light
+
+    blue = in_vis(np.clip(VIS_WAVELENGTH / wavelength - 1, nodes[0], nodes[-1]))
+    visual, red = (in_vis(VIS_WAVELENGTH / w - 1 + 0 * wavelength) for w in (_V, first))
+    share = np.clip(np.log(wavelength / first) / np.log(_J / first), 0, 1)
+    return np.where(wavelength <= first, blue, red + (visual - vj - red) * share)
 
 
 def _beyond_redshift_4(schechter: Schechter) -> Schechter:

@@ -7,7 +7,7 @@ does a path that leads nowhere.
 import sys
 from collections.abc import Sequence
 
-from vaedeblend.cli import evaluate, images, simulate, train, weights
+from vaedeblend.cli import evaluate, images, photometry, simulate, train, weights
 from vaedeblend.cli.console import run, set_verbosity, show_error
 from vaedeblend.cli.reading.line import Command, make_parsers, perform, read_line
 
@@ -27,6 +27,13 @@ COMMANDS = {
         "vaedeblend inject image.fits --rms rms.fits --psf psf.fits --n 500 --out injected",
         images.INPUTS,
         has_settings=True,
+    ),
+    "photometry": Command(
+        "fluxes of deblended sources in other bands",
+        photometry.add_photometry,
+        photometry.photometry_command,
+        "vaedeblend photometry result --image h.fits --rms h_rms.fits --psf h_psf.fits --band NIR-H",
+        photometry.PHOTOMETRY_INPUTS,
     ),
     "simulate": Command(
         "a Euclid-like field with its truth",

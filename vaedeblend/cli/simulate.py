@@ -50,6 +50,11 @@ def add_simulate(add) -> None:
         help="how the exposures of --style mer are co-added",
     )
     add.add_argument(
+        "--bands",
+        default="VIS",
+        help="bands of --style mer, joined by commas: VIS, NIR-Y, NIR-J, NIR-H, EXT-G, EXT-R, ...",
+    )
+    add.add_argument(
         "--processes", type=int, default=available_cores(), help="processes that render"
     )
 
@@ -60,6 +65,8 @@ def simulate(*, out: str, style: str, star_fraction: float | None, **options) ->
         own_layout(out, 0.05 if star_fraction is None else star_fraction, **options)
         return
     del options["interpolation"]
+    if options.pop("bands") != "VIS":
+        raise VaedeblendError(f"--bands: a field of --style {style} has VIS alone; wanted mer")
     _refuse_others(Path(out), *_FIELD)
     from vaedeblend.simulate.fields import simulate_field, write_field
     from vaedeblend.survey import Survey
@@ -74,12 +81,13 @@ def simulate(*, out: str, style: str, star_fraction: float | None, **options) ->
 
 
 def _simulate_tile(
-    out: str, star_fraction: float, *, interpolation, correlated, sky_offset, **options
+    out: str, star_fraction: float, *, interpolation, correlated, sky_offset, bands, **options
 ) -> None:
     from vaedeblend.euclid.mer.simulate import TileRecipe, simulate_tile
 
     if correlated or sky_offset:
         raise VaedeblendError("--correlated and --sky-offset: a tile of --style mer has its own")
+    options["bands"] = [name for name in bands.split(",") if name != "VIS"]
     recipe = TileRecipe(interpolation=interpolation)
     with console.status("rendering galaxies on four exposures"):
         truth = simulate_tile(out, recipe=recipe, star_fraction=star_fraction, **options)
@@ -87,12 +95,14 @@ def _simulate_tile(
 
 
 def _simulate_challenge(
-    out: str, star_fraction: float, *, source, area, interpolation, **options
+    out: str, star_fraction: float, *, source, area, interpolation, bands, **options
 ) -> None:
     from vaedeblend.euclid.emc.simulate import write_fields
 
     if source or area is not None:
         raise VaedeblendError("--source and --area: fields of --style emc hold EGG's own galaxies")
+    if bands != "VIS":
+        raise VaedeblendError("--bands: fields of --style emc have VIS alone; wanted --style mer")
     _refuse_others(Path(out), *_CHALLENGE)
     with progress_bars() as report:
         counts = write_fields(out, star_fraction=star_fraction, report=report, **options)

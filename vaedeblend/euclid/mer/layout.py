@@ -87,6 +87,13 @@ def find_tile(folder: str | Path, number: int | None = None, *, band: str = "VIS
     return MerTile(number, **latest, superseded=superseded)
 
 
+def tile_bands(folder: str | Path) -> list[str]:
+    """Names of the bands whose mosaics lie in a folder, or in folders below it."""
+    pattern = re.compile(f"EUC_MER_{_PRODUCTS['image'].format(band='(.+?)')}{_REST}")
+    names = (pattern.fullmatch(path.name) for path in Path(folder).rglob("EUC_MER_*"))
+    return sorted({match[1] for match in names if match})
+
+
 def product_name(name: str, number: int, time: str, *, band: str = "VIS") -> str:
     """Name of a product's file, as MER would call it.
 

@@ -6,33 +6,30 @@ photon noise, as MER's does, and PSF stamps hold less than all light.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from vaedeblend.euclid.mer.bands import TELESCOPES, BandMosaic, expose_band, of_band
 from vaedeblend.euclid.mer.exposures import Coadd, background_variance, coadd, expose, psf_at
-from vaedeblend.euclid.mer.layout import FATAL_BITS, product_name
+from vaedeblend.euclid.mer.layout import FATAL_BITS
+from vaedeblend.euclid.mer.products import DEAD_RMS, write_planes, write_psf_grid
 from vaedeblend.exceptions import MerError
 from vaedeblend.io import write
-from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate.fields import field_header, make_truth, place_field
 from vaedeblend.simulate.library import field_psfs, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Band, Survey
 
 ZERO_POINT = 24.6
 """AB magnitude of 1 ADU/s in MER's VIS mosaics."""
-DEAD_RMS = 1e16
-"""Rms of a pixel without an exposure."""
-
 _FIRST_TILE = 102_000_000
 """Number of the tile of seed 0."""
-_TIME = "20261101T000000.000000"
-_GRID, _STAMP = 120, 33
-"""Distance of the PSFs of a grid, and side of their stamps [pixel]."""
+_STAMP = 33
+"""Side of the stamps of VIS's PSFs [pixel]."""
 _UNIT = 10 ** (0.4 * (ZERO_POINT - MICROJANSKY_ZERO_POINT))
 """ADU/s per uJy."""
 
@@ -58,6 +55,7 @@ def simulate_tile(
     style: str = "analytic",
     processes: int = 1,
     recipe: TileRecipe | None = None,
+    bands: Sequence[str] = (),
     **sky,
 ) -> Table:
     """Writes the products of a tile, and truth.fits; returns the truth.
@@ -69,6 +67,7 @@ def simulate_tile(
         style: How galaxies are drawn (`galaxies.styles`).
         processes: Processes that render side by side.
         recipe: Exposures and co-addition; by default four, and bilinear.
+        bands: Bands beside VIS, as `bands.TELESCOPES` names them, with mosaics of their own.
         **sky: Fields of `fields.SkyRecipe` that say what lies on the sky.
 
     Raises:
@@ -77,10 +76,13 @@ def simulate_tile(
         SkyError: An argument out of its range.
     """
     recipe = recipe or TileRecipe()
+    _check_bands(bands)
     program, survey = _program(recipe), Survey((Band(n_exposures=1),))
     shape, drawing = (size, size), {"style": style, "seed": seed, "processes": processes}
     (psf,), tile = field_psfs(survey), WCS(field_header(survey, shape))
-    sources = place_field(shape, seed, survey, **sky)
+    several = Survey((*survey.bands, *map(Band, bands)))
+    everything = place_field(shape, seed, several, **sky)
+    sources = of_band(everything, 0)
     exposures = [
         expose(sources, tile, shape, psf, survey, k, **drawing) for k in range(recipe.exposures)
     ]
@@ -93,14 +95,28 @@ def simulate_tile(
         program=program,
     )
     _, purities = render_sources(sources, shape, (psf,), survey.pixel_scale.value, **drawing)
-    truth = make_truth(sources, purities, shape, survey)
+    truth = make_truth(everything, purities, shape, several)
     number = _FIRST_TILE + seed
     folder = write.prepare_folder(Path(folder) / f"{number:09d}")
     _write_mosaic(folder, number, tile, made, recipe, survey)
-    _write_psfs(folder, number, tile, shape, [each.wcs for each in exposures], psf, recipe)
+    pointings = [each.wcs for each in exposures]
+
+    def stamp_at(place):
+        return psf_at(tile, pointings, psf, place, recipe.interpolation, _STAMP)
+
+    write_psf_grid(folder, number, tile, shape, stamp_at)
+    scale = survey.pixel_scale.value
+    for k, name in enumerate(bands, 1):
+        seen = expose_band(everything, shape, TELESCOPES[name], k, pixel_scale=scale, **drawing)
+        _write_band(folder, number, tile, seen, name)
     truth.meta["tile"] = folder.name
     _write_truth(folder, tile, truth)
     return truth
+
+
+def _check_bands(bands: Sequence[str]) -> None:
+    if unknown := [name for name in bands if name not in TELESCOPES]:
+        raise MerError(f"band {unknown[0]!r}; wanted some of VIS, {', '.join(TELESCOPES)}")
 
 
 def _program(recipe: TileRecipe) -> str | None:
@@ -112,7 +128,7 @@ def _program(recipe: TileRecipe) -> str | None:
 
 
 def _write_mosaic(folder, number: int, tile: WCS, made: Coadd, recipe, survey: Survey) -> None:
-    """Image, rms and flags in the primary HDUs of files of their own."""
+    """VIS's image, rms and flags."""
     variance = background_variance(made.exposures, survey, recipe.combine)
     gain = survey.gain[0] * np.maximum(made.exposures, 1)
     rms = _UNIT * np.sqrt(variance + made.image.clip(0) / gain)  # total, as MER's: of the data
@@ -122,33 +138,17 @@ def _write_mosaic(folder, number: int, tile: WCS, made: Coadd, recipe, survey: S
         "rms": np.where(made.exposures > 0, rms, DEAD_RMS),
         "flags": flags.astype(np.int32),
     }
-    for name, plane in planes.items():
-        header = tile.to_header()
-        header["FILTER"] = "VIS"
-        if name != "flags":
-            header["MAGZERO"] = ZERO_POINT
-        dtype = np.int32 if name == "flags" else np.float32
-        path = folder / product_name(name, number, _TIME)
-        with write.write_image(path, plane.shape, header, dtype) as put:
-            put(plane)
+    write_planes(folder, number, tile, planes, ZERO_POINT)
 
 
-def _write_psfs(folder, number: int, tile: WCS, shape, pointings, psf: Psf, recipe) -> None:
-    """GRID-PSF: the co-add's PSF every 120 pixels, with the dithers of that place."""
-    image, rows = np.zeros(shape, np.float32), []
-    half = _STAMP // 2
-    places = [range(min(_GRID // 2, n // 2), n - half, _GRID) for n in shape]
-    for y in places[0]:
-        for x in places[1]:
-            stamp = psf_at(tile, pointings, psf, (y, x), recipe.interpolation, _STAMP)
-            image[y - half : y + half + 1, x - half : x + half + 1] = stamp
-            rows.append((x + 1.0, y + 1.0))
-    header = tile.to_header()
-    header["STMPSIZE"] = _STAMP
-    stamps = fits.ImageHDU(image, header, name="PSF image")
-    table = fits.BinTableHDU(Table(rows=rows, names=("x", "y")), name="Stamps information")
-    with write.replacing(folder / product_name("grid_psf", number, _TIME)) as partial:
-        fits.HDUList([fits.PrimaryHDU(), stamps, table]).writeto(partial)
+def _write_band(folder, number: int, tile: WCS, made: BandMosaic, name: str) -> None:
+    """Another band's image, rms, flags and PSFs."""
+    zero_point = TELESCOPES[name].zero_point
+    unit = 10 ** (0.4 * (zero_point - MICROJANSKY_ZERO_POINT))
+    planes = {"image": unit * made.image, "rms": unit * made.rms}
+    planes["flags"] = np.zeros(made.image.shape, np.int32)
+    write_planes(folder, number, tile, planes, zero_point, name)
+    write_psf_grid(folder, number, tile, made.image.shape, lambda place: made.psf, name)
 
 
 def _write_truth(folder: Path, tile: WCS, truth) -> None:

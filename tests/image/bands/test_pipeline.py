@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from banded import NOISE, Sky
+
+from vaedeblend.image.bands import measure as measuring
+from vaedeblend.image.bands import pipeline, tiles
+from vaedeblend.image.bands.pipeline import photometry
+
+
+@pytest.fixture(scope="module")
+def sky():
+    return Sky(np.random.default_rng(11), 14)
+
+
+@pytest.fixture
+def out(sky, tmp_path):
+    return sky.deblended(tmp_path / "out", flux_err=0.005)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {},
+        {"moved": (0.3, -0.3)},
+        {"angle": 37.0, "shape": (230, 230)},
+        {"scale": 0.15, "shift": (2.3, 1.1), "moved": (0.2, 0.1)},
+    ],
+)
+def test_fluxes_are_the_same_on_any_grid(sky, out, tmp_path, grid):
+    table = photometry(out, [sky.band(tmp_path, **grid)])
+    assert np.asarray(table["flux_h"]) == pytest.approx(sky.band_flux, rel=0.005)
+    assert not (np.asarray(table["flags_h"]) & ~1).any()
+
+
+def test_noise_is_that_of_the_errors(sky, out, tmp_path):
+    pulls, chi2 = [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        table = photometry(out, [sky.band(tmp_path, rng=rng)])
+        pulls.append((np.asarray(table["flux_h"]) - sky.band_flux) / table["flux_err_h"])
+        chi2.append(np.asarray(table["chi2_h"]))
+    assert np.std(pulls) == pytest.approx(1, abs=0.25) and abs(np.mean(pulls)) < 0.4
+    assert np.mean(chi2) == pytest.approx(0.95, abs=0.05)  # a flux is fitted under each
+
+
+def test_results_are_in_files(sky, out, tmp_path):
+    bands = [sky.band(tmp_path, name, np.random.default_rng(2)) for name in ("NIR-H", "EXT-G")]
+    said = []
+    photometry(out, bands, tile=100, report=lambda *each: said.append(each))
+    folder = out / pipeline.PHOTOMETRY
+    with fits.open(folder / pipeline.PHOTOMETRY_TABLE) as hdus:
+        names = [hdu.name for hdu in hdus[1:]]
+        assert names == ["PHOTOMETRY", "COVARIANCE_NIR_H", "COVARIANCE_EXT_G"]
+        assert hdus[1].header["FLAG1"] == "edge" and "SAID1" in hdus[1].header
+    table = Table.read(folder / pipeline.PHOTOMETRY_TABLE, hdu=1)
+    assert table["flux_nir_h"].unit == "uJy" and all(table[n].ndim == 1 for n in table.colnames)
+    colour = -2.5 * np.log10(sky.flux / sky.band_flux)
+    pull = (table["colour_vis_nir_h"] - colour) / table["colour_err_vis_nir_h"]
+    assert np.abs(pull).max() < 4
+    assert {"colour_vis_ext_g", "colour_nir_h_ext_g", "mag_nir_h", "flags_ext_g"} <= {
+        *table.colnames
+    }
+    image = fits.getdata(bands[0].image)
+    model, residual = (fits.getdata(folder / f"nir_h_{n}.fits") for n in ("model", "residual"))
+    assert model + residual == pytest.approx(image, abs=1e-5)
+    assert residual.std() == pytest.approx(NOISE, rel=0.1)
+    page = (folder / "index.html").read_text()
+    assert (
+        page.count("NIR-H") > 3 and "What was assumed" in page and page.count("data:image/png") > 20
+    )
+    assert ("measuring NIR-H", 4, 4) in said and not (folder / ".pieces").exists()
+    pairs = Table.read(folder / pipeline.PHOTOMETRY_TABLE, hdu="COVARIANCE_NIR_H")
+    assert (np.abs(pairs["correlation"]) < 1).all() and (pairs["id_1"] < pairs["id_2"]).all()
+    table.write(tmp_path / "photometry.parquet")
+
+
+def test_pieces_do_not_change_fluxes(sky, out, tmp_path):
+    band = sky.band(tmp_path, rng=np.random.default_rng(3))
+    whole, parts = (photometry(out, [band], tile=n) for n in (1024, 80))
+    assert np.asarray(parts["flux_h"]) == pytest.approx(np.asarray(whole["flux_h"]), rel=1e-3)
+
+
+def test_a_killed_run_goes_on(sky, out, tmp_path, monkeypatch):
+    band, measure, done = sky.band(tmp_path), tiles.measure_piece, []
+
+    def killed(job, tile):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(tile.number)
+        measure(job, tile)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(measuring, "measure_piece", killed)
+        photometry(out, [band], tile=80)
+    kept = out / pipeline.PHOTOMETRY / ".pieces" / "H"
+    assert len([*kept.glob("piece_*")]) == 2
+    written = []
+    write = tiles.write_piece
+    monkeypatch.setattr(tiles, "write_piece", lambda *each: (written.append(each[0]), write(*each)))
+    table = photometry(out, [band], tile=80)
+    assert len(written) == 2  # of four
+    assert np.asarray(table["flux_h"]) == pytest.approx(sky.band_flux, rel=0.005)
+
+
+def test_masked_pixels_do_not_count(sky, out, tmp_path):
+    band = sky.band(tmp_path, rng=np.random.default_rng(4))
+    image, mask = fits.getdata(band.image), np.zeros(sky.shape, np.int16)
+    y, x = np.rint(sky.position[0]).astype(int)
+    mask[:, x + 1 : x + 40] = 1
+    header = fits.getheader(band.image)
+    fits.writeto(band.image, np.where(mask > 0, 1e4, image), header, overwrite=True)
+    fits.writeto(tmp_path / "mask.fits", mask)
+    table = photometry(out, [band._replace(mask=tmp_path / "mask.fits")])
+    flags = np.asarray(table["flags_h"])
+    assert flags[0] & 2
+    good = flags == 0
+    assert good.sum() >= 5
+    error = np.asarray(table["flux_err_h"])
+    assert (np.abs(np.asarray(table["flux_h"]) - sky.band_flux)[good] < 4 * error[good]).all()
+    buried = (mask[tuple(np.rint(sky.position).astype(int).T)] > 0) & (flags & 32 == 0)
+    assert (flags[buried] & 4).all()
+
+
+def test_sources_off_the_band_are_unmeasured(sky, out, tmp_path):
+    band = sky.band(tmp_path, shape=(160, 80))
+    table = photometry(out, [band])
+    there = np.abs(sky.position[:, 1] - 79.5) < 30
+    away = np.abs(sky.position[:, 1] - 79.5) > 55
+    flux, flags = np.asarray(table["flux_h"]), np.asarray(table["flags_h"])
+    assert flux[there] == pytest.approx(sky.band_flux[there], rel=0.01)
+    assert np.isnan(flux[away]).all() and (flags[away] == 32).all()

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from banded import NOISE, VIS_SIGMA, Sky
+
+from vaedeblend.exceptions import BandError
+from vaedeblend.image.bands.sources import known_errors, read_sources, size_errors
+
+
+def test_the_psf_is_that_of_the_deblendings_command(tmp_path):
+    folder = tmp_path / ("a folder's name of such a length that its card goes on " * 2)
+    folder.mkdir()
+    vis = read_sources(Sky(np.random.default_rng(1), 3).deblended(folder / "out"))
+    assert vis.files[-1] == folder / "out" / "vis_psf.fits"
+    assert vis.psfs.fwhm == pytest.approx(np.sqrt(8 * np.log(2)) * VIS_SIGMA, rel=0.02)
+    assert vis.measured.all() and not vis.point.any() and vis.microjansky == pytest.approx(1)
+
+
+def test_what_noise_does_not_explain_is_the_profiles(tmp_path):
+    sky = Sky(np.random.default_rng(2), 4)
+    vis, rows = read_sources(sky.deblended(tmp_path / "out", flux_err=0.1)), np.arange(4)
+    squares = np.array(
+        [np.square(s / f).sum() for s, f in zip(vis.profiles, vis.flux, strict=True)]
+    )
+    known = known_errors(vis, rows, squares)
+    assert known == pytest.approx(NOISE / np.sqrt(squares), rel=1e-3)
+    expected = np.sqrt(0.1**2 - (known / sky.flux) ** 2)
+    assert size_errors(vis, rows, squares) == pytest.approx(expected, rel=1e-6)
+    sure = read_sources(sky.deblended(tmp_path / "sure", flux_err=1e-4))
+    assert not size_errors(sure, rows, squares).any()
+    unsure = read_sources(sky.deblended(tmp_path / "unsure", flux_err=2.0))
+    assert (size_errors(unsure, rows, squares) == 0.3).all()
+    points = read_sources(sky.deblended(tmp_path / "points", flux_err=0.1, point=True))
+    assert not size_errors(points, rows, squares).any()
+
+
+def test_an_image_without_wcs_is_refused(tmp_path):
+    from astropy.io import fits
+
+    out = Sky(np.random.default_rng(3), 2).deblended(tmp_path / "out")
+    fits.writeto(out / "model.fits", fits.getdata(out / "model.fits"), overwrite=True)
+    with pytest.raises(BandError, match="the deblended image has no WCS; wanted one"):
+        read_sources(out)

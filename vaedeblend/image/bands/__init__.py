@@ -1,0 +1,6 @@
+"""All bands: fluxes in other images of the sources that were deblended in VIS, and their colours.
+
+profiles, PSFs --> kernels --> templates --> one linear problem a group --> fluxes, covariances
+
+Imports image.tiles, image.page, euclid, pixels, io and what is below them.
+"""

@@ -1,0 +1,109 @@
+"""All bands of a deblended image: `vaedeblend photometry`, from files to files.
+
+results of deblend, images --open--> bands --shifts--> pieces --gather--> table, images, page
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from astropy.table import Table
+
+from vaedeblend import __version__
+from vaedeblend.exceptions import BandError, FolderError
+from vaedeblend.image.bands.inputs import BandImage, OpenBand, open_band, tile_images
+from vaedeblend.image.bands.measure import PIECES, measure_band
+from vaedeblend.image.bands.page import write_photometry_page
+from vaedeblend.image.bands.products import (
+    BandResult,
+    covariance_table,
+    photometry_table,
+)
+from vaedeblend.image.bands.sources import VisSources, read_sources
+from vaedeblend.image.products import Report
+from vaedeblend.io.folders.jobs import locked
+from vaedeblend.io.write import prepare_folder, write_tables
+
+PHOTOMETRY = "photometry"
+"""Folder of a band's results, within that of the deblending's."""
+PHOTOMETRY_TABLE = "photometry.fits"
+
+
+def photometry(
+    out: str | Path,
+    images: str | Path | Sequence[BandImage],
+    *,
+    bands: Sequence[str] = (),
+    vis_psf: str | Path | None = None,
+    non_negative: bool = False,
+    tile: int = 1024,
+    processes: int = 1,
+    report: Report = lambda what, done, total: None,
+) -> Table:
+    """Fluxes of the sources of a deblended image in other bands, and their colours.
+
+    Writes a folder `photometry` into that of the deblending: photometry.fits with the table
+    PHOTOMETRY and the covariances of each band, images of the models and residuals, and a page.
+
+    Args:
+        out: Folder of the results of `deblend_image`.
+        images: Images of the bands, or folder of a MER tile.
+        bands: Bands of the tile that are wanted, by MER's names; by default all but VIS.
+        vis_psf: PSF of VIS; by default the one that the deblending was given.
+        non_negative: No flux is below 0.
+        tile: Side of the pieces in which an image is measured [pixel].
+        processes: Processes that measure pieces side by side.
+        report: Function of the progress: what is done, how much of it, and of how much.
+
+    Raises:
+        BandError: Images and sources do not belong together, or an image lacks what is needed.
+        VaedeblendError: A file cannot be used or written.
+    """
+    if isinstance(images, str | Path):
+        images = tile_images(images, bands)
+    with locked(out) as folder:
+        vis = read_sources(folder, vis_psf)
+        opened = [open_band(each, vis) for each in images]
+        _check_names(opened)
+        folder = _own_folder(folder)
+        options = {"non_negative": non_negative, "tile": tile, "processes": processes}
+        results = [measure_band(vis, band, folder, report=report, **options) for band in opened]
+        return _written(vis, results, folder)
+
+
+def _written(vis: VisSources, results: Sequence[BandResult], folder: Path) -> Table:
+    """Writes the results, and removes the pieces."""
+    table = photometry_table(vis, results)
+    said = [text for result in results for text in result.said]
+    table.meta |= {"VERSION": __version__} | {f"SAID{i}": _ascii(t) for i, t in enumerate(said, 1)}
+    covariances = {f"COVARIANCE_{r.column.upper()}": covariance_table(vis, r) for r in results}
+    write_photometry_page(folder, vis, results, table, said)
+    write_tables(folder / PHOTOMETRY_TABLE, {"PHOTOMETRY": table} | covariances)
+    shutil.rmtree(folder / PIECES)
+    return table
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
+def _check_names(bands: Sequence[OpenBand]) -> None:
+    if not bands:
+        raise BandError("no image of a band is given; wanted --image, one or more")
+    names = [band.name for band in bands]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BandError(f"band {min(twice)} is given twice; wanted names of their own (--band)")
+
+
+def _own_folder(out: Path) -> Path:
+    """The folder of results, of an earlier run or new."""
+    folder = out / PHOTOMETRY
+    if folder.exists() and not (
+        (folder / PHOTOMETRY_TABLE).exists()
+        or (folder / PIECES).is_dir()
+        or not any(folder.iterdir())
+    ):
+        raise FolderError(
+            f"{folder}: holds files that no run of this program has written; wanted another folder"
+        )
+    return prepare_folder(folder)

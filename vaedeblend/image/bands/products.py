@@ -1,0 +1,244 @@
+"""What is left of bands: photometry.fits, images of model and residual, and a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy.table import Column, Table
+from jaxtyping import Float, Int
+
+from vaedeblend.image.bands.inputs import OpenBand, band_reader
+from vaedeblend.image.bands.sources import VisSources
+from vaedeblend.image.bands.tiles import piece_file, read_piece
+from vaedeblend.image.tiles import Tile
+from vaedeblend.io import write
+from vaedeblend.io.mosaic import image_header, open_mosaic
+from vaedeblend.survey import MICROJANSKY_ZERO_POINT
+
+BAND_FLAGS = {
+    1: ("edge", "a tenth or more of the light lies beyond the band's image"),
+    2: ("masked", "a tenth or more of the light lies on pixels to be ignored"),
+    4: ("core", "the brightest pixel is to be ignored: saturated, or masked"),
+    8: ("blended", "beyond recovery: the error is 5 times what it were without neighbours"),
+    16: ("poor", "the residual is far from noise (chi2 above 3): the profile is another here"),
+    32: ("unmeasured", "no profile in VIS, or less than a third of the light on valid pixels"),
+    64: ("point", "measured as a point source"),
+}
+"""Bits of the columns flags of a band: name and meaning."""
+
+_EDGE, _MASKED, _CORE, _BLENDED, _POOR, _UNMEASURED, _POINT = BAND_FLAGS
+_LOST, _INFLATED, _FAR, _LEAST = 0.1, 5.0, 3.0, 1 / 3
+_MAGNITUDES = 2.5 / np.log(10)
+_SHARED = 0.5
+"""Correlation of a profile's errors of two bands' fluxes: part of what is wrong in a profile is its
+extent, which moves all fluxes alike, part the way it falls. Measured on simulated tiles."""
+_MEASURED = (
+    *("flux", "noise", "profile", "response", "size_error", "area", "inflation", "chi2"),
+    *("inside", "valid", "core"),
+)
+
+
+class NoiseFactors(NamedTuple):
+    """Scatter of fluxes on the sky over their errors."""
+
+    area: Float[np.ndarray, " form"]
+    """Noise-equivalent areas of what was fitted [pixel], ascending."""
+    factor: Float[np.ndarray, " form"]
+
+    def of(self, area: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Factors of sources whose templates have an area [pixel]."""
+        safe = np.log(np.where(area > 0, area, self.area[0]))
+        return np.interp(safe, np.log(self.area), self.factor)
+
+
+class BandResult(NamedTuple):
+    """A band's measurements of all n sources, and what they are made of."""
+
+    band: OpenBand
+    columns: dict[str, Float[np.ndarray, " n"]]
+    """Measured columns of the pieces, in the band's unit; NaN of sources off its image."""
+    pairs: Table
+    """Covariances of pairs of rows."""
+    factors: NoiseFactors
+    chi2: float
+    """Per degree of freedom."""
+    shift: Float[np.ndarray, " 2"]
+    """Mean shift (y, x) [pixel]."""
+    said: tuple[str, ...]
+
+    @property
+    def column(self) -> str:
+        """The band's name in those of columns."""
+        return self.band.name.lower().replace("-", "_")
+
+    @property
+    def noise(self) -> Float[np.ndarray, " n"]:
+        """Variances of the fluxes, the profiles known [band's unit squared]."""
+        return self.factors.of(self.columns["area"]) ** 2 * self.columns["noise"]
+
+    @property
+    def variance(self) -> Float[np.ndarray, " n"]:
+        """Variances of the fluxes [band's unit squared]."""
+        return self.noise + self.columns["profile"]
+
+
+def gathered(n: int, folder: str, tiles: Sequence[Tile]):
+    """Columns of all n sources, pairs, values on the sky, and chi2 per degree of freedom."""
+    columns = {name: np.full(n, np.nan) for name in _MEASURED}
+    pairs, skies, chi2, pixels = [], [], 0.0, 0
+    for tile in tiles:
+        piece = read_piece(piece_file(folder, tile))
+        for name in _MEASURED:
+            columns[name][piece.table["row"]] = piece.table[name]
+        pairs.append(np.array([piece.pairs[c] for c in ("row_1", "row_2", "noise", "profile")]))
+        skies.append(piece.skies)
+        chi2, pixels = chi2 + piece.chi2, pixels + piece.pixels
+    first, second, noise, profile = np.concatenate(pairs, axis=1)
+    table = Table({"row_1": first.astype(int), "row_2": second.astype(int)})
+    table["noise"], table["profile"] = noise, profile
+    return columns, table, np.concatenate(skies), chi2 / max(pixels, 1)
+
+
+def photometry_table(vis: VisSources, results: Sequence[BandResult]) -> Table:
+    """A row a source of VIS, in its order: fluxes of all bands, and colours; scalars alone."""
+    table = Table({name: vis.table[name] for name in ("id", "ra", "dec")})
+    table["flux_vis"] = _described(vis.microjansky * vis.flux, "uJy", "total, of the deblending")
+    error = vis.microjansky * np.asarray(vis.table["flux_err"], float)
+    table["flux_err_vis"] = _described(error, "uJy", "1 sigma, of noise and profile")
+    for result in results:
+        _add_band(table, result, vis)
+    order = [None, *results]
+    for k, blue in enumerate(order):
+        for red in order[k + 1 :]:
+            _add_colour(table, vis, blue, red)
+    table.meta["BANDS"] = ",".join(result.column for result in results)
+    table.meta |= {f"FLAG{bit}": name for bit, (name, _) in BAND_FLAGS.items()}
+    return table
+
+
+def covariance_table(vis: VisSources, result: BandResult) -> Table:
+    """Pairs of sources whose fluxes in a band depend on each other: ids and covariance."""
+    ids, pairs, unit = np.asarray(vis.table["id"]), result.pairs, result.band.microjansky
+    first, second = pairs["row_1"], pairs["row_2"]
+    factor = result.factors.of(result.columns["area"])
+    covariance = factor[first] * factor[second] * pairs["noise"] + pairs["profile"]
+    error = np.sqrt(result.variance)
+    table = Table({"id_1": ids[first], "id_2": ids[second]})
+    table["covariance"] = _described(unit**2 * covariance, "uJy2", "of the fluxes")
+    table["correlation"] = covariance / (error[first] * error[second])
+    return table
+
+
+def write_images(result: BandResult, folder: Path, pieces: str, tiles: Sequence[Tile]) -> None:
+    """Writes a band's model, background included, and residual, on its own pixels."""
+    band = result.band
+    with open_mosaic(band.given.image, **band.given.options) as mosaic:
+        header = image_header(mosaic)
+    rows = {tile.core[0].start: [] for tile in tiles}
+    for tile in tiles:
+        rows[tile.core[0].start].append(tile)
+    paths = band_images(folder, result)
+    with (
+        write.write_image(paths[0], band.shape, header) as put_model,
+        write.write_image(paths[1], band.shape, header) as put_residual,
+        band_reader(band) as read,
+    ):
+        for row in rows.values():
+            light = np.hstack([read_piece(piece_file(pieces, tile)).light for tile in row])
+            pixels = read((row[0].core[0], slice(0, band.shape[1])))
+            put_model(light)
+            put_residual(np.where(pixels.valid, pixels.image - light, np.nan))
+
+
+def band_images(folder: Path, result: BandResult) -> tuple[Path, Path]:
+    """Files of a band's model and residual."""
+    return tuple(folder / f"{result.column}_{name}.fits" for name in ("model", "residual"))
+
+
+def band_flags(result: BandResult, vis: VisSources) -> Int[np.ndarray, " n"]:
+    """Flags of all sources in a band."""
+    c = result.columns
+    with np.errstate(invalid="ignore"):
+        unmeasured = ~(c["valid"] >= _LEAST) | ~np.isfinite(c["flux"]) | ~(c["noise"] > 0)
+        lost = {
+            _EDGE: c["inside"] < 1 - _LOST,
+            _MASKED: c["inside"] - c["valid"] > _LOST,
+            _CORE: c["core"] == 0,
+            _BLENDED: c["inflation"] > _INFLATED,
+            _POOR: c["chi2"] > _FAR * max(result.chi2, 1.0),
+            _POINT: vis.point,
+        }
+    flags = sum(bit * (where & ~unmeasured) for bit, where in lost.items())
+    return flags + _UNMEASURED * unmeasured
+
+
+def _add_band(table: Table, result: BandResult, vis: VisSources) -> None:
+    name, unit, flags = result.column, result.band.microjansky, band_flags(result, vis)
+    good = flags & _UNMEASURED == 0
+    flux = np.where(good, unit * result.columns["flux"], np.nan)
+    error = np.where(good, unit * np.sqrt(result.variance), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        magnitude = MICROJANSKY_ZERO_POINT - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+        relative = _MAGNITUDES * error / np.abs(flux)
+    noise = np.where(good, unit * np.sqrt(result.noise), np.nan)
+    columns = {
+        "flux": (flux, "uJy", "total, of VIS's profile under the band's PSF"),
+        "flux_err": (error, "uJy", "1 sigma, of noise, neighbours and profile"),
+        "flux_noise": (noise, "uJy", "the part of flux_err that is not the profile's"),
+        "mag": (magnitude, "mag", "AB; NaN of fluxes below 0"),
+        "mag_err": (
+            np.where(flux > 0, relative, np.nan),
+            "mag",
+            "2.5 / ln(10) times flux_err / flux",
+        ),
+        "chi2": (np.where(good, result.columns["chi2"], np.nan), None, "mean under the template"),
+        "blending": (
+            np.where(good, result.columns["inflation"], np.nan),
+            None,
+            "error over that without neighbours",
+        ),
+    }
+    for kind, (values, of, text) in columns.items():
+        table[f"{kind}_{name}"] = _described(values, of, text)
+    table[f"flags_{name}"] = _described(
+        flags.astype(np.int32), None, "sum of the bits that FLAG1, ... name"
+    )
+
+
+def _add_colour(table: Table, vis: VisSources, blue: BandResult | None, red: BandResult) -> None:
+    """A colour and its error: what the profile has done to both fluxes cancels in part."""
+    names = ["vis" if each is None else each.column for each in (blue, red)]
+    fluxes = [np.asarray(table[f"flux_{name}"]) for name in names]
+    response = [1.0 if each is None else each.columns["response"].clip(1) for each in (blue, red)]
+    size = red.columns["size_error"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        positive = [np.where(flux > 0, flux, np.nan) for flux in fluxes]
+        colour = -2.5 * np.log10(positive[0] / positive[1])
+        own = sum(np.square(r) for r in response) - 2 * _SHARED * response[0] * response[1]
+        variance = own * np.square(size)
+        variance = variance + _apart(red) + (_apart(blue) if blue else _of_vis(vis, size))
+        error = _MAGNITUDES * np.sqrt(variance)
+    name = "_".join(names)
+    table[f"colour_{name}"] = _described(colour, "mag", f"AB, {names[0]} - {names[1]}")
+    table[f"colour_err_{name}"] = _described(
+        error, "mag", "1 sigma; the profile's share cancels in part"
+    )
+
+
+def _apart(result: BandResult) -> Float[np.ndarray, " n"]:
+    """Relative variances of fluxes that are not of the source's own profile."""
+    c = result.columns
+    own = np.square(c["size_error"] * c["response"].clip(1))
+    others = np.maximum(c["profile"] / c["flux"] ** 2 - own, 0)
+    return result.noise / c["flux"] ** 2 + others
+
+
+def _of_vis(vis: VisSources, size) -> Float[np.ndarray, " n"]:
+    """Relative variances of VIS fluxes that are not of the profile's size."""
+    error = np.asarray(vis.table["flux_err"], float) / vis.flux
+    return np.maximum(error**2 - size**2, 0)
+
+
+def _described(values, unit: str | None, text: str):
+    return Column(values, unit=unit, description=text)

@@ -1,0 +1,126 @@
+"""What `vaedeblend deblend` has left of its sources: profiles, places, PSFs, and how sure they are.
+
+The profiles of stamps.fits are light under VIS's own PSF. How well the network knows a profile is
+not stored beside it, and follows from its flux: of the error of a VIS flux, what noise alone would
+leave were the profile known is taken out, and the rest is the profile's. Under even noise the flux
+of a template that is too large by a share is too large by that share, so that this rest is the
+error of the profile's size (`size_errors`).
+"""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy.table import Table
+from astropy.wcs import WCS
+from jaxtyping import Bool, Float
+
+from vaedeblend.exceptions import BandError
+from vaedeblend.image.bands.fitting.kernels import PsfField
+from vaedeblend.image.bands.vis_psf import read_vis_psfs
+from vaedeblend.image.catalogue.files import CATALOGUE, is_catalogue
+from vaedeblend.io.mosaic import open_mosaic
+from vaedeblend.pixels.profiles import Profiles
+from vaedeblend.survey import magnitude_to_flux
+
+POINT = 0.9
+"""Least probability of a point source that is taken for one."""
+_MOST = 0.3
+"""Largest error of a profile's size: what is beyond is none of a profile that is nearly right."""
+
+
+class VisSources(NamedTuple):
+    """The n sources of a folder of results, and the image on which they lie."""
+
+    table: Table
+    """The catalogue."""
+    profiles: Profiles
+    """Light of the sources, in stamps.fits."""
+    position: Float[np.ndarray, "n 2"]
+    """(y, x) on the image."""
+    flux: Float[np.ndarray, " n"]
+    """Total flux [image unit]; NaN where it is not measured."""
+    point: Bool[np.ndarray, " n"]
+    """Whether a source is a point."""
+    wcs: WCS
+    microjansky: float
+    """Microjanskys of an image unit; NaN without a zero point."""
+    psfs: PsfField
+    files: tuple[Path, ...]
+    """Files of which all this is made."""
+
+    @property
+    def measured(self) -> Bool[np.ndarray, " n"]:
+        """Whether a source has a profile."""
+        return np.isfinite(self.flux) & (self.flux > 0) & (self.profiles.binning > 0)
+
+
+def read_sources(out: str | Path, psf: str | Path | None = None) -> VisSources:
+    """The sources that a run of `vaedeblend deblend` has found.
+
+    Args:
+        out: Folder of its results.
+        psf: PSF of VIS, as `psfs.read_psfs` takes it; by default the one that the run was given.
+
+    Raises:
+        BandError: The folder holds no results, or the image has no WCS.
+        PsfError: There is no PSF.
+    """
+    out = Path(out)
+    paths = [out / name for name in (CATALOGUE, "stamps.fits", "model.fits")]
+    if lacking := [path for path in paths if not path.is_file()]:
+        raise BandError(f"{lacking[0]}: is not there; wanted a folder of vaedeblend deblend")
+    if not is_catalogue(paths[0]):
+        raise BandError(f"{paths[0]}: no catalogue of this program; wanted that of a deblending")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # several tables, and units that are none of FITS's
+        table = Table.read(paths[0], "CATALOG")
+    corner = np.stack([table["y_stamp"], table["x_stamp"]], axis=1)
+    profiles = Profiles.read(paths[1], np.asarray(table["binning"]), corner)
+    with open_mosaic(paths[2]) as mosaic:
+        wcs, scale, shape = mosaic.wcs, mosaic.pixel_scale, mosaic.shape
+    if wcs is None or scale is None:
+        raise BandError(f"{out}: the deblended image has no WCS; wanted one, by which bands lie")
+    zero_point = table.meta.get("MAGZERO")
+    psfs, psf = read_vis_psfs(paths[0], psf, shape, wcs, scale)
+    chance = np.ma.filled(np.ma.asarray(table["point_source_prob"], float), np.nan)
+    return VisSources(
+        table,
+        profiles,
+        np.stack([table["y"], table["x"]], axis=1).astype(float),
+        np.ma.filled(np.ma.asarray(table["flux"].value, float), np.nan),
+        np.nan_to_num(chance) > POINT,
+        wcs,
+        np.nan if zero_point is None else float(magnitude_to_flux(zero_point)),
+        PsfField(psfs, shape, scale),
+        (*paths, *filter(None, [psf])),
+    )
+
+
+def size_errors(
+    vis: VisSources,
+    rows,
+    squares: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+    """Relative errors of the sizes of profiles; 0 of points.
+
+    Args:
+        vis: Sources.
+        rows: Rows of n of them.
+        squares: Sums of the squares of their profiles of unit flux, over VIS's pixels.
+    """
+    error = np.asarray(vis.table["flux_err"], float)[rows]
+    noise = known_errors(vis, rows, squares)
+    own = np.sqrt(np.maximum(error**2 - noise**2, 0)) / vis.flux[rows]
+    return np.where(vis.point[rows], 0, np.nan_to_num(own, nan=_MOST).clip(0, _MOST))
+
+
+def known_errors(vis: VisSources, rows, squares) -> Float[np.ndarray, " n"]:
+    """Errors of VIS fluxes that noise alone would leave, were the profiles known [image unit].
+
+    The error of an aperture's flux, of a radius of one FWHM, holds the noise of its pixels.
+    """
+    radius = np.asarray(vis.table["fwhm"], float)[rows] / vis.psfs.pixel_scale
+    noise = np.asarray(vis.table["flux_aperture_err"], float)[rows] / (np.sqrt(np.pi) * radius)
+    return noise / np.sqrt(np.where(squares > 0, squares, np.nan))
