@@ -32,7 +32,7 @@ COMMANDS = {
         "fluxes of deblended sources in other bands",
         photometry.add_photometry,
         photometry.photometry_command,
-        "vaedeblend photometry result --image h.fits --rms h_rms.fits --psf h_psf.fits --band NIR-H",
+        "vaedeblend photometry result --image h.fits --rms h_rms.fits --psf h_psf.fits --band H",
         photometry.PHOTOMETRY_INPUTS,
     ),
     "simulate": Command(
