@@ -23,15 +23,17 @@ def add_train(add) -> None:
     )
     add.add_argument(
         "--config",
-        default=str(_QUICK),
-        help="Python file with get_config(), whose values --config.KEY=VALUE sets",
+        help="Python file with get_config(), whose values --config.KEY=VALUE sets; that of the "
+        "quick recipe if not given",
     )
     add.add_argument("--export", help="folder that takes the trained weights alone")
 
 
-def train_command(*, workdir: str, config: str, export: str | None, overrides: list[str]) -> None:
+def train_command(
+    *, workdir: str, config: str | None, export: str | None, overrides: list[str]
+) -> None:
     """`vaedeblend train`: see `train`."""
-    settings = read_training(config, overrides)
+    settings = read_training(config or str(_QUICK), overrides)
     from vaedeblend.io import workdir as workdirs
     from vaedeblend.io.folders.jobs import locked
 

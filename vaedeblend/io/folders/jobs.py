@@ -14,12 +14,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from vaedeblend import __version__
 from vaedeblend.exceptions import FileError, FolderError
 from vaedeblend.io.folders.digest import digest, digest_file, sealed_json, unsealed_json
 from vaedeblend.io.write import prepare_folder, write_text
@@ -84,7 +84,7 @@ def made_from(options: Mapping[str, Any], files: Iterable[Path]) -> dict:
     """
     contents = [[path.name, digest_file(path)] for path in files]
     values = {name: _plain(value) for name, value in options.items()}
-    return {"version": version("vaedeblend"), "options": values, "contents": contents}
+    return {"version": __version__, "options": values, "contents": contents}
 
 
 def are_pieces(folder: Path) -> bool:
