@@ -48,16 +48,17 @@ def settings(weights, style, n):
     return config
 
 
-def scenes(config, workdir, console, batch_size):
-    """The function `key -> Batch` of scenes as those of the training."""
+def scenes(config, stage, workdir, console, batch_size, **changed):
+    """The function `key -> Batch` of scenes as those of a stage of the training."""
     galaxies = build_datasets(config, workdir, console, split="test")["galaxies"]
     library, n_central = load_device_library(
         galaxies, None, n_psfs=config.data.n_psfs, split="test"
     )
     survey, data = survey_of(config), config.data
-    options = config.stages.blended.scenes.to_dict() | {"field_share": 0.0, "candidates": 1}
-    separation = tuple(s / survey.pixel_scale.value for s in data.separation)
-    composing = Composing(separation=separation, max_purity=data.max_purity, **options)
+    options = {"separation": data.separation, "max_purity": data.max_purity}
+    options |= config.stages[stage].scenes.to_dict() | {"field_share": 0.0, "candidates": 1}
+    separation = tuple(s / survey.pixel_scale.value for s in options.pop("separation"))
+    composing = Composing(separation=separation, **options | changed)
     numbers = {"n_central": n_central, "batch_size": batch_size, "size": data.stamp_size}
     make = make_batches(survey, composing, Observing(**config.observation), **numbers)
     return jax.jit(lambda key: make(key, library))
@@ -113,7 +114,8 @@ def judge(network, n_samples):
 def numbers(weights, style, options, console):
     """Numbers of `judge` of all scenes of a style's galaxies."""
     network, config = load_deblender(weights), settings(weights, style, options.galaxies)
-    make, each = scenes(config, options.workdir, console, options.batch), judge(network, 64)
+    make = scenes(config, "blended", options.workdir, console, options.batch)
+    each = judge(network, 64)
     keys = jax.random.split(jax.random.key(options.seed), (options.n // options.batch, 2))
     parts = [jax.device_get(each(noise, make(key))) for key, noise in keys]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

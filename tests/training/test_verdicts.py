@@ -17,7 +17,7 @@ from vaedeblend.training.scenes import random_scenes
 
 SIZE, N = 52, 32
 COMPOSING = Composing(2, 1, (0.5, 10.0), 1.0, isolated_share=0.3, unselected_share=0.7)
-LOSS = {"known_share": 0.5, "offset_weight": 0.1}
+LOSS = {"known_share": 0.5, "offset_weight": 0.1, "companion_share": 0.2}
 candidates_of, what_is_true = map(jax.jit, (find_candidates, verdicts.what_is_true))
 
 
@@ -109,7 +109,9 @@ def test_losses_are_the_cross_entropies_of_the_truth(batch, deblender, test):
         parts["blend"], -np.log(np.where(truth.blend == 1, blend, 1 - blend)), rtol=1e-3
     )
     total = parts["companion"] + parts["blend"] + 0.1 * parts["place"]
-    np.testing.assert_allclose(parts["loss"], total, rtol=1e-5)
+    paired = np.asarray(batch.companion_flux > 0).any(axis=1)
+    weight = np.where(paired, 0.2 / paired.mean(), 0.8 / (1 - paired).mean())
+    np.testing.assert_allclose(parts["loss"], weight * total, rtol=1e-5)
 
 
 @pytest.mark.slow

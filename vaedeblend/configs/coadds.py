@@ -75,5 +75,5 @@ def companions_stage(*, steps: int) -> dict:
             "unselected_share": 0.55,
             "central_share": 0.4,
         },
-        "loss": {"known_share": 0.5, "offset_weight": 0.1},
+        "loss": {"known_share": 0.5, "offset_weight": 0.1, "companion_share": 0.1},
     }

@@ -38,12 +38,20 @@ class Truth(NamedTuple):
 
 
 def verdict_losses(
-    model: Companions, deblender: VAE, params: dict, *, known_share: float, offset_weight: float
+    model: Companions,
+    deblender: VAE,
+    params: dict,
+    *,
+    known_share: float,
+    offset_weight: float,
+    companion_share: float,
 ) -> Objective:
     """Cross entropies of companions and blends, and the places of companions.
 
-    loss = mean over candidates of the cross entropy + that of the blend + offset_weight x the
-    squared error of the companions' places, in units of half a pixel.
+    loss = w (mean over candidates of the cross entropy + that of the blend + offset_weight x the
+    squared error of the companions' places, in units of half a pixel). The weights w make of the
+    scenes with a companion a share that they have on the sky, so that probabilities are those of
+    the sky and not of a training that needs more of them.
 
     Args:
         model: The test.
@@ -51,6 +59,7 @@ def verdict_losses(
         params: Its parameters.
         known_share: Share of the companions that a detection would find that are known.
         offset_weight: Weight of the places.
+        companion_share: Share of the sources with a companion that the probabilities are for.
     """
 
     def loss(frozen, params, batch: Batch, key, step) -> Parts:
@@ -70,9 +79,16 @@ def verdict_losses(
         square = jnp.square((verdicts.offset - truth.offset) / _PLACE).sum(axis=-1)
         place = (real * truth.companion * square).sum(axis=1)
         total = companion + blend + offset_weight * place
+        total *= _weights((batch.companion_flux > 0).any(axis=1), companion_share)
         return {"loss": total, "companion": companion, "blend": blend, "place": place}
 
     return Partial(loss, params)
+
+
+def _weights(paired: Bool[Array, " batch"], share: float) -> Float[Array, " batch"]:
+    """Weights of mean 1 under which a share of the scenes has a companion."""
+    mean = paired.mean()
+    return jnp.where(paired, share / mean, (1 - share) / (1 - mean).clip(1e-6))
 
 
 def what_is_true(batch: Batch, candidates: Candidates) -> Truth:
