@@ -60,6 +60,12 @@ def steps_saved(checkpoints):
     return [int(p.name) for p in checkpoints.glob("*") if p.name.isdigit()]
 
 
+def wait_for(condition):
+    deadline = time.monotonic() + 120
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["isolated", "blended"])
 def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path, stage):
@@ -67,16 +73,44 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path,
     arguments += (f"--config.data_dir={trained / 'run' / 'data'}",)
     process = subprocess.Popen(**command("train.py", *arguments), stdout=subprocess.DEVNULL)
     finished = tmp_path / "run" / stage / "checkpoints"
-    deadline = time.monotonic() + 120
-    while not steps_saved(finished) and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_for(lambda: steps_saved(finished))
     process.send_signal(signal.SIGKILL)
     process.wait()
     steps = steps_saved(finished)
     assert steps and max(steps) < 40, "the kill came too late to prove anything"
     again = run("train.py", *arguments)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert f"{stage}: resumed from step {max(steps)} of 40" in again.stdout
+    assert f"next: vaedeblend evaluate --workdir {tmp_path / 'run'}" in again.stdout
     assert same(parameters(tmp_path / "run"), parameters(trained / "run"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_training_in_a_line(trained, tmp_path):
+    arguments = ("--workdir", tmp_path / "run", "--config", trained / "tiny.py")
+    arguments += (f"--config.data_dir={trained / 'run' / 'data'}",)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored, and be so by others
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(**command("train.py", *arguments), **pipes)
+    wait_for(lambda: steps_saved(tmp_path / "run" / "isolated" / "checkpoints"))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said == "interrupted: the same command goes on\n", said
+
+
+@pytest.mark.slow
+def test_an_evaluation_may_be_of_few_stamps(trained):
+    shutil.copytree(trained / "run", trained / "few")
+    done = run("eval.py", "--workdir", trained / "few", "--limit", "9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = trained / "few" / "report"
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert all(metrics[kind]["n"] == 9 for kind in STAGES)
+    assert "Each set has 9 stamps at most" in (report / "index.html").read_text()
+    last = done.stdout.splitlines()[-1]
+    wanted = f"next: vaedeblend deblend IMAGE.fits --weights {trained / 'few'} --out RESULT"
+    assert last == f"report: open {report / 'index.html'}; {wanted}"
 
 
 @pytest.mark.slow

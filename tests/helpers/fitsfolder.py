@@ -40,13 +40,18 @@ def sky():
 
 @pytest.fixture
 def folder(tmp_path, sky):
+    return write_sky(tmp_path, sky)
+
+
+def write_sky(path, sky):
+    """Writes image.fits and rms.fits of the galaxies into a folder."""
     light = sum(f * gaussian(*at, SHAPE) for at, f in zip(*sky, strict=True))
     noise = RMS * np.random.default_rng(1).normal(size=SHAPE)
     full = header()
     full["BUNIT"], full["GAIN"] = "uJy", GAIN
-    fits.writeto(tmp_path / "image.fits", (light + noise).astype(np.float32), full)
-    fits.writeto(tmp_path / "rms.fits", np.full(SHAPE, RMS, np.float32))
-    return tmp_path
+    fits.writeto(path / "image.fits", (light + noise).astype(np.float32), full)
+    fits.writeto(path / "rms.fits", np.full(SHAPE, RMS, np.float32))
+    return path
 
 
 def run(folder, name="out", **options):

@@ -1,4 +1,5 @@
 import io
+import re
 import warnings
 
 import astropy.units as u
@@ -26,6 +27,12 @@ def shown(terminal):
 def test_each_kind_of_work_has_a_bar():
     text = shown(True)
     assert "measuring tiles" in text and "4/4" in text and "loss 1.5" in text
+
+
+def test_a_bar_shows_that_it_lives_and_for_how_long_it_does():
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown(True))
+    assert re.search("[\u2801-\u28ff] .*measuring tiles", text)  # a spinner's dots
+    assert re.search(r"1/4 +\d:\d\d:\d\d [-\d]:[-\d]{2}:[-\d]{2}", text)  # gone, and left
 
 
 def test_notes_are_lines_of_a_log():

@@ -34,6 +34,7 @@ def train_command(
 ) -> None:
     """`vaedeblend train`: see `train`."""
     settings = read_training(config or str(_QUICK), overrides)
+    _settle_logging()
     from vaedeblend.io import workdir as workdirs
     from vaedeblend.io.folders.jobs import locked
 
@@ -41,6 +42,13 @@ def train_command(
         train(settings, folder)
         if export:
             workdirs.export(folder, export)
+
+
+def _settle_logging() -> None:
+    """What orbax says of its waits for a disk is for those who ask for more."""
+    from absl import logging
+
+    logging.set_verbosity(logging.WARNING if console.verbose else logging.ERROR)
 
 
 def read_training(path: str, overrides: Sequence[str] = ()):

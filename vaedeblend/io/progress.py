@@ -8,7 +8,15 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -19,14 +27,15 @@ _INTERRUPTED, _TERMINATED = 130, 143
 def progress(console: Console, *, timed: bool = False) -> Iterator[Callable[..., None]]:
     """Gives `report(what, done, total, note="")`, which shows one bar for each kind of work.
 
-    Where output is no terminal, each note is a line of its own, for a log.
+    A bar moves, and its seconds go on, while a piece of work takes its time. Where output is no
+    terminal, each note is a line of its own, for a log.
 
     Args:
         console: Terminal.
         timed: Whether a line says how long each kind of work has taken.
     """
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    ends = TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    ends = TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
     tasks, begun = {}, {}
     with Progress(*columns, *ends, console=console) as bars:
 
