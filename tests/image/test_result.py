@@ -2,8 +2,6 @@
 
 import gc
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import astropy.units as u
@@ -115,12 +113,6 @@ def test_help_shows_every_option():
     shown = inspect.signature(vaedeblend.deblend_image).parameters
     assert [*shown][:4] == ["image", "out", "report", "weights"]
     assert shown["out"].default is None and shown["iterations"].annotation is int
-
-
-def test_matplotlib_is_loaded_by_figures_alone():
-    code = "import sys, vaedeblend.image.pipeline; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr
 
 
 @pytest.mark.slow
