@@ -28,7 +28,7 @@ def test_table_fits_eighty_columns_and_names_the_program():
     assert "…" not in printed
     assert "SExtractor 2.28.0" in printed
     sigma = f"{100 * found['blended']['vae']['sigma']:.1f}"
-    row = next(line for line in printed.splitlines() if "blended" in line and "VAE" in line)
+    row = next(line for line in printed.splitlines() if "blended" in line and "network" in line)
     assert sigma in row.split() and row.split()[2:4] == ["80", "80"]
     assert printed.count("87.5") == printed.count("62.5") == 2
 

@@ -23,7 +23,7 @@ TITLES = (
     "Image similarity",
     "Flux",
     "SExtractor's failures",
-    "VAE against SExtractor",
+    "The network against SExtractor",
     "Complexity of a blend",
     "Calibration",
     "Shape",
@@ -83,7 +83,7 @@ def test_first_screen_has_the_table_and_three_pictures(whole):
     order = [e.get("id") for e in parsed.elements if e["tag"] in ("figure", "section", "nav")]
     assert tuple(order[:3]) == FIRST and order[3] is None
     table = parsed.all("table")[0]["text"]
-    assert "blended: VAE" in table and "isolated: SExtractor" in table
+    assert "blended: network" in table and "isolated: SExtractor" in table
     assert {path.stem for path in (folder / "figures").iterdir()} == {
         *FIRST,
         *(name for names in FIGURES.values() for name in names),
@@ -109,7 +109,7 @@ def test_every_number_on_the_page_is_that_of_metrics_json(whole):
 def test_no_sentence_holds_a_number_that_is_not_looked_up(whole):
     _, parsed = whole
     for each in parsed.all("p"):
-        words = re.sub(r"\b(z|R²|e-|VAE )\S*", "", each["plain"])
+        words = re.sub(r"\b(z|R²|e-|network )\S*", "", each["plain"])
         loose = set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?", words)) - DEFINITIONS
         assert not loose, each["plain"]
 
@@ -118,10 +118,10 @@ def test_tables_hold_the_pages_numbers(whole):
     folder, parsed = whole
     numbers = json.loads((folder / "metrics.json").read_text())
     table = Table.read(folder / "tables" / "results.ecsv")
-    row = next(r for r in table if r["set: method"] == "blended: VAE")
+    row = next(r for r in table if r["set: method"] == "blended: network")
     assert row["sigma"] == numbers["blended"]["vae"]["sigma"]
     bins = Table.read(folder / "tables" / "blended_by_magnitude.csv")
-    ours = [r for r in bins if str(r["blended [%]"]).endswith("VAE")]
+    ours = [r for r in bins if str(r["blended [%]"]).endswith("network")]
     for row, each in zip(ours, numbers["blended"]["by_magnitude"], strict=True):
         assert row["NMAD"] == each["vae"]["nmad"] and row["n"] == each["vae"]["n"]
     talk = Table.read(folder / "tables" / "talk.ecsv")

@@ -14,12 +14,12 @@ from vaedeblend.evaluate.evaluation import Evaluation
 from vaedeblend.io.write import prepare_folder, write_table, write_text
 
 ROWS = {
-    "VAE": "vae",
+    "network": "vae",
     "SExtractor": "sextractor",
     "  no failures": "sextractor_clean",
     "  bias removed": "sextractor_corrected",
     "  its defaults": "sextractor_default",
-    "VAE, one iteration": "one_look",
+    "network, one iteration": "one_look",
     "VAE I": "vae_i",
 }
 """Names of the methods and their keys in the metrics of a kind of scene."""
@@ -76,7 +76,7 @@ def results_table(metrics: Mapping[str, Mapping]) -> Table:
     )
     table.add_column("set", no_wrap=True)
     table.add_column("method", no_wrap=True)
-    for name in ("n", "found", *ERROR_STATISTICS, "VAE closer"):
+    for name in ("n", "found", *ERROR_STATISTICS, "network closer"):
         table.add_column(name, justify="right")
     last = None
     for row in rows(metrics):

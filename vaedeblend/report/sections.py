@@ -126,7 +126,7 @@ class Claim(NamedTuple):
 # L. Nemani, "Reconstructing blended galaxies with Machine Learning", INAF Osservatorio
 # Astronomico di Roma.
 TALK = (
-    Claim("isolated, realistic: VAE's sigma", "about 16 %", "isolated", ("vae", "sigma")),
+    Claim("isolated, realistic: network's sigma", "about 16 %", "isolated", ("vae", "sigma")),
     Claim(
         "isolated, realistic: SExtractor's sigma",
         "about 18 %",
@@ -134,9 +134,9 @@ TALK = (
         ("sextractor", "sigma"),
     ),
     Claim("the same, failures set aside", "16 %", "isolated", ("sextractor_clean", "sigma")),
-    Claim("isolated, realistic: VAE closer", "about 80 %", "isolated", ("vae_closer",)),
+    Claim("isolated, realistic: network closer", "about 80 %", "isolated", ("vae_closer",)),
     Claim("where it is not, its mean error", "about 17 %", "isolated", ("lost_vae_mean_abs",)),
-    Claim("blended, realistic: VAE's sigma", "about 20 %", "blended", ("vae", "sigma")),
+    Claim("blended, realistic: network's sigma", "about 20 %", "blended", ("vae", "sigma")),
     Claim(
         "blended, realistic: SExtractor's sigma", "about 94 %", "blended", ("sextractor", "sigma")
     ),

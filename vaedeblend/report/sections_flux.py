@@ -65,7 +65,7 @@ def summary(report: Builder) -> Markup:
 
 
 _FIRST_ROWS = {
-    "VAE": "vae",
+    "network": "vae",
     "SExtractor": "sextractor",
     "SExtractor, failures aside": "sextractor_clean",
 }
@@ -152,7 +152,7 @@ def _failures(report: Builder) -> Markup:
 def _closer(report: Builder) -> Markup:
     """The network against SExtractor, and against other networks where they were measured."""
     report.figure("closer", partial(maps.head_to_head, report.study.sets))
-    columns = [TableColumn("VAE closer than SExtractor", itemgetter("vae_closer"), percent)]
+    columns = [TableColumn("network closer than SExtractor", itemgetter("vae_closer"), percent)]
     for label, key in ROWS.items():
         if key in CLOSER and key != "sextractor":
             title = f"than {full_name(label)}"
@@ -225,7 +225,7 @@ _SHAPES = (
 FLUX_SECTIONS = {
     "Flux": _flux,
     "SExtractor's failures": _failures,
-    "VAE against SExtractor": _closer,
+    "The network against SExtractor": _closer,
     "Complexity of a blend": _complexity,
     "Calibration": _calibration,
     "Shape": _shapes,

@@ -11,7 +11,7 @@ from vaedeblend.report.figures import curves
 def test_radial_profiles_are_means_of_the_columns(sets):
     figure = curves.radial(sets, 0.1)
     for axis, column in zip(figure.axes, sets.values(), strict=False):
-        for method, label in (("truth", "truth"), ("vae", "VAE")):
+        for method, label in (("truth", "truth"), ("vae", "network")):
             mean = column[f"{method}_profile"].mean(axis=0)
             expected = 23.9 - 2.5 * np.log10(mean)
             np.testing.assert_allclose(line(axis, label).get_ydata(), expected)

@@ -50,7 +50,7 @@ def test_calibration_draws_coverage_and_pit(sets):
         k: evaluated.summary(k, evaluated.example_table(k, 80, i)) for i, k in enumerate(sets)
     }
     figure = flux_errors.coverage_and_pit(sets, numbers)
-    drawn = line(figure.axes[0], "blended, VAE")
+    drawn = line(figure.axes[0], "blended, network")
     expected = numbers["blended"]["coverage"]
     np.testing.assert_allclose(drawn.get_ydata(), 100 * np.array(expected["vae"]))
     np.testing.assert_allclose(drawn.get_xdata(), 100 * np.array(expected["nominal"]))

@@ -14,7 +14,7 @@ from vaedeblend.io.write import write_text
 
 PAGE, NUMBERS = "injection.html", "injection.json"
 """Names of what is written."""
-TITLE = "injected galaxies: relative flux error [%]"
+TITLE = "Injected galaxies: how well they are found and measured [%]"
 
 _PURITY = 0, 0.5, 0.8, 0.9, 1 + 1e-6
 _DRAWS, _SEED = 300, 5

@@ -97,7 +97,7 @@ def selection(table: Table | None, cuts: Mapping[str, Sequence[float | int]]) ->
     figure, axes = canvas(1, 3, (10.5, 3.2), sharey=True)
     for axis, (name, label) in zip(axes[0], QUANTITIES.items(), strict=True):
         part = found[name]
-        for kind, colour in (("before", "#C9CED4"), ("after", COLOURS["VAE"])):
+        for kind, colour in (("before", "#C9CED4"), ("after", COLOURS["network"])):
             axis.stairs(
                 part[kind], part["edges"], fill=True, color=colour, label=f"{kind} the cuts"
             )
@@ -189,7 +189,7 @@ def losses(histories: Mapping[str, Sequence[Mapping]]) -> Figure:
         for axis, part in zip(row, parts, strict=False):
             for split, style in (("train", "-"), ("validation", "--")):
                 points = _curve(histories[stage], f"{split}_{part}")
-                axis.plot(*points, style, color=COLOURS["VAE"], label=split, lw=1.6)
+                axis.plot(*points, style, color=COLOURS["network"], label=split, lw=1.6)
             axis.set(title=part, xlabel="step")
             axis.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
             _focus(axis)
@@ -238,7 +238,7 @@ def radial(sets: Sets, scale: float) -> Figure:
             raise NoData("no stamp has a light profile")
         for profile, colour, label, style in (
             (true, COLOURS["bound"], "truth", "-"),
-            (found, COLOURS["VAE"], "VAE", "o"),
+            (found, COLOURS["network"], "network", "o"),
         ):
             mean = np.nanmean(profile, axis=0)
             with np.errstate(all="ignore"):
@@ -247,8 +247,8 @@ def radial(sets: Sets, scale: float) -> Figure:
         with np.errstate(all="ignore"):
             error = 100 * (found / true - 1)
         low, middle, high = np.nanquantile(error, (0.16, 0.5, 0.84), axis=0)
-        bottom.fill_between(radius, low, high, color=COLOURS["VAE"], alpha=0.16, lw=0)
-        bottom.plot(radius, middle, "o-", ms=4, color=COLOURS["VAE"])
+        bottom.fill_between(radius, low, high, color=COLOURS["network"], alpha=0.16, lw=0)
+        bottom.plot(radius, middle, "o-", ms=4, color=COLOURS["network"])
         bottom.axhline(0, color=COLOURS["bound"], lw=0.8)
         bottom.set(xlabel="radius [arcsec]", ylim=(-60, 60))
     axes[0, 0].invert_yaxis()

@@ -176,7 +176,7 @@ def coverage_and_pit(sets: Sets, numbers: Mapping[str, Mapping]) -> Figure:
         nominal = 100 * np.array(each["nominal"])
         for method, line in (("vae", "o-"), ("sextractor", "x:")):
             share = [np.nan if v is None else 100 * v for v in each[method]]
-            label = f"{kind}, VAE" if method == "vae" else "SExtractor's flux_err"
+            label = f"{kind}, network" if method == "vae" else "SExtractor's flux_err"
             cover.plot(nominal, share, line, label=label, **style)
         values = column["vae_pit"][np.isfinite(column["vae_pit"])]
         counts, edges = np.histogram(values, 20, (0, 1))
@@ -232,7 +232,7 @@ def comparison(ours: Sets, theirs: Sets, names: tuple[str, str]) -> Figure:
         raise NoData("the two reports have no kind of scene in common")
     figure, axes = canvas(len(kinds), 2, (8.6, 2.9 * len(kinds)), sharey="row")
     for row, kind in zip(axes, kinds, strict=True):
-        both = zip(names, (ours[kind], theirs[kind]), ("VAE", "compared"), strict=True)
+        both = zip(names, (ours[kind], theirs[kind]), ("network", "compared"), strict=True)
         for name, column, colour in both:
             for axis, along in zip(row, ("magnitude", "purity"), strict=True):
                 if not np.ptp(column[along][np.isfinite(column[along])]):

@@ -58,7 +58,7 @@ def complexity(cells: Sequence[Mapping], names: tuple[str, str]) -> Figure:
     for axis, key in zip(axes[0], ("vae", "sextractor", "ratio"), strict=True):
         factor, style = (1, ratio) if key == "ratio" else (100, percent)
         mesh = _map(axis, cells, key, factor, style)
-        title = "SExtractor / VAE" if key == "ratio" else f"{METHODS[key]}: sigma [%]"
+        title = "SExtractor / network" if key == "ratio" else f"{METHODS[key]}: sigma [%]"
         axis.set(title=title, xlabel=AXES[names[0]])
         if key != "vae":
             figure.colorbar(mesh, ax=axes[0, :2] if key == "sextractor" else axis, extend="both")
@@ -122,13 +122,13 @@ def head_to_head(sets: Sets) -> Figure:
         _density(top, np.clip(theirs, low, high), np.clip(ours, low, high), bins, bins)
         top.plot([low, high], [low, high], color=COLOURS["bound"], lw=1)
         top.set(xscale="log", yscale="log", xlabel="SExtractor |e| [%]")
-        top.set(ylabel="VAE |e| [%]", title=f"{kind}: {np.isfinite(theirs).sum()} stamps")
-        write_note(top, "VAE closer", y=0.04)
+        top.set(ylabel="network |e| [%]", title=f"{kind}: {np.isfinite(theirs).sum()} stamps")
+        write_note(top, "network closer", y=0.04)
         write_note(top, "SExtractor closer", x=0.03)
         for name, style, label in (("magnitude", "o-", MAGNITUDE), ("purity", "s--", PURITY)):
             _share(bottom, column, name, ours < theirs, style, label, SETS[kind])
         bottom.axhline(50, color=COLOURS["bound"], lw=0.8)
-        bottom.set(ylim=(0, 104), ylabel="VAE closer [% of stamps]")
+        bottom.set(ylim=(0, 104), ylabel="network closer [% of stamps]")
         bottom.set(xlabel="rank of the stamp by it [%]")
         if bottom.get_legend_handles_labels()[0]:
             bottom.legend(loc="lower left")
@@ -205,7 +205,7 @@ def dimensions(spaces: Mapping[str, Mapping]) -> Figure:
         rank = np.arange(1, len(order) + 1)
         variance, noise = (np.array(numbers[key])[order] for key in ("variance", "noise"))
         label = "variance of the mean over galaxies"
-        axis.bar(rank, variance, color=COLOURS["VAE"], label=label)
+        axis.bar(rank, variance, color=COLOURS["network"], label=label)
         label = "mean variance of a galaxy's posterior"
         axis.plot(rank, noise, "o", ms=3.5, color=COLOURS["bound"], label=label)
         axis.axhline(ACTIVE, color="#5D6670", ls="--", lw=1, label=f"active above {ACTIVE}")
@@ -224,8 +224,8 @@ def shapes(sets: Sets) -> Figure:
     for row, (kind, column) in zip(axes, sets.items(), strict=True):
         for axis, name in zip(row, ("half_light_radius", "axis_ratio"), strict=False):
             _recovered(axis, *(column[f"{m}_{name}"] for m in ("truth", "vae")))
-        row[0].set(xlabel="true half-light radius [arcsec]", ylabel=f"{kind}: VAE [arcsec]")
-        row[1].set(xlabel="true axis ratio", ylabel="VAE axis ratio")
+        row[0].set(xlabel="true half-light radius [arcsec]", ylabel=f"{kind}: network [arcsec]")
+        row[1].set(xlabel="true axis ratio", ylabel="network axis ratio")
         _angles(row[2], column)
     return figure
 
@@ -240,7 +240,7 @@ def _recovered(axis, true, found) -> None:
     bins = np.linspace(low, high, 50)
     _density(axis, true, found, bins, bins)
     axis.plot([low, high], [low, high], color=COLOURS["bound"], lw=1)
-    n = draw_band(axis, true, found, color=COLOURS["VAE"], label="median, 16-84 %")
+    n = draw_band(axis, true, found, color=COLOURS["network"], label="median, 16-84 %")
     axis.set(xlim=(low, high), ylim=(low, high), title=f"{len(true)} stamps, {n} a bin")
     axis.legend(loc="upper left")
 
@@ -255,8 +255,8 @@ def _angles(axis, column: ExampleColumns) -> None:
         raise NoData("too few stamps whose position angles can be measured")
     x_bins = np.linspace(*np.quantile(ratio[finite], (0.002, 0.998)), 50)
     _density(axis, ratio[finite], turn[finite], x_bins, y_bins)
-    draw_band(axis, ratio, turn, color=COLOURS["VAE"], label="median, 16-84 %")
+    draw_band(axis, ratio, turn, color=COLOURS["network"], label="median, 16-84 %")
     axis.axhline(0, color=COLOURS["bound"], lw=1)
     axis.axvline(ELONGATED, color=COLOURS["bound"], lw=1, ls=":")
-    axis.set(xlabel="true axis ratio", ylabel="VAE − true position angle [deg]")
+    axis.set(xlabel="true axis ratio", ylabel="network − true position angle [deg]")
     axis.set(title=f"{finite.sum()} stamps", ylim=(-90, 90), yticks=(-90, -45, 0, 45, 90))

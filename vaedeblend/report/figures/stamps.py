@@ -192,7 +192,7 @@ def _failed_stamp(axis, column: ExampleColumns, images: Images, i) -> None:
     middle = (image.shape[0] - 1) / 2
     for k, (y, x) in enumerate(column["position"][i]):
         if np.isfinite(y + x):
-            colour = COLOURS["VAE"] if k == 0 else "#1C2127"
+            colour = COLOURS["network"] if k == 0 else "#1C2127"
             place = (x + middle, y + middle)
             axis.add_patch(Circle(place, 2.2 if k == 0 else 1.4, edgecolor=colour, **_MARK))
     side = image.shape[0]
@@ -235,7 +235,7 @@ def _three(images: Images, i) -> tuple:
 def _said(column: ExampleColumns, i, quantile: float) -> str:
     """The words beside a row of profiles."""
     said = f"{100 * quantile:g} % are better\n1 − cos = {column['cosine_distance'][i]:.1e}\n"
-    said += f"VAE e = {100 * column['vae_error'][i]:+.0f} %"
+    said += f"network e = {100 * column['vae_error'][i]:+.0f} %"
     theirs = column["sextractor_error"][i]
     said += f"\nSExtractor {100 * theirs:+.0f} %" if np.isfinite(theirs) else ""
     return said if column["n_companions"][i] == 0 else said + f"\npurity {column['purity'][i]:.2f}"

@@ -25,9 +25,9 @@ DrawFigure = Callable[[], Figure]
 Sets = Mapping[str, ExampleColumns]
 """ExampleColumns of a per-example table, by kind of scene."""
 
-METHODS = {"vae": "VAE", "sextractor": "SExtractor"}
+METHODS = {"vae": "network", "sextractor": "SExtractor"}
 """Name of each method in the figures, by its key in the metrics."""
-COLOURS = {"VAE": "#0072B2", "SExtractor": "#D55E00", "compared": "#56B4E9", "bound": "#1C2127"}
+COLOURS = {"network": "#0072B2", "SExtractor": "#D55E00", "compared": "#56B4E9", "bound": "#1C2127"}
 """Colour of each method, and of the Fisher bound and the truth."""
 SETS = {
     "isolated": "#009E73",
