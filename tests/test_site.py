@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
+import vaedeblend
 from vaedeblend.image.catalogue.columns import CATALOGUE_COLUMNS, FLAGS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,7 +20,7 @@ import texts  # noqa: E402
 
 def test_commands_are_those_of_the_parsers():
     text = texts.commands()
-    for command in ("vaedeblend deblend", "vaedeblend inject", "vaedeblend simulate"):
+    for command in ("vaedeblend deblend", "vaedeblend train", "vaedeblend photometry"):
         assert f"### `{command}`" in text
     assert re.search(r"^\| `--iterations` \| `4` \| iterations of neighbour", text, re.MULTILINE)
     assert "--looks" not in text  # hidden
@@ -50,6 +51,12 @@ def test_links_of_pages_beside_the_folder_follow_them():
     assert moved == "[a](../limits.md#noise) [b](../../LICENSE) [c](https://d.e) [f](#g)"
     text = beside.follow("[r](../../README.md#two-commands)", "docs/tutorials/x.md")
     assert text == "[r](../_beside/README.md#two-commands)"
+
+
+def test_all_public_names_are_described():
+    text = (DOCS / "reference" / "python.md").read_text()
+    described = re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)$", text, re.MULTILINE)
+    assert sorted(described) == sorted(vaedeblend.__all__)
 
 
 @pytest.mark.slow

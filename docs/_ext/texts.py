@@ -11,9 +11,6 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-_PARTS = ast.Dict, ast.BinOp, ast.Call, ast.Return
-"""Parts of a function that a dictionary may stand in, so that it is the whole function's."""
-
 
 def commands() -> str:
     """All commands of `vaedeblend`, with their options and defaults."""
@@ -127,10 +124,10 @@ def _command(parser: argparse.ArgumentParser, rank: int) -> Iterator[str]:
     own = [each for each in parser._actions if not _is_nested(each)]
     rows = [_option(each) for each in own if each.help != argparse.SUPPRESS]
     yield from (table(("option", "default", "meaning"), rows), "")
+    if parser.epilog:  # an example
+        yield from ("```text", parser.epilog, "```", "")
     for nested in filter(_is_nested, parser._actions):
-        helps = {each.dest: each.help for each in nested._choices_actions}
-        for name, each in nested.choices.items():
-            each.description = each.description or f"{helps.get(name, '').capitalize()}."
+        for each in nested.choices.values():
             yield from _command(each, rank + 1)
 
 
@@ -147,16 +144,12 @@ def _option(action: argparse.Action) -> tuple[str, str, str]:
     shown = default not in (None, False, argparse.SUPPRESS, "") and action.nargs != 0
     if isinstance(default, list):
         default = " ".join(map(str, default))
-    return names, code(str(default)) if shown else "", (action.help or "") % _named(action)
-
-
-def _named(action: argparse.Action) -> dict:
-    """What a text of help may name, as argparse has it."""
-    return {**vars(action), "prog": "vaedeblend"}
+    meaning = (action.help or "") % {**vars(action), "prog": "vaedeblend"}
+    return names, code(str(default)) if shown else "", meaning
 
 
 def _unit(unit) -> str:
-    """A column's unit; where a function gives it, the function's name."""
+    """A column's unit, or whose it is."""
     if unit is None or isinstance(unit, str):
         return unit or ""
     return {"_image_unit": "the image's", "_pixel": "arcsec"}[unit.__name__]
