@@ -30,6 +30,7 @@ from vaedeblend.euclid.mer.layout import find_tile
 from vaedeblend.euclid.mer.simulate import simulate_tile
 from vaedeblend.evaluate.sextractor import FIXED, detection_kernel
 from vaedeblend.image.bands.pipeline import photometry
+from vaedeblend.image.bands.sources import known_errors, read_sources
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.pixels.psf import effective_fwhm
 from vaedeblend.survey import magnitude_to_flux
@@ -53,7 +54,7 @@ GRIDS = {
 """Grids on which fluxes are compared with those on VIS's own pixels."""
 
 
-def known(folder, console, n=800, shape=(1024, 1024), fields=4):
+def known(folder, console, n=600, shape=(768, 768), fields=3):
     """Sources of known profiles: fluxes under noise, and on several grids."""
     pulls, errors, chi2 = [], [], []
     for seed in range(fields):
@@ -105,6 +106,11 @@ def make(folder, size, density, seed, console):
     console.print(*said, sep="\n")
     truth = Columns.read(tile / "truth.fits", hdu=1)
     ours = Columns.read(out / "catalog.fits", hdu=1)
+    vis, every = read_sources(out), np.arange(len(ours))
+    squares = np.array(
+        [np.square(p / f).sum() for p, f in zip(vis.profiles, vis.flux, strict=True)]
+    )
+    ours["known"] = vis.microjansky * known_errors(vis, every, squares)
     return truth, ours, table, {band: dual(tile, band) for band in BANDS}
 
 
@@ -157,7 +163,7 @@ def rows(tiles, band, size):
         seen = np.where(distance < NEAR, sextracted[band][1][match], np.nan)
         colour = -2.5 * np.log10(flux[row, 0] / flux[row, k])
         noise = np.asarray(table[f"flux_noise_{name}"])[i] / flux[row, k]
-        vis = np.asarray(table["flux_err_vis"])[i] / flux[row, 0]
+        vis = np.asarray(ours["known"])[i] / flux[row, 0]
         parts.append(
             {
                 "true": flux[row, k],

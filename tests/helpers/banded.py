@@ -38,11 +38,14 @@ def gaussian(side, sigma, step=SCALE):
 def drawn(shape, position, sigma, flux, scale=SCALE):
     """Light of Gaussians at places (y, x) [pixel], of widths [arcsec]."""
     image = np.zeros(shape)
-    y, x = np.arange(shape[0])[:, None], np.arange(shape[1])
-    for (cy, cx), s, f in zip(
-        position, np.broadcast_to(sigma, len(flux)) / scale, flux, strict=True
-    ):
-        image += f * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * s**2)) / (2 * np.pi * s**2)
+    widths = np.broadcast_to(sigma, len(flux)) / scale
+    for place, width, each in zip(position, widths, flux, strict=True):
+        reach = int(8 * width) + 2
+        low = np.clip(np.rint(place).astype(int) - reach, 0, shape)
+        high = np.clip(np.rint(place).astype(int) + reach + 1, 0, shape)
+        y, x = (np.arange(a, b) - c for a, b, c in zip(low, high, place, strict=True))
+        light = np.exp(-(y[:, None] ** 2 + x**2) / (2 * width**2)) / (2 * np.pi * width**2)
+        image[low[0] : high[0], low[1] : high[1]] += each * light
     return image
 
 

@@ -6,7 +6,7 @@ from astropy.table import Table
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.cli import main
 from vaedeblend.euclid.mer.bands import TELESCOPES, band_psfs, expose_band
-from vaedeblend.euclid.mer.layout import find_tile, tile_bands
+from vaedeblend.euclid.mer.layout import find_tile, product_name, tile_bands
 from vaedeblend.euclid.mer.simulate import simulate_tile
 from vaedeblend.exceptions import MerError, VaedeblendError
 from vaedeblend.image.bands.inputs import tile_images
@@ -50,6 +50,19 @@ def test_a_star_has_its_flux_and_place_and_the_noise_its_depth():
     assert (noisy.rms >= H.rms).all() and made.rms.shape == shape
 
 
+def test_bands_of_a_tile_are_found_by_their_names(tmp_path):
+    for band in ("VIS", "NIR-H", "DES-G"):
+        for kind in ("image", "rms", "grid_psf"):
+            (tmp_path / product_name(kind, 102_000_001, "20260101T000000.0", band=band)).touch()
+    assert tile_bands(tmp_path) == ["DES-G", "NIR-H", "VIS"]
+    g, h = tile_images(tmp_path)
+    assert (g.name, h.name) == ("DES-G", "NIR-H") and "GRID-PSF-NIR-H" in h.psf.name
+    assert tile_images(tmp_path, ["NIR-H"]) == [h] and h.mask is None
+    with pytest.raises(MerError, match="MOSAIC-NIR-Y"):
+        tile_images(tmp_path, ["NIR-Y"])
+
+
+@pytest.mark.slow
 def test_a_tile_has_products_of_all_bands(tmp_path):
     words = "simulate --style mer --size 128 --seed 4 --bands VIS,NIR-H,EXT-G --processes 1"
     assert main([*words.split(), "--out", str(tmp_path)]) == 0

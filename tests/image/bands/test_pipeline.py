@@ -131,3 +131,28 @@ def test_sources_off_the_band_are_unmeasured(sky, out, tmp_path):
     flux, flags = np.asarray(table["flux_h"]), np.asarray(table["flags_h"])
     assert flux[there] == pytest.approx(sky.band_flux[there], rel=0.01)
     assert np.isnan(flux[away]).all() and (flags[away] == 32).all()
+
+
+@pytest.mark.slow
+def test_processes_do_not_change_fluxes(sky, out, tmp_path):
+    band = sky.band(tmp_path, rng=np.random.default_rng(3))
+    one, two = (photometry(out, [band], tile=80, processes=n) for n in (1, 2))
+    assert np.array_equal(one["flux_h"], two["flux_h"])
+
+
+def test_points_are_measured_as_such(tmp_path):
+    sky = Sky(np.random.default_rng(6), 5)
+    sky.width[:] = 1e-3
+    out = sky.deblended(tmp_path / "out", flux_err=0.1, point=True)
+    table = photometry(out, [sky.band(tmp_path, rng=np.random.default_rng(1))])
+    assert (np.asarray(table["flags_h"]) & 64 > 0).all()
+    assert np.asarray(table["flux_h"]) == pytest.approx(sky.band_flux, rel=0.2)
+    assert np.array_equal(table["flux_err_h"], table["flux_noise_h"])
+
+
+def test_fluxes_are_not_below_zero_on_request(tmp_path):
+    sky = Sky(np.random.default_rng(8), 12)
+    out = sky.deblended(tmp_path / "out", flux_err=0.01)
+    band = sky.band(tmp_path, rng=np.random.default_rng(1), bright=np.full(12, 1e-4))
+    free, held = (photometry(out, [band], non_negative=held) for held in (False, True))
+    assert np.min(free["flux_h"]) < 0 == np.min(held["flux_h"])
