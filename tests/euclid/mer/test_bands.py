@@ -34,6 +34,7 @@ def test_psfs_are_as_wide_as_those_of_the_surveys(name, fwhm):
     assert 0.1 * effective_fwhm(stamp[None])[0] == pytest.approx(fwhm, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_star_has_its_flux_and_place_and_the_noise_its_depth():
     shape, quiet = (96, 90), H._replace(rms=1e-6, gain=1e12)
     sources, drawing = star(300.0, shape), {"pixel_scale": 0.1, "seed": 3}

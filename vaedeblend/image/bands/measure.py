@@ -65,7 +65,7 @@ def measure_band(
     job = job._replace(shifts=field)
     for _ in spread(measure_piece, job, f"measuring {band.name}"):
         pass
-    columns, pairs, sky, chi2 = gathered(len(vis.flux), job.folder, tiles)
+    columns, pairs, unseen, sky, chi2 = gathered(len(vis.flux), job.folder, tiles)
     factors = _noise_factors(forms, sky)
     shift = field.cells.mean(axis=(0, 1))
     said = [*band.said]
@@ -78,7 +78,7 @@ def measure_band(
     text = ", ".join(f"{factor:.3f}" for factor in factors.factor)
     said.append(f"errors are multiplied by {text} (points to extended), the scatter on the sky")
     named = tuple(f"{band.name}: {text}" for text in said)
-    result = BandResult(band, columns, pairs, factors, chi2, shift, named)
+    result = BandResult(band, columns, pairs, unseen, factors, chi2, shift, named)
     write_images(result, folder, job.folder, tiles)
     return result
 

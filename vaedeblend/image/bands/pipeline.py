@@ -18,6 +18,7 @@ from vaedeblend.image.bands.products import (
     BandResult,
     covariance_table,
     photometry_table,
+    unseen_table,
 )
 from vaedeblend.image.bands.sources import VisSources, read_sources
 from vaedeblend.image.products import Report
@@ -76,9 +77,13 @@ def _written(vis: VisSources, results: Sequence[BandResult], folder: Path) -> Ta
     table = photometry_table(vis, results)
     said = [text for result in results for text in result.said]
     table.meta |= {"VERSION": __version__} | {f"SAID{i}": _ascii(t) for i, t in enumerate(said, 1)}
-    covariances = {f"COVARIANCE_{r.column.upper()}": covariance_table(vis, r) for r in results}
+    tables = {"PHOTOMETRY": table}
+    for result in results:
+        name = result.column.upper()
+        tables[f"COVARIANCE_{name}"] = covariance_table(vis, result)
+        tables[f"UNSEEN_{name}"] = unseen_table(result)
     write_photometry_page(folder, vis, results, table, said)
-    write_tables(folder / PHOTOMETRY_TABLE, {"PHOTOMETRY": table} | covariances)
+    write_tables(folder / PHOTOMETRY_TABLE, tables)
     shutil.rmtree(folder / PIECES)
     return table
 

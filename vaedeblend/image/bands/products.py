@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.table import Column, Table
+from astropy.table import Column, Table, vstack
 from jaxtyping import Float, Int
 
 from vaedeblend.image.bands.inputs import OpenBand, band_reader
@@ -13,6 +13,7 @@ from vaedeblend.image.bands.sources import VisSources
 from vaedeblend.image.bands.tiles import piece_file, read_piece
 from vaedeblend.image.tiles import Tile
 from vaedeblend.io import write
+from vaedeblend.io.fits.sky import to_sky
 from vaedeblend.io.mosaic import image_header, open_mosaic
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT
 
@@ -28,6 +29,8 @@ BAND_FLAGS = {
 """Bits of the columns flags of a band: name and meaning."""
 
 _EDGE, _MASKED, _CORE, _BLENDED, _POOR, _UNMEASURED, _POINT = BAND_FLAGS
+_CLEAR = 5.0
+"""Least flux over its error of a source that VIS lacks."""
 _LOST, _INFLATED, _FAR, _LEAST = 0.1, 5.0, 3.0, 1 / 3
 _MAGNITUDES = 2.5 / np.log(10)
 _SHARED = 0.5
@@ -60,6 +63,8 @@ class BandResult(NamedTuple):
     """Measured columns of the pieces, in the band's unit; NaN of sources off its image."""
     pairs: Table
     """Covariances of pairs of rows."""
+    unseen: Table
+    """Peaks of the residual, in the band's pixels and unit."""
     factors: NoiseFactors
     chi2: float
     """Per degree of freedom."""
@@ -84,20 +89,21 @@ class BandResult(NamedTuple):
 
 
 def gathered(n: int, folder: str, tiles: Sequence[Tile]):
-    """Columns of all n sources, pairs, values on the sky, and chi2 per degree of freedom."""
+    """Columns of all n sources, pairs, unseen ones, values on the sky, chi2 a degree of freedom."""
     columns = {name: np.full(n, np.nan) for name in _MEASURED}
-    pairs, skies, chi2, pixels = [], [], 0.0, 0
+    pairs, unseen, skies, chi2, pixels = [], [], [], 0.0, 0
     for tile in tiles:
         piece = read_piece(piece_file(folder, tile))
         for name in _MEASURED:
             columns[name][piece.table["row"]] = piece.table[name]
         pairs.append(np.array([piece.pairs[c] for c in ("row_1", "row_2", "noise", "profile")]))
+        unseen.append(piece.unseen)
         skies.append(piece.skies)
         chi2, pixels = chi2 + piece.chi2, pixels + piece.pixels
     first, second, noise, profile = np.concatenate(pairs, axis=1)
     table = Table({"row_1": first.astype(int), "row_2": second.astype(int)})
     table["noise"], table["profile"] = noise, profile
-    return columns, table, np.concatenate(skies), chi2 / max(pixels, 1)
+    return columns, table, vstack(unseen), np.concatenate(skies), chi2 / max(pixels, 1)
 
 
 def photometry_table(vis: VisSources, results: Sequence[BandResult]) -> Table:
@@ -127,6 +133,22 @@ def covariance_table(vis: VisSources, result: BandResult) -> Table:
     table = Table({"id_1": ids[first], "id_2": ids[second]})
     table["covariance"] = _described(unit**2 * covariance, "uJy2", "of the fluxes")
     table["correlation"] = covariance / (error[first] * error[second])
+    return table
+
+
+def unseen_table(result: BandResult) -> Table:
+    """Points in the residual that VIS has no source for, of 5 sigma or more: place and flux."""
+    found, unit = result.unseen, result.band.microjansky
+    error = result.factors.factor[0] * found["flux_err"]
+    found, error = (each[found["flux"] > _CLEAR * error] for each in (found, error))
+    with open_mosaic(result.band.given.image, **result.band.given.options) as mosaic:
+        none = np.zeros((2, 0))
+        sky = to_sky(mosaic.wcs, found["x"], found["y"]) if len(found) else none
+    table = Table(
+        {"ra": _described(sky[0], "deg", "ICRS"), "dec": _described(sky[1], "deg", "ICRS")}
+    )
+    table["flux"] = _described(unit * found["flux"], "uJy", "of a point, without the PSF's wings")
+    table["flux_err"] = _described(unit * error, "uJy", "1 sigma, of noise")
     return table
 
 

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from jaxtyping import Bool, Float, Int
-from scipy.signal import fftconvolve
+from jaxtyping import Float, Int
 
 from vaedeblend.image.bands.fitting.astrometry import ShiftField, Shifts, source_shift
 from vaedeblend.image.bands.fitting.kernels import Kernels
@@ -25,6 +24,7 @@ from vaedeblend.image.bands.fitting.solve import (
     source_chi2,
 )
 from vaedeblend.image.bands.inputs import BandPixels, OpenBand, band_reader
+from vaedeblend.image.bands.residuals import Residual, sky_fluxes, unseen_sources
 from vaedeblend.image.bands.sources import VisSources, size_errors
 from vaedeblend.image.tiles import Tile
 from vaedeblend.io.write import replacing
@@ -39,10 +39,6 @@ _STEP = 0.25
 """Shift over which a template's change with its place is measured [pixel]."""
 _CLEAR = 20.0
 """Least flux over its error of a source that tells a shift."""
-_SKIES = 400
-"""Places on the sky at which a piece's noise is sampled, at most."""
-_DARK = 0.5
-"""Largest flux of all sources over a point's error where the sky is."""
 
 
 class BandJob(NamedTuple):
@@ -68,6 +64,8 @@ class Piece(NamedTuple):
     """A row a source of the core."""
     pairs: Table
     """A row a pair of sources of a group, the first of which is the core's."""
+    unseen: Table
+    """A row a peak of the residual: y, x on the image, flux and flux_err."""
     skies: Float[np.ndarray, "k form"]
     """Fluxes on the sky over their errors, of each of the forms; NaN where there is light."""
     chi2: float
@@ -155,13 +153,20 @@ def _piece(job: BandJob, tile: Tile, pixels: BandPixels) -> Piece:
     core = _of_core(tile)
     inner = np.zeros(pixels.valid.shape, bool)
     inner[core] = pixels.valid[core]
-    n = int(inner.sum()) - len(table)
-    residual = (problem.data - light).reshape(inner.shape)
-    weight = problem.weight.reshape(inner.shape)
-    skies = _sky_fluxes(job.skies, residual, weight, whole, inner)
-    total = float(chi2[inner.ravel()].sum())
-    pairs = _pairs(rows, solution, own)
-    return Piece((whole + sky)[core].astype(np.float32), table, pairs, skies, total, n)
+    left, weight = ((each.reshape(inner.shape)) for each in (problem.data - light, problem.weight))
+    residual = Residual(left, weight, whole, inner)
+    unseen = unseen_sources(job.skies[0], residual)
+    for axis, span in zip("yx", tile.window, strict=True):
+        unseen[axis] += span.start
+    return Piece(
+        (whole + sky)[core].astype(np.float32),
+        table,
+        _pairs(rows, solution, own),
+        unseen,
+        sky_fluxes(job.skies, residual),
+        float(chi2[inner.ravel()].sum()),
+        int(inner.sum()) - len(table),
+    )
 
 
 def _within(job: BandJob, window, *, reaching: bool = False) -> Int[np.ndarray, " n"]:
@@ -211,34 +216,6 @@ def _of_core(tile: Tile) -> tuple[slice, slice]:
     )
 
 
-def _sky_fluxes(
-    forms,
-    residual: Float[np.ndarray, "h w"],
-    weight: Float[np.ndarray, "h w"],
-    model: Float[np.ndarray, "h w"],
-    inner: Bool[np.ndarray, "h w"],
-) -> Float[np.ndarray, "k form"]:
-    """Fluxes over their errors of each form on the sky of the core, evenly over it."""
-    places = np.zeros_like(inner)
-    step = max(len(forms[0]) // 3, int(np.sqrt(inner.size / _SKIES)))
-    places[::step, ::step] = True
-    ratios = [_ratio(form, residual, weight, model)[places & inner] for form in forms]
-    return np.stack(ratios, axis=1)
-
-
-def _ratio(form, residual, weight, model) -> Float[np.ndarray, "h w"]:
-    """Flux of a form over its error, about each pixel; NaN where there is light or no data."""
-    flipped = form[::-1, ::-1]
-    norm = fftconvolve(weight, flipped**2, "same")
-    covered = fftconvolve((weight > 0).astype(float), flipped, "same") > 0.99 * form.sum()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio, light = (
-            fftconvolve(weight * each, flipped, "same") / np.sqrt(norm)
-            for each in (residual, model)
-        )
-        return np.where(covered & (norm > 0) & (np.abs(light) < _DARK), ratio, np.nan)
-
-
 def _squares(light) -> Float[np.ndarray, " n"]:
     """Sums of the squares of templates over valid pixels, over the square of their light there."""
     total = np.asarray(light.sum(axis=0)).ravel()
@@ -268,7 +245,8 @@ def piece_file(folder: str | Path, tile: Tile) -> Path:
 def write_piece(path: Path, piece: Piece) -> None:
     """Writes what a piece tells; the file is there when all is in it."""
     hdus = [fits.PrimaryHDU(piece.light), fits.table_to_hdu(piece.table)]
-    hdus += [fits.table_to_hdu(each) for each in (piece.pairs, Table({"sky": piece.skies}))]
+    tables = piece.pairs, piece.unseen, Table({"sky": piece.skies})
+    hdus += [fits.table_to_hdu(each) for each in tables]
     hdus[0].header["CHI2"], hdus[0].header["PIXELS"] = piece.chi2, piece.pixels
     with replacing(path) as partial:
         fits.HDUList(hdus).writeto(partial, checksum=True)
@@ -277,19 +255,20 @@ def write_piece(path: Path, piece: Piece) -> None:
 def read_piece(path: Path) -> Piece:
     """What `write_piece` has written."""
     with fits.open(path, memmap=False) as hdus:
-        table, pairs, skies = (
+        table, pairs, unseen, skies = (
             Table({name: _native(hdu.data[name]) for name in hdu.columns.names}) for hdu in hdus[1:]
         )
         header = hdus[0].header
         light = _native(hdus[0].data)
-    return Piece(light, table, pairs, np.asarray(skies["sky"]), header["CHI2"], header["PIXELS"])
+    counts = header["CHI2"], header["PIXELS"]
+    return Piece(light, table, pairs, unseen, np.asarray(skies["sky"]), *counts)
 
 
 def is_whole_piece(path: Path) -> bool:
     """Whether a file is what `write_piece` wrote, to the bit."""
     try:
         with warnings.catch_warnings(action="error"), fits.open(path, checksum=True) as hdus:
-            return len([hdu.data for hdu in hdus if "DATASUM" in hdu.header]) == 4
+            return len([hdu.data for hdu in hdus if "DATASUM" in hdu.header]) == 5
     except Exception:  # of a reader of damaged files
         return False
 
