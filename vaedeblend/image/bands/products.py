@@ -22,7 +22,7 @@ BAND_FLAGS = {
     2: ("masked", "a tenth or more of the light lies on pixels to be ignored"),
     4: ("core", "the brightest pixel is to be ignored: saturated, or masked"),
     8: ("blended", "beyond recovery: the error is 5 times what it were without neighbours"),
-    16: ("poor", "the residual is far from noise (chi2 above 3): the profile is another here"),
+    16: ("poor", "chi2 above 3 times that of all pixels: the profile is another here"),
     32: ("unmeasured", "no profile in VIS, or less than a third of the light on valid pixels"),
     64: ("point", "measured as a point source"),
 }
@@ -188,7 +188,7 @@ def band_flags(result: BandResult, vis: VisSources) -> Int[np.ndarray, " n"]:
             _MASKED: c["inside"] - c["valid"] > _LOST,
             _CORE: c["core"] == 0,
             _BLENDED: c["inflation"] > _INFLATED,
-            _POOR: c["chi2"] > _FAR * max(result.chi2, 1.0),
+            _POOR: c["chi2"] > _FAR * result.chi2,
             _POINT: vis.point,
         }
     flags = sum(bit * (where & ~unmeasured) for bit, where in lost.items())
