@@ -80,6 +80,7 @@ def test_results_are_in_files(sky, out, tmp_path):
     table.write(tmp_path / "photometry.parquet")
 
 
+@pytest.mark.slow
 def test_pieces_do_not_change_fluxes(sky, out, tmp_path):
     band = sky.band(tmp_path, rng=np.random.default_rng(3))
     whole, parts = (photometry(out, [band], tile=n) for n in (1024, 80))
@@ -154,6 +155,7 @@ def test_points_are_measured_as_such(tmp_path):
     assert np.array_equal(table["flux_err_h"], table["flux_noise_h"])
 
 
+@pytest.mark.slow
 def test_fluxes_are_not_below_zero_on_request(tmp_path):
     sky = Sky(np.random.default_rng(8), 12)
     out = sky.deblended(tmp_path / "out", flux_err=0.01)

@@ -71,9 +71,9 @@ def unseen_sources(form: Float[np.ndarray, "_ _"], residual: Residual) -> Table:
     fitted = _fit(form, residual)
     ratio = np.nan_to_num(fitted.ratio)
     peak = (ratio == maximum_filter(ratio, len(form) // 3)) & (ratio > _SEEN) & residual.inner
-    y, x = np.nonzero(peak & (ratio > _SHARE * np.abs(fitted.light)))
-    error = fitted.error[y, x]
-    return Table({"y": y, "x": x, "flux": ratio[y, x] * error, "flux_err": error})
+    at = np.nonzero(peak & (ratio > _SHARE * np.abs(fitted.light)))
+    y, x = (axis.astype(float) for axis in at)
+    return Table({"y": y, "x": x, "flux": (ratio * fitted.error)[at], "flux_err": fitted.error[at]})
 
 
 def _fit(form, residual: Residual) -> _Fitted:
