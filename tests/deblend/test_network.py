@@ -9,10 +9,11 @@ from compiled import moved
 from vaedeblend.deblend import network as deblender
 from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
 from vaedeblend.deblend.joint import deblend_stamps, make_deblend_stamps
-from vaedeblend.deblend.network import Deblender
+from vaedeblend.deblend.network import CompanionTest, Deblender
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import export
+from vaedeblend.models.companions import Companions, init_companions
 from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.pixels.psf import PSF_SIZE, write_native_psfs
 
@@ -314,3 +315,28 @@ def test_a_deblender_under_noise_is_given_its_correlation():
     assert np.abs(known.flux - white.flux).max() > 1e-4
     np.testing.assert_allclose(known.flux, given.flux, rtol=1e-6)
     assert ((white.point_source_prob > 0) & (white.point_source_prob < 1)).all()
+
+
+def test_the_test_of_companions_sees_what_the_deblender_is_given():
+    size, key = 32, jax.random.key(0)
+    model = VAE(2, (4,), 8, 1, (8,), (8,), 2, size, 1, coadds=True)
+    test = Companions((4, 4), (8,))
+    initial = init_companions(test, key, size=size, bands=1, psf=10, correlation=5)
+    judge = CompanionTest(test, moved(initial, key))
+    deblend = Deblender(model, {}, gaussian_psf(1.2, 31), companions=judge)
+    image = np.random.default_rng(0).normal(size=(2, size, size, 1)).astype(np.float32)
+    given = {"light": 0.5 * image, "purity": np.full((2, 1), 0.8), "neighbours": 0 * image}
+    candidates, said = deblend.judge(image, np.ones_like(image), **given)
+    assert said.logit.shape == candidates.real.shape and said.blend_logit.shape == (2,)
+    correlated = deblend.under_noise(np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25]))
+    others = [
+        correlated.judge(image, np.ones_like(image), **given),
+        deblend.judge(image, np.ones_like(image), **given, psf=gaussian_psf(1.6, 31)),
+        deblend.judge(image, np.ones_like(image), **given, gain=np.full((2, 1), 0.5)),
+        deblend.judge(image, np.ones_like(image), **given | {"purity": given["purity"] / 2}),
+    ]
+    for _, other in others:
+        assert np.abs(other.blend_logit - said.blend_logit).max() > 1e-4
+    scaled = {name: 8 * each if name != "purity" else each for name, each in given.items()}
+    _, same = deblend.judge(8 * image, 64 * np.ones_like(image), **scaled)
+    np.testing.assert_allclose(same.logit, said.logit, atol=1e-3)
