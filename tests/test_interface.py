@@ -48,7 +48,7 @@ OPTIONS = {
     "simulate": {
         *("--out", "--size", "--density", "--seed", "--star-fraction", "--correlated"),
         *("--sky-offset", "--source", "--area", "--style", "--processes", "--interpolation"),
-        "--bands",
+        *("--bands", "--tiles", "--reach"),
     },
     "train": {"--workdir", "--export", "--config"},
     "evaluate": {"--workdir", "--weights", "--style", "--compare", "--seed", "--limit"},

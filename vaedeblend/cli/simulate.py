@@ -1,5 +1,6 @@
 """`vaedeblend simulate`: fields in plain files, and in the layouts of Euclid's own."""
 
+import re
 from pathlib import Path
 
 from rich.table import Table
@@ -55,16 +56,32 @@ def add_simulate(add) -> None:
         help="bands of --style mer, joined by commas: VIS, NIR-Y, NIR-J, NIR-H, EXT-G, EXT-R, ...",
     )
     add.add_argument(
+        "--tiles",
+        default="1x1",
+        metavar="ROWSxCOLUMNS",
+        help="number of neighbouring tiles of --style mer, cut from one sky; --size is then the "
+        "side of a tile's core",
+    )
+    add.add_argument(
+        "--reach",
+        type=int,
+        default=200,
+        help="width of what each of several tiles holds beyond its core [pixel]",
+    )
+    add.add_argument(
         "--processes", type=int, default=available_cores(), help="processes that render"
     )
 
 
 def simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
     """`vaedeblend simulate`: see `simulate.fields`, and `euclid` for emc and mer."""
+    if options["tiles"] != "1x1" and style != "mer":
+        raise VaedeblendError(f"--tiles: of --style mer alone; wanted it, not --style {style}")
     if own_layout := {"emc": _simulate_challenge, "mer": _simulate_tile}.get(style):
         own_layout(out, 0.05 if star_fraction is None else star_fraction, **options)
         return
-    del options["interpolation"]
+    for name in ("interpolation", "tiles", "reach"):
+        del options[name]
     if options.pop("bands") != "VIS":
         raise VaedeblendError(f"--bands: a field of --style {style} has VIS alone; wanted mer")
     _refuse_others(Path(out), *_FIELD)
@@ -81,21 +98,38 @@ def simulate(*, out: str, style: str, star_fraction: float | None, **options) ->
 
 
 def _simulate_tile(
-    out: str, star_fraction: float, *, interpolation, correlated, sky_offset, bands, **options
+    out: str,
+    star_fraction: float,
+    *,
+    interpolation,
+    correlated,
+    sky_offset,
+    bands,
+    tiles,
+    reach,
+    **options,
 ) -> None:
+    from vaedeblend.euclid.mer.grid import TileGrid, simulate_grid
     from vaedeblend.euclid.mer.simulate import TileRecipe, simulate_tile
 
     if correlated or sky_offset:
         raise VaedeblendError("--correlated and --sky-offset: a tile of --style mer has its own")
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", tiles):
+        raise VaedeblendError(f"--tiles is {tiles}; wanted ROWSxCOLUMNS, as 4x4")
     options["bands"] = [name for name in bands.split(",") if name != "VIS"]
-    recipe = TileRecipe(interpolation=interpolation)
+    options |= {"recipe": TileRecipe(interpolation=interpolation), "star_fraction": star_fraction}
     with console.status("rendering galaxies on four exposures"):
-        truth = simulate_tile(out, recipe=recipe, star_fraction=star_fraction, **options)
-    console.print(Text(f"{len(truth)} galaxies and stars: {out}/{truth.meta['tile']}"))
+        if tiles == "1x1":
+            truth, where = simulate_tile(out, **options), None
+        else:
+            grid = TileGrid(*map(int, tiles.split("x")), reach)
+            truth, where = simulate_grid(out, grid, **options), out
+    where = where or f"{out}/{truth.meta['tile']}"
+    console.print(Text(f"{len(truth)} galaxies and stars: {where}"))
 
 
 def _simulate_challenge(
-    out: str, star_fraction: float, *, source, area, interpolation, bands, **options
+    out: str, star_fraction: float, *, source, area, interpolation, bands, tiles, reach, **options
 ) -> None:
     from vaedeblend.euclid.emc.simulate import write_fields
 

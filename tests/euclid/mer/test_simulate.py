@@ -5,6 +5,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from vaedeblend.cli import main
+from vaedeblend.euclid.mer.grid import TileGrid, simulate_grid
 from vaedeblend.euclid.mer.layout import FATAL_BITS, find_tile
 from vaedeblend.euclid.mer.simulate import DEAD_RMS, ZERO_POINT, TileRecipe, simulate_tile
 from vaedeblend.pixels.psfs.product import read_psf_product
@@ -71,6 +72,33 @@ def test_tiles_are_reproducible(tile, tmp_path):
     simulate_tile(tmp_path, size=SIZE, seed=4, star_fraction=0.3, recipe=recipe)
     for one in (tile.image, tile.rms, tile.flags, tile.psf):
         assert (tmp_path / one.parent.name / one.name).read_bytes() == one.read_bytes()
+
+
+def test_tiles_of_a_grid_are_pieces_of_one_sky(tile, tmp_path):
+    whole, drawn = tile, {"seed": 4, "star_fraction": 0.3}
+    drawn |= {"recipe": TileRecipe(exposures=2, swarp=False)}
+    simulate_grid(tmp_path, TileGrid(2, 2, 40), size=SIZE // 2, **drawn)
+    truth = Table.read(whole.image.parent / "truth.fits")
+    numbers = sorted(int(each.name) for each in tmp_path.iterdir())
+    assert numbers == [102_000_004 + 10_000 * k for k in range(4)]
+    low, high = slice(0, SIZE // 2 + 40), slice(SIZE // 2 - 40, SIZE)
+    for number, span in zip(
+        numbers, [(a, b) for a in (low, high) for b in (low, high)], strict=True
+    ):
+        tile = find_tile(tmp_path, number)
+        for name in ("image", "rms", "flags"):
+            wanted = fits.getdata(getattr(whole, name))[span]
+            np.testing.assert_array_equal(fits.getdata(getattr(tile, name)), wanted)
+        own, wcs = Table.read(tile.image.parent / "truth.fits"), WCS(fits.getheader(tile.image))
+        x, y = wcs.all_world2pix(own["ra"], own["dec"], 0)
+        np.testing.assert_allclose([x, y], [own["x"], own["y"]], atol=1e-6)
+        assert len(own) and set(own["id"]) < set(truth["id"])
+        stamps, all_stamps = read_psf_product(tile.psf), read_psf_product(whole.psf)
+        places = all_stamps.position.tolist()
+        for place, stamp in zip(
+            stamps.position + [s.start for s in span], stamps.stamps, strict=True
+        ):
+            np.testing.assert_array_equal(stamp, all_stamps.stamps[places.index(place.tolist())])
 
 
 def test_the_command_says_which_tile_it_wrote(tmp_path, capsys):

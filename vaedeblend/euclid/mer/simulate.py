@@ -50,7 +50,7 @@ class TileRecipe(NamedTuple):
 def simulate_tile(
     folder: str | Path,
     *,
-    size: int = 2048,
+    size: int | tuple[int, int] = 2048,
     seed: int = 0,
     style: str = "analytic",
     processes: int = 1,
@@ -62,7 +62,7 @@ def simulate_tile(
 
     Args:
         folder: Folder that takes the tile's own folder, named by its number.
-        size: Side of the tile [pixel].
+        size: Side of the tile, or its height and width [pixel].
         seed: Root of everything random.
         style: How galaxies are drawn (`galaxies.styles`).
         processes: Processes that render side by side.
@@ -78,7 +78,8 @@ def simulate_tile(
     recipe = recipe or TileRecipe()
     _check_bands(bands)
     program, survey = _program(recipe), Survey((Band(n_exposures=1),))
-    shape, drawing = (size, size), {"style": style, "seed": seed, "processes": processes}
+    shape = (size, size) if isinstance(size, int) else size
+    drawing = {"style": style, "seed": seed, "processes": processes}
     (psf,), tile = field_psfs(survey), WCS(field_header(survey, shape))
     several = Survey((*survey.bands, *map(Band, bands)))
     everything = place_field(shape, seed, several, **sky)
