@@ -17,7 +17,7 @@ from fitsfolder import folder, network, run, sky  # noqa: F401
 from vaedeblend.cli import main
 from vaedeblend.evaluate.injection import inject
 from vaedeblend.exceptions import FolderError
-from vaedeblend.image import measure, pipeline
+from vaedeblend.image import measure, pipeline, preparation
 from vaedeblend.image.tiles import Job
 from vaedeblend.io.folders import jobs
 from vaedeblend.io.folders.jobs import FolderWarning
@@ -139,15 +139,15 @@ def test_a_record_holds_the_contents_of_every_input(tmp_path, changed):
     inputs = [path for name, path in paths.items() if name != "weights"]
     positions = np.arange(4000.0).reshape(-1, 2)
     job = Job("image", {}, None, "out", str(paths["weights"]), {}, positions, None)
-    before, stat = pipeline._made_from(job, 130, inputs), path.stat()
+    before, stat = preparation._made_from(job, 130, inputs), path.stat()
     path.write_bytes(b"Content")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert pipeline._made_from(job, 130, inputs) != before
+    assert preparation._made_from(job, 130, inputs) != before
     path.write_bytes(b"content")
-    assert pipeline._made_from(job._replace(folder="moved"), 130, inputs) == before
-    assert pipeline._made_from(job, 64, inputs) != before
+    assert preparation._made_from(job._replace(folder="moved"), 130, inputs) == before
+    assert preparation._made_from(job, 64, inputs) != before
     positions[999, 0] += 0.01
-    assert pipeline._made_from(job, 130, inputs) != before
+    assert preparation._made_from(job, 130, inputs) != before
 
 
 def test_tiles_are_used_again_when_a_file_was_only_touched(folder, monkeypatch):

@@ -63,9 +63,15 @@ class Job(NamedTuple):
         return 1.0 if self.covariance is None else float(self.covariance.max())
 
 
-def plan(shape: tuple[int, int], size: int, margin: int = MARGIN) -> list[Tile]:
-    """Tiles whose cores cover an image, each at most `size` pixels a side."""
-    spans = [_spans(n, size, margin) for n in shape]
+def plan(
+    shape: tuple[int, int],
+    size: int,
+    margin: int = MARGIN,
+    core: tuple[slice, slice] | None = None,
+) -> list[Tile]:
+    """Tiles whose cores cover an image, or a core of it, each at most `size` pixels a side."""
+    core = core or tuple(slice(0, n) for n in shape)
+    spans = [_spans(span, n, size, margin) for span, n in zip(core, shape, strict=True)]
     pairs = ((y, x) for y in spans[0] for x in spans[1])
     return [Tile(i, (y[0], x[0]), (y[1], x[1])) for i, (y, x) in enumerate(pairs)]
 
@@ -177,8 +183,9 @@ def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float, lis
     return part.scaled(1 / scale)
 
 
-def _spans(n: int, size: int, margin: int) -> list[tuple[slice, slice]]:
-    cores = [slice(low, min(low + size, n)) for low in range(0, n, size)]
+def _spans(core: slice, n: int, size: int, margin: int) -> list[tuple[slice, slice]]:
+    low, high = core.start, core.stop
+    cores = [slice(start, min(start + size, high)) for start in range(low, high, size)]
     return [(c, slice(max(c.start - margin, 0), min(c.stop + margin, n))) for c in cores]
 
 

@@ -68,7 +68,7 @@ def find_tile(folder: str | Path, number: int | None = None, *, band: str = "VIS
         MerError: There is no mosaic of the tile, or mosaics of several tiles.
     """
     found = _versions(Path(folder), band)
-    tiles = sorted({tile for name, tile in found if name == "image"})
+    tiles = _numbers(found)
     if number is None and len(tiles) > 1:
         raise MerError(
             f"{folder}: holds tiles {', '.join(map(str, tiles))}; wanted one, or its number "
@@ -80,7 +80,26 @@ def find_tile(folder: str | Path, number: int | None = None, *, band: str = "VIS
             f"{folder}: {missing} is wanted, EUC_MER_BGSUB-MOSAIC-{band}_TILE*.fits; found "
             f"{'tiles ' + ', '.join(map(str, tiles)) if tiles else 'none'}"
         )
-    number = tiles[0] if number is None else number
+    return _tile(found, tiles[0] if number is None else number)
+
+
+def all_tiles(folder: str | Path, *, band: str = "VIS") -> list[MerTile]:
+    """The products of all tiles that lie in a folder, or in folders below it, by number.
+
+    Args:
+        folder: Folder of any layout.
+        band: The products' name of the band.
+    """
+    found = _versions(Path(folder), band)
+    return [_tile(found, number) for number in _numbers(found)]
+
+
+def _numbers(found) -> list[int]:
+    """Numbers of the tiles that have a mosaic."""
+    return sorted({tile for name, tile in found if name == "image"})
+
+
+def _tile(found, number: int) -> MerTile:
     own = {name: found.get((name, number), []) for name in _PRODUCTS}
     latest = {name: versions[-1] if versions else None for name, versions in own.items()}
     superseded = tuple(path for versions in own.values() for path in versions[:-1])

@@ -42,6 +42,8 @@ class Catalog(NamedTuple):
     """Sources that overlap: id_1, id_2, covariance of their fluxes, correlation."""
     profiles: Profiles
     """Light of the sources, in stamps.fits."""
+    apparent: Float[np.ndarray, " n"] | None = None
+    """Flux at least, as the pixels about a source have it [image unit]."""
     said: tuple[str, ...] = ()
     """What was assumed, found and mended of the inputs, a sentence each."""
 
@@ -150,7 +152,7 @@ def merge(
     pairs = Table(
         ids | {"covariance": correlation * error.prod(axis=1), "correlation": correlation}
     )
-    return Catalog(table, pairs, profiles)
+    return Catalog(table, pairs, profiles, column["apparent"])
 
 
 def _unmeasured(rows: Int[np.ndarray, " n"], size: int) -> Part:

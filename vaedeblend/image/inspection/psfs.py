@@ -26,7 +26,7 @@ from vaedeblend.pixels.psfs.read import GivenPsfs, read_psfs
 
 _LEAST, _MOST = 0.5, 2.0
 """Width over that of the training's PSF beyond which a PSF is another, or otherwise sampled."""
-_SHARP, _BLUNT = 0.7, 1.4
+SHARP, BLUNT = 0.7, 1.4
 """The same beyond which fluxes are not what they were in the training."""
 _UNIT = 0.005
 """Difference of a PSF's sum from 1 that is said."""
@@ -155,15 +155,25 @@ def _centres(path: str | Path, moved: int, psfs: PsfArray) -> list[Finding]:
     return findings
 
 
-def _width(path: str | Path, weights: str | Path, width: float, scale: float) -> list[Finding]:
-    """A PSF of another width than that of the training."""
+def trained_width(weights: str | Path, scale: float) -> float | None:
+    """Effective FWHM of the PSF that weights were trained for [arcsec].
+
+    Workdirs of version 0.1.0 hold none.
+    """
     try:
         trained = read_native_psfs(find_workdir(weights) / WORKDIR_PSF, scale)[..., 0]
     except PsfError:
-        return []  # workdirs of version 0.1.0 hold none
-    wanted = float(effective_fwhm(trained[None])[0]) * scale
+        return None
+    return float(effective_fwhm(trained[None])[0]) * scale
+
+
+def _width(path: str | Path, weights: str | Path, width: float, scale: float) -> list[Finding]:
+    """A PSF of another width than that of the training."""
+    wanted = trained_width(weights, scale)
+    if wanted is None:
+        return []
     ratio = width / wanted
-    if _SHARP < ratio < _BLUNT:
+    if SHARP < ratio < BLUNT:
         return []
     text = f"{path}: the PSF's effective FWHM is {width:.3g} arcsec; wanted about {wanted:.3g} "
     if _LEAST < ratio < _MOST:
