@@ -22,6 +22,7 @@ NAMES = (
         "faq",
         "results",
         "speed",
+        "scale",
     ),
     *("method", "limits", "glossary", "architecture"),
     *(f"tutorials/{name}" for name in ("first_field", "own_image", "euclid_tile")),

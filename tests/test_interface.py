@@ -50,6 +50,10 @@ OPTIONS = {
         *("--sky-offset", "--source", "--area", "--style", "--processes", "--interpolation"),
         *("--bands", "--tiles", "--reach"),
     },
+    "survey": {
+        *("tiles", "--out", "--workers", "--scheduler", "--cluster", "--status", "--retry"),
+        *("--weights", "--iterations", "--tile", "--attempts"),
+    },
     "train": {"--workdir", "--export", "--config"},
     "evaluate": {"--workdir", "--weights", "--style", "--compare", "--seed", "--limit"},
     "weights": {"what"},

@@ -89,6 +89,10 @@ class StyleError(VaedeblendError):
     """A galaxy style that does not exist."""
 
 
+class SurveyError(VaedeblendError):
+    """A survey that cannot be run, merged or gone on with, and why."""
+
+
 class TphotError(VaedeblendError):
     """T-PHOT priors that cannot be written, and why."""
 

@@ -7,7 +7,7 @@ does a path that leads nowhere.
 import sys
 from collections.abc import Sequence
 
-from vaedeblend.cli import evaluate, images, photometry, simulate, train, weights
+from vaedeblend.cli import evaluate, images, photometry, simulate, survey, train, weights
 from vaedeblend.cli.console import run, set_verbosity, show_error
 from vaedeblend.cli.reading.line import Command, make_parsers, perform, read_line
 
@@ -42,6 +42,12 @@ COMMANDS = {
         "vaedeblend simulate --out field --size 1500",
         ("source",),
         has_settings=True,
+    ),
+    "survey": Command(
+        "measure all tiles of a survey, as one catalogue",
+        survey.add_survey,
+        survey.survey_command,
+        "vaedeblend survey MER/ --out survey --workers 16",
     ),
     "train": Command(
         "train networks on simulated galaxies",

@@ -1,0 +1,118 @@
+"""The queue of tiles: retries, failures that end no survey, clusters as files describe them."""
+
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+from fitsfolder import header
+from surveyed import cut_tiles, stub
+
+from vaedeblend.exceptions import FileError, SurveyError
+from vaedeblend.image.surveys import engine, run, shards
+from vaedeblend.image.surveys.engine import Workers, connected, run_tasks
+from vaedeblend.image.surveys.work import measure_survey_tile
+
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of dask's own threads and sockets
+
+TRIED = {}
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as made,
+    ):
+        yield made
+
+
+def work(task):
+    """Fails as its name says, of a full disk at the first two attempts alone."""
+    TRIED[task] = TRIED.get(task, 0) + 1
+    if task == "disk" and TRIED[task] < 3:
+        raise FileError("shard: could not be written (No space left on device)")
+    if task == "input":
+        raise SurveyError("t.fits: no celestial WCS; wanted one")
+    if task == "bug":
+        raise KeyError("flux")
+    return task
+
+
+def test_what_a_moment_spoilt_is_done_again_and_the_rest_goes_on(client, monkeypatch):
+    monkeypatch.setattr(engine, "_BACK_OFF", 0.01)
+    TRIED.clear()
+    shown, names = [], ["good", "disk", "input", "bug"]
+    report = lambda *each: shown.append(each)  # noqa: E731
+    found = run_tasks(client, work, {each: each for each in names}, report=report)
+    found = {each.name: each for each in found}
+    assert found["good"].result == "good" and found["disk"].result == "disk"
+    assert found["disk"].attempts == 3 and TRIED["input"] == TRIED["bug"] == 1
+    assert found["input"].sentence == "t.fits: no celestial WCS; wanted one"
+    assert found["bug"].sentence.startswith("unexpected KeyError")
+    assert shown[0] == ("tasks", 0, 4) and shown[-1] == ("tasks", 4, 4)
+    TRIED.clear()
+    (only,) = run_tasks(client, work, {"disk": "disk"}, attempts=2)
+    assert "No space left" in only.sentence and only.attempts == 2
+
+
+def test_a_cluster_is_what_its_file_says(tmp_path):
+    path = tmp_path / "cluster.toml"
+    path.write_text(
+        'class = "distributed.LocalCluster"\n[options]\nn_workers = 1\nprocesses = false\n'
+        'dashboard_address = ":0"\n'
+    )
+    with connected(Workers(cluster=str(path))) as client:
+        assert client.submit(os.getpid).result() == os.getpid()
+        assert client.run(lambda: "xla" in os.environ.get("XLA_FLAGS", ""))
+    path.write_text('class = "NoCluster"\n')
+    with pytest.raises(SurveyError, match="no cluster"), connected(Workers(cluster=str(path))):
+        pass
+
+
+def test_the_job_of_a_slurm_cluster_is_as_in_the_docs(tmp_path):
+    pytest.importorskip("dask_jobqueue")
+    from pathlib import Path
+
+    text = (Path(__file__).parents[3] / "docs" / "scale.md").read_text()
+    recipe = text.split("```toml\n")[1].split("```")[0]
+    path = tmp_path / "slurm.toml"
+    path.write_text(recipe.replace("jobs = ", "jobs = 0 # "))
+    with connected(Workers(cluster=str(path))) as client:
+        script = client.cluster.job_script()
+    assert "#SBATCH" in script and "--nthreads 1" in script and "JAX_COMPILATION" in script
+
+
+def test_a_survey_ends_in_a_catalogue_though_a_tile_fails(tmp_path, client, monkeypatch):
+    lsdb = pytest.importorskip("lsdb")
+    image = np.random.default_rng(0).normal(size=(100, 120)).astype(np.float32)
+    cut_tiles(tmp_path / "in", image, np.ones_like(image), header(), size=60, reach=20)
+    (tmp_path / "in" / "t11.fits").write_bytes(b"SIMPLE  =")
+    monkeypatch.setattr(run, "measure_survey_tile", partial(measure_survey_tile, measure=stub))
+    monkeypatch.setattr(run, "connected", lambda workers: _context(client))
+    said, given = [], [f"{tmp_path}/in/t*.fits"]
+    states = run.run_survey(tmp_path / "out", given, say=said.append)
+    assert [each.state for each in states] == ["done", "done", "done", "failed"]
+    assert "t11.fits" in states[-1].sentence
+    catalogue = lsdb.open_catalog(tmp_path / "out" / "catalogue")
+    assert len(catalogue.compute()) == 3
+    row = catalogue.compute().iloc[0]
+    assert len(catalogue.cone_search(row["ra"], row["dec"], 1.0).compute()) == 1
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out" / shards.SHARDS).glob("*.parquet")}
+    run.run_survey(tmp_path / "out", retry=True, say=said.append)  # the same, of the last time
+    after = {p.name: p.read_bytes() for p in (tmp_path / "out" / shards.SHARDS).glob("*.parquet")}
+    assert before == after and "0 of 3 tiles to measure" in said
+
+
+class _context:
+    def __init__(self, client):
+        self.client = client
+
+    def __enter__(self):
+        return self.client
+
+    def __exit__(self, *_):
+        return None

@@ -1,0 +1,89 @@
+"""One catalogue of a survey in the HATS format, by hats-import; LSDB reads it.
+
+Partitions are pixels of HEALPix of at most MOST sources, beside a cache of what lies at most NEAR
+beyond each.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vaedeblend.exceptions import SurveyError
+from vaedeblend.image.surveys.shards import EXTRA
+from vaedeblend.io.folders.digest import digest, sealed_json, unsealed_json
+from vaedeblend.io.write import write_text
+
+CATALOGUE = "catalogue"
+"""Folder of the catalogue, within that of the survey."""
+MOST, NEAR = 500_000, 10.0
+"""Most sources of a partition, some 200 MB of memory; width of the margin cache [arcsec]."""
+
+_ORDER = 8
+"""Finest order of HEALPix of a partition: 0.05 square degrees, 25 000 sources at Euclid's depth."""
+_RECORD = "merged.json"
+"""File beside the catalogue: what it was made from."""
+
+
+def write_catalogue(
+    client, out: Path, shards: Sequence[Path], made: str, about: Mapping[str, str | int]
+) -> bool:
+    """Merges shards to a catalogue with its margin cache, unless that has been done.
+
+    Args:
+        client: Client of dask.distributed.
+        out: Folder of the survey.
+        shards: Parquet files of the tiles' own sources, at least one of them with a row.
+        made: Digests of what the shards are made of.
+        about: Provenance, for the catalogue's properties.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        SurveyError: The extra is not installed, or hats-import fails.
+    """
+    record, made_digest = out / _RECORD, digest(made.encode())
+    if _recorded(record) == made_digest:
+        return False
+    try:
+        from hats_import.collection.arguments import CollectionArguments
+        from hats_import.pipeline import pipeline_with_client
+    except ImportError as error:
+        raise SurveyError(EXTRA) from error
+    record.unlink(missing_ok=True)  # without it what is there counts for nothing
+    shutil.rmtree(out / CATALOGUE, ignore_errors=True)
+    rows = sum(map(_rows, shards))
+    given = {"output_path": out, "output_artifact_name": CATALOGUE, "progress_bar": False}
+    properties = {f"vaedeblend_{name}": str(value) for name, value in about.items()}
+    try:
+        collection = CollectionArguments(**given, addl_hats_properties=properties)
+        collection.catalog(
+            input_file_list=list(shards),
+            file_reader="parquet",
+            ra_column="ra",
+            dec_column="dec",
+            pixel_threshold=MOST,
+            highest_healpix_order=_ORDER,
+            expected_total_rows=rows,
+            use_schema_file=shards[0],
+            addl_hats_properties=properties,
+        ).add_margin(margin_threshold=NEAR, is_default=True)
+        pipeline_with_client(collection, client)
+    except (ValueError, OSError, RuntimeError, AssertionError) as error:
+        raise SurveyError(f"{out / CATALOGUE}: hats-import could not merge ({error})") from error
+    write_text(record, sealed_json({"shards": made_digest, "rows": rows}))
+    return True
+
+
+def _rows(path: Path) -> int:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        return file.metadata.num_rows
+
+
+def _recorded(path: Path) -> str | None:
+    try:
+        return unsealed_json(path.read_text(encoding="utf-8")).get("shards")
+    except (OSError, ValueError):
+        return None

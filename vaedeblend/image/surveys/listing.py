@@ -1,0 +1,154 @@
+"""The tiles of a survey: what a user names, as images with their products and places on the sky."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from vaedeblend.euclid.mer.layout import FATAL_BITS, MerTile, all_tiles
+from vaedeblend.exceptions import MerError, SurveyError, VaedeblendError
+from vaedeblend.io.fits.header import read_facts
+from vaedeblend.io.mosaic import open_mosaic
+
+_IMAGE = "image.fits"
+"""Image of a folder that is not MER's."""
+_PRODUCTS = "rms", "mask", "psf"
+"""What may lie beside an image: in a folder as rms.fits, beside NAME.fits as NAME_rms.fits."""
+
+
+_LINE = "\n"
+"""What stands between cards."""
+
+
+class SurveyTile(NamedTuple):
+    """A tile and where it lies; plain values, for another process as well."""
+
+    name: str
+    """Number of a MER tile, or name of the image or of its folder."""
+    image: str
+    options: dict[str, Any]
+    """Fields of `ImageOptions`: the files of its noise, mask and PSF."""
+    shape: tuple[int, int]
+    header: str
+    """Cards of its WCS."""
+    inner: tuple[bool, bool, bool, bool] = (False,) * 4
+    """Whether its bottom, top, left and right edges lie on another tile."""
+
+    @property
+    def wcs(self) -> WCS:
+        """Celestial coordinates."""
+        return read_facts(fits.Header.fromstring(self.header, sep=_LINE)).wcs
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that the tile is made from."""
+        products = [self.options.get(name) for name in _PRODUCTS]
+        return [Path(path) for path in (self.image, *products) if path is not None]
+
+
+class Listing(NamedTuple):
+    """All that a user has named."""
+
+    tiles: tuple[SurveyTile, ...]
+    """By name."""
+    unusable: dict[str, str]
+    """Why a tile cannot be used, by its name."""
+
+
+def as_cards(header: fits.Header) -> str:
+    """A header's cards as `SurveyTile` holds them."""
+    return header.tostring(_LINE, endcard=False, padding=False)
+
+
+def list_tiles(given: Sequence[str | Path]) -> Listing:
+    """The tiles that lie where a user says.
+
+    Args:
+        given: Folders of MER tiles or of images with rms.fits, mask.fits and psf.fits, at any
+            depth; FITS files, beside NAME.fits NAME_rms.fits and so on; patterns of those; and
+            text files of a path a line.
+
+    Raises:
+        SurveyError: There are none, or two of one name.
+    """
+    tiles, unusable = {}, {}
+    for path in _expanded(given):
+        for name, make in _named(path):
+            if name in tiles or name in unusable:
+                raise SurveyError(f"{path}: a second tile {name}; wanted names that differ")
+            try:
+                tiles[name] = make()
+            except VaedeblendError as error:
+                unusable[name] = " ".join(str(error).split())
+    if not tiles and not unusable:
+        raise SurveyError(f"{', '.join(map(str, given))}: no tile; wanted MER's, or images")
+    return Listing(tuple(tiles[name] for name in sorted(tiles)), unusable)
+
+
+def _expanded(given: Sequence[str | Path]) -> Iterator[Path]:
+    for each in map(str, given):
+        if glob.has_magic(each):
+            yield from map(Path, sorted(glob.glob(each, recursive=True)))
+        elif each.endswith(".txt"):
+            lines = Path(each).read_text(encoding="utf-8").splitlines()
+            yield from _expanded([line.strip() for line in lines if line.strip()])
+        elif Path(each).exists():
+            yield Path(each)
+        else:
+            raise SurveyError(f"{each}: no such file or folder; wanted tiles of a survey")
+
+
+def _named(path: Path) -> Iterator:
+    """Names of the tiles at a path, and functions that open them."""
+    if path.is_file():
+        if _is_product(path):
+            return
+        yield path.name.split(".fits")[0], lambda: _of_image(path, _beside(path))
+        return
+    for tile in all_tiles(path):
+        yield f"{tile.number:09d}", lambda tile=tile: _of_mer(tile)
+    for image in sorted(path.rglob(_IMAGE)):
+        yield image.parent.name, lambda image=image: _of_image(image, _within(image.parent))
+
+
+def _of_mer(tile: MerTile) -> SurveyTile:
+    found = {"rms": tile.rms, "mask": tile.flags, "psf": tile.psf}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise MerError(f"{tile.image.parent}: tile {tile.number} has no {' and no '.join(missing)}")
+    return _opened(f"{tile.number:09d}", tile.image, found, mask_bits=[*FATAL_BITS.values()])
+
+
+def _of_image(image: Path, products: dict[str, Path]) -> SurveyTile:
+    name = image.parent.name if image.name == _IMAGE else image.name.split(".fits")[0]
+    return _opened(name, image, products)
+
+
+def _within(folder: Path) -> dict[str, Path]:
+    found = {name: folder / f"{name}.fits" for name in _PRODUCTS}
+    return {name: path for name, path in found.items() if path.exists()}
+
+
+def _beside(image: Path) -> dict[str, Path]:
+    stem, dot, end = image.name.partition(".fits")
+    found = {name: image.with_name(f"{stem}_{name}{dot}{end}") for name in _PRODUCTS}
+    return {name: path for name, path in found.items() if path.exists()}
+
+
+def _is_product(path: Path) -> bool:
+    """Whether a file belongs to the image beside it."""
+    stem, dot, end = path.name.partition(".fits")
+    image, _, kind = stem.rpartition("_")
+    return kind in _PRODUCTS and path.with_name(f"{image}{dot}{end}").exists()
+
+
+def _opened(name: str, image: Path, products: dict[str, Path], **more) -> SurveyTile:
+    with open_mosaic(image) as mosaic:
+        if mosaic.wcs is None:
+            raise SurveyError(f"{image}: no celestial WCS; wanted the tile's place on the sky")
+        shape, header = mosaic.shape, mosaic.wcs.to_header(relax=True)
+    options = {name: str(path.resolve()) for name, path in products.items()} | more
+    return SurveyTile(name, str(image.resolve()), options, shape, as_cards(header))
