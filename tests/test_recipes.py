@@ -3,10 +3,15 @@
 from functools import partial
 
 import jax
+import pytest
 from flax.traverse_util import flatten_dict
 
-from vaedeblend.configs import euclid_vis, harder, mixture, smooth
+from vaedeblend.configs import euclid_vis, harder, mixture, multiband, smooth
+from vaedeblend.euclid.mer.bands import TELESCOPES
 from vaedeblend.models.vae import VAE, init_params
+from vaedeblend.pixels.psf import effective_fwhm
+from vaedeblend.simulate.render import resampled_psfs, survey_psfs
+from vaedeblend.survey import make_survey
 
 
 def test_recipes_start_where_the_one_before_ends():
@@ -34,3 +39,13 @@ def test_only_what_the_last_recipe_renews_has_another_shape_than_before():
     differ = {path for path in now if now[path] != before[path]}
     assert all(any(path.startswith(f"{name}/") for name in renewed) for path in differ)
     assert all(any(path.startswith(f"{name}/") for path in differ) for name in renewed)
+
+
+def test_bands_of_the_recipe_of_several_are_those_of_simulated_tiles():
+    survey = make_survey(**multiband.get_config().survey.to_dict())
+    assert survey.band_names == ("euclid-vis", "ext-g", "nir-h")
+    for name, rms in zip(survey.band_names[1:], survey.rms[1:].tolist(), strict=True):
+        assert rms == pytest.approx(TELESCOPES[name.upper()].rms, rel=0.05)
+    psfs = resampled_psfs(survey_psfs(survey, 128), 0.1)
+    widths = [0.1 * effective_fwhm(psfs[None, ..., k])[0] for k in range(3)]
+    assert widths[1:] == pytest.approx([0.8, 0.5], rel=0.15) and widths[0] < 0.3

@@ -34,7 +34,8 @@ WAVELENGTHS = MappingProxyType(
         "EXT-Z": 920.0,
     }
 )
-"""Effective wavelengths of the bands that the embedded sampler knows [nm]; the first is VIS."""
+"""Effective wavelengths of the bands that the embedded sampler knows, in capital letters or small
+ones [nm]; the first is VIS."""
 
 
 def catalogue(
@@ -54,7 +55,7 @@ def catalogue(
     """
     if shutil.which("egg-gencat"):
         return gencat(area_deg2, seed, magnitude_limit, bands)
-    if bands[0] != BAND or not {*bands} <= {*WAVELENGTHS}:
+    if bands[0] != BAND or not {band.upper() for band in bands[1:]} <= {*WAVELENGTHS}:
         raise CatalogueError(
             f"bands {list(bands)}: the embedded sampler knows {[*WAVELENGTHS]} only, {BAND!r} "
             "first; install egg-gencat or name a catalogue file"
@@ -148,7 +149,9 @@ def _flux(
     uv, vj = prescriptions.colours(log_mass, redshift, red, rng)
     noise = rng.normal(size=len(log_mass))
     vis = prescriptions.vis_magnitude(log_mass, redshift, uv, vj, noise)
-    others = [prescriptions.band_colour(WAVELENGTHS[b], uv, vj, redshift) for b in bands[1:]]
+    others = [
+        prescriptions.band_colour(WAVELENGTHS[b.upper()], uv, vj, redshift) for b in bands[1:]
+    ]
     return magnitude_to_flux(np.stack([vis, *(vis + each for each in others)], axis=1))
 
 
