@@ -83,6 +83,9 @@ def test_first_screen_has_the_table_and_three_pictures(whole):
     order = [e.get("id") for e in parsed.elements if e["tag"] in ("figure", "section", "nav")]
     assert tuple(order[:3]) == FIRST and order[3] is None
     table = parsed.all("table")[0]["text"]
+    words = " ".join(parsed.words().split())
+    assert "In short, blended: the network's sigma is 9" in words
+    assert "% of stamps, two thirds if errors are honest." in words
     assert "blended: network" in table and "isolated: SExtractor" in table
     assert {path.stem for path in (folder / "figures").iterdir()} == {
         *FIRST,
