@@ -140,7 +140,8 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
         mesh=mesh,
     )
     claim(workdir, _plain(config))  # now that all of it has been used
-    if done := checkpoint.latest_step(workdir / name / CHECKPOINTS):
+    done = checkpoint.latest_step(workdir / name / CHECKPOINTS) or 0
+    if done:
         console.print(f"{name}: resumed from step {done} of {stage.steps}")
     with progress_bars() as report:
         state = loop.fit(
@@ -152,16 +153,16 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
             log_every=stage.log_every,
             checkpoint_every=stage.checkpoint_every,
             validate=loop.make_validation(task.objective, task.validation, seed=seed),
-            report=_reporter(report, name, stage),
+            report=_reporter(report, name, stage, done),
         )
     with console.status(f"{name}: finishing"):
         task.finish(jax.device_get(state.average))
 
 
-def _reporter(report, name: str, stage):
+def _reporter(report, name: str, stage, done: int):
     """The function `(step, record)` that shows a training's losses and throughput."""
     what, last = f"training {name}", None
-    report(what, 0, stage.steps, "compiling")
+    report(what, done, stage.steps, "compiling" if done < stage.steps else "")
 
     def each(step: int, record) -> None:
         nonlocal last

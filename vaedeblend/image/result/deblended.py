@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable, Table
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vaedeblend.exceptions import CatalogueError
 from vaedeblend.image.catalogue.columns import FLAGS
@@ -70,7 +70,7 @@ class DeblendedImage:
 
     @property
     def table(self) -> Table:
-        """The same without units of its numbers, for programs that calculate with plain ones."""
+        """The same as a Table, whose columns are plain numbers beside their units."""
         return self.found.table
 
     @property
@@ -104,7 +104,7 @@ class DeblendedImage:
         return self._read("residual")
 
     @property
-    def segmentation(self):
+    def segmentation(self) -> Int[np.ndarray, "height width"]:
         """The id of the source that is brightest in each pixel; 0 where none is."""
         return self._read("segmentation")
 
