@@ -15,7 +15,7 @@ $-C T^T W T' f \eta$, and its own by $\eta$ of itself at least, as in VIS.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import linalg, sparse
 from scipy.optimize import nnls
 from scipy.sparse.csgraph import connected_components
@@ -60,8 +60,7 @@ class Solution(NamedTuple):
     response: Float[np.ndarray, " n"]
     """Change of the logarithm of a flux with the logarithm of its own profile's size."""
     inflation: Float[np.ndarray, " n"]
-    """Error over what it would be were there no other source: root of the condition number of
-    pairs."""
+    """Error over what it would be were there no other source and no background to fit."""
 
     def model(self, problem: Problem) -> Float[np.ndarray, " pixel"]:
         """Light of all sources."""
@@ -179,10 +178,3 @@ def _bounded(normal: Float[np.ndarray, "m m"], right: Float[np.ndarray, " m"]):
     matrix[np.diag_indices_from(matrix)] += _RIDGE
     factor = linalg.cholesky(matrix, lower=True)
     return nnls(factor.T, linalg.solve_triangular(factor, right / scale, lower=True))[0] / scale
-
-
-def is_sky(
-    model: Float[np.ndarray, "height width"], variance: Float[np.ndarray, "height width"]
-) -> Bool[np.ndarray, "height width"]:
-    """Pixels on which the light of sources is lost in the noise."""
-    return np.abs(model) < 0.1 * np.sqrt(variance)
