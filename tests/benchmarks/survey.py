@@ -5,9 +5,10 @@
     python tests/benchmarks/survey.py queue FOLDER [--tiles 56000]
 
 kills: the command is killed (kill -9: it, or one of its workers) at random moments and given again
-until it ends; shards have to be those of an unbroken run, byte for byte. merge: tiles whose
-measurement is replaced by a table of random sources, merged to HATS, with a cone search in the
-result. queue: tasks that do nothing pass through the scheduler.
+until it ends; shards, and what is settled of them, have to be those of an unbroken run, byte for
+byte (no catalogue is made). merge: tiles whose measurement is replaced by a table of random
+sources, merged to HATS, with a cone search in the result. queue: tasks that do nothing pass through
+the scheduler.
 """
 
 import argparse
@@ -47,6 +48,7 @@ from vaedeblend.image.surveys.work import measure_survey_tile
 
 if __name__ == "__main__":
     run.measure_survey_tile = partial(measure_survey_tile, measure=slow_stub)
+    run.hats.write_catalogue = lambda *_: False
     run.run_survey(sys.argv[1], sys.argv[2:], workers=Workers(2), attempts=9)
 """
 

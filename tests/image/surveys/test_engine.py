@@ -1,7 +1,10 @@
 """The queue of tiles: retries, failures that end no survey, clusters as files describe them."""
 
 import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,8 +78,6 @@ def test_a_cluster_is_what_its_file_says(tmp_path):
 
 def test_the_job_of_a_slurm_cluster_is_as_in_the_docs(tmp_path):
     pytest.importorskip("dask_jobqueue")
-    from pathlib import Path
-
     text = (Path(__file__).parents[3] / "docs" / "scale.md").read_text()
     recipe = text.split("```toml\n")[1].split("```")[0]
     path = tmp_path / "slurm.toml"
@@ -86,6 +87,7 @@ def test_the_job_of_a_slurm_cluster_is_as_in_the_docs(tmp_path):
     assert "#SBATCH" in script and "--nthreads 1" in script and "JAX_COMPILATION" in script
 
 
+@pytest.mark.slow
 def test_a_survey_ends_in_a_catalogue_though_a_tile_fails(tmp_path, client, monkeypatch):
     lsdb = pytest.importorskip("lsdb")
     image = np.random.default_rng(0).normal(size=(100, 120)).astype(np.float32)
@@ -116,3 +118,12 @@ class _context:
 
     def __exit__(self, *_):
         return None
+
+
+@pytest.mark.slow
+def test_a_survey_killed_at_random_moments_ends_as_an_unbroken_one(tmp_path):
+    script = Path(__file__).parents[2] / "benchmarks" / "survey.py"
+    env = os.environ | {"PYTHONPATH": str(script.parents[2])}
+    words = [sys.executable, script, "kills", tmp_path, "--n", "2", "--tiles", "4"]
+    done = subprocess.run([*map(str, words)], env=env, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0 and "the same files" in done.stdout, done.stdout + done.stderr
