@@ -69,7 +69,8 @@ def test_a_tile_reads_what_it_lacks_from_its_neighbours(folder, tmp_path, reach)
     np.testing.assert_allclose([x, y], [7 + 192, 9 + 192], atol=1e-6)
 
 
-@pytest.mark.parametrize("reach", [0, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("reach", [0, 30])
 def test_tiles_together_find_what_the_whole_image_holds(folder, tmp_path, reach):
     whole = run(folder)
     image, known = fits.getdata(folder / "image.fits", header=True)
