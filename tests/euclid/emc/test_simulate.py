@@ -1,5 +1,7 @@
 """What is written in the layout of the Euclid Morphology Challenge."""
 
+from pathlib import Path
+
 import galsim
 import numpy as np
 import pytest
@@ -139,6 +141,7 @@ def test_command_writes_five_fields(tmp_path, capsys, monkeypatch):
 
     def one(folder, **options):
         fields.append(options)
+        Path(folder).mkdir()
         return Table({"field": [0], "galaxies": [7], "stars": [3]})
 
     monkeypatch.setattr(simulate, "write_fields", one)
