@@ -151,5 +151,7 @@ def test_command_writes_five_fields(tmp_path, capsys, monkeypatch):
     assert "galaxies" in said and "7" in said
     assert fields[0]["size"] == 90 and fields[0]["seed"] == 4
     assert fields[0]["star_fraction"] == 0.05
-    assert main([*arguments, "--source", "some.fits"]) == 1
+    source = tmp_path / "some.fits"
+    source.touch()
+    assert main([*arguments, "--source", str(source)]) == 1
     assert "EGG's own galaxies" in capsys.readouterr().err
