@@ -43,7 +43,7 @@ OFFENDERS = {
     "lines": (),
     "bodies": (),
     "parameters": (),
-    "imports": ("vaedeblend/image/pipeline.py",),
+    "imports": (),
     "names": set(),
     "arguments": (),
 }
