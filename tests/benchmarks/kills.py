@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 from tiny import command, write_config  # noqa: E402
 
+from vaedeblend.cli.reading.settings import SETTINGS  # noqa: E402
 from vaedeblend.io import checkpoint, dataset  # noqa: E402
 from vaedeblend.io.folders.digest import digest_file  # noqa: E402
 
@@ -106,7 +107,12 @@ def files(folder: Path) -> dict:
 
 
 def contents(path: Path) -> list | str:
-    """Digest of a file; of a FITS file headers and data, but for when and by whom it was made."""
+    """Digest of a file; of a FITS file headers and data, but for when and by whom it was made.
+
+    Settings that can be run again name the folder of the results.
+    """
+    if path.name == SETTINGS:
+        return [line for line in path.read_text().splitlines() if not line.startswith("out")]
     if path.suffix != ".fits":
         return digest_file(path)
     raw, parts = path.read_bytes(), []
