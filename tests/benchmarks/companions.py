@@ -86,12 +86,11 @@ def completeness(found, style, table):
     single = found["flux"] == 0
     threshold = np.quantile(p[single].max(axis=1), 1 - FALSE_ALARMS)
     counts = ~single & (found["ratio"] > FAINTEST) & (found["significance"] > SIGNIFICANT)
-    detected = np.where(found["true"], p, 0).max(axis=1) > threshold
+    best = np.where(found["true"], p, 0).max(axis=1)
     bins = [counts & (found["apart"] >= a) & (found["apart"] < b) for a, b in pairwise(EDGES)]
-    accepted = np.where(found["true"], p, 0).max(axis=1) > 0.5
-    table.add_row(style, f"{threshold:.3f}", *(share(detected[some]) for some in bins))
+    table.add_row(style, f"{threshold:.3f}", *(share(best[some] > threshold) for some in bins))
     alarms = share(p[single].max(axis=1) > 0.5)
-    table.add_row(f"{style}, alarms {alarms}", "0.5", *(share(accepted[some]) for some in bins))
+    table.add_row(f"{style}, alarms {alarms}", "0.5", *(share(best[some] > 0.5) for some in bins))
 
 
 def calibration(found, style, table):

@@ -15,7 +15,7 @@ from vaedeblend.deblend.arrays import Stamps, as_stamps
 from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
+from vaedeblend.io.workdir import CHECKPOINTS, WORKDIR_PSF, find_workdir, read_config
 from vaedeblend.models.companions import (
     COMPANION_STAGES,
     Candidates,
@@ -281,7 +281,7 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
         raise WorkdirError(f"{psf}: not found; wanted the PSF that train.py writes when it resumes")
     return Deblender(
         make_model(config["model"], len(config["survey"]["bands"])),
-        jax.device_put(checkpoint.load_params(workdir / stage / "checkpoints")),
+        jax.device_put(checkpoint.load_params(workdir / stage / CHECKPOINTS)),
         read_native_psfs(psf, config["survey"]["pixel_scale"]),
         read_calibrations(workdir / stage / "calibration.json"),
         companions=_load_companions(workdir, config) if stage == STAGES[-1] else None,
@@ -291,11 +291,12 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
 def _load_companions(workdir: Path, config: dict) -> CompanionTest | None:
     """The test of companions of a training that has one; None before it is trained."""
     (name,) = COMPANION_STAGES
-    if name not in config["stages"] or not checkpoint.latest_step(workdir / name / "checkpoints"):
+    trained = workdir / name / CHECKPOINTS
+    if name not in config["stages"] or not checkpoint.latest_step(trained):
         return None
     options = {key: tuple(widths) for key, widths in config["companions"].items()}
-    params = checkpoint.load_params(workdir / name / "checkpoints")
-    return CompanionTest(Companions(**options), jax.device_put(params["companions"]))
+    params = checkpoint.load_params(trained)["companions"]
+    return CompanionTest(Companions(**options), jax.device_put(params))
 
 
 def write_psf(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import read_config
+from vaedeblend.io.workdir import CHECKPOINTS, read_config
 from vaedeblend.models.flow import Flow
 from vaedeblend.models.vae import Code, reparameterize
 
@@ -213,7 +213,7 @@ def load_generator(workdir: str | Path) -> Generate:
         raise WorkdirError(
             f"{workdir}: {found}; wanted those of a generator, {list(GENERATOR_STAGES)}"
         )
-    trained = Path(workdir) / GENERATOR_STAGES[-1] / "checkpoints"
+    trained = Path(workdir) / GENERATOR_STAGES[-1] / CHECKPOINTS
     params = jax.device_put(checkpoint.load_params(trained))
     return make_generate(Generator(**config["model"]), params)
 

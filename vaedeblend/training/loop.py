@@ -25,6 +25,7 @@ from tensorboardX import SummaryWriter
 
 from vaedeblend.exceptions import TrainingError, VaedeblendError
 from vaedeblend.io import checkpoint
+from vaedeblend.io.workdir import CHECKPOINTS
 from vaedeblend.io.write import append_text, prepare_folder, write_text, writing
 from vaedeblend.training.objectives import Objective
 
@@ -156,7 +157,7 @@ def fit(
             f"checkpoint_every is {checkpoint_every}; wanted a multiple of log_every, {log_every}"
         )
     directory = Path(directory)
-    with checkpoint.open_manager(directory / "checkpoints") as manager:
+    with checkpoint.open_manager(directory / CHECKPOINTS) as manager:
         restored = checkpoint.restore(manager, state)
         state = state if restored is None else restored
         done = int(state.step)
