@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from vaedeblend.exceptions import FileError, VaedeblendError
+from vaedeblend.io.folders.digest import digest_file
 
 
 def tensor(*shape: int, dtype=np.float32) -> tfds.features.Tensor:
@@ -18,8 +19,8 @@ def tensor(*shape: int, dtype=np.float32) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes" if shape else "none")
 
 
-def seen(options: Mapping, *others: str | None) -> list[tuple[int, int]]:
-    """Size and time of change of the files that data depend on, so that a digest may hold them.
+def seen(options: Mapping, *others: str | None) -> list[str]:
+    """Digests of the files that data depend on, so that a copy of them elsewhere counts as them.
 
     They are the catalogue, what lies at the paths of styles (of a folder its FITS files, and the
     checkpoints of the training that it holds), and others; those that there are.
@@ -36,7 +37,7 @@ def seen(options: Mapping, *others: str | None) -> list[tuple[int, int]]:
     files = [path for path in paths if path.is_file()] + [
         f for each in inside for f in sorted(each)
     ]
-    return [(f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return [digest_file(path) for path in files]
 
 
 def prepared(make: Callable[[], tfds.core.DatasetBuilder]) -> Path:

@@ -77,7 +77,7 @@ def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **o
     """Directory of the dataset of these options; it is built first where it is missing.
 
     Its name holds a digest of all that changes its bytes, so that no run takes another's data for
-    its own; of a style's path and of the catalogue, size and time of change. A build that is cut
+    its own; of what lies at a style's path and of the catalogue, the content. A build that is cut
     off leaves nothing under that name.
 
     Args:

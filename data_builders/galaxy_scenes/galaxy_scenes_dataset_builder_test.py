@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import importlib.util
+import shutil
 
 import pytest
 import tensorflow_datasets as tfds
@@ -109,6 +110,8 @@ def test_files_at_a_style_s_path_are_seen_to_change(tmp_path):
     galaxies.write_bytes(b"12")
     changed = seen({"style": style})
     assert changed != first
+    shutil.copytree(tmp_path / "made", tmp_path / "elsewhere")
+    assert seen({"style": style.replace("made", "elsewhere")}) == changed
     step.with_name("80").mkdir()
     assert seen({"style": style}) != changed
     assert seen({"style": "analytic", "source": ""}) == []
