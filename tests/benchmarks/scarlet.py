@@ -11,7 +11,6 @@ same cores.
 """
 
 import argparse
-import functools
 import subprocess
 import tempfile
 import time
@@ -22,48 +21,16 @@ import numpy as np
 
 def fit_all(path):
     """Runs in scarlet2's environment: fluxes of the central galaxies, and seconds a blend."""
+    from scenes import fit_scene
+
     blends = np.load(path)
     flux, seconds = [], []
     for image, positions, n in zip(blends["image"], blends["positions"], blends["n"], strict=True):
         start = time.perf_counter()
-        flux.append(_fit(image, positions[:n], blends["psf"], float(blends["variance"])))
+        fluxes, _ = fit_scene(image, positions[:n], blends["psf"], float(blends["variance"]))
+        flux.append(fluxes[0])
         seconds.append(time.perf_counter() - start)
     np.savez(path, flux=flux, seconds=seconds)
-
-
-def _fit(image, positions, psf, variance):
-    import jax.numpy as jnp
-    import scarlet2 as sc
-    from numpyro.distributions import constraints
-
-    sc.set_validation(False)
-    scale = 1 / np.sqrt(variance)  # its steps are absolute: fluxes in units of the noise
-    weights = jnp.ones((1, *image.shape))
-    observation = sc.Observation(
-        jnp.asarray(image * scale)[None], weights, psf=sc.ArrayPSF(jnp.asarray(psf)[None])
-    )
-    frame = sc.Frame.from_observations(observation, model_psf=sc.GaussianPSF(0.7))
-    with sc.Scene(frame) as scene:
-        for position in jnp.asarray(positions[_inside(positions, image)]):
-            try:
-                spectrum, light = sc.init.from_gaussian_moments(observation, position)
-            except (ValueError, AssertionError):
-                spectrum = sc.init.pixel_spectrum(observation, position, correct_psf=True)
-                light = sc.init.compact_morphology()
-            sc.Source(position, spectrum, light)
-    step = functools.partial(sc.relative_step, factor=0.05)
-    with sc.Parameters(scene):
-        for i, source in enumerate(scene.sources):
-            positive, unit = constraints.positive, constraints.unit_interval
-            sc.Parameter(source.spectrum, name=f"flux:{i}", constraint=positive, stepsize=step)
-            sc.Parameter(source.morphology, name=f"light:{i}", constraint=unit, stepsize=0.01)
-    fitted = scene.fit(observation, max_iter=200, e_rel=1e-4, progress_bar=False)
-    return float(jnp.sum(fitted.sources[0]())) / scale
-
-
-def _inside(positions, image):
-    """scarlet2 takes no galaxy whose centre is off the image."""
-    return np.all((positions > 0) & (positions < np.array(image.shape) - 1), axis=1)
 
 
 def _blends(n, seed):
