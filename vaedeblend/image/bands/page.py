@@ -179,7 +179,8 @@ def _fact(table: Table, result: BandResult, row: int) -> str:
         for kind in ("flux", "flux_err", "chi2", "blending")
     )
     return (
-        f"{result.band.name}: {number(flux, 3)} ± {number(error, 2)} µJy; χ² {number(chi2, 2)}; "
+        f"{result.band.name}: {number(flux, 3)} ± {number(error, 2)} µJy; "
+        f"χ² {number(chi2 / result.chi2, 2)} times that of all pixels; "
         f"error × {number(blending, 2)} by neighbours"
     )
 
@@ -196,7 +197,7 @@ def _keys(table: Table, result: BandResult) -> dict[str, str]:
         "PSF [arcsec]": number(result.band.psfs.fwhm, 3),
         "shift y, x [pixel]": ", ".join(number(float(s), 2) for s in result.shift),
         "errors × (sky)": ", ".join(number(float(f), 3) for f in result.factors.factor),
-        "χ² per degree of freedom": number(result.chi2, 3),
+        "χ² of all pixels (below 1: correlated noise)": number(result.chi2, 3),
         "median flux error [µJy]": number(float(np.nanmedian(error)) if clear else np.nan, 3),
     }
 
