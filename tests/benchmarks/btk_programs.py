@@ -135,7 +135,7 @@ class Scarlet2(Deblender):
         with contextlib.redirect_stdout(None):  # it prints what it mends
             flux, light = fit_scene(image, place, psf_image(blend_batch), SKY)
         values = x, y, flux, np.full(len(x), np.nan), np.zeros(len(x), int)
-        return example(blend_batch, values, light)
+        return example(blend_batch, values, light())
 
 
 class Vaedeblend(Deblender):

@@ -9,7 +9,7 @@ from numpyro.distributions import constraints
 
 
 def fit_scene(image, positions, psf, variance):
-    """Fluxes of the galaxies, and their light as the PSF blurs it.
+    """Fluxes of the galaxies, and a function that gives their light as the PSF blurs it.
 
     A non-parametric, positive image and a flux are fitted to each, as in the quick-start guide, in
     one band and without a prior. What lies off the image is none of the scene: NaN, and no light.
@@ -30,10 +30,15 @@ def fit_scene(image, positions, psf, variance):
     inside = np.all((positions > 0) & (positions < np.array(image.shape) - 1), axis=1)
     scene = _scene(observation, positions[inside])
     fitted = scene.fit(observation, max_iter=200, e_rel=1e-4, progress_bar=False)
-    flux, light = np.full(len(positions), np.nan), np.zeros((len(positions), *image.shape))
-    flux[inside] = [float(jnp.sum(source())) for source in fitted.sources]
-    light[inside] = [observation.render(fitted.evaluate_source(s))[0] for s in fitted.sources]
-    return flux / scale, light / scale
+    flux = np.full(len(positions), np.nan)
+    flux[inside] = [float(jnp.sum(source())) / scale for source in fitted.sources]
+
+    def light():
+        images = np.zeros((len(positions), *image.shape))
+        images[inside] = [observation.render(fitted.evaluate_source(s))[0] for s in fitted.sources]
+        return images / scale
+
+    return flux, light
 
 
 def _scene(observation, positions):
