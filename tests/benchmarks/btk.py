@@ -149,7 +149,7 @@ def cell(value, error=0.0) -> str:
     """A number with two digits of its error; one without an error, or none, as it is."""
     if np.isnan(value):
         return "-"
-    if not error > 0:
+    if not error > 1e-9 * abs(value):
         return f"{value:.4g}"
     digits = max(1 - int(np.floor(np.log10(error))), 0)
     return f"{value:.{digits}f} ± {error:.{digits}f}"
