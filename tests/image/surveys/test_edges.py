@@ -59,14 +59,23 @@ def test_a_tile_reads_what_it_lacks_from_its_neighbours(folder, tmp_path, reach)
     rms = np.random.default_rng(3).uniform(1, 2, image.shape).astype(np.float32)
     cut_tiles(tmp_path, image, rms, header(), size=130, reach=reach)
     plan, _ = planned(tmp_path, tmp_path)
-    others = {each.name: each for each in plan.others(0)}
-    wide, offset = widen(plan.tiles[0], others, find_core(plan.tiles[0], others).window, tmp_path)
-    assert offset == (192, 192) and len(others) == 3
-    own = slice(192, 192 + image.shape[0]), slice(192, 192 + image.shape[1])
-    np.testing.assert_array_equal(fits.getdata(wide.image)[own], image)
-    np.testing.assert_array_equal(fits.getdata(wide.options["rms"])[own], rms)
-    x, y = wide.wcs.all_world2pix(*plan.tiles[0].wcs.all_pix2world(7, 9, 0), 0)
-    np.testing.assert_allclose([x, y], [7 + 192, 9 + 192], atol=1e-6)
+    last, others = plan.tiles[3], {each.name: each for each in plan.others(3)}
+    wide, offset = widen(last, others, find_core(last, others).window, tmp_path)
+    assert offset == (130 - reach, 130 - reach) and len(others) == 3
+    np.testing.assert_array_equal(fits.getdata(wide.image), image)  # it ends where the sky ends
+    np.testing.assert_array_equal(fits.getdata(wide.options["rms"]), rms)
+    x, y = wide.wcs.all_world2pix(*last.wcs.all_pix2world(7, 9, 0), 0)
+    np.testing.assert_allclose([x, y], [7 + offset[1], 9 + offset[0]], atol=1e-6)
+
+
+def test_a_tile_that_others_cover_has_no_source_of_its_own(folder, tmp_path):
+    image, known = fits.getdata(folder / "image.fits", header=True)
+    for name in ("t00", "t01"):
+        fits.writeto(tmp_path / f"{name}.fits", image[:80, :80], known)
+        fits.writeto(tmp_path / f"{name}_rms.fits", np.full((80, 80), RMS, np.float32), known)
+    _, tasks = planned(tmp_path, tmp_path)
+    measure_survey_tile(tasks["t01"])
+    assert shards.read_mark(tmp_path, "t01").rows == 0
 
 
 @pytest.mark.slow

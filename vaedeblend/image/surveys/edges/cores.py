@@ -90,7 +90,7 @@ def find_core(tile: SurveyTile, others: Mapping[str, SurveyTile]) -> Core:
     y, x = (each.ravel() for each in np.meshgrid(*axes, indexing="ij"))
     own, spans = core_depth(tile, others, *to_sky(tile.wcs, x, y)) >= 0, []
     if not own.any():
-        return Core(((0, 0), (0, 0)), 0.0)
+        return Core(((0, 1), (0, 1)), 0.0)  # one pixel is looked at, and nothing on it is its own
     for axis, n in zip((y, x), tile.shape, strict=True):
         beyond = n / _PLACES + BORDER / tile_scale(tile)
         low, high = axis[own].min() - beyond, axis[own].max() + beyond

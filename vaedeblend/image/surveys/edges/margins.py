@@ -82,7 +82,7 @@ def widen(tile: SurveyTile, others: Mapping[str, SurveyTile], window, folder: Pa
     lent = lenders(tile, others, window)
     if not lent:
         return tile, (0, 0)
-    (top, bottom), (left, right) = missing_margin(tile, window)
+    (top, bottom), (left, right) = _lent_margin(tile, others, lent, window)
     shape = tile.shape[0] + top + bottom, tile.shape[1] + left + right
     image, rms = np.full(shape, np.nan, np.float32), np.full(shape, np.inf, np.float32)
     for name, offset in [*lent.items(), (tile.name, (0, 0))]:
@@ -105,6 +105,18 @@ def widen(tile: SurveyTile, others: Mapping[str, SurveyTile], window, folder: Pa
     cards, image = as_cards(header), options.pop("image")
     wide = tile._replace(image=image, options=options, shape=shape, header=cards)
     return wide, (top, left)
+
+
+def _lent_margin(tile: SurveyTile, others, lent, window) -> tuple[tuple[int, int], ...]:
+    """Pixels before and after, of each axis, of a window's margin as far as any neighbour goes.
+
+    Where the sky that was seen ends the image ends, as it does when all is one image.
+    """
+    first = np.array([np.negative(offset) for offset in lent.values()])
+    beyond = first + [np.subtract(others[name].shape, tile.shape) for name in lent]
+    reach = np.stack([-first.min(axis=0), beyond.max(axis=0)], axis=1)
+    missing = missing_margin(tile, window)
+    return tuple(map(tuple, np.clip(reach, 0, missing).astype(int).tolist()))
 
 
 def _opened(tile: SurveyTile):
