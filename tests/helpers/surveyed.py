@@ -27,9 +27,9 @@ def cut_tiles(folder, image, rms, header, *, size, reach):
     return folder
 
 
-def planned(folder, out, **options):
+def planned(folder, out, pattern="t*.fits", **options):
     """The plan of the tiles in a folder, and a task for each."""
-    paths = sorted(path for path in Path(folder).glob("t*.fits"))
+    paths = sorted(path for path in Path(folder).glob(pattern))
     plan = plan_tiles(list_tiles(paths), OPTIONS | {"tiles": [str(folder)]} | options)
     return plan, tile_tasks(plan, out)
 
@@ -74,7 +74,7 @@ COLUMNS = "flux_err", "mag", "mag_err", "half_light_radius", "purity", "chi2", "
 def sky_tiles(n, side=18000, dec=-40.0):
     """The plan of n tiles side by side on the sky, which have no files."""
 
-    from vaedeblend.image.surveys.listing import Listing, SurveyTile, as_cards
+    from vaedeblend.image.surveys.listing import SurveyTile, as_cards
 
     degrees, columns, tiles = side * 0.1 / 3600, int(np.ceil(n**0.5)), []
     for k in range(n):
@@ -86,6 +86,13 @@ def sky_tiles(n, side=18000, dec=-40.0):
         wcs.wcs.cdelt = np.array([-1, 1]) * 0.1 / 3600
         cards = as_cards(fits.Header(wcs.to_header()))
         tiles.append(SurveyTile(f"{k:09d}", __file__, {}, (side, side), cards))
+    return plan_of(tiles)
+
+
+def plan_of(tiles):
+    """The plan of tiles."""
+    from vaedeblend.image.surveys.listing import Listing
+
     return plan_tiles(Listing(tuple(tiles), {}), OPTIONS | {"tiles": []})
 
 

@@ -7,7 +7,11 @@ from matched import gaussian
 from scipy.ndimage import gaussian_filter
 
 from vaedeblend.deblend.detect import detect_all
-from vaedeblend.image.inspection.sky.correlation import correlation_findings, measure_noise
+from vaedeblend.image.inspection.sky.correlation import (
+    correlated_noise,
+    correlation_findings,
+    measure_blank_sky,
+)
 from vaedeblend.io.mosaic import Pixels
 from vaedeblend.pixels.coadds import (
     Dithers,
@@ -31,6 +35,10 @@ def resampled(covariance, seed=0):
 
 def strip(image, rms=1.0):
     return [Pixels(image, None if rms is None else np.full(image.shape, rms), None)]
+
+
+def measure_noise(strips):
+    return correlated_noise(measure_blank_sky(strips))
 
 
 def sky_with_sources(noise):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vaedeblend.exceptions import FolderError, MosaicError
-from vaedeblend.image.inspection.findings import Finding, Inspection
+from vaedeblend.image.inspection.findings import Finding, ImageNoise, Inspection
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.sky.background import (
     PHOTONLESS,
@@ -35,6 +35,7 @@ class Prepared(NamedTuple):
 
     job: Job
     inspection: Inspection
+    """What its own pixels say."""
     inputs: tuple[Path, ...]
     """Files that the results are made from."""
     made: dict
@@ -47,6 +48,7 @@ def prepare_image(
     options: ImageOptions,
     taken: Sequence[Finding],
     report: Report,
+    noise: ImageNoise | None = None,
 ) -> Prepared:
     """Compares an image with its pixels, and writes its noise where that has to be made.
 
@@ -56,21 +58,21 @@ def prepare_image(
         options: What the user gives; what was in memory is in files.
         taken: What is to be said of the image before all else.
         report: Function of the progress.
+        noise: What is known of its noise from more of the sky; by default what its pixels say.
 
     Raises:
         InspectionError: An input is contradicted by the pixels.
         VaedeblendError: A file cannot be used or written.
     """
-    scale = read_survey(options.weights).pixel_scale.value
-    files = {name: getattr(options, name) for name in _FILES}
+    files = _opening(options)
     with open_mosaic(image, **files) as mosaic:
         _check_overwritten(out, options, mosaic)
-        _check_scale(mosaic, scale)
-        check_mer(mosaic, options)
-        inspection = _inspected(mosaic, options, scale)
-        if inspection.photons is not None:
-            refuse_replaced(others_background(out, PHOTONLESS), out)
-    inspection = inspection._replace(findings=(*taken, *inspection.findings))
+        has_gain = options.gain is not None or mosaic.gain is not None
+    found = inspect_given(image, options)
+    found = found._replace(findings=(*taken, *found.findings))
+    inspection = found if noise is None else found.under(noise, has_gain)
+    if inspection.photons is not None:
+        refuse_replaced(others_background(out, PHOTONLESS), out)
     files |= inspection.corrections
     background = None
     if not is_noise_given(options):
@@ -94,7 +96,7 @@ def prepare_image(
     )
     with open_mosaic(image, **files) as mosaic:
         inputs = _inputs(mosaic, options)
-    return Prepared(job, inspection, tuple(inputs), _made_from(job, options.tile, inputs))
+    return Prepared(job, found, tuple(inputs), _made_from(job, options.tile, inputs))
 
 
 def is_noise_given(options: ImageOptions) -> bool:
@@ -119,9 +121,30 @@ def refuse_replaced(others: Sequence[Path], out: Path) -> None:
         )
 
 
-def _inspected(mosaic: Mosaic, options: ImageOptions, scale: float) -> Inspection:
+def inspect_given(image: str | Path, options: ImageOptions, **how: int) -> Inspection:
+    """An image's inputs compared with its pixels, as far as that is not to be refused.
+
+    Args:
+        image: FITS file.
+        options: What the user gives; what was in memory is in files.
+        **how: Further keywords of `inspect_image`.
+
+    Raises:
+        InspectionError: An input is contradicted by the pixels.
+        VaedeblendError: A file cannot be used.
+    """
+    scale = read_survey(options.weights).pixel_scale.value
     given = {name: getattr(options, name) for name in _INSPECTED}
-    return inspect_image(mosaic, pixel_scale=scale, **given).settled(options.force)
+    with open_mosaic(image, **_opening(options)) as mosaic:
+        _check_scale(mosaic, scale)
+        check_mer(mosaic, options)
+        found = inspect_image(mosaic, pixel_scale=scale, **given, **how)
+        return found.settled(options.force)
+
+
+def _opening(options: ImageOptions) -> dict:
+    """Keywords of `open_mosaic` as the user has them."""
+    return {name: getattr(options, name) for name in _FILES}
 
 
 def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None:

@@ -35,11 +35,22 @@ class PhotonNoise(NamedTuple):
     """Typical variance of the background [image unit squared]."""
     least: float
     """Least variance of the background [image unit squared]."""
+    pixels: int = 0
+    """Bright pixels from which it was measured; 0 where it follows from a gain."""
 
     @property
     def gain(self) -> float:
         """Electrons per image unit at the typical depth."""
         return self.scale / self.variance
+
+
+class BlankSky(NamedTuple):
+    """Noise of the sky between sources, as it was measured."""
+
+    covariance: Float[np.ndarray, "lag lag"]
+    """Autocovariance at lags (y, x) about 0, in units of the map's variance."""
+    pixels: int
+    """Pixels from which it was measured."""
 
 
 class SkyNoise(NamedTuple):
@@ -50,6 +61,15 @@ class SkyNoise(NamedTuple):
     variance, that of independent pixels whose sums over large apertures are as noisy."""
     factor: float
     """White-equivalent rms in units of the map's; 1 where they agree."""
+
+
+class ImageNoise(NamedTuple):
+    """What sources are measured with, beside a map of the noise."""
+
+    correlated: SkyNoise | None
+    """Correlated noise; None where pixels are independent."""
+    photons: PhotonNoise | None
+    """Photon noise that is taken out of the map."""
 
 
 class Inspection(NamedTuple):
@@ -69,6 +89,8 @@ class Inspection(NamedTuple):
     """Correlated noise; None where pixels are independent."""
     listed: Listed | None = None
     """Positions that are measured, where the user has given a list."""
+    sky: BlankSky | None = None
+    """What the correlated noise was found from."""
 
     def settled(self, force: bool) -> "Inspection":
         """The same, when nothing is to be refused; where the user insists, that is a warning.
@@ -82,6 +104,18 @@ class Inspection(NamedTuple):
             raise InspectionError(f"{refused[0]}{more}; --force goes on regardless")
         warned = (f._replace(kind="warned") if f.kind == "refused" else f for f in self.findings)
         return self._replace(findings=tuple(warned))
+
+    def under(self, noise: ImageNoise, has_gain: bool) -> "Inspection":
+        """The same with the noise of more of the sky than the image itself.
+
+        Args:
+            noise: What it is measured with.
+            has_gain: Whether the gain is the header's, or the user's, and not the photons'.
+        """
+        seen = 0.0 if noise.photons is None else noise.photons.gain
+        gain = {} if has_gain else {"gain": seen}
+        corrections = {**self.corrections, **gain}
+        return self._replace(noise=noise.correlated, photons=noise.photons, corrections=corrections)
 
     @property
     def said(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from vaedeblend.image.inspection.samples import (
     without,
 )
 from vaedeblend.image.inspection.sky.noise import inspect_noise, is_refused
-from vaedeblend.image.inspection.sky.total import photon_findings
+from vaedeblend.image.inspection.sky.total import ROUNDS, photon_findings
 from vaedeblend.io.mosaic import Mosaic
 
 
@@ -33,6 +33,7 @@ def inspect_image(
     zero_point=None,
     catalog=None,
     rms_kind: str = "auto",
+    rounds: int = ROUNDS,
 ) -> Inspection:
     """What the pixels of an image say of it, of its noise, PSF, gain and units.
 
@@ -48,6 +49,7 @@ def inspect_image(
         zero_point: The zero point, where the user gives it [mag].
         rms_kind: What the map of the noise is said to hold, one of `total.RMS_KINDS`.
         catalog: List of positions, as `positions.read_positions` takes it.
+        rounds: Rounds in which photon noise and background are told apart.
 
     Raises:
         MosaicError: The image is damaged.
@@ -59,12 +61,12 @@ def inspect_image(
     empty, share = find_empty(strips)
     strips = without(strips, empty)
     blocks = cut_blocks(strips, mosaic.shape)
-    noise, numbers, correlated = inspect_noise(mosaic, raw, strips, blocks)
+    noise, numbers, sky, correlated = inspect_noise(mosaic, raw, strips, blocks)
     refused = is_refused(noise)
     rms = _typical(blocks, refused)
     gains, electrons = gain_findings(mosaic, gain is not None, rms)
     kind = "background" if refused else rms_kind
-    noise, photons = photon_findings(blocks, noise, kind, electrons)
+    noise, photons = photon_findings(blocks, noise, kind, electrons, rounds)
     if photons is not None and electrons is None and gain is None:
         electrons = photons.gain
         text = f"gain {electrons:.6g} electrons per image unit, of the photon noise in the map"
@@ -87,7 +89,7 @@ def inspect_image(
         "limits": limits,
     }
     findings = *noise, *gaps, *values, *gains, *units, *points, *sharp, *lists
-    return Inspection(findings, numbers, corrections, psfs, photons, correlated, listed)
+    return Inspection(findings, numbers, corrections, psfs, photons, correlated, listed, sky)
 
 
 def _gaps(mosaic: Mosaic, blocks: Blocks, empty: float | None, share: float) -> list[Finding]:

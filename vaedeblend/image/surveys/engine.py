@@ -100,10 +100,11 @@ def run_tasks(
     from distributed import as_completed
 
     names, waiting, n = {}, [], 0
+    kind = what.replace(" ", "_")
     queue = as_completed()
 
     def submit(some: Sequence[tuple[str, int]]) -> None:
-        keys = [f"{what.split()[0]}-{name}-{attempt}-{os.getpid()}" for name, attempt in some]
+        keys = [f"{kind}-{name}-{attempt}-{os.getpid()}" for name, attempt in some]
         given = [tasks[name] for name, _ in some]
         futures = client.map(_guarded, [function] * len(given), given, key=keys, retries=0)
         names.update({future.key: each for future, each in zip(futures, some, strict=True)})

@@ -5,11 +5,14 @@ beyond each.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vaedeblend.exceptions import SurveyError
-from vaedeblend.image.surveys.shards import EXTRA
+from vaedeblend.image.surveys.edges.union import settle, union_tasks
+from vaedeblend.image.surveys.engine import Report, run_tasks
+from vaedeblend.image.surveys.plan import Plan
+from vaedeblend.image.surveys.shards import EXTRA, SETTLED, shard_path
 from vaedeblend.io.folders.digest import digest, sealed_json, unsealed_json
 from vaedeblend.io.write import write_text
 
@@ -18,10 +21,42 @@ CATALOGUE = "catalogue"
 MOST, NEAR = 500_000, 10.0
 """Most sources of a partition, some 200 MB of memory; width of the margin cache [arcsec]."""
 
+Say = Callable[[str], None]
+"""Function of a sentence for the user."""
+
 _ORDER = 8
 """Finest order of HEALPix of a partition: 0.05 square degrees, 25 000 sources at Euclid's depth."""
 _RECORD = "merged.json"
 """File beside the catalogue: what it was made from."""
+
+
+def merge_survey(client, out: Path, plan: Plan, *, report: Report, say: Say) -> None:
+    """Merges the shards that there are: what is one source is settled, and all are written.
+
+    Args:
+        client: Client of dask.distributed.
+        out: Folder of the survey.
+        plan: Its tiles.
+        report: Function of the progress.
+        say: Function of a sentence for the user.
+
+    Raises:
+        VaedeblendError: A shard is damaged, or the catalogue cannot be written.
+    """
+    others = {tile.name: plan.others(i) for i, tile in enumerate(plan.tiles)}
+    tasks = union_tasks(out, plan.tiles, others)
+    settled = [
+        each
+        for each in run_tasks(client, settle, tasks, report=report, what="settling edges")
+        if not each.sentence or say(f"not merged: tile {each.name}: {each.sentence}")
+    ]
+    rows = {each.name: each.result for each in settled}
+    paths = [shard_path(out, name, SETTLED) for name in sorted(rows) if rows[name]]
+    say(f"{sum(rows.values())} sources of {len(rows)} tiles")
+    if paths:
+        made = "".join(tasks[name].digest for name in sorted(rows))
+        about = {**plan.options, "tiles": len(rows)}
+        write_catalogue(client, out, paths, made, about)
 
 
 def write_catalogue(
@@ -52,7 +87,7 @@ def write_catalogue(
         raise SurveyError(EXTRA) from error
     record.unlink(missing_ok=True)  # without it what is there counts for nothing
     shutil.rmtree(out / CATALOGUE, ignore_errors=True)
-    rows = sum(map(_rows, shards))
+    rows = sum(map(count_rows, shards))
     given = {"output_path": out, "output_artifact_name": CATALOGUE, "progress_bar": False}
     properties = {f"vaedeblend_{name}": str(value) for name, value in about.items()}
     try:
@@ -75,7 +110,8 @@ def write_catalogue(
     return True
 
 
-def _rows(path: Path) -> int:
+def count_rows(path: Path) -> int:
+    """Rows of a Parquet file."""
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:

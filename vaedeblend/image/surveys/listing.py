@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
+from jaxtyping import Float
 
 from vaedeblend.euclid.mer.layout import FATAL_BITS, MerTile, all_tiles
 from vaedeblend.exceptions import MerError, SurveyError, VaedeblendError
 from vaedeblend.io.fits.header import read_facts
+from vaedeblend.io.fits.sky import to_sky
 from vaedeblend.io.mosaic import open_mosaic
 
 _IMAGE = "image.fits"
@@ -34,6 +37,8 @@ class SurveyTile(NamedTuple):
     shape: tuple[int, int]
     header: str
     """Cards of its WCS."""
+    zero_point: float | None = None
+    """AB magnitude of one image unit."""
     inner: tuple[bool, bool, bool, bool] = (False,) * 4
     """Whether its bottom, top, left and right edges lie on another tile."""
 
@@ -41,6 +46,12 @@ class SurveyTile(NamedTuple):
     def wcs(self) -> WCS:
         """Celestial coordinates."""
         return read_facts(fits.Header.fromstring(self.header, sep=_LINE)).wcs
+
+    @property
+    def middle(self) -> Float[np.ndarray, "2 1"]:
+        """Right ascension and declination of its middle [deg]."""
+        height, width = self.shape
+        return to_sky(self.wcs, np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
 
     @property
     def files(self) -> list[Path]:
@@ -150,5 +161,6 @@ def _opened(name: str, image: Path, products: dict[str, Path], **more) -> Survey
         if mosaic.wcs is None:
             raise SurveyError(f"{image}: no celestial WCS; wanted the tile's place on the sky")
         shape, header = mosaic.shape, mosaic.wcs.to_header(relax=True)
+        unit = mosaic.zero_point
     options = {name: str(path.resolve()) for name, path in products.items()} | more
-    return SurveyTile(name, str(image.resolve()), options, shape, as_cards(header))
+    return SurveyTile(name, str(image.resolve()), options, shape, as_cards(header), unit)

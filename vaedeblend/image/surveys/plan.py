@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaedeblend.exceptions import SurveyError
+from vaedeblend.image.inspection.findings import ImageNoise
 from vaedeblend.image.surveys.edges.cores import with_edges
+from vaedeblend.image.surveys.edges.noise import (
+    NoiseTask,
+    companions,
+    join_noise,
+    read_tile_noise,
+)
 from vaedeblend.image.surveys.listing import Listing, SurveyTile, list_tiles
 from vaedeblend.image.surveys.work import TileTask
 from vaedeblend.image.tiles import weights_files
@@ -28,6 +35,8 @@ class Plan(NamedTuple):
     """By name; they know which of their edges lie on others."""
     near: tuple[tuple[int, ...], ...]
     """Indices of the neighbours of each."""
+    together: tuple[tuple[int, ...], ...]
+    """Indices of the tiles that each measures its noise with; itself is one."""
     unusable: dict[str, str]
     """Why tiles cannot be used, by name."""
     options: dict[str, Any]
@@ -81,7 +90,8 @@ def last_plan(out: Path) -> Plan:
 def plan_tiles(listing: Listing, options: Mapping[str, Any]) -> Plan:
     """The plan of listed tiles."""
     tiles, near = with_edges(listing.tiles)
-    return Plan(tuple(tiles), tuple(map(tuple, near)), listing.unusable, dict(options))
+    near = tuple(map(tuple, near))
+    return Plan(tuple(tiles), near, tuple(companions(tiles)), listing.unusable, dict(options))
 
 
 def read_options(out: Path) -> dict[str, Any]:
@@ -99,9 +109,20 @@ def read_options(out: Path) -> dict[str, Any]:
         raise SurveyError(f"{path}: {error}; wanted the plan of a survey, or none") from error
 
 
+def noise_tasks(plan: Plan, out: Path) -> dict[str, NoiseTask]:
+    """A task for each tile whose noise is measured together with others', by name."""
+    options = {name: plan.options[name] for name in OPTIONS}
+    return {
+        tile.name: NoiseTask(str(out), tile, options)
+        for tile, together in zip(plan.tiles, plan.together, strict=True)
+        if len(together) > 1
+    }
+
+
 def tile_tasks(plan: Plan, out: Path) -> dict[str, TileTask]:
-    """A task for each tile, by name."""
+    """A task for each tile, by name; its noise is what tiles near it have measured by now."""
     weights, found = _digest_weights(plan.options["weights"]), {}
+    noise = _joined(plan, out)
     options = {name: plan.options[name] for name in OPTIONS}
     for i, tile in enumerate(plan.tiles):
         others = plan.others(i)
@@ -109,7 +130,20 @@ def tile_tasks(plan: Plan, out: Path) -> dict[str, TileTask]:
             (each.name, each.shape, each.header, each.inner) for each in (tile, *others)
         )
         made = weights, digest(str(places).encode())
-        found[tile.name] = TileTask(str(out), tile, others, options, *made)
+        found[tile.name] = TileTask(str(out), tile, others, options, *made, noise.get(tile.name))
+    return found
+
+
+def _joined(plan: Plan, out: Path) -> dict[str, ImageNoise]:
+    """Noise of the tiles that have it measured together with others."""
+    tasks = noise_tasks(plan, out)
+    read = {name: read_tile_noise(task) for name, task in tasks.items()}
+    found = {}
+    for tile, together in zip(plan.tiles, plan.together, strict=True):
+        near = [read.get(plan.tiles[j].name) for j in together]
+        if read.get(tile.name) is not None:
+            known = [each for each in near if each is not None]
+            found[tile.name] = join_noise(read[tile.name], known)
     return found
 
 

@@ -1,24 +1,23 @@
 """A whole survey: `vaedeblend survey`, from tiles to one catalogue and a page about it.
 
-tiles --engine--> shards --union--> settled shards --hats--> catalogue; marks --> status, page
+tiles --engine--> noise --engine--> shards --union--> settled shards --hats--> catalogue
+marks --> status, page
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaedeblend.image.surveys import hats, shards
-from vaedeblend.image.surveys.edges.union import settle, union_tasks
+from vaedeblend.image.surveys import shards
+from vaedeblend.image.surveys.edges.noise import measure_tile_noise, read_tile_noise
 from vaedeblend.image.surveys.engine import Report, Workers, connected, run_tasks
+from vaedeblend.image.surveys.hats import Say, merge_survey
 from vaedeblend.image.surveys.page import write_survey_page
-from vaedeblend.image.surveys.plan import Plan, last_plan, make_plan, tile_tasks
+from vaedeblend.image.surveys.plan import Plan, last_plan, make_plan, noise_tasks, tile_tasks
 from vaedeblend.image.surveys.status import TileState, read_states
 from vaedeblend.image.surveys.work import is_unchanged, measure_survey_tile
 from vaedeblend.io.folders.jobs import locked
-
-Say = Callable[[str], None]
-"""Function of a sentence for the user."""
 
 
 def run_survey(
@@ -59,24 +58,33 @@ def run_survey(
             shutil.rmtree(folder / shards.FAILED, ignore_errors=True)
         for name, sentence in plan.unusable.items():
             shards.write_failure(folder, name, sentence, 1)
-        failed, tasks = shards.read_failures(folder), tile_tasks(plan, folder)
-        wanted = {
-            name: task
-            for name, task in tasks.items()
-            if name not in failed and not is_unchanged(task)
-        }
         with connected(workers or Workers()) as client:
             say(f"dask's dashboard: {client.dashboard_link}")
+            queue = {"say": say, "attempts": attempts, "report": report}
+            noise = _wanted(folder, noise_tasks(plan, folder), read_tile_noise)
+            _run(client, folder, measure_tile_noise, noise, what="measuring noise", **queue)
+            tasks = tile_tasks(plan, folder)
+            wanted = _wanted(folder, tasks, is_unchanged)
             say(f"{len(wanted)} of {len(tasks)} tiles to measure")
-            queue = {"attempts": attempts, "report": report, "what": "measuring tiles"}
-            for each in run_tasks(client, measure_survey_tile, wanted, **queue):
-                if each.sentence:
-                    say(f"failed: tile {each.name}: {each.sentence}")
-                    shards.write_failure(
-                        folder, name=each.name, sentence=each.sentence, attempts=each.attempts
-                    )
+            _run(client, folder, measure_survey_tile, wanted, what="measuring tiles", **queue)
             merge_survey(client, folder, plan, report=report, say=say)
-        return states_of(folder, plan)
+        states = states_of(folder, plan)
+        write_survey_page(folder, plan, states)
+        return states
+
+
+def _wanted(folder: Path, tasks: Mapping[str, Any], done: Callable) -> dict[str, Any]:
+    """Tasks that are not done, of tiles that have not failed."""
+    failed = shards.read_failures(folder)
+    return {name: task for name, task in tasks.items() if name not in failed and not done(task)}
+
+
+def _run(client, folder: Path, function: Callable, tasks: Mapping[str, Any], *, say: Say, **queue):
+    """Runs a task for each tile; of those that fail the sentence is kept."""
+    for each in run_tasks(client, function, tasks, **queue):
+        if each.sentence:
+            say(f"failed: tile {each.name}: {each.sentence}")
+            shards.write_failure(folder, each.name, each.sentence, each.attempts)
 
 
 def states_of(out: Path, plan: Plan) -> list[TileState]:
@@ -91,33 +99,3 @@ def survey_status(out: str | Path) -> list[TileState]:
         SurveyError: There is no survey.
     """
     return states_of(Path(out), last_plan(Path(out)))
-
-
-def merge_survey(client, out: Path, plan: Plan, *, report: Report, say: Say) -> None:
-    """Merges the shards that there are, and writes the survey's page.
-
-    Args:
-        client: Client of dask.distributed.
-        out: Folder of the survey.
-        plan: Its tiles.
-        report: Function of the progress.
-        say: Function of a sentence for the user.
-
-    Raises:
-        VaedeblendError: A shard is damaged, or the catalogue cannot be written.
-    """
-    others = {tile.name: plan.others(i) for i, tile in enumerate(plan.tiles)}
-    tasks = union_tasks(out, plan.tiles, others)
-    settled = [
-        each
-        for each in run_tasks(client, settle, tasks, report=report, what="settling edges")
-        if not each.sentence or say(f"not merged: tile {each.name}: {each.sentence}")
-    ]
-    rows = {each.name: each.result for each in settled}
-    paths = [shards.shard_path(out, name, shards.SETTLED) for name in sorted(rows) if rows[name]]
-    say(f"{sum(rows.values())} sources of {len(rows)} tiles")
-    if paths:
-        made = "".join(tasks[name].digest for name in sorted(rows))
-        about = {**plan.options, "tiles": len(rows)}
-        hats.write_catalogue(client, out, paths, made, about)
-    write_survey_page(out, plan, states_of(out, plan))

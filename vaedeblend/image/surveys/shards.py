@@ -18,9 +18,9 @@ from vaedeblend.exceptions import FileError, SurveyError
 from vaedeblend.io.folders.digest import digest_file, sealed_json, unsealed_json
 from vaedeblend.io.write import prepare_folder, replacing, write_text
 
-SHARDS, SETTLED, FAILED, WORK = "shards", "settled", "failed", "work"
+SHARDS, SETTLED, FAILED, WORK, NOISE = "shards", "settled", "failed", "work", "noise"
 """Folders of a survey's: shards and marks, shards without what neighbours own, sentences of tiles
-that failed, and pieces of tiles under way."""
+that failed, pieces of tiles under way, and what tiles say of their noise."""
 
 EXTRA = "the command vaedeblend survey needs the extra survey: pip install 'vaedeblend[survey]'"
 

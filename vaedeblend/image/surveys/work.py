@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from astropy.table import Table
 
-from vaedeblend.image.options import ImageOptions
-from vaedeblend.image.preparation import prepare_image
+from vaedeblend.image.inspection.findings import ImageNoise
 from vaedeblend.image.surveys import drift, shards
 from vaedeblend.image.surveys.edges.cores import Core, find_core
-from vaedeblend.image.surveys.edges.margins import lenders, widen
+from vaedeblend.image.surveys.edges.margins import lenders, prepare_tile
+from vaedeblend.image.surveys.edges.noise import noise_digest
 from vaedeblend.image.surveys.edges.sources import measure_core
 from vaedeblend.image.surveys.listing import SurveyTile
 from vaedeblend.io.folders.jobs import locked, made_from
@@ -38,6 +38,8 @@ class TileTask(NamedTuple):
     """Digest of the weights' files."""
     places: str
     """Digest of where the tile and its neighbours lie."""
+    noise: ImageNoise | None = None
+    """Its noise as tiles near it have it, too; None where its own pixels alone say it."""
 
     @property
     def neighbours(self) -> dict[str, SurveyTile]:
@@ -104,13 +106,12 @@ def _kept(task: TileTask, made: dict, stats: list) -> shards.Done | None:
 def _measured(task: TileTask, core: Core, folder: Path) -> tuple[Table, dict[str, Any]]:
     """The sources of a tile's core and its border, and numbers of the tile."""
     place = task.tile, task.neighbours, core.window
-    wide, offset = widen(*place, folder)
-    options = ImageOptions(**task.options | wide.options)
-    prepared = prepare_image(folder, wide.image, options, (), lambda *_: None)
-    found = measure_core(*place, prepared, offset, options.tile, folder)
-    numbers = drift.tile_numbers(found.inspection, found.microjansky, options.weights)
+    prepared, offset = prepare_tile(*place, task.options, task.noise, folder)
+    found = measure_core(*place, prepared, offset, task.options["tile"], folder)
+    weights = task.options["weights"]
+    numbers = drift.tile_numbers(found.inspection, found.microjansky, weights)
     area = core.pixels * (found.scale / 60) ** 2
-    ranges = drift.training_range(options.weights)
+    ranges = drift.training_range(weights)
     numbers |= drift.source_numbers(found.table, area)
     bits = drift.drift_bits(numbers, ranges)
     table = drift.with_bits(found.table, bits)
@@ -129,7 +130,7 @@ def _files(task: TileTask, core: Core) -> list[Path]:
 def _values(task: TileTask) -> dict[str, Any]:
     """What a shard is made from besides files."""
     known = {"name": task.tile.name, "places": task.places, "weights": task.weights}
-    return task.options | known
+    return task.options | known | {"noise": noise_digest(task.noise)}
 
 
 def _options(task: TileTask) -> dict:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import binary_dilation, gaussian_filter, uniform_filter
 
-from vaedeblend.image.inspection.findings import Finding, SkyNoise
+from vaedeblend.image.inspection.findings import BlankSky, Finding, SkyNoise
 from vaedeblend.io.mosaic import Pixels
 from vaedeblend.pixels.coadds import autocovariance
 
@@ -28,8 +28,8 @@ _EQUAL = 4 / 3
 """Factor between the variances of sums over large apertures and those of the map that is none."""
 
 
-def measure_noise(strips: list[Pixels]) -> SkyNoise | None:
-    """Correlated noise of an image; None where it is white, or there is too little blank sky.
+def measure_blank_sky(strips: list[Pixels]) -> BlankSky | None:
+    """The noise of an image's blank sky; None where there is too little of it.
 
     Args:
         strips: Valid strips of the image; where they have no noise, it is that of the pixels.
@@ -40,10 +40,18 @@ def measure_noise(strips: list[Pixels]) -> SkyNoise | None:
         return None
     parts = [autocovariance(sky, _LAG) for sky, n in zip(skies, known, strict=True) if n]
     covariance = np.average(parts, axis=0, weights=known[known > 0])
+    return BlankSky(covariance, int(known.sum()))
+
+
+def correlated_noise(sky: BlankSky | None) -> SkyNoise | None:
+    """Correlated noise of a blank sky; None where it is white, or not known."""
+    if sky is None:
+        return None
+    covariance = sky.covariance
     if not covariance[_LAG, _LAG] > 0:  # an image without noise
         return None
     correlation = covariance / covariance[_LAG, _LAG]
-    least = max(_LEAST, _SURE * known.sum() ** -0.5)
+    least = max(_LEAST, _SURE * sky.pixels**-0.5)
     if _along_axes(correlation, 1).max() < least or _along_axes(correlation, _LAG).max() > _FAR:
         return None
     # Light too faint to be seen adds to a sum over all lags; along the axes there is less of it.

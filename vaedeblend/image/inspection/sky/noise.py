@@ -6,9 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from vaedeblend.image.inspection.findings import Finding, SkyNoise
+from vaedeblend.image.inspection.findings import BlankSky, Finding, SkyNoise
 from vaedeblend.image.inspection.samples import Blocks, block_quantile, bright_pixels
-from vaedeblend.image.inspection.sky.correlation import correlation_findings, measure_noise
+from vaedeblend.image.inspection.sky.correlation import (
+    correlated_noise,
+    correlation_findings,
+    measure_blank_sky,
+)
 from vaedeblend.image.inspection.sky.regions import region_findings
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import NOISES, Mosaic, Pixels, as_rms
@@ -48,7 +52,7 @@ class _Ratio(NamedTuple):
 
 def inspect_noise(
     mosaic: Mosaic, raw: list[Pixels], strips: list[Pixels], blocks: Blocks
-) -> tuple[list[Finding], dict[str, float], SkyNoise | None]:
+) -> tuple[list[Finding], dict[str, float], BlankSky | None, SkyNoise | None]:
     """What the pixels say of the noise, its map and the sky; and how it is correlated, if it is.
 
     Args:
@@ -66,8 +70,9 @@ def inspect_noise(
         if len(blocks.image) and blocks.image.shape[1] >= _LEAST:
             found, numbers = noise_findings(mosaic, raw, blocks)
             findings += found
-    correlated = None if is_refused(findings) else measure_noise(strips)
-    return findings + correlation_findings(correlated), numbers, correlated
+    sky = None if is_refused(findings) else measure_blank_sky(strips)
+    correlated = correlated_noise(sky)
+    return findings + correlation_findings(correlated), numbers, sky, correlated
 
 
 def is_refused(findings: list[Finding]) -> bool:

@@ -18,8 +18,9 @@ from vaedeblend.image.inspection.samples import (
     bright_pixels,
 )
 
-_ROUNDS = 5
-"""Of K and b, each from the other."""
+ROUNDS, SETTLED = 5, 30
+"""Rounds of K and b, each from the other: of an image, and those after which K is settled where
+large galaxies fill the sample, too."""
 RMS_KINDS = "auto", "background", "total"
 """What a map of the noise may be said to hold: by default its pixels are asked."""
 
@@ -28,7 +29,11 @@ _FLOOR = 0.1
 
 
 def photon_findings(
-    blocks: Blocks, findings: list[Finding], kind: str, gain: float | None
+    blocks: Blocks,
+    findings: list[Finding],
+    kind: str,
+    gain: float | None,
+    rounds: int = ROUNDS,
 ) -> tuple[list[Finding], PhotonNoise | None]:
     """The findings of the noise, and the photon noise that is taken out of its map.
 
@@ -38,6 +43,7 @@ def photon_findings(
         kind: One of RMS_KINDS.
         gain: Electrons per image unit, of the header or the user; it serves where too few pixels
             are bright.
+        rounds: Rounds of `fit_photon_noise`.
     """
     seen = [each for each in findings if each.about == "photons"]
     if kind == "background" or not (seen or kind == "total"):
@@ -45,7 +51,9 @@ def photon_findings(
     if blocks.rms is None:
         text = "rms kind total, and no map of the noise; wanted one, or rms kind auto"
         return [*findings, Finding("refused", "photons", text)], None
-    photons = fit_photon_noise(blocks) or (kind == "total" and of_gain(blocks, gain)) or None
+    photons = (
+        fit_photon_noise(blocks, rounds) or (kind == "total" and of_gain(blocks, gain)) or None
+    )
     if photons is None:
         text = f"fewer than {FEWEST_BRIGHT} pixels are bright, and no gain is known: photon noise "
         text += "stays in the map, and bright galaxies come out a little too faint; give --gain"
@@ -69,11 +77,12 @@ def of_gain(blocks: Blocks, gain: float | None) -> PhotonNoise | None:
     return PhotonNoise(gain * float(typical), float(typical), float(least))
 
 
-def fit_photon_noise(blocks: Blocks) -> PhotonNoise | None:
+def fit_photon_noise(blocks: Blocks, rounds: int = ROUNDS) -> PhotonNoise | None:
     """The photon noise in a map, by medians of bright pixels; None where too few are bright.
 
     Args:
         blocks: Blocks of an image, and the map as an rms.
+        rounds: Rounds of K and b at most.
     """
     variance, light = np.square(blocks.rms), np.nan_to_num(blocks.image).clip(0)
     background = block_quantile(variance, 0.5)
@@ -82,12 +91,15 @@ def fit_photon_noise(blocks: Blocks) -> PhotonNoise | None:
     if not bright.any():
         return None
     background, scale = np.minimum(background, 2 * typical), np.inf
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
+        before = scale
         excess = (variance / background[:, None, None] - 1)[bright]
         known = excess > 0
         if known.sum() < FEWEST_BRIGHT:
             return None
         scale = float(np.median(light[bright][known] / excess[known]))
         background = block_quantile(variance / (1 + light / scale), 0.5)
+        if scale == before:
+            break
     typical, least = np.quantile(background, [0.5, _FLOOR])
-    return PhotonNoise(scale, float(typical), float(least))
+    return PhotonNoise(scale, float(typical), float(least), int(known.sum()))

@@ -6,11 +6,15 @@ from the others. Tiles of different projections are not: their own overlap has t
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from vaedeblend.image.inspection.findings import ImageNoise
+from vaedeblend.image.options import ImageOptions
+from vaedeblend.image.preparation import Prepared, prepare_image
 from vaedeblend.image.surveys.edges.cores import missing_margin
 from vaedeblend.image.surveys.listing import SurveyTile, as_cards
 from vaedeblend.io import write
@@ -21,6 +25,33 @@ from vaedeblend.pixels.psfs.product import is_psf_product
 _ALIGNED = 0.01
 """Distance of pixels that are the same [pixel]."""
 _FORMS = "rms", "variance", "weight"
+
+
+def prepare_tile(
+    tile: SurveyTile,
+    others: Mapping[str, SurveyTile],
+    window,
+    options: Mapping[str, Any],
+    noise: ImageNoise | None,
+    folder: Path,
+) -> tuple[Prepared, tuple[int, int]]:
+    """A tile with its margin, ready to be measured, and where its own pixels begin there.
+
+    Args:
+        tile: The tile.
+        others: Its neighbours by name.
+        window: First and last rows, and columns, that are measured.
+        options: Fields of `ImageOptions` of the whole survey.
+        noise: What is known of its noise from tiles near it, too; None if nothing.
+        folder: Folder that takes the files.
+
+    Raises:
+        InspectionError: An input is contradicted by the pixels.
+        VaedeblendError: A file cannot be used or written.
+    """
+    wide, offset = widen(tile, others, window, folder)
+    given = ImageOptions(**options | wide.options)
+    return prepare_image(folder, wide.image, given, (), lambda *_: None, noise), offset
 
 
 def aligned_offset(tile: SurveyTile, other: SurveyTile) -> tuple[int, int] | None:
@@ -43,7 +74,8 @@ def lenders(
     lacks = _strips(tile.shape, missing)
     found = {}
     for name, other in others.items():
-        offset = aligned_offset(tile, other) if lacks else None
+        alike = lacks and other.zero_point == tile.zero_point
+        offset = aligned_offset(tile, other) if alike else None
         if offset is None:
             continue
         first, last = np.negative(offset), np.subtract(other.shape, offset)
