@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from fitsfolder import header
+from matched import gaussian
 from surveyed import cut_tiles, stub
 
 from vaedeblend.exceptions import FileError, SurveyError
-from vaedeblend.image.surveys import engine, run, shards
+from vaedeblend.image.surveys import engine, hats, run, shards
 from vaedeblend.image.surveys.engine import Workers, connected, run_tasks
+from vaedeblend.image.surveys.status import said_of
 from vaedeblend.image.surveys.work import measure_survey_tile
 
 distributed = pytest.importorskip("distributed")
@@ -76,13 +79,18 @@ def test_a_cluster_is_what_its_file_says(tmp_path):
         pass
 
 
+def recipe(path, jobs):
+    """The docs' cluster of Slurm, with another number of jobs."""
+    text = (Path(__file__).parents[3] / "docs" / "scale.md").read_text()
+    written = text.split("```toml\n")[1].split("```")[0]
+    assert written.count("jobs = 40") == 1
+    path.write_text(written.replace("jobs = 40", f"jobs = {jobs}"))
+    return Workers(cluster=str(path))
+
+
 def test_the_job_of_a_slurm_cluster_is_as_in_the_docs(tmp_path):
     pytest.importorskip("dask_jobqueue")
-    text = (Path(__file__).parents[3] / "docs" / "scale.md").read_text()
-    recipe = text.split("```toml\n")[1].split("```")[0]
-    path = tmp_path / "slurm.toml"
-    path.write_text(recipe.replace("jobs = ", "jobs = 0 # "))
-    with connected(Workers(cluster=str(path))) as client:
+    with connected(recipe(tmp_path / "slurm.toml", 0)) as client:
         script = client.cluster.job_script()
     assert "#SBATCH" in script and "--nthreads 1" in script and "JAX_COMPILATION" in script
 
@@ -107,6 +115,29 @@ def test_a_survey_ends_in_a_catalogue_though_a_tile_fails(tmp_path, client, monk
     run.run_survey(tmp_path / "out", retry=True, say=said.append)  # the same, of the last time
     after = {p.name: p.read_bytes() for p in (tmp_path / "out" / shards.SHARDS).glob("*.parquet")}
     assert before == after and "0 of 3 tiles to measure" in said
+
+
+def test_a_tile_that_lost_a_product_is_named_and_the_rest_is_done(tmp_path, client, monkeypatch):
+    """Before the first call, and between two of them: nothing is assumed in the place of it."""
+    image = np.random.default_rng(0).normal(size=(100, 120)).astype(np.float32)
+    cut_tiles(tmp_path / "in", image, np.ones_like(image), header(), size=60, reach=20)
+    for name in ("t00", "t01", "t10", "t11"):
+        psf = gaussian(16, 16, (33, 33)).astype(np.float32)
+        fits.writeto(tmp_path / "in" / f"{name}_psf.fits", psf)
+    monkeypatch.setattr(run, "measure_survey_tile", partial(measure_survey_tile, measure=stub))
+    monkeypatch.setattr(run, "connected", lambda workers: _context(client))
+    monkeypatch.setattr(hats, "write_catalogue", lambda *_: True)
+    (tmp_path / "in" / "t01_rms.fits").unlink()
+    out, given = tmp_path / "out", [f"{tmp_path}/in/t*.fits"]
+    states = {each.name: each for each in run.run_survey(out, given)}
+    assert [states[name].state for name in sorted(states)] == ["done", "failed", "done", "done"]
+    assert states["t01"].sentence.endswith(
+        "t01.fits: no rms beside it; wanted what most of the 4 tiles have"
+    )
+    (tmp_path / "in" / "t10_psf.fits").unlink()
+    states = {each.name: each for each in run.run_survey(out)}
+    assert [name for name in states if states[name].state == "failed"] == ["t01", "t10"]
+    assert any("tile t10" in said and "no psf" in said for said in said_of(run.survey_status(out)))
 
 
 class _context:

@@ -1,7 +1,7 @@
 """The tiles of a survey: what a user names, as images with their products and places on the sky."""
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ _IMAGE = "image.fits"
 """Image of a folder that is not MER's."""
 _PRODUCTS = "rms", "mask", "psf"
 """What may lie beside an image: in a folder as rms.fits, beside NAME.fits as NAME_rms.fits."""
+_WANTED = "rms", "psf"
+"""Products that all tiles of a survey have, or none."""
 
 
 _LINE = "\n"
@@ -96,7 +98,21 @@ def list_tiles(given: Sequence[str | Path]) -> Listing:
                 unusable[name] = " ".join(str(error).split())
     if not tiles and not unusable:
         raise SurveyError(f"{', '.join(map(str, given))}: no tile; wanted MER's, or images")
-    return Listing(tuple(tiles[name] for name in sorted(tiles)), unusable)
+    unusable |= _incomplete(tiles)
+    return Listing(tuple(tiles[name] for name in sorted({*tiles} - {*unusable})), unusable)
+
+
+def _incomplete(tiles: Mapping[str, SurveyTile]) -> dict[str, str]:
+    """Tiles without a product that most others have: it was lost, and would be assumed."""
+    have = {name: [n for n in _WANTED if tiles[name].options.get(n)] for name in tiles}
+    usual = [n for n in _WANTED if 2 * sum(n in each for each in have.values()) >= len(tiles)]
+    lacks = {name: [n for n in usual if n not in have[name]] for name in tiles}
+    said = "{}: no {} beside it; wanted what most of the {} tiles have"
+    return {
+        name: said.format(tiles[name].image, " and no ".join(missing), len(tiles))
+        for name, missing in lacks.items()
+        if missing
+    }
 
 
 def _expanded(given: Sequence[str | Path]) -> Iterator[Path]:
