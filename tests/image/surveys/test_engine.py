@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -93,6 +94,50 @@ def test_the_job_of_a_slurm_cluster_is_as_in_the_docs(tmp_path):
     with connected(recipe(tmp_path / "slurm.toml", 0)) as client:
         script = client.cluster.job_script()
     assert "#SBATCH" in script and "--nthreads 1" in script and "JAX_COMPILATION" in script
+
+
+SBATCH = """#!/bin/sh
+setsid bash "$1" >"$1.log" 2>&1 &
+echo $! >>{jobs}
+echo "Submitted batch job $!"
+"""
+"""Slurm's command, with this machine in the place of a queue and its nodes."""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Slurm's commands, and the file of the jobs that they have begun."""
+    folder, jobs = tmp_path / "bin", tmp_path / "jobs"
+    folder.mkdir()
+    cancel = '#!/bin/sh\nfor job in "$@"; do kill -- -"$job"; done\n'
+    for name, text in (("sbatch", SBATCH.format(jobs=jobs)), ("scancel", cancel)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    helpers = Path(__file__).parents[2] / "helpers"
+    monkeypatch.setenv("PYTHONPATH", f"{helpers.parents[1]}{os.pathsep}{helpers}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return jobs
+
+
+@pytest.mark.slow
+def test_a_survey_runs_in_the_jobs_of_the_docs_recipe(tmp_path, slurm, monkeypatch):
+    """The recipe as it stands, through `sbatch`: two jobs measure four tiles, and end with it."""
+    pytest.importorskip("dask_jobqueue")
+    image = np.random.default_rng(0).normal(size=(100, 120)).astype(np.float32)
+    cut_tiles(tmp_path / "in", image, np.ones_like(image), header(), size=60, reach=20)
+    monkeypatch.setattr(run, "measure_survey_tile", partial(measure_survey_tile, measure=stub))
+    monkeypatch.setattr(hats, "write_catalogue", lambda *_: True)
+    workers, given = recipe(tmp_path / "slurm.toml", 2), [f"{tmp_path}/in/t*.fits"]
+    states = run.run_survey(tmp_path / "out", given, workers=workers)
+    assert [each.state for each in states] == 4 * ["done"], states
+    jobs = [int(line) for line in slurm.read_text().split()]
+    assert len(jobs) == 2
+    for _ in range(100):
+        if not any(Path(f"/proc/{job}").exists() for job in jobs):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{jobs} outlive the survey")
 
 
 @pytest.mark.slow
