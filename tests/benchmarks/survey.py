@@ -3,12 +3,17 @@
     python tests/benchmarks/survey.py kills FOLDER [--n 20] [--tiles 16] [--seed 0]
     python tests/benchmarks/survey.py merge FOLDER [--tiles 2000] [--rows 100000]
     python tests/benchmarks/survey.py queue FOLDER [--tiles 56000]
+    python tests/benchmarks/survey.py speed FOLDER [--tiles 16] [--size 512]
+    python tests/benchmarks/survey.py cost SURVEY [--alone SURVEY] [--density 4.7e5] [--read 11.8]
 
 kills: the command is killed (kill -9: it, or one of its workers) at random moments and given again
 until it ends; shards, and what is settled of them, have to be those of an unbroken run, byte for
 byte (no catalogue is made). merge: tiles whose measurement is replaced by a table of random
 sources, merged to HATS, with a cone search in the result. queue: tasks that do nothing pass through
-the scheduler.
+the scheduler. speed: simulated tiles, measured by one worker and by two, each held to a core of its
+own: how much faster two are, what the queue adds to a tile's time, and a worker's memory tile by
+tile. cost: core hours, memory, bytes and files of surveys, from the marks, shards and catalogue of
+one that was measured, and of one with `--iterations 1`.
 """
 
 import argparse
@@ -16,6 +21,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,10 +37,18 @@ sys.path.insert(0, str(HELPERS))
 from fitsfolder import header  # noqa: E402
 from surveyed import cut_tiles, sky_tiles, table_stub  # noqa: E402
 
+from vaedeblend.euclid.mer.grid import TileGrid, simulate_grid  # noqa: E402
 from vaedeblend.image.surveys import hats, shards  # noqa: E402
+from vaedeblend.image.surveys.edges.noise import measure_tile_noise  # noqa: E402
 from vaedeblend.image.surveys.edges.union import settle, union_tasks  # noqa: E402
 from vaedeblend.image.surveys.engine import Workers, connected, run_tasks  # noqa: E402
-from vaedeblend.image.surveys.plan import tile_tasks  # noqa: E402
+from vaedeblend.image.surveys.listing import list_tiles  # noqa: E402
+from vaedeblend.image.surveys.plan import (  # noqa: E402
+    OPTIONS,
+    noise_tasks,
+    plan_tiles,
+    tile_tasks,
+)
 from vaedeblend.image.surveys.work import measure_survey_tile  # noqa: E402
 from vaedeblend.io.folders.digest import digest_file  # noqa: E402
 
@@ -42,13 +56,13 @@ COMMAND = """
 import sys
 from functools import partial
 from surveyed import slow_stub
-from vaedeblend.image.surveys import run
+from vaedeblend.image.surveys import hats, run
 from vaedeblend.image.surveys.engine import Workers
 from vaedeblend.image.surveys.work import measure_survey_tile
 
 if __name__ == "__main__":
     run.measure_survey_tile = partial(measure_survey_tile, measure=slow_stub)
-    run.hats.write_catalogue = lambda *_: False
+    hats.write_catalogue = lambda *_: False
     run.run_survey(sys.argv[1], sys.argv[2:], workers=Workers(2), attempts=9)
 """
 
@@ -154,20 +168,117 @@ def queue(tiles: int) -> None:
     print(json.dumps({"tasks": n, "seconds": round(took, 1), "ms_a_task": 1000 * took / n}))
 
 
+def pin(core: int) -> None:
+    """Holds all threads of this process to a core."""
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
+def warmed(client, task) -> None:
+    """Lets every worker compile its programs, each held to a core of its own."""
+    workers, cores = sorted(client.scheduler_info()["workers"]), sorted(os.sched_getaffinity(0))
+    for i, (worker, core) in enumerate(zip(workers, cores, strict=False)):
+        client.run(pin, core, workers=[worker])
+        out = Path(task.out).with_name(f"{Path(task.out).name}-warm{i}")
+        shutil.rmtree(out, ignore_errors=True)
+        own = task._replace(out=str(out))
+        client.submit(measure_survey_tile, own, workers=[worker], pure=False).result()
+
+
+def timed(plan, out: Path, workers: int) -> dict[str, float | list[float]]:
+    """Seconds of a survey's tiles, by the clock and by their marks, and memory tile by tile."""
+    shutil.rmtree(out, ignore_errors=True)
+    with connected(Workers(workers)) as client:
+        failed = [e.sentence for e in run_tasks(client, measure_tile_noise, noise_tasks(plan, out))]
+        tasks = tile_tasks(plan, out)
+        warmed(client, next(iter(tasks.values())))
+        clock = time.monotonic()
+        ended = [*run_tasks(client, measure_survey_tile, tasks)]
+        took = time.monotonic() - clock
+    failed += [each.sentence for each in ended]
+    if any(failed):
+        raise SystemExit(next(filter(None, failed)))
+    costs = [shards.read_mark(out, each.name).cost for each in ended]
+    tiles = sum(cost["seconds"] for cost in costs)
+    memory = [round(cost["memory"]) for cost in costs]
+    return {"wall": took, "tiles": tiles, "idle": 1 - tiles / (workers * took), "memory": memory}
+
+
+def speed(folder: Path, tiles: int, size: int) -> None:
+    """One worker and two, one after the other."""
+    if len(os.sched_getaffinity(0)) < 2:
+        raise SystemExit("one core; wanted two that have no other work")
+    side = int(np.ceil(tiles**0.5))
+    if not (folder / "grid").exists():
+        simulate_grid(folder / "grid", TileGrid(side, side), size=size, seed=3)
+    plan = plan_tiles(list_tiles([folder / "grid"]), OPTIONS | {"tiles": []})
+    one, two = (timed(plan, folder / f"workers{n}", n) for n in (1, 2))
+    found = {"speed_up": one["wall"] / two["wall"], "overhead": one["idle"]}
+    print(json.dumps(found | {"one": one, "two": two}, indent=1))
+
+
+AREAS = {"0.5 deg2": 0.5, "DR-Foundation": 1900.0, "Wide": 14_000.0}
+"""Surveys whose cost is told [square degree]."""
+TILE = 0.25
+"""Area of a core of Euclid's tiles [square degree]."""
+
+
+def source_seconds(out: Path) -> float:
+    """Core seconds a source of a survey's tiles."""
+    done = [shards.read_mark(out, path.stem) for path in (out / shards.SHARDS).glob("*.json")]
+    return sum(each.cost["seconds"] for each in done) / sum(e.numbers["sources"] for e in done)
+
+
+def cost(out: Path, alone: Path | None, density: float, read: float) -> None:
+    """Each term of the cost of surveys, scaled from one that was measured.
+
+    Args:
+        out: Folder of the survey.
+        alone: Folder of the same with one iteration.
+        density: Sources a square degree.
+        read: What is read of a tile [GB].
+    """
+    done = [shards.read_mark(out, path.stem) for path in (out / shards.SHARDS).glob("*.json")]
+    dataset = [*(out / hats.CATALOGUE).rglob("*.parquet")]
+    rows = sum(hats.count_rows(path) for path in (out / shards.SETTLED).glob("*.parquet"))
+    row = sum(path.stat().st_size for path in dataset) / rows
+    files = sum(1 for part in (shards.SHARDS, shards.SETTLED) for _ in (out / part).glob("*"))
+    seconds = {"core hours": source_seconds(out)}
+    if alone is not None:
+        seconds["core hours, one iteration"] = source_seconds(alone)
+    print(f"memory of a worker at most: {max(e.cost['memory'] for e in done) / 1000:.2f} GB")
+    print(f"bytes a row, margin cache among them: {row:.0f}")
+    for name, area in AREAS.items():
+        n, tiles = density * area, np.ceil(area / TILE)
+        terms = {"tiles": tiles, "sources": n}
+        terms |= {what: n * each / 3600 for what, each in seconds.items()}
+        terms |= {"read [TB]": tiles * read / 1000, "catalogue [TB]": n * row / 1e12}
+        terms["files of shards and marks"] = tiles * files / len(done)
+        print(name, json.dumps({what: float(f"{value:.2g}") for what, value in terms.items()}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("kills", "merge", "queue"))
+    parser.add_argument("what", choices=("kills", "merge", "queue", "speed", "cost"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--n", type=int, default=20, help="kills")
     parser.add_argument("--tiles", type=int)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=512, help="side of a tile's core [pixel]")
+    parser.add_argument("--alone", type=Path, help="survey with one iteration")
+    parser.add_argument("--density", type=float, default=4.7e5, help="sources a square degree")
+    parser.add_argument("--read", type=float, default=11.8, help="GB that are read of a tile")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     if given.what == "kills":
         sys.exit(not kills(given.folder, given.n, given.tiles or 16, given.seed))
     if given.what == "merge":
         merge(given.folder, given.tiles or 2000, given.rows)
+    elif given.what == "speed":
+        speed(given.folder, given.tiles or 16, given.size)
+    elif given.what == "cost":
+        cost(given.folder, given.alone, given.density, given.read)
     else:
         queue(given.tiles or 56_000)
 
