@@ -224,9 +224,9 @@ TILE = 0.25
 
 
 def source_seconds(out: Path) -> float:
-    """Core seconds a source of a survey's tiles."""
+    """Seconds of the processor a source of a survey's tiles, what a worker compiles among them."""
     done = [shards.read_mark(out, path.stem) for path in (out / shards.SHARDS).glob("*.json")]
-    return sum(each.cost["seconds"] for each in done) / sum(e.numbers["sources"] for e in done)
+    return sum(each.cost["processor"] for each in done) / sum(e.numbers["sources"] for e in done)
 
 
 def cost(out: Path, alone: Path | None, density: float, read: float) -> None:
@@ -240,6 +240,8 @@ def cost(out: Path, alone: Path | None, density: float, read: float) -> None:
     """
     done = [shards.read_mark(out, path.stem) for path in (out / shards.SHARDS).glob("*.json")]
     dataset = [*(out / hats.CATALOGUE).rglob("*.parquet")]
+    if not dataset:
+        raise SystemExit(f"{out}: no catalogue; wanted a survey that has ended")
     rows = sum(hats.count_rows(path) for path in (out / shards.SETTLED).glob("*.parquet"))
     row = sum(path.stat().st_size for path in dataset) / rows
     files = sum(1 for part in (shards.SHARDS, shards.SETTLED) for _ in (out / part).glob("*"))

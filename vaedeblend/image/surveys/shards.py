@@ -39,7 +39,7 @@ class Done(NamedTuple):
     numbers: dict[str, Any]
     """What was measured of the tile, by name."""
     cost: dict[str, float]
-    """Seconds, and MB of memory at most."""
+    """Seconds, those of the processor, and MB of memory at most."""
 
 
 def write_shard(path: Path, table: Table, **meta: str) -> str:

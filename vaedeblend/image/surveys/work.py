@@ -72,7 +72,8 @@ def measure_survey_tile(task: TileTask, measure: Callable | None = None) -> dict
     Raises:
         VaedeblendError: A file cannot be used or written.
     """
-    out, name, start = Path(task.out), task.tile.name, time.monotonic()
+    out, name = Path(task.out), task.tile.name
+    start, processor = time.monotonic(), time.process_time()
     with locked(out / shards.WORK / name) as folder:
         if is_unchanged(task):  # by another worker, a moment ago
             return {"name": name, "kept": True}
@@ -86,6 +87,7 @@ def measure_survey_tile(task: TileTask, measure: Callable | None = None) -> dict
             shard = shards.write_shard(path, table, tile=name)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             cost = {"seconds": time.monotonic() - start, "memory": memory}
+            cost["processor"] = time.process_time() - processor
             written = shard, len(table), numbers, cost
             shards.write_mark(out, shards.Done(name, made, stats, *written))
         shutil.rmtree(folder, ignore_errors=True)
