@@ -18,7 +18,7 @@ from vaedeblend.image.inspection.samples import (
     bright_pixels,
 )
 
-ROUNDS, SETTLED = 5, 30
+ROUNDS, SETTLED = 5, 100
 """Rounds of K and b, each from the other: of an image, and those after which K is settled where
 large galaxies fill the sample, too."""
 RMS_KINDS = "auto", "background", "total"
