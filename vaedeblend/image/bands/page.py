@@ -180,7 +180,7 @@ def _fact(table: Table, result: BandResult, row: int) -> str:
     )
     return (
         f"{result.band.name}: {number(flux, 3)} ± {number(error, 2)} µJy; "
-        f"χ² {number(chi2 / (result.chi2 or np.nan), 2)} times that of all pixels; "
+        f"χ² {number(chi2 / result.chi2, 2)} times that of all pixels; "
         f"error × {number(blending, 2)} by neighbours"
     )
 

@@ -103,7 +103,8 @@ def gathered(n: int, folder: str, tiles: Sequence[Tile]):
     first, second, noise, profile = np.concatenate(pairs, axis=1)
     table = Table({"row_1": first.astype(int), "row_2": second.astype(int)})
     table["noise"], table["profile"] = noise, profile
-    return columns, table, vstack(unseen), np.concatenate(skies), chi2 / max(pixels, 1)
+    chi2 = chi2 / pixels if pixels else np.nan
+    return columns, table, vstack(unseen), np.concatenate(skies), chi2
 
 
 def photometry_table(vis: VisSources, results: Sequence[BandResult]) -> Table:
