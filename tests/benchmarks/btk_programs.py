@@ -19,7 +19,7 @@ from photutils.segmentation import (
     detect_sources,
     make_2dgaussian_kernel,
 )
-from scenes import fit_scene
+from scarlet_scenes import fit_scene
 from scipy.ndimage import convolve
 
 from vaedeblend.image.pipeline import deblend_image

@@ -21,7 +21,7 @@ import numpy as np
 
 def fit_all(path):
     """Runs in scarlet2's environment: fluxes of the central galaxies, and seconds a blend."""
-    from scenes import fit_scene
+    from scarlet_scenes import fit_scene
 
     blends = np.load(path)
     flux, seconds = [], []
