@@ -223,9 +223,13 @@ TILE = 0.25
 """Area of a core of Euclid's tiles [square degree]."""
 
 
-def source_seconds(out: Path) -> float:
-    """Seconds of the processor a source of a survey's tiles, what a worker compiles among them."""
-    done = [shards.read_mark(out, path.stem) for path in (out / shards.SHARDS).glob("*.json")]
+def read_marks(out: Path) -> list[shards.Done]:
+    """Marks of a survey's tiles that are done."""
+    return [shards.read_mark(out, path.stem) for path in (out / shards.SHARDS).glob("*.json")]
+
+
+def source_seconds(done: list[shards.Done]) -> float:
+    """Seconds of the processor a source of some tiles, what a worker compiles among them."""
     return sum(each.cost["processor"] for each in done) / sum(e.numbers["sources"] for e in done)
 
 
@@ -238,16 +242,16 @@ def cost(out: Path, alone: Path | None, density: float, read: float) -> None:
         density: Sources a square degree.
         read: What is read of a tile [GB].
     """
-    done = [shards.read_mark(out, path.stem) for path in (out / shards.SHARDS).glob("*.json")]
+    done = read_marks(out)
     dataset = [*(out / hats.CATALOGUE).rglob("*.parquet")]
     if not dataset:
         raise SystemExit(f"{out}: no catalogue; wanted a survey that has ended")
     rows = sum(hats.count_rows(path) for path in (out / shards.SETTLED).glob("*.parquet"))
     row = sum(path.stat().st_size for path in dataset) / rows
     files = sum(1 for part in (shards.SHARDS, shards.SETTLED) for _ in (out / part).glob("*"))
-    seconds = {"core hours": source_seconds(out)}
+    seconds = {"core hours": source_seconds(done)}
     if alone is not None:
-        seconds["core hours, one iteration"] = source_seconds(alone)
+        seconds["core hours, one iteration"] = source_seconds(read_marks(alone))
     print(f"memory of a worker at most: {max(e.cost['memory'] for e in done) / 1000:.2f} GB")
     print(f"bytes a row, margin cache among them: {row:.0f}")
     for name, area in AREAS.items():

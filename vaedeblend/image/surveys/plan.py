@@ -140,10 +140,9 @@ def _joined(plan: Plan, out: Path) -> dict[str, ImageNoise]:
     read = {name: read_tile_noise(task) for name, task in tasks.items()}
     found = {}
     for tile, together in zip(plan.tiles, plan.together, strict=True):
-        near = [read.get(plan.tiles[j].name) for j in together]
-        if read.get(tile.name) is not None:
-            known = [each for each in near if each is not None]
-            found[tile.name] = join_noise(read[tile.name], known)
+        if (own := read.get(tile.name)) is not None:
+            near = [read[plan.tiles[j].name] for j in together]
+            found[tile.name] = join_noise(own, [each for each in near if each is not None])
     return found
 
 
