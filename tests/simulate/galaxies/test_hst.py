@@ -242,6 +242,16 @@ def test_stamps_that_hold_no_galaxy_are_passed_over(copy, disks):
         find_style(f"cosmos:{copy}")(asked(disks), (1,))
 
 
+def test_stamps_on_which_two_galaxies_touch_are_passed_over(copy, disks):
+    with fits.open(copy / "real_galaxy_images.fits", mode="update") as hdus:
+        for hdu in hdus[2:]:
+            hdu.data += np.roll(hdu.data, (20, 24), (0, 1))
+    style = find_style(f"cosmos:{copy}")
+    one, other = (image(style(asked(disks), (i,))[0]).array for i in (1, 2))
+    radii = [half_light_radius(each, asked(disks)) for each in (one, other)]
+    assert radii[0] == pytest.approx(radii[1], rel=0.05)
+
+
 def rewrite(path, change):
     table = Table.read(path)
     change(table).write(path, overwrite=True)

@@ -8,7 +8,7 @@ from astropy.io import fits
 
 from vaedeblend.exceptions import CatalogueError, PsfError, StyleError
 from vaedeblend.simulate import examples
-from vaedeblend.simulate.galaxies import parts, real
+from vaedeblend.simulate.galaxies import cutouts, parts, real
 from vaedeblend.simulate.galaxies.profiles import analytic
 from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.survey import Survey
@@ -114,7 +114,7 @@ def test_neighbours_give_way_to_the_light_of_the_other_side():
 def test_a_galaxy_with_a_knot_is_one_and_a_pair_is_not(share, one):
     disk, knot = analytic(sample().take(0))[0], galsim.Gaussian(sigma=0.05)
     image = drawn(disk + (knot * disk.flux * share).shift(0.45, 0))
-    assert real.is_one(image, image > 0.01 * image.max()) is one
+    assert cutouts.is_one(image, image > 0.01 * image.max(), 0.1) is one
 
 
 def test_parts_share_no_galaxy_and_are_all(file):

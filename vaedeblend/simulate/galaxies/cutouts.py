@@ -1,15 +1,16 @@
 """Real galaxies on stamps: their light before the telescope's PSF, and at the shape asked for.
 
 A stamp's galaxy is deconvolved by the PSF of its telescope, as GalSim's RealGalaxy is, and what is
-beyond it is cut off, noise and all. Where it is to be magnified by more than a third it is not
-deconvolved: nothing is sharpened further than the PSF under which it will be seen.
+beyond it is cut off, noise and all. Where it is to be magnified along any direction by more than a
+third it is not deconvolved: nothing is sharpened further than the PSF under which it will be seen.
 """
 
 from typing import NamedTuple
 
 import galsim
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 
 _SHARP = 1.3
 """A stamp magnified by more is not deconvolved: Euclid's PSF would be smaller than its own."""
@@ -22,6 +23,11 @@ the Gaussian lacks."""
 _THINNEST, _SMALLEST = 0.04, 0.1
 """Least of the minor axis' second moment, over the major axis' (an axis ratio of 0.2), and of both,
 over the Gaussian's: neither thinner nor smaller than Hubble could tell."""
+_BLUR, _THRESHOLD = 1.0, 3.0
+"""Sigma of the Gaussian under which pixels of sources are found [pixel], and least of them there
+[rms there]."""
+_LEVELS = 24
+"""Levels between threshold and peak at which a galaxy may fall into parts."""
 _BLURRED = 1.6
 """Growth of a squared half-light radius under a Gaussian, in squares of its sigma: 2 ln 2 = 1.39
 for a galaxy that is a Gaussian itself, and 1.68 for an exponential disk."""
@@ -72,6 +78,40 @@ def make_real_galaxies(stamp: RealStamp) -> tuple[RealGalaxy, RealGalaxy] | None
     return sharp, blurred
 
 
+def segment(
+    light: Float[np.ndarray, "height width"], rms: float
+) -> tuple[Float[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
+    """Light smoothed, and the numbers of the sources that its pixels belong to; 0 for none.
+
+    Args:
+        light: Light without sky.
+        rms: Rms of its noise.
+    """
+    blurred = ndimage.gaussian_filter(light, _BLUR)
+    labels, _ = ndimage.label(blurred > _THRESHOLD * rms / (2 * np.pi**0.5 * _BLUR))
+    return blurred, labels
+
+
+def is_one(
+    light: Float[np.ndarray, "height width"], own: Bool[np.ndarray, "height width"], share: float
+) -> bool:
+    """Whether pixels are one galaxy: no second peak holds more than a share of their light.
+
+    Args:
+        light: Light without sky.
+        own: Pixels of the galaxy, or galaxies.
+        share: Share of the light beyond which a second peak is another galaxy.
+    """
+    mine = np.where(own, light, 0)
+    for level in np.geomspace(mine.max() / 100, 0.95 * mine.max(), _LEVELS):
+        parts, n = ndimage.label(mine > level)
+        if n > 1:
+            held = np.sort(ndimage.sum_labels(mine, parts, range(1, n + 1)))
+            if held[-2] > share * mine.sum():
+                return False
+    return True
+
+
 def ellipse(radius: float, axis_ratio: float, angle: float) -> Float[np.ndarray, "2 2"]:
     """Linear map of the unit circle to an ellipse at an angle [rad], in units of the radius."""
     cos, sin = np.cos(angle), np.sin(angle)
@@ -94,7 +134,7 @@ def as_asked(
     """
     mirror = np.diag(rng.choice([-1.0, 1.0], 2))
     changes = [shape @ mirror @ np.linalg.inv(each.axes) for each in pair]
-    blurred = bool(abs(np.linalg.det(changes[0])) ** 0.5 > _SHARP)
+    blurred = bool(np.linalg.norm(changes[0], 2) > _SHARP)
     light = pair[blurred].light.transform(*changes[blurred].ravel())
     return [light.withFlux(float(flux)) for flux in fluxes]
 

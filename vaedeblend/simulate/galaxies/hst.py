@@ -3,7 +3,7 @@
 The stamps come with GalSim's catalogues of real galaxies (Mandelbaum+ 2012, of the COSMOS field),
 which the user has downloaded. A galaxy is drawn by a real one of similar magnitude, radius and axis
 ratio, whose stamp is deconvolved by its own PSF, as GalSim's RealGalaxy is, and turned, stretched
-and scaled to the parameters asked for.
+and scaled to the parameters asked for. Stamps on which two galaxies touch are not drawn.
 
 Stamps are noisy, and what noise is left counts as light. It is cut off outside of the galaxy, but
 not whitened, since that would add to it. Under Euclid's PSF, that of COSMOS is 0.7 of the rms of
@@ -35,7 +35,9 @@ from vaedeblend.simulate.galaxies.cutouts import (
     RealStamp,
     as_asked,
     ellipse,
+    is_one,
     make_real_galaxies,
+    segment,
 )
 from vaedeblend.simulate.galaxies.parts import is_in_part, split_part
 from vaedeblend.simulate.galaxies.profiles import dominant_shape, half_light_radius, points
@@ -52,6 +54,9 @@ _NOISE = 0.3
 left, which adds 2 % to it in quadrature."""
 _MAGNIFIED = 0.2
 """Natural logarithm of the largest magnification that is not avoided, a fifth."""
+_SECOND = 0.15
+"""Share of a stamp's light in a second peak beyond which that is another galaxy: the stamps were
+chosen as single galaxies, and knots of an irregular one hold up to a tenth."""
 _KEPT = 2000
 """Stamps that GalSim keeps in memory."""
 _CHOICE = 2
@@ -120,7 +125,8 @@ def _cosmos(path: str, part: str | None) -> Callable[..., list[galsim.GSObject]]
     def deconvolved(row: int) -> tuple[RealGalaxy, RealGalaxy] | None:
         if deconvolved.cache_info().misses % _KEPT == 0:
             catalog.close()  # or all stamps ever drawn would stay in memory
-        return make_real_galaxies(read_stamp(catalog, row))
+        stamp = read_stamp(catalog, row)
+        return make_real_galaxies(stamp) if _holds_one(stamp) else None
 
     def draw(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSObject]:
         if galaxy.star:
@@ -252,6 +258,14 @@ def read_stamp(catalog: galsim.RealGalaxyCatalog, row: int) -> RealStamp:
         psf = f"{catalog.psf_file_name[row]}, HDU {catalog.psf_hdu[row]}"
         found = f"found no image of galaxy {catalog.ident[row]} ({error})"
         raise CatalogueError(f"{catalog.file_name}: {found}; wanted {stamp}, and {psf}") from error
+
+
+def _holds_one(stamp: RealStamp) -> bool:
+    """Whether what is at a stamp's centre is one galaxy; what the survey has masked, it is not."""
+    image = stamp.image.array
+    blurred, labels = segment(image, stamp.noise.getVariance() ** 0.5)
+    own = labels[tuple(n // 2 for n in image.shape)]
+    return not own or is_one(blurred, labels == own, _SECOND)
 
 
 def _shipped(name: str) -> str:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import galsim
 import numpy as np
 from astropy.io import fits
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import ndimage
 
 from vaedeblend.catalogues.galaxies import Galaxies
@@ -34,7 +34,9 @@ from vaedeblend.simulate.galaxies.cutouts import (
     RealStamp,
     as_asked,
     ellipse,
+    is_one,
     make_real_galaxies,
+    segment,
 )
 from vaedeblend.simulate.galaxies.parts import is_in_part, split_part
 from vaedeblend.simulate.galaxies.profiles import dominant_shape, half_light_radius, points
@@ -48,17 +50,12 @@ _MAGNIFIED = 0.2
 """Natural logarithm of the largest magnification that is not avoided, a fifth."""
 _CHOICE = 5
 """Last word of the seed, whose other purposes are those of the other styles and the caller's."""
-_BLUR, _THRESHOLD = 1.0, 3.0
-"""Sigma of the Gaussian under which pixels of sources are found [pixel], and least of them there
-[rms there]."""
 _CLEAR = 100.0
 """Least flux of a galaxy [its noise, within its pixels]."""
 _LARGE = 1.5
 """Least square root of a galaxy's area at half of its peak, over that of the PSF."""
 _SECOND = 0.1
 """Share of a galaxy's light in a second peak beyond which that is another galaxy."""
-_LEVELS = 24
-"""Levels between threshold and peak at which a galaxy may fall into parts."""
 _MARGIN = 1.5
 """Side of a stamp, over the largest side of its galaxy's pixels."""
 
@@ -184,8 +181,7 @@ def _stamps(image, scale: float, psf: Psf) -> Iterator[tuple[RealStamp, float]]:
     if not (light < 0).any():
         return  # neither noise nor sky
     rms = 1.4826 * float(np.median(-light[light < 0]))
-    blurred = ndimage.gaussian_filter(light, _BLUR)
-    labels, _ = ndimage.label(blurred > _THRESHOLD * rms / (2 * np.pi**0.5 * _BLUR))
+    blurred, labels = segment(light, rms)
     core = psf.image > psf.image.max() / 2
     for k, box in enumerate(ndimage.find_objects(labels), 1):
         own = labels[box] == k
@@ -194,28 +190,11 @@ def _stamps(image, scale: float, psf: Psf) -> Iterator[tuple[RealStamp, float]]:
             flux > _CLEAR * rms * own.sum() ** 0.5
             and _is_inside(box, image.shape)
             and _area(blurred[box], own) > _LARGE**2 * core.sum()
-            and is_one(blurred[box], own)
+            and is_one(blurred[box], own, _SECOND)
         ):
             stamp = galsim.Image(_cut(light, labels, k, box), scale=scale)
             noise = galsim.UncorrelatedNoise(rms**2, scale=scale)
             yield RealStamp(stamp, galsim.Image(psf.image, scale=scale), noise), flux
-
-
-def is_one(light: Float[np.ndarray, "height width"], own: Bool[np.ndarray, "height width"]) -> bool:
-    """Whether pixels are one galaxy: no second peak holds a tenth of their light.
-
-    Args:
-        light: Light without sky.
-        own: Pixels of the galaxy, or galaxies.
-    """
-    mine = np.where(own, light, 0)
-    for level in np.geomspace(mine.max() / 100, 0.95 * mine.max(), _LEVELS):
-        parts, n = ndimage.label(mine > level)
-        if n > 1:
-            held = np.sort(ndimage.sum_labels(mine, parts, range(1, n + 1)))
-            if held[-2] > _SECOND * mine.sum():
-                return False
-    return True
 
 
 def _sky(image) -> float:
