@@ -226,7 +226,7 @@ def test_an_interrupted_command_says_so(give, image, tmp_path, capsys, monkeypat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no limits of file sizes")
-@pytest.mark.parametrize("kilobytes", [1, 40, 100])
+@pytest.mark.parametrize("kilobytes", [1, 20, 60])
 def test_files_that_cannot_grow_leave_nothing_half_written(
     give, image, tmp_path, capsys, kilobytes
 ):

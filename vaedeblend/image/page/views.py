@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
-from matplotlib.colors import AsinhNorm, Normalize, to_hex
-from matplotlib.image import imsave
+from matplotlib.colors import AsinhNorm, Normalize, to_hex, to_rgb
+from PIL import Image
 
 from vaedeblend.image.page.signs import LETTERS
 
 _NO_DATA = "#e8dfc8"
+_LEVELS = 101
+"""Colours of an image, which a byte a pixel tells apart."""
 
 
 class Scale(NamedTuple):
@@ -50,9 +52,14 @@ def make_view(
         binning: Side of one of its pixels [image pixel].
     """
     height, width = (binning * n for n in values.shape)
-    cmap, file = mpl.colormaps[scale.colours].with_extremes(bad=_NO_DATA), io.BytesIO()
-    levels = np.round(scale.norm(values), 2)  # 100 of them make a small file
-    imsave(file, levels, vmin=0, vmax=1, cmap=cmap, origin="lower", format="png")
+    file, colours = io.BytesIO(), mpl.colormaps[scale.colours](np.linspace(0, 1, _LEVELS))
+    level = np.asarray(scale.norm(values)).clip(0, 1) * (_LEVELS - 1)
+    index = np.where(np.isfinite(values), np.rint(np.nan_to_num(level)), _LEVELS)
+    picture = Image.fromarray(index[::-1].astype(np.uint8))
+    picture.putpalette(
+        np.rint(255 * np.array([*colours[:, :3], to_rgb(_NO_DATA)])).astype(np.uint8).tobytes()
+    )
+    picture.save(file, "png")
     return View(name, file.getvalue(), width, height, f"{width / LETTERS:.4g}")
 
 
