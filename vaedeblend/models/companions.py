@@ -114,25 +114,21 @@ def find_candidates(seen: Observation, light: Float[Array, "batch size size band
     """
     sigma = _sigma(seen, light)
     weight = jnp.where(jnp.isfinite(sigma), 1 / sigma, 0)
-    maps = [
-        _filtered((seen.image - light) * weight, _gaussian(_POINT)),
-        _filtered(seen.image * weight, _gaussian(_CORE) - _WING_SHARE * _gaussian(_WING)),
-    ]
     size = seen.image.shape[1]
     first = size // 2 - CANDIDATE_REACH - 1
-    middle = slice(first, size - first)
-    offset = np.arange(size) - (size - 1) / 2
+    residual = _filtered((seen.image - light) * weight, first, [(1.0, _POINT)])
+    sharp = _filtered(seen.image * weight, first, [(1.0, _CORE), (-_WING_SHARE, _WING)])
+    offset = np.arange(first, size - first) - (size - 1) / 2
     others = np.hypot(offset[:, None], offset) > _OWN
-    residual, sharp = (each[:, middle, middle] for each in (maps[0], jnp.where(others, maps[1], 0)))
-    peaks = _peaks(residual, N_RESIDUAL), _peaks(sharp, N_SHARP)
-    maps = jnp.stack(maps, axis=-1)
-    pixel = jnp.concatenate([at for at, _ in peaks], axis=1) + first
+    peaks = _peaks(residual, N_RESIDUAL), _peaks(jnp.where(others, sharp, 0), N_SHARP)
+    pixel = jnp.concatenate([at for at, _ in peaks], axis=1)
     real = jnp.concatenate([is_peak for _, is_peak in peaks], axis=1)
-    own = jnp.full((len(pixel), 1, 2), size // 2)
+    own = jnp.full((len(pixel), 1, 2), size // 2 - first)
     pixel = jnp.concatenate([pixel, own], axis=1)
     real = jnp.pad(real, [(0, 0), (0, 1)])
     row = jnp.arange(len(pixel))[:, None]
-    return Candidates(pixel, maps[row, pixel[..., 0], pixel[..., 1]], real)
+    maps = jnp.stack([residual, sharp], axis=-1)
+    return Candidates(pixel + first, maps[row, pixel[..., 0], pixel[..., 1]], real)
 
 
 def init_companions(model: Companions, key, *, size: int, bands: int, **numbers: int) -> dict:
@@ -203,16 +199,30 @@ def _peaks(image, n: int) -> tuple[Int[Array, "batch n 2"], Bool[Array, "batch n
     return jnp.stack(jnp.divmod(index, side), axis=-1), jnp.isfinite(best)
 
 
-def _filtered(image, kernel: np.ndarray) -> Float[Array, "batch size size"]:
-    """The bands' mean through a filter, such that independent noise of rms 1 keeps it."""
-    summed = image.sum(axis=-1, keepdims=True) / np.sqrt(image.shape[-1])
-    kernel = jnp.asarray(kernel / np.linalg.norm(kernel), image.dtype)[..., None, None]
-    axes = ("NHWC", "HWIO", "NHWC")
-    filtered = jax.lax.conv_general_dilated(summed, kernel, (1, 1), "SAME", dimension_numbers=axes)
-    return filtered[..., 0]
+def _filtered(image, first: int, parts) -> Float[Array, "batch side side"]:
+    """The bands' mean through a filter, such that independent noise of rms 1 keeps it.
+
+    Args:
+        image: Stamps.
+        first: First pixel, along either axis, of the middle that is filtered.
+        parts: Factor and sigma [pixel] of each round Gaussian that the filter is the sum of.
+    """
+    size = image.shape[1]
+    summed = image.sum(axis=-1) / np.sqrt(image.shape[-1])
+    lines = [_gaussian(sigma) for _, sigma in parts]
+    factors = np.array([factor for factor, _ in parts])
+    factors /= np.linalg.norm(np.einsum("p,py,px->yx", factors, lines, lines))
+    # Along one axis and then the other; in one sum, which is the same wherever it is compared.
+    banded = [[np.convolve(row, line, "same") for row in np.eye(size)] for line in lines]
+    banded = np.array(banded)[:, first : size - first]
+    down, across = (
+        jnp.asarray(each, image.dtype) for each in (factors[:, None, None] * banded, banded)
+    )
+    rows = jnp.einsum("piy,byx->bipx", down, summed, precision="highest")
+    return jnp.einsum("bipx,pjx->bij", rows, across, precision="highest")
 
 
-def _gaussian(sigma: float) -> Float[np.ndarray, "9 9"]:
-    """A round Gaussian of unit sum."""
+def _gaussian(sigma: float) -> Float[np.ndarray, " 9"]:
+    """A Gaussian of unit sum."""
     line = np.exp(-np.square(np.arange(9) - 4) / (2 * sigma**2))
-    return np.outer(line, line) / line.sum() ** 2
+    return line / line.sum()
