@@ -233,7 +233,20 @@ def test_exported_weights_deblend_the_same_by_name(workdir, tmp_path, image, var
     assert not (tmp_path / "mine" / "isolated").exists()
     monkeypatch.setattr("vaedeblend.io.workdir.WEIGHTS", tmp_path)
     found = deblender.load_deblender("mine")(image, variance)
-    assert_same(found, deblender.load_deblender(workdir)(image, variance))
+    full = deblender.load_deblender(workdir)(image, variance)
+    assert (abs(found.flux - full.flux) < 1e-3 * full.flux_err).all()
+    np.testing.assert_allclose(found.image, full.image, rtol=1e-3, atol=1e-4 * full.image.max())
+
+
+def test_exported_parameters_are_those_of_16_significant_bits(workdir, tmp_path):
+    export(workdir, tmp_path / "mine")
+    kept, full = (
+        jax.tree.leaves(checkpoint.load_params(each / "blended" / "checkpoints"))
+        for each in (tmp_path / "mine", workdir)
+    )
+    for one, other in zip(kept, full, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2.0**-16)
+        assert not (np.asarray(one, np.float32).view(np.uint32) & 0xFF).any()
 
 
 def test_unknown_name_lists_what_is_shipped(tmp_path, monkeypatch):

@@ -111,6 +111,20 @@ def save_params(directory: str | Path, step: int, params: dict) -> None:
         save_state(manager, step, {"average": params})
 
 
+def rounded(params: dict) -> dict:
+    """Parameters of 16 significant bits, which a checkpoint holds in four fifths of the space.
+
+    No flux of the shipped weights moves by a thousandth of its error.
+    """
+    return jax.tree.map(_rounded, params)
+
+
+def _rounded(values) -> np.ndarray:
+    """Single precision whose last byte is zero."""
+    bits = np.array(values, np.float32, ndmin=1).view(np.uint32)
+    return ((bits + 0x80) & 0xFFFFFF00).view(np.float32).reshape(np.shape(values))
+
+
 def latest_step(directory: str | Path) -> int | None:
     """Step of the latest checkpoint in a directory; None without any."""
     if not Path(directory).is_dir():

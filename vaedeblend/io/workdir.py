@@ -111,7 +111,8 @@ def export(workdir: str | Path, folder: str | Path) -> None:
     config = read_config(workdir)
     stages = [_EXPORTED[0], *(each for each in _EXPORTED[1:] if each in config["stages"])]
     trained = {each: workdir / each / CHECKPOINTS for each in stages}
-    parts = {s: (checkpoint.latest_step(f), checkpoint.load_params(f)) for s, f in trained.items()}
+    latest, load = checkpoint.latest_step, checkpoint.load_params
+    parts = {s: (latest(f), checkpoint.rounded(load(f))) for s, f in trained.items()}
     names = [f"{stages[0]}/calibration.json"]
     if not (workdir / names[0]).exists():
         raise WorkdirError(
