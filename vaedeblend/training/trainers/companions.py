@@ -1,11 +1,13 @@
 """Trains the test of companions of a deblender that has been trained."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
 import jax
 
-from vaedeblend.deblend.network import Deblender, load_deblender
+from vaedeblend.deblend.network import STAGES as DEBLENDER_STAGES
+from vaedeblend.deblend.network import CompanionTest, Deblender, load_deblender
 from vaedeblend.models.companions import COMPANION_STAGES as STAGES
 from vaedeblend.models.companions import Companions, init_companions
 from vaedeblend.models.vae import N_CORRELATION_FEATURES, N_PSF_FEATURES
@@ -14,6 +16,7 @@ from vaedeblend.training import verdicts
 from vaedeblend.training.observe import Observing, make_batches
 from vaedeblend.training.placement import Composing, load_device_library
 from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
+from vaedeblend.training.trainers.deblender import calibrate
 
 __all__ = ["STAGES", "check", "prepare"]
 
@@ -57,8 +60,15 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
         library,
         batches["train"],
         validation,
-        lambda params: None,
+        functools.partial(_recalibrate, config, workdir, directories, deblender, model),
     )
+
+
+def _recalibrate(config, workdir: Path, directories, deblender, model, params) -> None:
+    """Calibrates the deblender anew: which sources it finds is what the test says now."""
+    test = CompanionTest(model, params["companions"])
+    tested = dataclasses.replace(deblender, companions=test)
+    calibrate(config, DEBLENDER_STAGES[-1], workdir, directories, tested)
 
 
 def _library(config, directories: dict[str, Path], split: str):

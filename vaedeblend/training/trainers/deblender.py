@@ -1,5 +1,6 @@
 """Trains the stages of a deblender: VAE I on isolated galaxies, VAE II on blends."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
         on_every_device(library, mesh),
         make_batch,
         observe_validation(directories[name], survey, kind=name, seed=config.seed),
-        functools.partial(_calibrate, config, name, workdir, directories, model),
+        lambda params: calibrate(
+            config, name, workdir, directories, Deblender(model, params, default_psf(survey))
+        ),
     )
 
 
@@ -89,8 +92,16 @@ def _composing(data, scenes, survey: Survey) -> Composing:
     return Composing(separation=separation, max_purity=data.max_purity, **scenes)
 
 
-def _calibrate(config, name: str, workdir: Path, directories, model, params) -> None:
-    """Fits and writes the calibration of a trained stage's flux errors, on validation galaxies."""
+def calibrate(config, name: str, workdir: Path, directories, deblender: Deblender) -> None:
+    """Fits and writes the calibration of a trained stage's flux errors, on validation galaxies.
+
+    Args:
+        config: ConfigDict of the training.
+        name: The stage.
+        workdir: Working directory of the training.
+        directories: Datasets, by kind.
+        deblender: The stage's deblender, with a test of companions if it has one.
+    """
     survey, field = make_survey(**config.survey.to_dict()), None
     scenes = [kind for kind in directories if kind not in _LIBRARIES]
     kinds = [kind for kind in scenes if "validation" in config.sizes[kind]]
@@ -102,9 +113,9 @@ def _calibrate(config, name: str, workdir: Path, directories, model, params) -> 
     ]
     if name == "blended" and config.calibration_field.size:
         field = _field_options(config, survey)
-    deblend = Deblender(model, params, default_psf(survey))
     path = workdir / name / "calibration.json"
-    calibrate_stage(path, deblend, batches, field, stamp_size=config.data.stamp_size)
+    uncalibrated = dataclasses.replace(deblender, calibrations=None)
+    calibrate_stage(path, uncalibrated, batches, field, stamp_size=config.data.stamp_size)
 
 
 def _field_options(config, survey: Survey) -> dict:
