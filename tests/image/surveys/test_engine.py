@@ -201,5 +201,5 @@ def test_a_survey_killed_at_random_moments_ends_as_an_unbroken_one(tmp_path):
     script = Path(__file__).parents[2] / "benchmarks" / "survey.py"
     env = os.environ | {"PYTHONPATH": str(script.parents[2])}
     words = [sys.executable, script, "kills", tmp_path, "--n", "2", "--tiles", "4"]
-    done = subprocess.run([*map(str, words)], env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run([*map(str, words)], env=env, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0 and "the same files" in done.stdout, done.stdout + done.stderr

@@ -61,7 +61,8 @@ def connected(workers: Workers) -> Iterator:
     """A client of dask.distributed with its workers, which end with it where they are its own.
 
     Raises:
-        SurveyError: The extra is not installed, or there is no such scheduler or cluster.
+        SurveyError: The extra is not installed, there is no such scheduler or cluster, or a worker
+            did not start.
     """
     distributed = _distributed()
     with contextlib.ExitStack() as stack:
@@ -160,13 +161,16 @@ def _sentence(error: BaseException) -> str:
 
 
 def _local(distributed, number: int):
-    return distributed.LocalCluster(
-        n_workers=number or available_cores(),
-        threads_per_worker=1,
-        dashboard_address=":0",
-        silence_logs="ERROR",
-        env=_environment(),
-    )
+    try:
+        return distributed.LocalCluster(
+            n_workers=number or available_cores(),
+            threads_per_worker=1,
+            dashboard_address=":0",
+            silence_logs="ERROR",
+            env=_environment(),
+        )
+    except RuntimeError as error:  # of one that was killed while it began
+        raise SurveyError(f"a worker on this machine did not start ({error})") from error
 
 
 def _environment() -> dict[str, str]:
