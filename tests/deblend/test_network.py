@@ -210,6 +210,7 @@ def workdir(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("workdir")
     config = {"model": FIELDS, "stages": {"isolated": {}, "blended": {}}}
     config["survey"] = {"pixel_scale": 0.1, "bands": {"euclid-vis": {}}}
+    config["data"] = {"style": "analytic"}
     (folder / "config.json").write_text(json.dumps(config))
     write_native_psfs(folder / "psf.fits", gaussian_psf(1.2, PSF_SIZE), 0.1)
     for i, stage in enumerate(deblender.STAGES):

@@ -55,7 +55,9 @@ def trained(folder):
     """A workdir, made while the disk was in order."""
     checkpoint.save_params(folder / "blended" / "checkpoints", 3, PARAMS)
     (folder / "blended" / "calibration.json").write_text("{}")
-    (folder / "config.json").write_text('{"stages": {"blended": {}}}')
+    (folder / "config.json").write_text(
+        '{"data": {"style": "analytic"}, "stages": {"blended": {}}}'
+    )
 
 
 WRITERS = {

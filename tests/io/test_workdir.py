@@ -46,7 +46,8 @@ def test_shipped_weights_go_by_name(tmp_path):
 def test_another_training_is_exported_in_the_first_ones_place(tmp_path):
     for value in (1.0, 2.0):
         run = tmp_path / f"run{value}"
-        claim(run, CONFIG | {"stages": {"blended": {}}})
+        data = {"style": "analytic+cosmos:/disk/hst#split+real:cube.fits.fz#split"}
+        claim(run, CONFIG | {"data": data, "stages": {"blended": {}}})
         average = {"a": np.full(4, value, np.float32)}
         checkpoint.save_params(run / "blended" / "checkpoints", 3, average)
         with pytest.raises(WorkdirError, match="has no calibration.json; wanted a finished one"):
@@ -56,3 +57,7 @@ def test_another_training_is_exported_in_the_first_ones_place(tmp_path):
         found = checkpoint.load_params(tmp_path / "weights" / "blended" / "checkpoints")
         np.testing.assert_array_equal(found["a"], average["a"])
         assert (tmp_path / "weights" / "blended" / "calibration.json").read_text() == str(value)
+    style = read_config(tmp_path / "weights")["data"]["style"]
+    assert style == "analytic+cosmos:hst#split+real:cube.fits.fz#split"
+    for mark in (tmp_path / "weights").rglob("commit_success.txt"):
+        assert str(tmp_path) not in mark.read_text()

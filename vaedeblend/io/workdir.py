@@ -1,6 +1,7 @@
 """The working directory of a training: where it is, what it was trained with, its weights alone."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -127,7 +128,13 @@ def export(workdir: str | Path, folder: str | Path) -> None:
         with replacing(folder / name) as partial:
             shutil.copy(workdir / name, partial)
     kept = {"stages": {each: config["stages"][each] for each in stages}}
+    kept["data"] = config["data"] | {"style": _without_folders(config["data"]["style"])}
     write_text(folder / "config.json", _as_json(config | kept))
+
+
+def _without_folders(style: str) -> str:
+    """A style whose real galaxies' files go by name: others have them elsewhere."""
+    return re.sub(r":[^+#]*/", ":", style)
 
 
 def _as_json(config: Mapping) -> str:
