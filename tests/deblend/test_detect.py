@@ -2,11 +2,8 @@ import numpy as np
 import pytest
 
 from vaedeblend.deblend.detect import (
-    MODEL_ERROR,
     background_strips,
     detect,
-    detect_close,
-    detect_hidden,
     estimate_background,
     members,
     mesh_side,
@@ -58,22 +55,6 @@ def test_members_begin_with_the_central_galaxy_whether_seen_or_not(noise):
     np.testing.assert_array_equal(corner[[1, 4]], [[0, 13]] * 2)
 
 
-def test_hidden_sources_are_told_by_their_image(noise):
-    residual = np.stack([noise, noise + galaxy(20, 40), noise])
-    index, position = detect_hidden(residual, np.ones_like(residual))
-    np.testing.assert_array_equal(index, [1])
-    np.testing.assert_allclose(position, [[20, 40]], atol=0.3)
-
-
-def test_small_errors_of_a_bright_model_are_no_sources(noise):
-    model = galaxy(20, 40, flux=1e4)
-    residual = (noise + 0.05 * model)[None]
-    doubt = np.hypot(1, MODEL_ERROR * model[None])
-    index, position = detect_hidden(residual, doubt)
-    assert index.shape == (0,) and position.shape == (0, 2)
-    assert len(detect_hidden(residual, np.ones_like(residual))[0]) == 1
-
-
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_a_dead_column_does_not_cut_a_galaxy_in_two(noise, width):
     image, rms = noise + galaxy(31, 30.5, flux=2000.0, sigma=2.5), np.ones_like(noise)
@@ -81,37 +62,6 @@ def test_a_dead_column_does_not_cut_a_galaxy_in_two(noise, width):
     found = detect(image, rms)
     assert len(found) == 1
     np.testing.assert_allclose(found, [[31, 30.5]], atol=1)
-
-
-def test_close_companions_show_on_the_sharpened_image(noise):
-    pair = noise + galaxy(31, 31, 1500.0, 1.2) + galaxy(31, 36.5, 700.0, 1.2)
-    known = detect(pair, np.ones_like(noise))
-    images, doubt = np.stack([noise, pair]), np.ones((2, SIZE, SIZE))
-    index, position = detect_close(images, doubt, np.ones(1, int), np.array([[31.0, 31.0]]))
-    np.testing.assert_array_equal(index, [1])
-    np.testing.assert_allclose(position, [[31, 36.5]], atol=0.7)
-    both = np.array([[31.0, 31.0], [31.0, 36.5]])
-    assert not len(detect_close(images, doubt, np.ones(2, int), both)[0])
-    assert len(known) in (1, 2)
-
-
-def test_close_companions_are_near_a_known_source(noise):
-    image = (noise + galaxy(20, 20, 1500.0, 1.2))[None]
-    index, position = detect_close(
-        image, np.ones_like(image), np.zeros(1, int), np.array([[50.0, 50.0]])
-    )
-    assert index.shape == (0,) and position.shape == (0, 2)
-    nothing = detect_close(image, np.ones_like(image), np.zeros(0, int), np.zeros((0, 2)))
-    assert not len(nothing[0])
-
-
-def test_noise_has_no_close_companions(rng):
-    """Nor has a bright galaxy, its photon noise told."""
-    light = galaxy(31, 31, 3e4, 3.0)
-    image = (light + np.sqrt(1 + light) * rng.normal(size=light.shape))[None]
-    doubt = np.sqrt(1 + image.clip(0))
-    found = [len(detect_close(image, doubt, np.zeros(1, int), np.array([[31.0, 31.0]]))[0])]
-    assert sum(found) <= 1
 
 
 @pytest.mark.parametrize("height", [2049, 2054, 2060, 4100, 4223])

@@ -1,24 +1,7 @@
-import jax.numpy as jnp
 import numpy as np
-from gaussians import SIZE, field, gaussian, matched_filter
+from gaussians import gaussian, matched_filter
 
-from vaedeblend.deblend.joint import find_and_measure, make_deblend_stamps
-from vaedeblend.deblend.sources import make_sources, measure
-from vaedeblend.pixels.stamps import PaddedImages
-
-
-def test_a_galaxy_behind_a_brighter_one_is_found_on_the_residual(rng):
-    places, flux = np.array([[20, 20], [20, 29]]), [3000.0, 150.0]
-    image = field((80, 80), places, flux) + rng.normal(size=(1, 80, 80, 1))
-    images = PaddedImages(image, 1.0, size=SIZE)
-    arguments = matched_filter, images, np.zeros(1, int), places[:1]
-    found = find_and_measure(*arguments, iterations=20)
-    np.testing.assert_allclose(found.corner, places, atol=1)
-    np.testing.assert_array_equal(found.hidden, [False, True])
-    # This deblender cannot move its profile by the pixel by which the companion is off.
-    np.testing.assert_allclose(found.found.flux[:, 0], flux, rtol=0.15)
-    never = find_and_measure(*arguments, iterations=20, passes=0)
-    assert len(never.corner) == 1 and not never.hidden.any()
+from vaedeblend.deblend.joint import make_deblend_stamps
 
 
 def test_stamps_give_their_central_galaxies(rng):
@@ -52,24 +35,3 @@ def test_a_flux_that_ran_away_is_nan_and_never_0():
     for network, lost in ((dark, True), (matched_filter, False)):
         found = make_deblend_stamps(network, passes=0)(image, np.ones_like(image))
         assert (np.isnan(found.flux) == lost).all() and (np.isnan(found.flux_err) == lost).all()
-
-
-def test_what_is_hardly_there_is_forgotten_again():
-    """A lump that no galaxy has: found on the residual, it is measured to be next to nothing."""
-
-    def doubting(image, variance, **options):
-        found = matched_filter(image, variance, **options)
-        bright = found.flux > 1000
-        return found._replace(flux_err=jnp.where(bright, found.flux_err, found.flux))
-
-    places, flux = np.array([[20, 20], [20, 29]]), [3000.0, 150.0]
-    images = PaddedImages(field((80, 80), places, flux), 1.0, size=SIZE)
-    arguments = images, np.zeros(1, int), places[:1]
-    kept, forgotten = (
-        find_and_measure(each, *arguments, iterations=20) for each in (matched_filter, doubting)
-    )
-    assert len(kept.corner) == 2 and len(forgotten.corner) == 1
-    alone = measure(
-        matched_filter, images, make_sources(*arguments[1:], (SIZE, SIZE, 1)), iterations=1
-    )
-    np.testing.assert_allclose(forgotten.found.flux, alone.found.flux, rtol=1e-4)

@@ -116,7 +116,7 @@ def test_going_on_from_what_is_known_ends_where_a_fresh_start_does():
     images = PaddedImages(image, 1e-4, size=SIZE)
     options = {"iterations": 40, "batch_size": 3}
     first = measure(matched_filter, images, sources_at(PLACES[:2]), **options)
-    joined = first.append(np.zeros(2, int), PLACES[2:], hidden=True)
+    joined = first.append(np.zeros(2, int), PLACES[2:], np.full(2, 0.8))
     assert joined.pending.tolist() == joined.hidden.tolist() == [False, False, True, True]
     found = measure(matched_filter, images, joined, **options)
     np.testing.assert_allclose(found.found.flux[:, 0], FLUX, rtol=1e-3)
@@ -175,7 +175,7 @@ def test_sources_that_cannot_change_may_be_left_out(rng, monkeypatch):
     image = field((400, 400), places, rng.uniform(50, 300, len(places)))
     images = PaddedImages(image, 1e-3, size=SIZE)
     start = measure(matched_filter, images, sources_at(places[:-1]), iterations=9)
-    joined = start.append(np.zeros(1, int), places[-1:], hidden=True)
+    joined = start.append(np.zeros(1, int), places[-1:], np.ones(1))
     found = []
     for part in (-1.0, 0.25):
         monkeypatch.setattr("vaedeblend.deblend.sources._PART", part)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matched import SIZE, gaussian
 
-from vaedeblend.image.photometry import measure_photometry
+from vaedeblend.image.photometry import measure_photometry, weigh
 from vaedeblend.pixels.stamps import PaddedImages
 
 SHAPE, SIGMA, RMS = (120, 130), 3.0, 0.4
@@ -77,3 +77,52 @@ def test_no_sources_have_no_photometry():
     light = np.zeros((0, SIZE, SIZE), np.float32)
     found = measure_photometry(padded, at, light, np.zeros(0), padded.image * 0, np.zeros(0))
     assert len(found.aperture) == 0 and found.position_variance.shape == (0, 3)
+
+
+def test_light_left_is_the_source_s_own_share_of_it():
+    """A Gaussian has 1 - exp(-r^2 / 2 sigma^2) of its light within r, here 6 pixels."""
+    found = measured(sky() + 100 * gaussian(*PLACES[2], SHAPE, SIGMA))
+    within = 1 - np.exp(-((6 / SIGMA) ** 2) / 2)
+    np.testing.assert_allclose(found.left, [0, 0, 100 * within], atol=1.5)
+    assert found.left_err[2] == pytest.approx(RMS * np.sqrt(np.pi) * 6, rel=0.02)
+    both = measured(sky() + 100 * gaussian(*PLACES[0], SHAPE, SIGMA))
+    assert both.left[0] + both.left[1] == pytest.approx(100 * within, rel=0.06)
+    assert both.left[0] > 4 * both.left[1] > 0
+
+
+def test_nothing_is_left_where_pixels_are_ignored():
+    rms = np.full(SHAPE, RMS)
+    rms[85:, 95:] = np.inf
+    found = measured(sky() + 100 * gaussian(*PLACES[2], SHAPE, SIGMA), rms)
+    assert np.isnan(found.left[2]) and np.isfinite(found.left[:2]).all()
+
+
+def test_weighed_fluxes_are_the_posterior_s_mean_and_spread():
+    """Against draws of the two hypotheses: those galaxies whose light left is about as much."""
+    rng, n, flux, err, sigma = np.random.default_rng(0), 2_000_000, 100.0, 4.0, 3.0
+    sigma_all = np.hypot(sigma, 0.01 * flux)
+    unlike = rng.uniform(size=n) < 0.3
+    missing = np.where(unlike, rng.normal(0, 0.1 * flux, n), 0)
+    left = missing + rng.normal(0, sigma_all, n)
+    # Where the galaxy is unlike, its flux is what the pixels have; else as the network says.
+    true = flux + np.where(unlike, left + rng.normal(0, sigma_all, n), rng.normal(0, err, n))
+    for value in (0.0, 6.0, 9.0, -20.0):
+        near = abs(left - value) < 0.25
+        weighed = weigh(*(np.array([x]) for x in (flux, err, value, sigma)))
+        assert weighed.unlike_prob[0] == pytest.approx(unlike[near].mean(), abs=0.03)
+        assert weighed.flux[0] == pytest.approx(true[near].mean(), abs=0.3)
+        assert weighed.flux_err[0] == pytest.approx(true[near].std(), rel=0.04)
+
+
+def test_fluxes_stay_the_network_s_where_the_pixels_do_not_tell():
+    flux, err = np.array([100.0, np.nan]), np.array([5.0, np.nan])
+    weighed = weigh(flux, err, np.array([np.nan, 3.0]), np.array([np.nan, 1.0]))
+    np.testing.assert_array_equal(weighed.flux, flux)
+    np.testing.assert_array_equal(weighed.flux_err, err)
+    assert np.isnan(weighed.unlike_prob).all()
+
+
+def test_a_galaxy_that_the_network_cannot_draw_has_the_flux_of_its_pixels():
+    weighed = weigh(*(np.array([x]) for x in (1e4, 30.0, -2500.0, 20.0)))
+    assert weighed.flux[0] == pytest.approx(7500, rel=1e-3) and weighed.unlike_prob[0] > 0.99
+    assert weighed.flux_err[0] == pytest.approx(np.hypot(20, 100), rel=0.05)

@@ -63,7 +63,7 @@ def add_deblend(add) -> None:
         dest="passes",
         action="store_const",
         const=0,
-        default=2,
+        default=3,
         help="measure the positions of --catalog, and no sources beside them",
     )
     add.add_argument("--tphot", action="store_true", help="write priors for T-PHOT as well")

@@ -1,38 +1,21 @@
 """Where the galaxies are: on an image, on what is left of one, and on stamps."""
 
-import functools
-
 import numpy as np
 import sep
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import gaussian_filter, maximum_filter
-from scipy.spatial import cKDTree
+from scipy.ndimage import gaussian_filter
 
 from vaedeblend.pixels.extract import (
     Extraction,
     Kernel,
     extract,
     noise_gain,
-    reach,
     separable,
 )
 from vaedeblend.survey import stamp_centre
 
-THRESHOLD, HIDDEN = 1.5, 2.5
-"""Detection thresholds of an image and of its residual [rms, filtered by 3 x 3 pixels]."""
-
-MODEL_ERROR, BINNED_ERROR = 0.2, 1.0
-"""Error of modelled light in any pixel, and of light modelled on binned pixels [that light]."""
-
-CLOSE = 3.5
-"""Detection threshold of companions on the sharpened image [its rms]."""
-
-_CORE, _WING, _WING_SHARE = 0.6, 1.5, 0.8
-"""An image is sharpened by a Gaussian of the first sigma less a share of one of the second [pixel]:
-galaxies a PSF's width apart are two peaks there."""
-
-_APART, _BESIDE = 2.0, 12.0
-"""Range of a close companion's distance from the nearest source that is known [pixel]."""
+THRESHOLD = 1.5
+"""Detection threshold of an image [rms, filtered by 3 x 3 pixels]."""
 
 _BRIDGE, _SEEN = 1.5, 0.25
 """Sigma of the Gaussian that fills gaps [pixel], and the share of it that has to be valid."""
@@ -109,61 +92,6 @@ def _finite(rms) -> Float[np.ndarray, "height width"]:
         return rms.astype(np.float32)
     typical = np.median(rms[known]) if known.any() else 1.0
     return np.where(known, rms, typical).astype(np.float32)
-
-
-def detect_hidden(
-    residual: Float[np.ndarray, "n height width"], sigma: Float[np.ndarray, "n height width"]
-) -> tuple[Int[np.ndarray, " source"], Float[np.ndarray, "source 2"]]:
-    """Image and (y, x) of the sources that were hidden: on the images less the light of others.
-
-    Args:
-        residual: Images less the light of the sources that are known.
-        sigma: Total sigma, of noise and model; infinite where a pixel is to be ignored.
-    """
-    pairs = zip(residual, sigma, strict=True)
-    return _numbered([detect(image, noise, HIDDEN) for image, noise in pairs])
-
-
-def _numbered(each: list[Float[np.ndarray, "_ 2"]]):
-    """The number of its image, and the place, of all that was found on several images."""
-    index = np.repeat(np.arange(len(each)), [len(found) for found in each])
-    return index, np.concatenate([*each, np.zeros((0, 2))])
-
-
-def detect_close(
-    image: Float[np.ndarray, "n height width"],
-    sigma: Float[np.ndarray, "n height width"],
-    index: Int[np.ndarray, " source"],
-    position: Float[np.ndarray, "source 2"],
-) -> tuple[Int[np.ndarray, " close"], Float[np.ndarray, "close 2"]]:
-    """Image and (y, x) of the companions that detection took for a part of a known source.
-
-    Args:
-        image: Images, background subtracted.
-        sigma: Total sigma, of background and photons; infinite where a pixel is to be ignored.
-        index: Image of each known source.
-        position: (y, x) of each known source [pixel].
-    """
-    kernel = _sharpening()
-    threshold = CLOSE * noise_gain(kernel)
-    close = []
-    for i, (pixels, rms) in enumerate(zip(image, sigma, strict=True)):
-        known = position[index == i]
-        if (ignored := ~np.isfinite(rms)).any():  # the edge of a gap is sharp, too
-            rms = np.where(maximum_filter(ignored, reach(kernel)), np.inf, rms)
-        found = _extract(pixels, rms, threshold, 2, kernel).position
-        distance = cKDTree(known).query(found)[0] if len(known) else np.full(len(found), np.inf)
-        close.append(found[(distance > _APART) & (distance < _BESIDE)])
-    return _numbered(close)
-
-
-@functools.cache
-def _sharpening() -> Kernel:
-    point = np.zeros(9)
-    point[4] = 1
-    return separable(
-        (1.0, gaussian_filter(point, _CORE)), (-_WING_SHARE, gaussian_filter(point, _WING))
-    )
 
 
 def estimate_background(

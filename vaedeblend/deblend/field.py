@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial import cKDTree
 
 from vaedeblend.deblend.detect import detect_all
 from vaedeblend.deblend.joint import find_and_measure
@@ -19,6 +20,8 @@ _BINNINGS = 4
 _MANY, _CROWDED = 1000, 200
 """Sources from which on a field may be a crowd, and pixels for each of them below which it is one:
 twenty sources on a stamp."""
+_SAME = 2.0
+"""Distance within which a detection is a source of a list [pixel]."""
 _MOST, _CONFUSED = 5000, 100
 """The same beyond which nothing is measured: the confusion limit, some 20 beams a source."""
 
@@ -30,6 +33,7 @@ def find_sources(
     *,
     size: int,
     positions: Float[np.ndarray, "n 2"] | None = None,
+    passes: int = 3,
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
     gain: float | None = None,
     covariance: Float[np.ndarray, "lag lag"] | None = None,
@@ -47,7 +51,8 @@ def find_sources(
         image: Background subtracted.
         rms: Background noise; infinite where a pixel is ignored.
         size: Side of the stamps that `deblend` takes [pixel].
-        positions: (y, x) of the sources, which come first; by default they are detected.
+        positions: (y, x) of sources that are there, and come first; detections beside them follow.
+        passes: Searches for sources that others hide; with 0, none is added to the positions.
         psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
         covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white. What
@@ -60,6 +65,13 @@ def find_sources(
     coarse, most = np.zeros(image.shape, bool), _BINNINGS
     if positions is None:
         positions, coarse = detect_all(image, rms, covariance=covariance)
+    else:
+        listed = len(positions)
+        if passes > 0 and listed:
+            found, _ = detect_all(image, rms, covariance=covariance)
+            positions = np.concatenate([positions, _beside(positions, found)])
+        options["certain"] = np.arange(len(positions)) < listed
+    options["passes"] = passes
     valid = int(np.isfinite(rms).sum())
     if len(positions) > _MANY and len(positions) * _CROWDED > valid:
         _check_confusion(len(positions), valid)
@@ -67,6 +79,11 @@ def find_sources(
         coarse, most = np.ones(image.shape, bool), 1
     padded = _padded(image, rms, size, psf, gain, most)
     return padded, _sources(deblend, padded, positions, **options), coarse
+
+
+def _beside(listed, found) -> Float[np.ndarray, "n 2"]:
+    """What was found that is none of a list's sources."""
+    return found[cKDTree(listed).query(found)[0] > _SAME] if len(found) else found
 
 
 def _check_confusion(n: int, pixels: int) -> None:

@@ -1,8 +1,8 @@
 """Galaxies that share pixels, measured jointly, and those that they hide found.
 
-All sources of an image are measured, less their neighbours' light (`iterative`). What then stands
-out of the residual was hidden by a brighter galaxy: it joins the others, and all are brought up to
-date.
+All sources of an image are measured, less their neighbours' light (`iterative`). Companions that
+stand beside them then join the others, where a learned test says that they are some (`missed`), and
+all are brought up to date.
 """
 
 from functools import partial
@@ -50,16 +50,16 @@ def find_and_measure(
     index: Int[np.ndarray, " source"],
     corner: Int[np.ndarray, "source 2"],
     *,
-    passes: int = 2,
+    passes: int = 3,
     fixed: Bool[np.ndarray, " source"] | None = None,
+    certain: Bool[np.ndarray, " source"] | None = None,
     **options,
 ) -> Sources:
     """Sources, measured jointly, and those that they hid, until nothing new stands out.
 
-    Close companions are found on the sharpened image, others on the residual: both with a larger
-    total sigma where a measurement has left much of a galaxy's light in the residual, which then
-    has arms and knots. Those of either whose flux is not significant leave again, and their
-    neighbours are measured without them.
+    Where the deblender has a test of companions, a detection beside a brighter one is a source only
+    if the test finds it. Companions whose flux is not significant leave again, and their neighbours
+    are measured without them.
 
     A galaxy that turns out to be too large for its stamp is measured anew on a binned one. The
     blend moves the centres of its detections: a galaxy whose light turns out to lie beside its
@@ -70,28 +70,38 @@ def find_and_measure(
         images: Images on which the sources lie.
         index: Image of each source.
         corner: (y, x) of the first pixel of each stamp [pixel].
-        passes: Searches of the residual, at most; with 0, none of the sharpened image either.
+        passes: Searches for companions, at most; with 0, every detection is a source.
         fixed: Sources whose stamps stay where they are.
+        certain: Sources whatever the test would say of them.
         **options: Keywords of `sources.measure`.
     """
     update = partial(measure, deblend, images, **options)
     shape = images.size, images.size, images.image.shape[-1]
+    tested = getattr(deblend, "companions", None) is not None and passes > 0
+    free = np.ones(len(index), bool) if fixed is None else ~fixed
+    if tested:
+        certain = np.zeros(len(index), bool) if certain is None else certain
+        primary = missed.is_primary(images, index, corner, certain)
+        index, corner, free = index[primary], corner[primary], free[primary]
     sources = update(make_sources(index, corner, shape))
     for _ in range(_ROUNDS):
         if not (large := _too_large(images, sources)).any():
             break
         binning = np.where(large, 2 * sources.binning, sources.binning)
         sources = update(sources.place(sources.corner, binning))
-    free = np.ones(len(index), bool) if fixed is None else ~fixed
-    for search in (missed.close, *passes * [missed.hidden]) if passes else ():
-        further = search(images, sources)
+    if not tested:
+        return sources
+    sources = update(sources.shift(_off_centre(sources) * free[:, None]))
+    for _ in range(passes):
+        sources, further = missed.find_companions(deblend, images, sources)
         centred = sources.shift(_off_centre(sources) * free[:, None])
-        sources = centred.append(*further, hidden=True)
-        free = np.append(free, np.ones(len(further[0]), bool))
-        if search is missed.hidden and not sources.pending.any():
+        sources = centred.append(*further)
+        free = np.append(free, np.ones(len(further.index), bool))
+        if not sources.pending.any():
             break  # another search would find nothing, either
         sources = update(sources)
-    return update(_without_insignificant(images, sources))
+    sources = update(_without_insignificant(images, sources))
+    return missed.find_companions(deblend, images, sources)[0]
 
 
 def _without_insignificant(images: PaddedImages, sources: Sources) -> Sources:
@@ -167,7 +177,7 @@ def _off_centre(sources: Sources) -> Int[np.ndarray, "source 2"]:
     return pixels
 
 
-def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Deblend:
+def make_deblend_stamps(deblend: Deblend, *, passes: int = 3, **options) -> Deblend:
     """The function `(image, variance, mask=None, psf=None, gain=None) -> Deblended`.
 
     It measures the central galaxy of each stamp, as `deblend` does, but jointly with the galaxies
@@ -176,7 +186,7 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
 
     Args:
         deblend: Function of stamps; see `network.Deblender`.
-        passes: Searches of the residual; see `find_and_measure`.
+        passes: Searches for companions; see `find_and_measure`.
         **options: Keywords of `sources.measure`.
     """
     size, bands = _stamp_shape(deblend)
@@ -185,10 +195,12 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 2, **options) -> Debl
         index, corner = members(image[..., 0], np.sqrt(variance[..., 0]))
         images = PaddedImages(image, variance, size=image.shape[1], psf=psf, gain=gain)
         central = (corner == 0).all(axis=1)
-        keywords = {"passes": passes, "fixed": central} | options
+        keywords = {"passes": passes, "fixed": central, "certain": central} | options
         sources = find_and_measure(deblend, images, index, corner, **keywords)
         rms = images.typical_rms(sources.index, sources.corner)
-        own, found = np.flatnonzero(central), sources.found
+        # Detections that the test has not found are gone.
+        own = np.flatnonzero((sources.origin == 0).all(axis=1) & ~sources.hidden)
+        found = sources.found
         lost = ~believed(found, rms)[:, None]
         flux, error = (np.where(lost, np.nan, a) for a in (found.flux, found.flux_err))
         found = found._replace(flux=flux, flux_err=error)

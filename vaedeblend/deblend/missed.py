@@ -1,81 +1,137 @@
-"""Sources missed by the detection: sought on the sharpened image and on the residual.
+"""Sources that others hide: which candidate beside a source is another one, by the learned test.
 
-What stands out there may be a galaxy behind another one, or what the model of that one lacks. The
-more of a galaxy's light its model leaves in the residual, the larger is the total sigma there.
+sources --primary ones--> measured --residual, sharpened image--> candidates --test--> companions
+
+What stands out beside a galaxy may be another one, or a knot of its own that its model lacks. That
+is for `models.companions` to say, of peaks of the image and of detections alike: a detection beside
+a brighter one is no source until the test has found it, too.
 """
 
-import numpy as np
-from jaxtyping import Float
-from scipy.spatial import cKDTree
+from typing import NamedTuple
 
-from vaedeblend.deblend.detect import BINNED_ERROR, MODEL_ERROR, detect_close, detect_hidden
-from vaedeblend.deblend.sources import Sources
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+from scipy.special import expit
+
+from vaedeblend.deblend.network import Deblend
+from vaedeblend.deblend.sources import Sources, believed
+from vaedeblend.models.companions import CANDIDATE_REACH
 from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
 
-_CORE = 8.0
-"""What a binned profile leaves this near to its centre is the galaxy's own core [pixel]."""
+ACCEPTED = 0.5
+"""Probability from which on a candidate is a companion."""
 
-_STUDIED, _MISFIT = 1000.0, 3.0
-"""Flux of galaxies whose residual tells how wrong their model is [background rms]; and how many
-times their typical error a galaxy's light may be wrong in some pixel."""
-_MEDIAN = 0.455
-"""Of the square of a standard normal variable."""
-
-
-def close(images: PaddedImages, sources: Sources):
-    """Image and corner of close companions, which show on the first band's sharpened image."""
-    known = sources.corner + stamp_centre(images.size)
-    _, sigma = _total_sigma(images, sources, np.zeros(len(known)))
-    pixels = images.inner(images.image)[..., 0]
-    index, position = detect_close(pixels, sigma, sources.index, known)
-    return index, np.rint(position - stamp_centre(images.size)).astype(int)
+_CORE = 3
+"""Pixels on either side of a detection whose light makes it brighter or fainter than another."""
+_SAME, _LEAST = 2.0, 1.0
+"""Distances within which two candidates are one, and a candidate is a known source [pixel]."""
+_BATCH = 128
+"""Sources that are judged at a time."""
 
 
-def hidden(images: PaddedImages, sources: Sources):
-    """Image and corner of the sources that stand out of the first band's residual."""
-    wide = sources.binning > 1
-    model, sigma = _total_sigma(images, sources, np.where(wide, BINNED_ERROR, MODEL_ERROR))
-    index, position = detect_hidden((images.inner(images.image) - model)[..., 0], sigma)
-    corner = np.rint(position - stamp_centre(images.size)).astype(int)
-    own = images.apart(sources.index[wide], sources.corner[wide])
-    near = cKDTree(own).query_ball_point(images.apart(index, corner), _CORE, return_length=True)
-    return index[near == 0], corner[near == 0]
+class Missed(NamedTuple):
+    """Companions that were found."""
+
+    index: Int[np.ndarray, " companion"]
+    """Image of each."""
+    corner: Int[np.ndarray, "companion 2"]
+    """(y, x) of the first pixel of each stamp [pixel]."""
+    probability: Float[np.ndarray, " companion"]
+    """That it is another source than the one beside which it lies."""
 
 
-def _total_sigma(images: PaddedImages, sources: Sources, least):
-    """All sources' light on the images, and the first band's rms of the noise and of that light.
+def is_primary(
+    images: PaddedImages,
+    index: Int[np.ndarray, " n"],
+    corner: Int[np.ndarray, "n 2"],
+    certain: Bool[np.ndarray, " n"],
+) -> Bool[np.ndarray, " n"]:
+    """Whether a detection is certain, or has none that is, nor a brighter source, within reach.
 
-    The error of a source's light is `least` in any pixel, a share of it, unless its residual tells
-    of a larger one.
+    Args:
+        images: Images with the detections.
+        index: Image of each detection.
+        corner: (y, x) of the first pixel of each stamp [pixel].
+        certain: Detections that are sources.
     """
-    at = sources.index, sources.corner, sources.binning
-    model = images.paste(sources.found.image, *at)
-    share = np.maximum(least, _misfit(images, sources, model))
-    own_error = sources.found.image * share.astype(np.float32)[:, None, None, None]
-    error = images.inner(images.paste(own_error, *at))
-    model, variance = images.inner(model), images.inner(images.variance)
-    gain = np.inf if images.gain is None else images.gain[:, None, None]
-    return model, np.sqrt(variance + model.clip(0) / gain + np.square(error))[..., 0]
+    middle = images.size // 2
+    core = slice(middle - _CORE, middle + _CORE)
+    light = images.cut(images.image, index, corner)[:, core, core].sum(axis=(1, 2, 3))
+    place = images.apart(index, corner)
+    near = cKDTree(place).query_ball_point(place, CANDIDATE_REACH)
+    primary = certain.copy()
+    for i in np.argsort(-light, kind="stable"):
+        primary[i] |= not primary[near[i]].any()
+    return primary
 
 
-def _misfit(images: PaddedImages, sources: Sources, model) -> Float[np.ndarray, " source"]:
-    """Error of each galaxy's modelled light as its residual tells, a share of it; 0 of faint ones.
+def find_companions(
+    deblend: Deblend, images: PaddedImages, sources: Sources
+) -> tuple[Sources, Missed]:
+    """The sources, all judged as they are now, and companions that they hide.
 
-    It is the first band's, typical of the pixels where the light exceeds its noise: a companion
-    hidden somewhere hardly moves a median, arms and knots everywhere do.
+    Args:
+        deblend: Deblender that has a test of companions.
+        images: Images on which the sources lie.
+        sources: Sources that have been measured.
     """
-    rms, light = images.typical_rms(sources.index, sources.corner), sources.found.image
-    rows = np.flatnonzero(light.sum(axis=(1, 2))[:, 0] > _STUDIED * rms)
-    at = sources.index[rows], sources.corner[rows], sources.binning[rows]
-    residual, variance = images.cut(images.image - model, *at), images.noise(*at)
-    gain = np.inf if images.gain is None else images.gain[at[0], 0][:, None, None]
-    misfit = np.zeros(len(light), np.float32)
-    own, wrong = light[rows][..., 0], np.square(residual[..., 0])
-    noise = variance[..., 0] + images.cut(model, *at)[..., 0].clip(0) / gain
-    for i, its, square, expected in zip(rows, own, wrong, noise, strict=True):
-        seen = its > np.sqrt(expected)
-        if seen.any():
-            ratio = (square[seen] - _MEDIAN * expected[seen]) / np.square(its[seen])
-            misfit[i] = _MISFIT * np.sqrt(max(np.median(ratio), 0) / _MEDIAN)
-    return misfit
+    rows = np.flatnonzero(~sources.judged)
+    parts = [_judged(deblend, images, sources, rows[i : i + _BATCH]) for i in _starts(rows)]
+    blend = sources.blend_prob.copy()
+    if not parts:
+        return sources, Missed(rows, np.zeros((0, 2), int), np.zeros(0))
+    blend[rows], index, position, probability = (
+        np.concatenate(each) for each in zip(*parts, strict=True)
+    )
+    judged = sources._replace(blend_prob=blend, judged=np.ones(len(blend), bool))
+    kept = _apart(images, sources, index, position, probability)
+    corner = np.rint(position[kept] - stamp_centre(images.size)).astype(int)
+    return judged, Missed(index[kept], corner, probability[kept])
+
+
+def _starts(rows) -> range:
+    return range(0, len(rows), _BATCH)
+
+
+def _judged(deblend: Deblend, images: PaddedImages, sources: Sources, rows):
+    """Probability that each hides another; and image, place and probability of companions."""
+    filled = np.resize(rows, _BATCH)
+    index, corner, binning = (a[filled] for a in (sources.index, sources.corner, sources.binning))
+    neighbours, light = sources.neighbours[filled], sources.found.image[filled]
+    psf = images.psf
+    if callable(psf):
+        psf = psf(index, corner + stamp_centre(images.size)).astype(np.float32)
+    candidates, verdicts = jax.device_get(
+        deblend.judge(
+            images.cut(images.image, index, corner, binning) - neighbours,
+            images.noise(index, corner, binning),
+            light,
+            sources.found.purity[filled],
+            neighbours,
+            psf,
+            None if images.gain is None else images.gain[index].astype(np.float32),
+        )
+    )
+    probability, blend = expit(verdicts.logit), expit(verdicts.blend_logit)
+    known = believed(sources.found, images.typical_rms(sources.index, sources.corner))[filled]
+    new = candidates.real & (probability > ACCEPTED) & known[:, None]
+    new[len(rows) :] = False
+    source, which = np.nonzero(new)
+    offset = (candidates.pixel + verdicts.offset)[source, which] - stamp_centre(images.size)
+    position = corner[source] + stamp_centre(images.size) + binning[source, None] * offset
+    return blend[: len(rows)], index[source], position, probability[source, which]
+
+
+def _apart(images: PaddedImages, sources: Sources, index, position, probability):
+    """The companions that are neither known sources nor, of less probability, each other."""
+    places = images.apart(index, position)
+    known = images.apart(sources.index, sources.corner + stamp_centre(images.size))
+    new = cKDTree(known).query(places)[0] > _LEAST if len(places) else np.zeros(0, bool)
+    inside = ((position >= 0) & (position < np.array(images.inner(images.image).shape[1:3]))).all(1)
+    near, taken = cKDTree(places).query_ball_point(places, _SAME), np.zeros(len(places), bool)
+    for i in np.argsort(-probability, kind="stable"):
+        taken[i] = new[i] and inside[i] and not taken[near[i]].any()
+    return np.flatnonzero(taken)

@@ -44,8 +44,12 @@ class Sources(NamedTuple):
     """(y, x) of the first pixel of each stamp, which may reach out of the image [pixel]."""
     binning: Int[np.ndarray, " source"]
     """Pixels of the image along each axis of a stamp's pixel; see `pixels.stamps`."""
-    hidden: Bool[np.ndarray, " source"]
-    """Found behind others: on the sharpened image, or on the residual."""
+    p_companion: Float[np.ndarray, " source"]
+    """Probability with which it was found beside another; NaN where it was not found so."""
+    blend_prob: Float[np.ndarray, " source"]
+    """Probability that it hides another; NaN before it is judged."""
+    judged: Bool[np.ndarray, " source"]
+    """Sources whose companions were sought after their latest measurement."""
     pending: Bool[np.ndarray, " source"]
     """Sources to be measured; what is known of the others holds."""
     fresh: Bool[np.ndarray, " source"]
@@ -59,15 +63,21 @@ class Sources(NamedTuple):
     found: Deblended | None
     """Latest measurement, light that is NaN or implausible made dark; None before the first."""
 
-    def append(self, index, corner, *, hidden: bool) -> "Sources":
-        """The sources and further ones, to be measured, on stamps that are not binned.
+    @property
+    def hidden(self) -> Bool[np.ndarray, " source"]:
+        """Found beside others, as their companions."""
+        return np.isfinite(self.p_companion)
+
+    def append(self, index, corner, p_companion) -> "Sources":
+        """The sources and companions of theirs, to be measured, on stamps that are not binned.
 
         Args:
-            index: Image of each further source.
-            corner: (y, x) of the first pixel of each further stamp [pixel].
-            hidden: Whether they were found behind others.
+            index: Image of each companion.
+            corner: (y, x) of the first pixel of each companion's stamp [pixel].
+            p_companion: Probability of each.
         """
-        further = make_sources(index, corner, self.neighbours.shape[1:], hidden=hidden)
+        further = make_sources(index, corner, self.neighbours.shape[1:])
+        further = further._replace(p_companion=np.asarray(p_companion, float))
         found = self.found and jax.tree.map(lambda a: _padded(a, len(index)), self.found)
         joined = (np.concatenate(pair) for pair in zip(self[:-1], further[:-1], strict=True))
         return Sources(*joined, found)
@@ -99,21 +109,22 @@ class Sources(NamedTuple):
         return moved._replace(fresh=np.zeros(len(pixels), bool))
 
 
-def make_sources(index, corner, shape: tuple[int, int, int], *, hidden: bool = False) -> Sources:
+def make_sources(index, corner, shape: tuple[int, int, int]) -> Sources:
     """Sources of which nothing but the place is known.
 
     Args:
         index: Image of each source.
         corner: (y, x) of the first pixel of each stamp [pixel].
         shape: Height, width and bands of a stamp.
-        hidden: Whether they were found behind others.
     """
     n = len(index)
     return Sources(
         np.asarray(index),
         np.asarray(corner),
         np.ones(n, int),
-        np.full(n, hidden),
+        np.full(n, np.nan),
+        np.full(n, np.nan),
+        np.zeros(n, bool),
         np.ones(n, bool),
         np.zeros(n, bool),
         np.zeros(n, int),
@@ -193,6 +204,7 @@ def _measure(deblend, images: PaddedImages, sources: Sources, iterations: int, b
     count, neighbours, found = known
     return sources._replace(
         pending=np.zeros(n, bool),
+        judged=sources.judged & (count == sources.count),
         fresh=sources.fresh | (count > sources.count),
         count=count,
         neighbours=neighbours,

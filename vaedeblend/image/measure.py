@@ -13,9 +13,16 @@ from scipy.spatial import cKDTree
 from vaedeblend.deblend.field import find_sources, source_positions
 from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources, believed
-from vaedeblend.image.catalogue.columns import FLAGS, INCOMPLETE, MEASURED, SKY, UNRESOLVED
+from vaedeblend.image.catalogue.columns import (
+    FLAGS,
+    INCOMPLETE,
+    MEASURED,
+    SKY,
+    UNLIKE,
+    UNRESOLVED,
+)
 from vaedeblend.image.groups import Groups, find_groups
-from vaedeblend.image.photometry import measure_photometry
+from vaedeblend.image.photometry import measure_photometry, weigh
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
@@ -36,6 +43,8 @@ _EVERY, _SURE, _MOVED = 2, 4.0, 0.1
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _BINNED_ERROR = 0.05
 """Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
+_UNLIKE = 0.5
+"""Probability from which on a galaxy counts as unlike those trained on."""
 _UNDRAWN, _BRIGHT = 1.3, 500.0
 """Chi2 of the network's profile, and flux [background rms], above which it is corrected."""
 
@@ -58,7 +67,7 @@ def measure_field(
     *,
     size: int,
     positions: Float[np.ndarray, "n 2"] | None = None,
-    passes: int = 2,
+    passes: int = 3,
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
     gain: float | None = None,
     iterations: int = 4,
@@ -73,7 +82,7 @@ def measure_field(
         size: Side of the stamps that `deblend` takes [pixel].
         positions: (y, x) of the sources, whose rows are the column input_row; by default they are
             detected.
-        passes: Searches of the residual for sources that others hide.
+        passes: Searches for sources that others hide.
         psf: PSF of the image, or a function of the position on it; by default the one trained for.
         gain: Electrons per image unit.
         iterations: Measurements of each source at most, each less its neighbours' light as the
@@ -111,10 +120,13 @@ def _described(
         find_groups(profiles, background),
     )
     shapes = measured.shapes
+    weighed = weigh(flux, flux_err, measured.left, measured.left_err)
     columns = {
         "position": source_positions(sources, padded.size, shapes),
-        "flux": flux,
-        "flux_err": np.hypot(flux_err, _BINNED_ERROR * flux * (binning > 1)),
+        "flux": weighed.flux,
+        "flux_err": np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1)),
+        "flux_correction": weighed.flux - flux,
+        "unlike_prob": weighed.unlike_prob,
         "purity": purity,
         "n_neighbours": groups.neighbours,
         "half_light_radius": shapes.half_light_radius * binning,
@@ -128,24 +140,28 @@ def _described(
         "chi2": footprint_chi2(profiles, (image - model) / noise, rms, covariance),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,
+        "p_companion": np.where(sources.hidden, sources.p_companion, 1.0),
+        "blend_prob": sources.blend_prob,
         "input_row": np.where(np.arange(len(flux)) < n_given, np.arange(len(flux)), -1),
         "binning": binning,
     }
-    pixels, origin = (
-        padded.cut(padded.image, index, corner)[..., 0],
-        sources.origin + padded.size // 2,
-    )
-    near = slice(padded.size // 2 - _NEAR, padded.size // 2 + _NEAR)
-    peak = pixels[:, near, near].max(axis=(1, 2), initial=0) / _PEAK
-    columns["apparent"] = np.fmax(np.fmax(flux, peak), pixels.sum(axis=(1, 2), dtype=float))
-    flags = _flags(
-        columns, profiles, background, np.fmax(flux, peak) > BRIGHTEST * typical, typical
-    )
+    peak, columns["apparent"] = _apparent(padded, index, corner, flux)
+    flags = _flags(columns, profiles, background, peak > BRIGHTEST * typical, typical)
     left = _sky(padded, sources, canvas, columns, typical)
-    columns["flags"] = flags | _context(columns["position"], origin, coarse) | SKY * left
+    unlike, origin = columns["unlike_prob"] > _UNLIKE, sources.origin + padded.size // 2
+    flags |= _context(columns["position"], origin, coarse) | SKY * left | UNLIKE * unlike
+    columns["flags"] = flags
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
     return Measured(Table(columns)[list(MEASURED)], profiles, groups, origin)
+
+
+def _apparent(padded: PaddedImages, index, corner, flux):
+    """Flux of a point as bright as the peak, and of all on the stamp; at least the source's."""
+    pixels = padded.cut(padded.image, index, corner)[..., 0]
+    near = slice(padded.size // 2 - _NEAR, padded.size // 2 + _NEAR)
+    peak = np.fmax(flux, pixels[:, near, near].max(axis=(1, 2), initial=0) / _PEAK)
+    return peak, np.fmax(peak, pixels.sum(axis=(1, 2), dtype=float))
 
 
 def _sky(padded: PaddedImages, sources: Sources, canvas, columns, rms) -> Bool[np.ndarray, " n"]:

@@ -55,7 +55,7 @@ class ImageOptions(NamedTuple):
     iterations: int = 4
     """Measurements of each source at most, each less its neighbours' light as the last one found
     it; 1 for the network alone."""
-    passes: int = 2
+    passes: int = 3
     """Searches of the residual for sources that others hide; none with one iteration."""
     tile: int = 4096
     """Side of the pieces in which the image is measured [pixel]."""

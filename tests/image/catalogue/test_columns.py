@@ -48,6 +48,10 @@ WRITTEN = [
     ("e1", "float64", None),
     ("e2", "float64", None),
     ("point_source_prob", "float64", None),
+    ("p_companion", "float64", None),
+    ("blend_prob", "float64", None),
+    ("flux_correction", "float64", "uJy"),
+    ("unlike_prob", "float64", None),
 ]
 """Users' programs read these: name, type and unit of each column of catalog.fits."""
 LISTED = [("same_row", "int64", None), ("x_list", "float64", "pix"), ("y_list", "float64", "pix")]

@@ -51,13 +51,18 @@ FLAGS = {
         "light that is left about the source, or too much subtracted, moves its flux by a tenth or "
         "more, and by more than its error",
     ),
+    1024: (
+        "unlike",
+        "the light left about it says that it is unlike the galaxies trained on (unlike_prob above "
+        "0.5): its flux is more the pixels' than the network's",
+    ),
 }
 """Bits of the column flags: name and meaning."""
 
 _BITS = {name: bit for bit, (name, _) in FLAGS.items()}
 BRIGHT, POOR, UNMEASURED = (_BITS[name] for name in ("bright", "poor", "unmeasured"))
 BESIDE_BRIGHT, INCOMPLETE = _BITS["beside_bright"], _BITS["incomplete"]
-UNRESOLVED, SKY = _BITS["unresolved"], _BITS["sky"]
+UNRESOLVED, SKY, UNLIKE = _BITS["unresolved"], _BITS["sky"], _BITS["unlike"]
 
 _MAGNITUDES = 2.5 / np.log(10)
 """Magnitude error of a small relative flux error of one."""
@@ -68,6 +73,7 @@ _SEEN = "of the light as seen, PSF included"
 _PLACE = "1 sigma, of noise, neighbours and network"
 _APERTURE = "within fwhm of (x, y) on the image less its neighbours' light"
 _STAR = "stat.probability;src.class.starGalaxy"
+_THERE = "stat.probability"
 _NORTH = "major axis on the sky, from north to east; 0 to 180"
 _DISTORTION = "(a^2 - b^2) / (a^2 + b^2) times the double position_angle's"
 
@@ -137,7 +143,7 @@ CATALOGUE_COLUMNS = (
     Column("y", float, "pix", "pos.cartesian.y", "0-based", lambda s, _: s["position"][:, 0]),
     Column("ra", float, "deg", "pos.eq.ra;meta.main", _NO_WCS, lambda s, _: s["sky"][0]),
     Column("dec", float, "deg", "pos.eq.dec;meta.main", _NO_WCS, lambda s, _: s["sky"][1]),
-    Column("flux", float, _image_unit, "phot.flux", "total, the posterior's median"),
+    Column("flux", float, _image_unit, "phot.flux", "total, the posterior's median, corrected"),
     Column("flux_err", float, _image_unit, "stat.error;phot.flux", _HALF),
     Column("mag", float, "mag", "phot.mag", "AB; NaN without a zero point", _magnitude),
     Column(
@@ -230,10 +236,14 @@ CATALOGUE_COLUMNS = (
     Column("e1", float, None, "src.ellipticity", f"{_SEEN}; {_DISTORTION} cos", _component(0)),
     Column("e2", float, None, "src.ellipticity", f"{_SEEN}; {_DISTORTION} sin", _component(1)),
     Column("point_source_prob", float, None, _STAR, "NaN of weights that give none"),
+    Column("p_companion", float, None, _THERE, "another source than a brighter one beside it"),
+    Column("blend_prob", float, None, _THERE, "hides another one within 5 pixels; NaN: not tested"),
+    Column("flux_correction", float, _image_unit, "phot.flux", "in flux: of light the model left"),
+    Column("unlike_prob", float, None, _THERE, "unlike the galaxies trained on"),
 )
 """Columns of the table CATALOG of catalog.fits, in their order."""
 
-FLUXES = "flux", "flux_err", "apparent", "flux_aperture", "flux_aperture_err"
+FLUXES = "flux", "flux_err", "flux_correction", "flux_aperture", "flux_aperture_err", "apparent"
 """Measured columns in the image's unit."""
 
 MEASURED = (
