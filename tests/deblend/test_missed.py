@@ -97,8 +97,8 @@ def test_the_brightest_are_primary_and_the_fainter_of_the_faint_again():
     index = np.zeros(4, int)
     none = np.zeros(len(places), bool)
     assert missed.is_primary(images, index, places, none).tolist() == [True, False, True, True]
-    listed = np.array([False, True, False, False])  # makes even a brighter one beside it a guess
-    assert missed.is_primary(images, index, places, listed).tolist() == [False, True, False, True]
+    listed = np.array([False, True, False, False])  # a brighter one beside it is no knot of it
+    assert missed.is_primary(images, index, places, listed).tolist() == [True, True, False, True]
 
 
 def test_what_is_hardly_there_is_forgotten_again(images):

@@ -49,7 +49,7 @@ def is_primary(
     corner: Int[np.ndarray, "n 2"],
     certain: Bool[np.ndarray, " n"],
 ) -> Bool[np.ndarray, " n"]:
-    """Whether a detection is certain, or has none that is, nor a brighter source, within reach.
+    """Whether a detection is certain, or has no brighter source within reach.
 
     Args:
         images: Images with the detections.
@@ -62,9 +62,9 @@ def is_primary(
     light = images.cut(images.image, index, corner)[:, core, core].sum(axis=(1, 2, 3))
     place = images.apart(index, corner)
     near = cKDTree(place).query_ball_point(place, CANDIDATE_REACH)
-    primary = certain.copy()
-    for i in np.argsort(-light, kind="stable"):
-        primary[i] |= not primary[near[i]].any()
+    primary = np.zeros(len(light), bool)
+    for i in np.argsort(-light, kind="stable"):  # what is true of a detection is of a brighter one
+        primary[i] = certain[i] or not primary[near[i]].any()
     return primary
 
 
