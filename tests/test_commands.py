@@ -163,7 +163,7 @@ def test_workdir_of_another_config_is_refused(trained):
     [
         ("--config=nothere.py", "nothere.py"),
         pytest.param("--config.stages.isolated.stepz=3", "stepz", marks=pytest.mark.slow),
-        ("--config.stages.isolated.steps=200", "isolated.optimizer.warmup_steps 200; wanted more"),
+        ("--config.stages.isolated.steps=20", "isolated.optimizer.warmup_steps 20; wanted more"),
         pytest.param(
             *("--config.data.style=spiral", "style is 'spiral'; wanted one of"),
             marks=pytest.mark.slow,

@@ -77,6 +77,6 @@ def test_a_wheel_deblends_outside_the_repository(tmp_path, installed):
     table = Table.read(tmp_path / "result" / "catalog.fits", hdu="CATALOG")
     assert len(table) > 3 and table.meta["VERSION"] == vaedeblend.__version__
     assert "euclid_vis" in run(command, "weights", "list", **given)
-    assert "quick recipe" in run(command, "train", "--help", **given)
+    assert "shipped weights" in run(command, "train", "--help", **given)
     code = "from data_builders import build_datasets as b; print(b.__module__)"
     assert run(installed / "python", "-c", code, **given) == "data_builders\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vaedeblend.configs import coadds, flowvae, quick
+from vaedeblend.configs import coadds, fine_tuned, flowvae, quick
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.training.settings import check_data, check_settings, check_stage, find_trainers
 
@@ -10,6 +10,7 @@ from vaedeblend.training.settings import check_data, check_settings, check_stage
 def test_every_recipe_has_a_trainer_of_each_stage():
     for recipe, names in (
         (quick, ["deblender", "deblender"]),
+        (fine_tuned, ["deblender", "deblender", "companions"]),
         (flowvae, ["generator", "generator"]),
         (coadds, ["deblender", "deblender", "companions"]),
     ):
@@ -66,6 +67,14 @@ def test_a_start_that_is_not_there_is_refused(tmp_path):
     config.stages.isolated.init_from = str(tmp_path / "lost" / "isolated")
     with pytest.raises(CheckpointError, match="init_from is '.*lost/isolated', and there is no"):
         check_data(config)
+
+
+def test_a_test_of_companions_wants_galaxies_for_its_validation():
+    config = fine_tuned.get_config()
+    check_settings(config)
+    del config.sizes.galaxies.validation
+    with pytest.raises(VaedeblendError, match="sizes.galaxies.validation is missing; wanted"):
+        check_settings(config)
 
 
 def test_a_key_that_no_part_has_is_refused():

@@ -13,7 +13,7 @@ from pathlib import Path
 from vaedeblend.cli.console import console, progress_bars
 from vaedeblend.exceptions import SettingsError
 
-_QUICK = Path(__file__).parents[1] / "configs" / "quick.py"
+_DEFAULT = Path(__file__).parents[1] / "configs" / "fine_tuned.py"
 
 
 def add_train(add) -> None:
@@ -24,7 +24,7 @@ def add_train(add) -> None:
     add.add_argument(
         "--config",
         help="Python file with get_config(), whose values --config.KEY=VALUE sets; that of the "
-        "quick recipe if not given",
+        "shipped weights' fine-tuning if not given",
     )
     add.add_argument("--export", help="folder that takes the trained weights alone")
 
@@ -33,7 +33,7 @@ def train_command(
     *, workdir: str, config: str | None, export: str | None, overrides: list[str]
 ) -> None:
     """`vaedeblend train`: see `train`."""
-    settings = read_training(config or str(_QUICK), overrides)
+    settings = read_training(config or str(_DEFAULT), overrides)
     _settle_logging()
     from vaedeblend.io import workdir as workdirs
     from vaedeblend.io.folders.jobs import locked

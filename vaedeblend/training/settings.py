@@ -103,6 +103,11 @@ def check_data(config) -> None:
     for name, least in (wanted | {"data.n_psfs": data.get("n_psfs", 1)}).items():
         if least > n:
             raise VaedeblendError(f"{name} is {least} and {key} {n}; wanted at least as many there")
+    if "companions" in config.stages and not config.sizes.galaxies.get("validation"):
+        raise VaedeblendError(
+            "sizes.galaxies.validation is missing; wanted galaxies for the validation of "
+            "stages.companions"
+        )
     for name, stage in config.stages.items():
         _check_sources(f"stages.{name}", stage, config.stages)
 

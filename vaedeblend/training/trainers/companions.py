@@ -10,7 +10,7 @@ from vaedeblend.deblend.network import STAGES as DEBLENDER_STAGES
 from vaedeblend.deblend.network import CompanionTest, Deblender, load_deblender
 from vaedeblend.models.companions import COMPANION_STAGES as STAGES
 from vaedeblend.models.companions import Companions, init_companions
-from vaedeblend.models.vae import N_CORRELATION_FEATURES, N_PSF_FEATURES
+from vaedeblend.models.vae import N_CORRELATION_FEATURES, N_PSF_FEATURES, VAE
 from vaedeblend.survey import Survey, make_survey
 from vaedeblend.training import verdicts
 from vaedeblend.training.observe import Observing, make_batches
@@ -32,11 +32,12 @@ def check(config) -> None:
         ValueError: A value is none of those that there are.
     """
     survey = make_survey(**config.survey.to_dict())
+    deblender = VAE(**config.model, bands=len(survey.bands))
     model = Companions(**config.companions)
     Observing(**config.observation)
     for stage in (config.stages[name] for name in STAGES):
         _composing(stage.scenes, survey)
-        _objective(stage, model, None, {})
+        _objective(stage, model, deblender, {})
 
 
 def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh) -> Task:
