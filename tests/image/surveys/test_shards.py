@@ -9,12 +9,12 @@ from fitsfolder import RMS, folder, header, sky  # noqa: F401
 from surveyed import cut_tiles, planned, stub
 
 from vaedeblend.exceptions import FileError, FolderError, SurveyError
-from vaedeblend.image.surveys import shards
+from vaedeblend.image.surveys import page, shards
 from vaedeblend.image.surveys.drift import drift_bits, drift_names, training_range
 from vaedeblend.image.surveys.listing import list_tiles
 from vaedeblend.image.surveys.page import write_survey_page
 from vaedeblend.image.surveys.plan import make_plan
-from vaedeblend.image.surveys.status import read_states, said_of
+from vaedeblend.image.surveys.status import TileState, read_states, said_of
 from vaedeblend.image.surveys.work import is_unchanged, measure_survey_tile
 
 pytest.importorskip("pyarrow")
@@ -162,6 +162,15 @@ def test_status_and_page_name_what_failed_and_what_drifts(tiles):
     page = (tiles / "index.html").read_text()
     assert "t11" in page and "<b>weight</b>" not in page and "psf beyond the training" in page
     assert json.loads(shards.mark_path(tiles, "t00").read_text())["rows"] == 1
+
+
+@pytest.mark.parametrize(("spread", "colours"), [(1e-4, 1), (0.5, 8)])
+def test_maps_have_as_many_colours_as_their_numbers_differ(spread, colours):
+    states = [TileState(str(i), "done", "", {"depth": 1 + spread * i}, {}) for i in range(9)]
+    drawn = page._number_map("depth", states, [f"M{i}z" for i in range(9)])
+    assert len(drawn.key) == len({text for _, text in drawn.key}) == colours
+    assert sum(bool(shape.path) for shape in drawn.shapes) == colours
+    assert page._number_map("psf_fwhm", states, []) is None
 
 
 def test_drift_is_what_lies_outside_the_training():

@@ -29,6 +29,8 @@ _MAPS = {
 """Numbers of a tile that are drawn: title and meaning. Of flags, those that the catalogue has."""
 _FAR, _LISTED = 5.0, 500
 """Distance from the median of a number that stands out, in units of its scatter; rows at most."""
+_ALIKE = 0.01
+"""Range of a number, as a share of its median, up to which all tiles have one colour."""
 _WIDTH = 1000
 
 
@@ -113,17 +115,18 @@ def _number_map(name: str, states: Sequence[TileState], drawn: Sequence[str]) ->
     if not known.any():
         return None
     low, high = np.quantile(values[known], [0.0, 1.0])
-    steps = len(_COLOURS)
-    level = np.zeros(len(values), int)
-    if high > low:
-        level[known] = np.clip(steps * (values[known] - low) / (high - low), 0, steps - 1)
+    bounds = low + (high - low) * np.arange(len(_COLOURS)) / len(_COLOURS)
+    middle, level = np.median(values[known]), np.zeros(len(values), int)
+    if high - low > _ALIKE * abs(middle):
+        level[known] = np.searchsorted(bounds, values[known], side="right") - 1
+    else:
+        bounds = [middle]
+    labels = [number(float(bound), 4) for bound in bounds]
     shapes = [
         _Shape(colour, "".join(drawn[i] for i in np.flatnonzero(known & (level == k))))
         for k, colour in enumerate(_COLOURS)
     ]
-    bounds = low + (high - low) * np.arange(steps) / steps
-    key = [(c, number(float(b), 3)) for c, b in zip(_COLOURS, bounds, strict=True)]
-    return _Map(*_MAPS[name], tuple(shapes), tuple(key if high > low else key[:1]))
+    return _Map(*_MAPS[name], tuple(shapes), tuple(zip(_COLOURS, labels, strict=False)))
 
 
 def _notable(states: Sequence[TileState]) -> list[tuple[str, str, str]]:

@@ -57,7 +57,7 @@ def said_of(states: Sequence[TileState]) -> list[str]:
         seconds = [each.cost["seconds"] for each in of["done"]]
         memory = max(each.cost["memory"] for each in of["done"])
         lines.append(
-            f"{sources} sources; {np.mean(seconds):.1f} s a tile, {sum(seconds) / 3600:.2f} core "
+            f"{sources} sources; {np.mean(seconds):.1f} s a tile, {sum(seconds) / 3600:.2g} core "
             f"hours; {memory:.0f} MB at most"
         )
     lines += [f"failed: tile {each.name}: {each.sentence}" for each in of["failed"]]
