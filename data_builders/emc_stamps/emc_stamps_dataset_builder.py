@@ -15,6 +15,7 @@ from data_builders.records import prepared, tensor
 from vaedeblend.euclid.emc import census, layout
 from vaedeblend.euclid.emc.layout import DATASETS
 from vaedeblend.exceptions import EmcError
+from vaedeblend.io.folders.digest import digest_file
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import PSF_SIZE
 from vaedeblend.simulate.render import resampled_psfs
@@ -153,7 +154,8 @@ def build(
     }
     config = StampConfig(name=dataset, **options)
     config.noise_free = _noise_free(config)
-    seen = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(_files(folder))]
+    del options["folder"]  # which counts as what it holds, wherever that lies
+    seen = [(p.name, digest_file(p)) for p in sorted(_files(folder))]
     digest = hashlib.sha256(repr((sorted(options.items()), seen)).encode()).hexdigest()
     config.name = f"{dataset}-{digest[:12]}"
     return prepared(lambda: Builder(config=config, data_dir=data_dir))

@@ -1,5 +1,7 @@
 """Stamps of a challenge's fields as a dataset."""
 
+import shutil
+
 import numpy as np
 import pytest
 from written import GALAXIES, SPLIT, edit
@@ -37,6 +39,8 @@ def test_what_is_built_is_named_by_all_that_changes_it(copy, tmp_path):
     written = first.stat().st_mtime_ns
     again = builder.build(copy, "ssersic", data_dir=tmp_path, **SPLIT)
     assert again == first and first.stat().st_mtime_ns == written
+    elsewhere = shutil.copytree(copy, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    assert builder.build(elsewhere, "ssersic", data_dir=tmp_path, **SPLIT) == first
     wide = builder.build(copy, "ssersic", data_dir=tmp_path, reach=Reach(own=2.0), **SPLIT)
     edit(copy / GALAXIES, lambda lines: [*lines, ""])
     other = builder.build(copy, "ssersic", data_dir=tmp_path, **SPLIT)
