@@ -97,7 +97,8 @@ def test_the_job_of_a_slurm_cluster_is_as_in_the_docs(tmp_path):
 
 
 SBATCH = """#!/bin/sh
-setsid bash "$1" >"$1.log" 2>&1 &
+cp "$1" "$1.job" # as Slurm does: the script is gone when the job begins
+setsid bash "$1.job" >"$1.log" 2>&1 &
 echo $! >>{jobs}
 echo "Submitted batch job $!"
 """
