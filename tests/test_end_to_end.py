@@ -67,13 +67,23 @@ def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
     assert all(found["bound"]["rms_free"] > 0 for found in metrics.values())
     stamps = np.ones((2, 64, 64, 1))
     deblended = [load_deblender(tmp_path / f)(stamps, stamps) for f in ("run", "weights")]
-    assert same(*deblended) and finite(deblended)
+    assert finite(deblended)
+    for name in ("flux", "flux_err"):  # exported parameters have 16 significant bits
+        np.testing.assert_allclose(*(getattr(each, name) for each in deblended), rtol=1e-3)
 
 
 @pytest.mark.slow
 def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
+    """As `full_size` would be trained on two machines, one after the other."""
     for stage in ("isolated", "blended"):
-        config = write_config(tmp_path / f"{stage}.py", 4, base=stage)
+        alone = f"""
+_both = get_config
+def get_config():
+    config = _both()
+    config.stages = {{{stage!r}: config.stages.{stage}}}
+    return config
+"""
+        config = write_config(tmp_path / f"{stage}.py", 4, alone, base="full_size")
         arguments = ("--workdir", tmp_path / stage, "--config", config)
         if stage == "blended":
             arguments += (
@@ -83,7 +93,7 @@ def test_the_two_stages_in_workdirs_of_their_own(tmp_path):
             done = run(script, "--workdir", tmp_path / stage, *extra)
             assert done.returncode == 0, done.stdout + done.stderr
         metrics = json.loads((tmp_path / stage / "report" / "metrics.json").read_text())
-        assert set(metrics) - {"data", "training", "timing"} == {"isolated", stage}
+        assert set(metrics) - {"data", "training", "timing"} == {"isolated", "blended"}
     first, second = (
         checkpoint.load_params(tmp_path / stage / stage / "checkpoints")["decoder"]
         for stage in ("isolated", "blended")
