@@ -54,7 +54,7 @@ OPTIONS = {
         *("tiles", "--out", "--workers", "--scheduler", "--cluster", "--status", "--retry"),
         *("--weights", "--iterations", "--tile", "--attempts"),
     },
-    "train": {"--workdir", "--export", "--config"},
+    "train": {"--workdir", "--export", "--config", "--distributed"},
     "evaluate": {"--workdir", "--weights", "--style", "--compare", "--seed", "--limit"},
     "weights": {"what"},
 }

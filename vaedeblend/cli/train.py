@@ -27,17 +27,34 @@ def add_train(add) -> None:
         "shipped weights' fine-tuning if not given",
     )
     add.add_argument("--export", help="folder that takes the trained weights alone")
+    add.add_argument(
+        "--distributed",
+        help="several processes train together, each of which is given this command: auto on a "
+        "cluster that JAX knows, or HOST:PORT,INDEX,COUNT",
+    )
 
 
 def train_command(
-    *, workdir: str, config: str | None, export: str | None, overrides: list[str]
+    *,
+    workdir: str,
+    config: str | None,
+    export: str | None,
+    distributed: str | None,
+    overrides: list[str],
 ) -> None:
     """`vaedeblend train`: see `train`."""
     settings = read_training(config or str(_DEFAULT), overrides)
     _settle_logging()
     from vaedeblend.io import workdir as workdirs
     from vaedeblend.io.folders.jobs import locked
+    from vaedeblend.training import hosts
 
+    if distributed:
+        hosts.connect(distributed)
+    if not hosts.is_first():
+        console.quiet = True
+        train(settings, Path(workdir))
+        return
     with locked(workdir) as folder:
         train(settings, folder)
         if export:
@@ -98,12 +115,17 @@ def train(config, workdir: Path) -> None:
     """
     from data_builders import build_datasets
     from vaedeblend.io.workdir import refuse_another
+    from vaedeblend.training import hosts
     from vaedeblend.training.settings import check_settings, find_trainers
 
     start = time.monotonic()
     refuse_another(workdir, _plain(config))
     check_settings(config)
-    directories = build_datasets(config, workdir, console)
+    if hosts.is_first():
+        directories = build_datasets(config, workdir, console)
+    hosts.wait("data")
+    if not hosts.is_first():  # all is there
+        directories = build_datasets(config, workdir, console)
     for name, trainer in find_trainers(config.stages).items():
         seed = config.seed * len(trainer.STAGES) + trainer.STAGES.index(name)
         _train_stage(trainer, config, name, seed, workdir, directories)
@@ -123,7 +145,7 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
 
     from vaedeblend.io import checkpoint
     from vaedeblend.io.workdir import CHECKPOINTS, claim
-    from vaedeblend.training import loop
+    from vaedeblend.training import hosts, loop
 
     stage, mesh = config.stages[name], loop.data_mesh()
     optimizer = loop.make_optimizer(steps=stage.steps, **stage.optimizer)
@@ -139,7 +161,8 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
         seed=seed,
         mesh=mesh,
     )
-    claim(workdir, _plain(config))  # now that all of it has been used
+    if hosts.is_first():
+        claim(workdir, _plain(config))  # now that all of it has been used
     done = checkpoint.latest_step(workdir / name / CHECKPOINTS) or 0
     if done:
         console.print(f"{name}: resumed from step {done} of {stage.steps}")
@@ -155,8 +178,10 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
             validate=loop.make_validation(task.objective, task.validation, seed=seed),
             report=_reporter(report, name, stage, done),
         )
-    with console.status(f"{name}: finishing"):
-        task.finish(jax.device_get(state.average))
+    if hosts.is_first():
+        with console.status(f"{name}: finishing"):
+            task.finish(jax.device_get(state.average))
+    hosts.wait(f"{name} is finished")
 
 
 def _reporter(report, name: str, stage, done: int):

@@ -63,7 +63,7 @@ def finish(manager: ocp.CheckpointManager) -> None:
         manager.wait_until_finished()
     if (step := manager.latest_step()) is not None:
         folder = Path(str(manager.directory)) / str(step)  # orbax has paths of its own
-        if not (folder / SEAL).exists():
+        if jax.process_index() == 0 and not (folder / SEAL).exists():
             for mark in folder.rglob("commit_success.txt"):
                 mark.write_text("Checkpoint commit was successful")  # orbax's names the folder
             seal(folder)

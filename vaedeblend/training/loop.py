@@ -8,6 +8,7 @@ Batch and noise of a step are functions of (seed, step) alone, so that a run kil
 and started again ends with the parameters of an unbroken one.
 """
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from vaedeblend.exceptions import TrainingError, VaedeblendError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import CHECKPOINTS
 from vaedeblend.io.write import append_text, prepare_folder, write_text, writing
+from vaedeblend.training.hosts import is_first
 from vaedeblend.training.objectives import Objective
 
 _NON_FINITE = 10
@@ -161,16 +163,12 @@ def fit(
         restored = checkpoint.restore(manager, state)
         state = state if restored is None else restored
         done = int(state.step)
-        _truncate(directory / "metrics.jsonl", done)
-        with (
-            writing(directory / "tensorboard"),
-            SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board,
-        ):
+        with _logs(directory, done) as log:
             for latest, record in _records(state, step, library, steps, log_every):
                 state, at = latest, record["step"]
                 passed = _check_finite(state, directory, manager)
                 record |= {f"validation_{k}": v for k, v in validate(state.average).items()}
-                _log(directory / "metrics.jsonl", board, record)
+                log(record)
                 report(at, record)
                 if (at % checkpoint_every == 0 and not passed) or at == steps:
                     checkpoint.save_state(manager, at, state)
@@ -227,11 +225,26 @@ def _records(state, step, library, steps, log_every) -> Iterator[tuple[TrainStat
             sums, n = None, 0
 
 
-def _log(path: Path, board: SummaryWriter, record: Mapping[str, float | int]) -> None:
-    append_text(path, json.dumps(record) + "\n")
-    for name, value in record.items():
-        if name != "step":
-            board.add_scalar(name.replace("_", "/", 1), value, record["step"])
+@contextlib.contextmanager
+def _logs(directory: Path, done: int) -> Iterator[Callable[[Mapping[str, float | int]], None]]:
+    """Function that keeps a record in metrics.jsonl and TensorBoard's events, from a step on."""
+    if not is_first():
+        yield lambda record: None
+        return
+    path = directory / "metrics.jsonl"
+    _truncate(path, done)
+    with (
+        writing(directory / "tensorboard"),
+        SummaryWriter(str(directory / "tensorboard"), purge_step=done) as board,
+    ):
+
+        def log(record: Mapping[str, float | int]) -> None:
+            append_text(path, json.dumps(record) + "\n")
+            for name, value in record.items():
+                if name != "step":
+                    board.add_scalar(name.replace("_", "/", 1), value, record["step"])
+
+        yield log
 
 
 def read_records(path: str | Path) -> list[dict]:

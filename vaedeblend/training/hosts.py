@@ -1,0 +1,53 @@
+"""Processes that train together, each with devices of its own: all of them compute, one writes.
+
+Every process is given the same command and sees the same folders. Batches are split over all
+devices; what is simulated, logged and calibrated is the first one's work.
+"""
+
+import jax
+from jax.experimental import multihost_utils
+
+from vaedeblend.exceptions import SettingsError
+
+AUTO = "auto"
+
+
+def connect(where: str) -> None:
+    """Joins the processes of a training, before JAX is used for anything else.
+
+    Args:
+        where: 'auto' where JAX knows the cluster (Slurm, Kubernetes, TPU pods), or
+            'HOST:PORT,INDEX,COUNT': a port of the first process's host, the index of this process
+            (0 for the first one), and how many there are.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    jax.distributed.initialize(*(() if where == AUTO else _parsed(where)))
+    wait("connected")  # first of all: links that are asked for later must answer within seconds
+
+
+def _parsed(where: str) -> tuple[str, int, int]:
+    """Address of the first process, number of processes, index of this one."""
+    try:
+        address, index, count = where.split(",")
+        if ":" in address and 0 <= int(index) < int(count):
+            return address, int(count), int(index)
+    except ValueError:
+        pass
+    raise SettingsError(f"--distributed: {where!r}; wanted auto, or HOST:PORT,INDEX,COUNT")
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes; so is the only one of a training."""
+    return jax.process_index() == 0
+
+
+def wait(what: str) -> None:
+    """Returns when all processes have come here.
+
+    Args:
+        what: Name of the place, the same in each.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
