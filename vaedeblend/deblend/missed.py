@@ -79,7 +79,8 @@ def find_companions(
         sources: Sources that have been measured.
     """
     rows = np.flatnonzero(~sources.judged)
-    parts = [_judged(deblend, images, sources, rows[i : i + _BATCH]) for i in _starts(rows)]
+    batches = (rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH))
+    parts = [_judged(deblend, images, sources, batch) for batch in batches]
     blend = sources.blend_prob.copy()
     if not parts:
         return sources, Missed(rows, np.zeros((0, 2), int), np.zeros(0))
@@ -92,15 +93,11 @@ def find_companions(
     return judged, Missed(index[kept], corner, probability[kept])
 
 
-def _starts(rows) -> range:
-    return range(0, len(rows), _BATCH)
-
-
 def _judged(deblend: Deblend, images: PaddedImages, sources: Sources, rows):
     """Probability that each hides another; and image, place and probability of companions."""
     filled = np.resize(rows, _BATCH)
     index, corner, binning = (a[filled] for a in (sources.index, sources.corner, sources.binning))
-    neighbours, light = sources.neighbours[filled], sources.found.image[filled]
+    neighbours, found = sources.neighbours[filled], jax.tree.map(lambda a: a[filled], sources.found)
     psf = images.psf
     if callable(psf):
         psf = psf(index, corner + stamp_centre(images.size)).astype(np.float32)
@@ -108,15 +105,15 @@ def _judged(deblend: Deblend, images: PaddedImages, sources: Sources, rows):
         deblend.judge(
             images.cut(images.image, index, corner, binning) - neighbours,
             images.noise(index, corner, binning),
-            light,
-            sources.found.purity[filled],
+            found.image,
+            found.purity,
             neighbours,
             psf,
             None if images.gain is None else images.gain[index].astype(np.float32),
         )
     )
     probability, blend = expit(verdicts.logit), expit(verdicts.blend_logit)
-    known = believed(sources.found, images.typical_rms(sources.index, sources.corner))[filled]
+    known = believed(found, images.typical_rms(index, corner))
     new = candidates.real & (probability > ACCEPTED) & known[:, None]
     new[len(rows) :] = False
     source, which = np.nonzero(new)
