@@ -121,11 +121,7 @@ def train(config, workdir: Path) -> None:
     start = time.monotonic()
     refuse_another(workdir, _plain(config))
     check_settings(config)
-    if hosts.is_first():
-        directories = build_datasets(config, workdir, console)
-    hosts.wait("data")
-    if not hosts.is_first():  # all is there
-        directories = build_datasets(config, workdir, console)
+    directories = hosts.first_of_all(lambda: build_datasets(config, workdir, console), "data")
     for name, trainer in find_trainers(config.stages).items():
         seed = config.seed * len(trainer.STAGES) + trainer.STAGES.index(name)
         _train_stage(trainer, config, name, seed, workdir, directories)

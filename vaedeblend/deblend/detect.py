@@ -1,4 +1,4 @@
-"""Where the galaxies are: on an image, on what is left of one, and on stamps."""
+"""Where the galaxies are: on an image, and on stamps."""
 
 import numpy as np
 import sep

@@ -56,7 +56,7 @@ class ImageOptions(NamedTuple):
     """Measurements of each source at most, each less its neighbours' light as the last one found
     it; 1 for the network alone."""
     passes: int = 3
-    """Searches of the residual for sources that others hide; none with one iteration."""
+    """Searches for sources that others hide; none with one iteration."""
     tile: int = 4096
     """Side of the pieces in which the image is measured [pixel]."""
     processes: int = 1

@@ -82,11 +82,8 @@ def measure_photometry(
         variance = _variance(padded, place, canvas)
         form = Shapes(*(each[here] for each in shapes))
         blur = place[2] / np.where(purity[here] > 0, purity[here], np.nan)
-        position = _position(own, variance, blur) + np.square(_FLOOR * place[2])[:, None] * [
-            1,
-            1,
-            0,
-        ]
+        floor = np.square(_FLOOR * place[2])[:, None] * [1, 1, 0]
+        position = _position(own, variance, blur) + floor
         share = _share(own, padded.cut(canvas, *place)[..., 0])
         aperture = _in_circles(pixels, variance, form.centre, form.fwhm)
         reach = np.fmax(_REACH * form.half_light_radius, _LEAST)

@@ -128,11 +128,6 @@ def noise_gain(kernel: Kernel, covariance: Float[np.ndarray, "lag lag"] | None =
     return filtered_rms(sum(w * np.outer(line, line) for w, line in kernel), covariance)
 
 
-def reach(kernel: Kernel) -> int:
-    """Side of a filter [pixel]."""
-    return max(len(line) for _, line in kernel)
-
-
 def _filtered(image, kernel: Kernel) -> Float[np.ndarray, "height width"]:
     """The image, dark beyond its edges, filtered; a pixel's value does not depend on its place."""
     total = np.zeros_like(image)

@@ -4,12 +4,15 @@ Every process is given the same command and sees the same folders. Batches are s
 devices; what is simulated, logged and calibrated is the first one's work.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 from jax.experimental import multihost_utils
 
 from vaedeblend.exceptions import SettingsError
 
-AUTO = "auto"
+_AUTO = "auto"
 
 
 def connect(where: str) -> None:
@@ -23,7 +26,7 @@ def connect(where: str) -> None:
     Raises:
         SettingsError: It is neither.
     """
-    jax.distributed.initialize(*(() if where == AUTO else _parsed(where)))
+    jax.distributed.initialize(*(() if where == _AUTO else _parsed(where)))
     wait("connected")  # first of all: links that are asked for later must answer within seconds
 
 
@@ -41,6 +44,18 @@ def _parsed(where: str) -> tuple[str, int, int]:
 def is_first() -> bool:
     """Whether this process is the one that writes; so is the only one of a training."""
     return jax.process_index() == 0
+
+
+def first_of_all(make: Callable[[], Any], what: str) -> Any:
+    """What a function returns, called by the first process, and by the others when it is done.
+
+    Args:
+        make: Function that makes files, or finds them where they are.
+        what: Name of what is made.
+    """
+    made = make() if is_first() else None
+    wait(what)
+    return made if is_first() else make()
 
 
 def wait(what: str) -> None:
