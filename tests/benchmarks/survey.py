@@ -1,19 +1,21 @@
 """A survey's engine without networks: kills at random moments, and many tiles.
 
-    python tests/benchmarks/survey.py kills FOLDER [--n 20] [--tiles 16] [--seed 0]
+    python tests/benchmarks/survey.py kills FOLDER [--n 20] [--tiles 16] [--seed 0] [--measured]
     python tests/benchmarks/survey.py merge FOLDER [--tiles 2000] [--rows 100000]
     python tests/benchmarks/survey.py queue FOLDER [--tiles 56000]
     python tests/benchmarks/survey.py speed FOLDER [--tiles 16] [--size 512]
     python tests/benchmarks/survey.py cost SURVEY [--alone SURVEY] [--density 4.7e5] [--read 11.8]
 
 kills: the command is killed (kill -9: it, or one of its workers) at random moments and given again
-until it ends; shards, and what is settled of them, have to be those of an unbroken run, byte for
-byte (no catalogue is made). merge: tiles whose measurement is replaced by a table of random
-sources, merged to HATS, with a cone search in the result. queue: tasks that do nothing pass through
-the scheduler. speed: simulated tiles, measured by one worker and by two, each held to a core of its
-own: how much faster two are, what the queue adds to a tile's time, and a worker's memory tile by
-tile. cost: core hours, memory, bytes and files of surveys, from the marks, shards and catalogue of
-one that was measured, and of one with `--iterations 1`.
+until it ends, and from the beginning if there are kills left; shards, and what is settled of them,
+have to be those of an unbroken run, byte for byte (no catalogue is made). Measuring a tile takes a
+second and finds nothing, or is what it is of simulated tiles with --measured. merge: tiles whose
+measurement is replaced by a table of random sources, merged to HATS, with a cone search in the
+result. queue: tasks that do nothing pass through the scheduler. speed: simulated tiles, measured by
+one worker and by two, each held to a core of its own: how much faster two are, what the queue adds
+to a tile's time, and a worker's memory tile by tile. cost: core hours, memory, bytes and files of
+surveys, from the marks, shards and catalogue of one that was measured, and of one with
+`--iterations 1`.
 """
 
 import argparse
@@ -61,19 +63,21 @@ from vaedeblend.image.surveys.engine import Workers
 from vaedeblend.image.surveys.work import measure_survey_tile
 
 if __name__ == "__main__":
-    run.measure_survey_tile = partial(measure_survey_tile, measure=slow_stub)
+    out, *tiles = sys.argv[1:]
+    if tiles[0].endswith(".fits"):
+        run.measure_survey_tile = partial(measure_survey_tile, measure=slow_stub)
     hats.write_catalogue = lambda *_: False
-    run.run_survey(sys.argv[1], sys.argv[2:], workers=Workers(2), attempts=9)
+    run.run_survey(out, tiles, workers=Workers(2), attempts=9)
 """
 
 
-def start(folder: Path, out: Path) -> subprocess.Popen:
+def start(folder: Path, tiles: Path, out: Path) -> subprocess.Popen:
     """The command, in a session of its own."""
     script = folder / "command.py"
     script.write_text(COMMAND)
     root = Path(__file__).parents[2]
     env = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{HELPERS}"}
-    words = [sys.executable, script, out, folder / "tiles" / "t*.fits"]
+    words = [sys.executable, script, out, tiles]
     given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen([*map(str, words)], env=env, start_new_session=True, **given)
 
@@ -93,37 +97,57 @@ def digests(out: Path) -> dict[str, str]:
     return {f"{path.parent.name}/{path.name}": digest_file(path) for path in paths}
 
 
-def kills(folder: Path, n: int, tiles: int, seed: int) -> bool:
-    """Whether a survey that was killed n times ends as an unbroken one."""
-    side = int(np.ceil(tiles**0.5))
+def make_tiles(folder: Path, n: int, size: int, seed: int, measured: bool) -> Path:
+    """Tiles that are to be measured, in as many rows as columns, or of noise alone."""
+    side = int(np.ceil(n**0.5))
+    if measured:
+        if not (folder / "grid").exists():
+            simulate_grid(folder / "grid", TileGrid(side, side), size=size, seed=seed)
+        return folder / "grid"
     image = np.random.default_rng(seed).normal(size=(60 * side, 60 * side)).astype(np.float32)
     cut_tiles(folder / "tiles", image, np.ones_like(image), header(), size=60, reach=20)
+    return folder / "tiles" / "t*.fits"
+
+
+def kills(folder: Path, n: int, tiles: Path, seed: int) -> bool:
+    """Whether surveys that were killed n times in all end as an unbroken one."""
+    out, unbroken = folder / "killed", folder / "unbroken"
+    for each in (out, unbroken):
+        shutil.rmtree(each, ignore_errors=True)
     began = time.monotonic()
-    assert start(folder, folder / "unbroken").wait() == 0
-    took, wanted = time.monotonic() - began, digests(folder / "unbroken")
-    print(f"unbroken: {took:.1f} s, {len(wanted)} files")
-    draw, out, done, rounds = random.Random(seed), folder / "killed", 0, 0
-    while True:
+    assert start(folder, tiles, unbroken).wait() == 0
+    took, wanted = time.monotonic() - began, digests(unbroken)
+    print(f"unbroken: {took:.1f} s, {len(wanted)} files", flush=True)
+    draw, done, rounds, surveys, same = random.Random(seed), 0, 0, 0, True
+    while same and (done < n or rounds == 0 or out.exists()):
         rounds += 1
-        process = start(folder, out)
+        process = start(folder, tiles, out)
         while done < n and process.poll() is None:
             try:
-                process.wait(draw.uniform(0.1, 1.0) * took)
-                break
+                process.wait(draw.uniform(0.05, 1.0) * took)
             except subprocess.TimeoutExpired:
                 victims = workers_of(process)
                 whom = draw.choice(victims) if victims and draw.random() < 0.5 else process.pid
                 os.kill(whom, signal.SIGKILL)
                 done += 1
-                print(f"kill {done}: {'a worker' if whom != process.pid else 'the command'}")
-        if process.wait() == 0 and (done >= n or len(digests(out)) == len(wanted)):
-            if done >= n:
-                break
-            for path in (out / shards.SHARDS).glob("*"):  # it was done before the last kill
-                path.unlink()
-    same = digests(out) == wanted
-    print(f"{done} kills in {rounds} starts: {'the same files' if same else 'OTHER FILES'}")
+                said = "a worker" if whom != process.pid else "the command"
+                print(f"kill {done}: {said}; {len(digests(out))} files", flush=True)
+        if process.wait() == 0:
+            surveys, same = surveys + 1, digests(out) == wanted
+            shutil.rmtree(out)
+    said = "the same files" if same else "OTHER FILES"
+    print(f"{done} kills in {rounds} starts of {surveys} surveys: {said}")
     return same
+
+
+def peak() -> float:
+    """Most memory that this process had [GB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files of a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def merge(folder: Path, tiles: int, rows: int) -> None:
@@ -135,6 +159,7 @@ def merge(folder: Path, tiles: int, rows: int) -> None:
         work = partial(measure_survey_tile, measure=partial(table_stub, rows=rows))
         failed = [each.sentence for each in run_tasks(client, work, tasks) if each.sentence]
         print(f"{tiles} shards of {rows} rows: {time.monotonic() - clock:.0f} s {failed[:1]}")
+        print(f"on disk: {size_of(out / shards.SHARDS) / 1e9:.2f} GB")
         clock = time.monotonic()
         others = {tile.name: plan.others(i) for i, tile in enumerate(plan.tiles)}
         settled = [*run_tasks(client, settle, union_tasks(out, plan.tiles, others))]
@@ -142,9 +167,9 @@ def merge(folder: Path, tiles: int, rows: int) -> None:
         clock = time.monotonic()
         paths = sorted((out / shards.SETTLED).glob("*.parquet"))
         hats.write_catalogue(client, out, paths, "benchmark", {"tiles": tiles})
-        whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-        memory = max(resource.getrusage(who).ru_maxrss for who in whose)
-        print(f"HATS: {time.monotonic() - clock:.0f} s; {memory / 1e6:.2f} GB at most")
+        took, memory = time.monotonic() - clock, max(client.run(peak).values())
+        print(f"HATS: {took:.0f} s, {size_of(out / hats.CATALOGUE) / 1e9:.2f} GB")
+        print(f"memory at most: a worker {memory:.2f} GB, the command {peak():.2f} GB")
     import lsdb
 
     clock, catalogue = time.monotonic(), lsdb.open_catalog(out / hats.CATALOGUE)
@@ -272,13 +297,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=512, help="side of a tile's core [pixel]")
+    parser.add_argument("--measured", action="store_true", help="kills of real measurements")
     parser.add_argument("--alone", type=Path, help="survey with one iteration")
     parser.add_argument("--density", type=float, default=4.7e5, help="sources a square degree")
     parser.add_argument("--read", type=float, default=11.8, help="GB that are read of a tile")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     if given.what == "kills":
-        sys.exit(not kills(given.folder, given.n, given.tiles or 16, given.seed))
+        place = given.folder, given.tiles or 16, given.size, given.seed, given.measured
+        sys.exit(not kills(given.folder, given.n, make_tiles(*place), given.seed))
     if given.what == "merge":
         merge(given.folder, given.tiles or 2000, given.rows)
     elif given.what == "speed":
