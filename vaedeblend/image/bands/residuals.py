@@ -1,13 +1,13 @@
 """What the residual of a band tells: how much its noise scatters, and what VIS does not show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
 from jaxtyping import Bool, Float
+from scipy import fft
 from scipy.ndimage import maximum_filter
-from scipy.signal import fftconvolve
 
 _SKIES = 4000
 """Places on the sky at which a piece's noise is sampled, at most."""
@@ -40,50 +40,55 @@ class _Fitted(NamedTuple):
     error: Float[np.ndarray, "h w"]
 
 
-def sky_fluxes(
+def sky_and_unseen(
     forms: Sequence[Float[np.ndarray, "_ _"]], residual: Residual
-) -> Float[np.ndarray, "k form"]:
-    """Fluxes over their errors of each form on the sky of the core, evenly over it.
+) -> tuple[Float[np.ndarray, "k form"], Table]:
+    """What is left on the sky of the core, and where.
 
     Args:
-        forms: What is fitted, of odd sizes.
-        residual: The window. Where its sources have light the result is NaN.
+        forms: What is fitted, of odd sizes: a point's light, and wider ones.
+        residual: The window.
+
+    Returns:
+        Fluxes over their errors of each form, evenly over the core, NaN where sources have light;
+        and peaks, as points: y and x on the window, flux and flux_err.
     """
     inner = residual.inner
     places = np.zeros_like(inner)
     step = max(len(forms[0]) // 3, int(np.sqrt(inner.size / _SKIES)))
     places[::step, ::step] = True
-    columns = []
-    for form in forms:
-        fitted = _fit(form, residual)
+    columns, unseen = [], None
+    for fitted in _fits(forms, residual):
         dark = np.abs(fitted.light) < _DARK
         columns.append(np.where(dark, fitted.ratio, np.nan)[places & inner])
-    return np.stack(columns, axis=1)
+        if unseen is None:
+            unseen = _peaks(fitted, len(forms[0]) // 3, inner)
+    return np.stack(columns, axis=1), unseen
 
 
-def unseen_sources(form: Float[np.ndarray, "_ _"], residual: Residual) -> Table:
-    """Peaks of the residual on the core, as points: y and x on the window, flux and flux_err.
-
-    Args:
-        form: A point's light, of an odd size.
-        residual: The window.
-    """
-    fitted = _fit(form, residual)
+def _peaks(fitted: _Fitted, width: int, inner) -> Table:
+    """Highest of the pixels of a box, where that is clear."""
     ratio = np.nan_to_num(fitted.ratio)
-    peak = (ratio == maximum_filter(ratio, len(form) // 3)) & (ratio > _SEEN) & residual.inner
+    peak = (ratio == maximum_filter(ratio, width)) & (ratio > _SEEN) & inner
     at = np.nonzero(peak & (ratio > _SHARE * np.abs(fitted.light)))
     y, x = (axis.astype(float) for axis in at)
     return Table({"y": y, "x": x, "flux": (ratio * fitted.error)[at], "flux_err": fitted.error[at]})
 
 
-def _fit(form, residual: Residual) -> _Fitted:
-    flipped, weight = form[::-1, ::-1], residual.weight
-    norm = fftconvolve(weight, flipped**2, "same")
-    covered = fftconvolve((weight > 0).astype(float), flipped, "same") > 0.99 * form.sum()
-    known = covered & (norm > 0)
-    error = 1 / np.sqrt(np.where(known, norm, np.nan))
-    ratio, light = (
-        fftconvolve(weight * each, flipped, "same") * error
-        for each in (residual.image, residual.model)
-    )
-    return _Fitted(ratio, light, error)
+def _fits(forms, residual: Residual) -> Iterator[_Fitted]:
+    """Each form, fitted about each pixel."""
+    weight, height = residual.weight, residual.weight.shape
+    shape = [fft.next_fast_len(n + max(map(len, forms)) - 1, real=True) for n in height]
+    images = weight > 0, weight, weight * residual.image, weight * residual.model
+    transfers = [fft.rfft2(image.astype(float), shape) for image in images]
+    for form in forms:
+        half = len(form) // 2
+        own = tuple(slice(half, half + n) for n in height)
+        shapes = [fft.rfft2(each[::-1, ::-1], shape) for each in (form, form**2)]
+        covered, norm, left, light = (
+            fft.irfft2(transfer * shapes[k], shape)[own]
+            for transfer, k in zip(transfers, (0, 1, 0, 0), strict=True)
+        )
+        known = (covered > 0.99 * form.sum()) & (norm > 0)
+        error = 1 / np.sqrt(np.where(known, norm, np.nan))
+        yield _Fitted(left * error, light * error, error)

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from jaxtyping import Float, Int
+from scipy.ndimage import correlate1d
 
 from vaedeblend.image.bands.fitting.astrometry import ShiftField, Shifts, source_shift
 from vaedeblend.image.bands.fitting.kernels import Kernels
@@ -24,7 +25,7 @@ from vaedeblend.image.bands.fitting.solve import (
     source_chi2,
 )
 from vaedeblend.image.bands.inputs import BandPixels, OpenBand, band_reader
-from vaedeblend.image.bands.residuals import Residual, sky_fluxes, unseen_sources
+from vaedeblend.image.bands.residuals import Residual, sky_and_unseen
 from vaedeblend.image.bands.sources import VisSources, size_errors
 from vaedeblend.image.tiles import Tile
 from vaedeblend.io.write import replacing
@@ -35,8 +36,8 @@ _REACH = 64
 """Distance beyond the edge of a stamp to which its light reaches in a band [VIS pixel]."""
 _LEAST = 0.005
 """Least correlation of two fluxes that is kept."""
-_STEP = 0.25
-"""Shift over which a template's change with its place is measured [pixel]."""
+_SLOPE = np.array([-1, 8, 0, -8, 1]) / 12
+"""Change of light with its place, from five pixels in a row."""
 _CLEAR = 20.0
 """Least flux over its error of a source that tells a shift."""
 
@@ -92,25 +93,22 @@ def measure_shifts(job: BandJob, tile: Tile) -> Shifts:
         return none
     with band_reader(job.band) as read:
         pixels = read(tile.window)
-    templates = _templates(job, rows, np.zeros(2))
+    templates = _templates(job, rows)
     problem, _ = _problem(job, tile, pixels, templates)
     solution = solve(problem, np.zeros(len(rows)))
     error = np.sqrt(solution.diagonal("noise"))
     clear = np.flatnonzero((solution.flux > _CLEAR * error) & (error > 0))
-    steps = _STEP * np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
-    moved = [
-        on_window(_templates(job, rows[clear], step), tile.window, pixels.valid)[0]
-        for step in steps
+    slopes = [
+        on_window([_slope(templates[i], axis) for i in clear], tile.window, pixels.valid)[0]
+        for axis in (0, 1)
     ]
-    slopes = [(moved[k] - moved[k + 1]) / (2 * _STEP) for k in (0, 2)]
     residual = problem.data - solution.model(problem) - problem.sky @ solution.background
     found = [none]
     for k, i in enumerate(clear):
-        here = problem.light[:, [i]].indices
-        parts = [
-            m[here][:, [j]].toarray()[:, 0]
-            for m, j in ((problem.light, i), *((s, k) for s in slopes))
-        ]
+        # Slopes are on the pixels of their template.
+        own = slice(*problem.light.indptr[i : i + 2])
+        here, there = problem.light.indices[own], slice(*slopes[0].indptr[k : k + 2])
+        parts = [problem.light.data[own], *(slope.data[there] for slope in slopes)]
         shift, variance = source_shift(
             residual[here], problem.weight[here], solution.flux[i], parts
         )
@@ -121,7 +119,7 @@ def measure_shifts(job: BandJob, tile: Tile) -> Shifts:
 
 def _piece(job: BandJob, tile: Tile, pixels: BandPixels) -> Piece:
     vis, rows = job.vis, _within(job, tile.window, reaching=True)
-    templates = _templates(job, rows, np.zeros(2))
+    templates = _templates(job, rows)
     problem, shares = _problem(job, tile, pixels, templates)
     squares = np.array([each.squares for each in templates])
     errors = size_errors(vis, rows, squares)
@@ -155,7 +153,7 @@ def _piece(job: BandJob, tile: Tile, pixels: BandPixels) -> Piece:
     inner[core] = pixels.valid[core]
     left, weight = ((each.reshape(inner.shape)) for each in (problem.data - light, problem.weight))
     residual = Residual(left, weight, whole, inner)
-    unseen = unseen_sources(job.skies[0], residual)
+    skies, unseen = sky_and_unseen(job.skies, residual)
     for axis, span in zip("yx", tile.window, strict=True):
         unseen[axis] += span.start
     return Piece(
@@ -163,7 +161,7 @@ def _piece(job: BandJob, tile: Tile, pixels: BandPixels) -> Piece:
         table,
         _pairs(rows, solution, own),
         unseen,
-        sky_fluxes(job.skies, residual),
+        skies,
         float(chi2[inner.ravel()].sum()),
         int(inner.sum()) - len(table),
     )
@@ -182,10 +180,15 @@ def _within(job: BandJob, window, *, reaching: bool = False) -> Int[np.ndarray, 
     return np.flatnonzero(there & vis.measured)
 
 
-def _templates(job: BandJob, rows, step) -> list[Template]:
-    """Templates of sources at their places, and a step beside them."""
-    shift = job.shifts.at(job.band.placed.position[rows]) + step
+def _templates(job: BandJob, rows) -> list[Template]:
+    """Templates of sources at their places."""
+    shift = job.shifts.at(job.band.placed.position[rows])
     return make_templates(job.vis, job.kernels, job.band.placed, rows, shift)
+
+
+def _slope(template: Template, axis: int) -> Template:
+    """The change of a template with its place along an axis."""
+    return template._replace(light=correlate1d(template.light, _SLOPE, axis, mode="constant"))
 
 
 def _problem(job: BandJob, tile: Tile, pixels: BandPixels, templates):

@@ -12,7 +12,7 @@ in wings about the stamp, so that every kernel has unit sum.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from scipy import fft
 from scipy.ndimage import map_coordinates
 
@@ -43,14 +43,19 @@ class Kernels(NamedTuple):
     mismatch: float
     """Largest difference of a matched PSF from the band's, over the peak of the latter."""
 
-    def of(self, rows, point) -> Float[np.ndarray, "n side side"]:
-        """Kernels of sources, PSFs of those that are points.
+    def transfers(
+        self, rows: Int[np.ndarray, " n"], point: Bool[np.ndarray, " n"], size: int
+    ) -> Complex[np.ndarray, "n size half"]:
+        """Transfer functions of the kernels of sources, of the PSFs of those that are points.
 
         Args:
             rows: Rows of the sources.
             point: Whether each is a point.
+            size: Side of the images that are convolved.
         """
-        return self.images[self.number[rows] + np.where(point, len(self.images) // 2, 0)]
+        number = self.number[rows] + np.where(point, len(self.images) // 2, 0)
+        used, index = np.unique(number, return_inverse=True)
+        return fft.rfft2(self.images[used], (size, size))[index]
 
 
 class PsfField(NamedTuple):

@@ -113,7 +113,7 @@ def _batch(vis: VisSources, kernels: Kernels, placed: Placed, rows, shift) -> li
     pairs = np.stack([stamps, _grown(stamps, vis.position[rows] - corner)], axis=1)
     side = stamps.shape[1] + KERNEL - 1
     size = fft.next_fast_len(side, real=True)
-    transfer = fft.rfft2(kernels.of(rows, vis.point[rows]), (size, size))
+    transfer = kernels.transfers(rows, vis.point[rows], size)
     seen = placed.position[rows] + shift
     alike = np.abs(placed.matrix - np.eye(2)).max() < _ALIKE
     # Where the grids are alike, a pixel of the band is one of VIS and a part of a pixel.

@@ -12,6 +12,7 @@ is exact within a group. An error $\eta$ of a profile's size moves all fluxes of
 $-C T^T W T' f \eta$, and its own by $\eta$ of itself at least, as in VIS.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -74,8 +75,11 @@ class Solution(NamedTuple):
         return variance
 
 
+@lru_cache(maxsize=1)
 def sky_mesh(shape: tuple[int, int], mesh: int = _MESH) -> sparse.csc_array:
     """Tents over a window, of unit sum everywhere: a constant where the window is small.
+
+    Pieces are of one shape mostly, whose tents are kept; nothing may write into them.
 
     Args:
         shape: Height and width of the window [pixel].
@@ -108,12 +112,12 @@ def solve(
         non_negative: No flux is below 0; errors are those of free fluxes.
     """
     light, sky = problem.light, problem.sky
-    weighted = light.multiply(problem.weight[:, None]).tocsc()
+    weighted, weighted_sky = (_weighted(each, problem.weight) for each in (light, sky))
     normal = (light.T @ weighted).tocsr()
     cross, change = (weighted.T @ each for each in (sky, problem.grown))
     cross, change = cross.toarray(), change.tocsr()
     right = weighted.T @ problem.data
-    of_sky = sky.T @ sky.multiply(problem.weight[:, None])
+    of_sky = sky.T @ weighted_sky
     groups = _groups(normal)
     inverses = [_inverse(normal[g][:, g].toarray()) for g in groups]
     solved = np.zeros_like(cross)
@@ -138,6 +142,12 @@ def solve(
     solution = Solution(flux, background, blocks, response, np.zeros(len(flux)))
     alone = np.sqrt(solution.diagonal("noise") * normal.diagonal())
     return solution._replace(inflation=alone)
+
+
+def _weighted(columns: sparse.csc_array, weight: Float[np.ndarray, " pixel"]) -> sparse.csc_array:
+    """Columns times the weights of their pixels."""
+    values = columns.data * weight[columns.indices]
+    return sparse.csc_array((values, columns.indices, columns.indptr), shape=columns.shape)
 
 
 def pixel_chi2(problem: Problem, solution: Solution) -> Float[np.ndarray, " pixel"]:
