@@ -3,7 +3,7 @@ import pytest
 from banded import NOISE, VIS_SIGMA, Sky
 
 from vaedeblend.exceptions import BandError
-from vaedeblend.image.bands.sources import known_errors, read_sources, size_errors
+from vaedeblend.image.bands.sources import gradients, known_errors, read_sources, size_errors
 
 
 def test_the_psf_is_that_of_the_deblendings_command(tmp_path):
@@ -31,6 +31,19 @@ def test_what_noise_does_not_explain_is_the_profiles(tmp_path):
     assert (size_errors(unsure, rows, squares) == 0.3).all()
     points = read_sources(sky.deblended(tmp_path / "points", flux_err=0.1, point=True))
     assert not size_errors(points, rows, squares).any()
+
+
+def test_what_is_wider_than_the_psf_may_be_of_another_size(tmp_path):
+    sky = Sky(np.random.default_rng(2), 3)
+    sky.width[:] = 1e-3, VIS_SIGMA, 3 * VIS_SIGMA
+    vis, rows = read_sources(sky.deblended(tmp_path / "out")), np.arange(3)
+    squares = np.array(
+        [np.square(s / f).sum() for s, f in zip(vis.profiles, vis.flux, strict=True)]
+    )
+    found = gradients(vis, rows, squares)
+    assert found / found[2] == pytest.approx([0, 0.5 / 0.9, 1], abs=0.05)
+    points = read_sources(sky.deblended(tmp_path / "points", point=True))
+    assert not gradients(points, rows, squares).any()
 
 
 def test_an_image_without_wcs_is_refused(tmp_path):

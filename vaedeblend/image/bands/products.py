@@ -33,7 +33,7 @@ _CLEAR = 5.0
 """Least flux over its error of a source that VIS lacks."""
 _LOST, _INFLATED, _FAR, _LEAST = 0.1, 5.0, 3.0, 1 / 3
 _MAGNITUDES = 2.5 / np.log(10)
-_SHARED = 0.5
+_SHARED = 0.75
 """Correlation of a profile's errors of two bands' fluxes: part of what is wrong in a profile is its
 extent, which moves all fluxes alike, part the way it falls. Measured on simulated tiles."""
 _MEASURED = (

@@ -26,6 +26,11 @@ from vaedeblend.survey import magnitude_to_flux
 
 POINT = 0.9
 """Least probability of a point source that is taken for one."""
+_GRADIENT = 0.03
+"""Scatter of the logarithm of a galaxy's size in another band over that in VIS, as far as it moves
+fluxes. Measured on simulated tiles."""
+_AREA = 2 * np.log(2) / np.pi
+"""Square of an effective FWHM over its area."""
 _MOST = 0.3
 """Largest error of a profile's size: what is beyond is none of a profile that is nearly right."""
 
@@ -114,6 +119,20 @@ def size_errors(
     noise = known_errors(vis, rows, squares)
     own = np.sqrt(np.maximum(error**2 - noise**2, 0)) / vis.flux[rows]
     return np.where(vis.point[rows], 0, np.nan_to_num(own, nan=_MOST).clip(0, _MOST))
+
+
+def gradients(vis: VisSources, rows, squares: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Expected differences of the logarithms of sizes of light between VIS and another band.
+
+    The light is under VIS's PSF, of whose area that of the galaxy itself is a part; 0 of points.
+
+    Args:
+        vis: Sources.
+        rows: Rows of n of them.
+        squares: Sums of the squares of their profiles of unit flux, over VIS's pixels.
+    """
+    point = (vis.psfs.fwhm / vis.psfs.pixel_scale) ** 2 / _AREA
+    return np.where(vis.point[rows], 0, _GRADIENT * (1 - point * squares).clip(0))
 
 
 def known_errors(vis: VisSources, rows, squares) -> Float[np.ndarray, " n"]:

@@ -26,7 +26,7 @@ from vaedeblend.image.bands.fitting.solve import (
 )
 from vaedeblend.image.bands.inputs import BandPixels, OpenBand, band_reader
 from vaedeblend.image.bands.residuals import Residual, sky_and_unseen
-from vaedeblend.image.bands.sources import VisSources, size_errors
+from vaedeblend.image.bands.sources import VisSources, gradients, size_errors
 from vaedeblend.image.tiles import Tile
 from vaedeblend.io.write import replacing
 
@@ -95,7 +95,7 @@ def measure_shifts(job: BandJob, tile: Tile) -> Shifts:
         pixels = read(tile.window)
     templates = _templates(job, rows)
     problem, _ = _problem(job, tile, pixels, templates)
-    solution = solve(problem, np.zeros(len(rows)))
+    solution = solve(problem, *np.zeros((2, len(rows))))
     error = np.sqrt(solution.diagonal("noise"))
     clear = np.flatnonzero((solution.flux > _CLEAR * error) & (error > 0))
     slopes = [
@@ -122,11 +122,11 @@ def _piece(job: BandJob, tile: Tile, pixels: BandPixels) -> Piece:
     templates = _templates(job, rows)
     problem, shares = _problem(job, tile, pixels, templates)
     squares = np.array([each.squares for each in templates])
-    errors = size_errors(vis, rows, squares)
-    solution = solve(problem, errors, non_negative=job.non_negative)
+    sizes = size_errors(vis, rows, squares), gradients(vis, rows, squares)
+    solution = solve(problem, *sizes, non_negative=job.non_negative)
     if job.band.given.gain:
         problem = _with_photons(problem, solution, job.band.given.gain)
-        solution = solve(problem, errors, non_negative=job.non_negative)
+        solution = solve(problem, *sizes, non_negative=job.non_negative)
     chi2 = pixel_chi2(problem, solution)
     own = np.isin(rows, _within(job, tile.core))
     light = solution.model(problem) + problem.sky @ solution.background
@@ -139,7 +139,7 @@ def _piece(job: BandJob, tile: Tile, pixels: BandPixels) -> Piece:
             "noise": solution.diagonal("noise"),
             "profile": solution.diagonal("profile"),
             "response": solution.response,
-            "size_error": errors,
+            "size_error": sizes[0],
             "area": 1 / np.maximum(_squares(problem.light), 1e-30),
             "inflation": solution.inflation,
             "chi2": source_chi2(problem, chi2),

@@ -9,7 +9,8 @@ covariance
 $$C = (T^T W T)^{-1} + Y S^{-1} Y^T, \quad Y = (T^T W T)^{-1} T^T W B$$
 
 is exact within a group. An error $\eta$ of a profile's size moves all fluxes of its group by
-$-C T^T W T' f \eta$, and its own by $\eta$ of itself at least, as in VIS.
+$-C T^T W T' f \eta$, and its own by $\eta$ of itself at least, as in VIS. Another size in the band
+than in VIS moves them alike, but for the latter.
 """
 
 from functools import lru_cache
@@ -101,6 +102,7 @@ def _tents(n: int, mesh: int) -> sparse.csr_array:
 def solve(
     problem: Problem,
     size_error: Float[np.ndarray, " n"],
+    gradient: Float[np.ndarray, " n"],
     *,
     non_negative: bool = False,
 ) -> Solution:
@@ -109,6 +111,7 @@ def solve(
     Args:
         problem: Pixels and templates.
         size_error: Relative errors of the profiles' sizes.
+        gradient: Expected differences of the logarithms of sizes between VIS and the band.
         non_negative: No flux is below 0; errors are those of free fluxes.
     """
     light, sky = problem.light, problem.sky
@@ -137,8 +140,8 @@ def solve(
         response[g] = np.diagonal(moved)
         # What is wrong in a profile is its outskirts as well, which no wider PSF makes less so.
         least = np.maximum(1 / np.maximum(np.abs(response[g]), 0.1), 1)
-        by_size = moved * (flux[g].clip(0) * size_error[g] * least)
-        blocks.append(Block(g, noise, by_size @ by_size.T))
+        by_size = [moved * (flux[g].clip(0) * e) for e in (size_error[g] * least, gradient[g])]
+        blocks.append(Block(g, noise, sum(each @ each.T for each in by_size)))
     solution = Solution(flux, background, blocks, response, np.zeros(len(flux)))
     alone = np.sqrt(solution.diagonal("noise") * normal.diagonal())
     return solution._replace(inflation=alone)
