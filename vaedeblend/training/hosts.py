@@ -4,7 +4,9 @@ Every process is given the same command and sees the same folders. Batches are s
 devices; what is simulated, logged and calibrated is the first one's work.
 """
 
-from collections.abc import Callable
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -56,6 +58,38 @@ def first_of_all(make: Callable[[], Any], what: str) -> Any:
     made = make() if is_first() else None
     wait(what)
     return made if is_first() else make()
+
+
+@contextlib.contextmanager
+def preemption() -> Iterator[Callable[[int], bool]]:
+    """Gives `asked(step)`, called at each step: whether SIGTERM wants the training to end.
+
+    From the same step on it answers yes in all processes, whichever of them a cluster has sent the
+    signal. What SIGTERM did before, it does at the end; and at once, if it comes a second time.
+    """
+    before, noted = signal.getsignal(signal.SIGTERM), []
+
+    def note(number, frame):
+        noted.append(number)
+        signal.signal(signal.SIGTERM, before)
+
+    def asked(step: int) -> bool:
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            noted.append(signal.SIGTERM)
+        return bool(noted)
+
+    try:
+        if jax.process_count() == 1:  # of several, JAX takes it
+            signal.signal(signal.SIGTERM, note)
+    except ValueError:  # not in the main thread, where signals are not ours to answer
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if noted:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def wait(what: str) -> None:

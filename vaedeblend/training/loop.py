@@ -28,7 +28,7 @@ from vaedeblend.exceptions import TrainingError, VaedeblendError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import CHECKPOINTS
 from vaedeblend.io.write import append_text, prepare_folder, write_text, writing
-from vaedeblend.training.hosts import is_first
+from vaedeblend.training.hosts import is_first, preemption
 from vaedeblend.training.objectives import Objective
 
 _NON_FINITE = 10
@@ -136,6 +136,8 @@ def fit(
 ) -> TrainState:
     """Trains up to `steps`, from the latest checkpoint where there is one.
 
+    SIGTERM, as of a job that is preempted, ends it at the next record, with a checkpoint of it.
+
     Args:
         state: State before the first step.
         step: Step of `make_step`.
@@ -159,19 +161,21 @@ def fit(
             f"checkpoint_every is {checkpoint_every}; wanted a multiple of log_every, {log_every}"
         )
     directory = Path(directory)
-    with checkpoint.open_manager(directory / CHECKPOINTS) as manager:
+    with preemption() as asked, checkpoint.open_manager(directory / CHECKPOINTS) as manager:
         restored = checkpoint.restore(manager, state)
         state = state if restored is None else restored
         done = int(state.step)
         with _logs(directory, done) as log:
-            for latest, record in _records(state, step, library, steps, log_every):
+            for latest, record, ends in _records(state, step, library, steps, log_every, asked):
                 state, at = latest, record["step"]
                 passed = _check_finite(state, directory, manager)
                 record |= {f"validation_{k}": v for k, v in validate(state.average).items()}
                 log(record)
                 report(at, record)
-                if (at % checkpoint_every == 0 and not passed) or at == steps:
+                if ((at % checkpoint_every == 0 or ends) and not passed) or at == steps:
                     checkpoint.save_state(manager, at, state)
+                if ends:
+                    break
     return state
 
 
@@ -212,16 +216,19 @@ def _with_arrays(objective: Objective) -> Partial:
     return objective if isinstance(objective, Partial) else Partial(objective)
 
 
-def _records(state, step, library, steps, log_every) -> Iterator[tuple[TrainState, dict]]:
-    """Yields after every `log_every` steps, with the mean metrics since the last time."""
-    sums, n = None, 0
+def _records(
+    state, step, library, steps, log_every, asked
+) -> Iterator[tuple[TrainState, dict, bool]]:
+    """Yields after every `log_every` steps the mean metrics, and whether it is asked to end."""
+    sums, n, ends = None, 0, False
     for at in range(int(state.step) + 1, steps + 1):
         state, metrics = step(state, library)
         sums = metrics if sums is None else jax.tree.map(jnp.add, sums, metrics)
         n += 1
+        ends |= asked(at)
         if at % log_every == 0 or at == steps:
             means = {f"train_{name}": float(value) / n for name, value in sums.items()}
-            yield state, {"step": at} | means
+            yield state, {"step": at} | means, ends
             sums, n = None, 0
 
 
