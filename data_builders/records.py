@@ -3,14 +3,14 @@
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-from vaedeblend.exceptions import FileError, VaedeblendError
+from vaedeblend.exceptions import FileError, SettingsError, VaedeblendError
 from vaedeblend.io.folders.digest import digest_file
 
 
@@ -40,25 +40,37 @@ def seen(options: Mapping, *others: str | None) -> list[str]:
     return [digest_file(path) for path in files]
 
 
-def prepared(make: Callable[[], tfds.core.DatasetBuilder]) -> Path:
+def prepared(make: Callable[[], tfds.core.DatasetBuilder], beam: Sequence[str] = ()) -> Path:
     """Directory of a builder's dataset, which is built first where it is missing.
 
     Args:
         make: Makes the builder.
+        beam: Options of Apache Beam's pipeline, where it builds; few builders can.
 
     Raises:
         FileError: It cannot be written.
+        SettingsError: Apache Beam is not installed.
     """
+    given = {"download_config": _on_beam(beam)} if beam else {}
     with _quiet(), _in_memory():
         builder = make()
         try:
-            builder.download_and_prepare()
+            builder.download_and_prepare(**given)
         except VaedeblendError:
             raise
-        except (OSError, RuntimeError) as error:  # array_record raises the latter
-            why = str(error).strip().split("\n")[0]
+        except (OSError, RuntimeError) as error:  # array_record and Beam raise the latter
+            why = str(error).strip().split("\n")[-1 if beam else 0]
             raise FileError(f"{builder.data_dir}: could not be written ({why})") from error
     return Path(builder.data_dir)
+
+
+def _on_beam(options: Sequence[str]) -> tfds.download.DownloadConfig:
+    """How a dataset is built by a pipeline of Apache Beam."""
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise SettingsError("no Apache Beam; wanted: pip install 'vaedeblend[beam]'") from error
+    return tfds.download.DownloadConfig(beam_options=PipelineOptions([*options]))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Simulated galaxies, isolated and blended, with labels, as a TFDS dataset."""
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -66,6 +67,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     }
     BUILDER_CONFIGS = [_default_config(kind) for kind in simulation.KINDS]
 
+    _on_beam = False
+
     def __init__(self, **kwargs):
         """Takes TFDS's arguments; files are array_record unless another format is asked for."""
         super().__init__(**{"file_format": "array_record", **kwargs})
@@ -80,21 +83,35 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         del dl_manager  # Nothing is downloaded.
         return {split: self._generate_examples(split) for split in self.builder_config.sizes}
 
+    def download_and_prepare(self, *, download_config=None, **options):
+        """Builds the dataset: with Beam, where the configuration names its options or a runner."""
+        given = download_config
+        self._on_beam = given is not None and bool(given.beam_options or given.beam_runner)
+        super().download_and_prepare(download_config=download_config, **options)
+
     def _generate_examples(self, split):
         config = self.builder_config
-        examples = simulation.examples(
-            config.kind,
-            split,
-            config.sizes[split],
-            survey=config.survey,
-            processes=config.processes,
-            **config.options,
-        )
-        yield from enumerate(examples)
+        n, options = config.sizes[split], {"survey": config.survey, **config.options}
+        if self._on_beam:
+            from data_builders.spread import spread  # Beam
+
+            prepare = functools.partial(
+                simulation.prepare_examples, config.kind, split, n, **options
+            )
+            companions = options.get("n_companions", 0) if config.kind == "galaxies" else 0
+            return spread(prepare, n + companions)
+        options["processes"] = config.processes
+        return enumerate(simulation.examples(config.kind, split, n, **options))
 
 
 def build(
-    kind: str, *, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **options
+    kind: str,
+    *,
+    sizes: Mapping[str, int],
+    survey: Survey,
+    data_dir: str | Path,
+    beam: Sequence[str] = (),
+    **options,
 ) -> Path:
     """Directory of the dataset of these options; it is built first where it is missing.
 
@@ -106,6 +123,8 @@ def build(
         sizes: Examples a split.
         survey: Bands, depth and PSF.
         data_dir: Folder that holds all datasets.
+        beam: Options of Apache Beam's pipeline, as of its command line, in the place of processes;
+            they change no example.
         options: Further keyword arguments of `examples.examples`.
     """
     processes = options.pop("processes", available_cores())
@@ -114,7 +133,7 @@ def build(
     name = f"{kind}-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     config = SceneConfig(name, kind=kind, sizes=sizes, survey=survey, options=options)
     config.processes = processes
-    return prepared(lambda: Builder(config=config, data_dir=data_dir))
+    return prepared(lambda: Builder(config=config, data_dir=data_dir), beam)
 
 
 def _parameters(bands: int, *lead: int) -> dict:

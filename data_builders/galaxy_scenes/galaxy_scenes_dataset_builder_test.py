@@ -2,13 +2,14 @@ import dataclasses
 import functools
 import importlib.util
 import shutil
+import sys
 
 import pytest
 import tensorflow_datasets as tfds
 
 from data_builders.galaxy_scenes import galaxy_scenes_dataset_builder as builder
 from data_builders.records import seen
-from vaedeblend.exceptions import DatasetError
+from vaedeblend.exceptions import DatasetError, SettingsError
 from vaedeblend.io import dataset
 from vaedeblend.simulate import examples
 from vaedeblend.survey import Survey
@@ -56,6 +57,38 @@ if importlib.util.find_spec("tensorflow"):
         def _make_builder(self, config=None):
             # What this class reads, it reads through tf.data, which has no array_record.
             return self.dataset_class(data_dir=self.tmp_dir, config=config, file_format="tfrecord")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["galaxies", "isolated", "blended"])
+def test_beam_builds_the_same_with_any_number_of_workers(tmp_path, monkeypatch, kind):
+    pytest.importorskip("apache_beam")
+    monkeypatch.setattr("data_builders.spread._PART", 10)
+    more = {"n_companions": 20} if kind == "galaxies" else {}
+    options = {"seed": 3, "area": 0.03, "processes": 1, "survey": Survey()} | more
+    found = []
+    for i, beam in enumerate([[], *(on_beam(workers) for workers in (1, 2))]):
+        folder = tmp_path / str(i)
+        made = builder.build(kind, sizes={"train": 64}, data_dir=folder, beam=beam, **options)
+        found.append(dataset.load(made, "train"))
+    without, one, two = found
+    assert len(one["id"]) == 64 + more.get("n_companions", 0)
+    for name, values in without.items():
+        assert one[name].tobytes() == two[name].tobytes() == values.tobytes()
+
+
+def on_beam(workers):
+    runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+    mode = "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"
+    return f"--runner={runner}", *mode
+
+
+def test_beam_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
+    with pytest.raises(SettingsError, match=r"no Apache Beam; .*\[beam\]"):
+        builder.build(
+            "isolated", sizes={"train": 1}, survey=Survey(), data_dir=tmp_path, beam=on_beam(1)
+        )
 
 
 def test_what_is_built_is_named_by_all_that_changes_it(tmp_path):

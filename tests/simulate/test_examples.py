@@ -62,6 +62,18 @@ def test_examples_are_reproducible_over_processes(source, blends):
         assert_same(one, other)
 
 
+@pytest.mark.parametrize("kind", simulation.KINDS)
+def test_a_part_of_a_split_holds_the_examples_of_all_of_it(source, kind):
+    turns = {"n_psfs": 2, "n_companions": 2} if kind == "galaxies" else {}
+    options = {"survey": VIS, "seed": 5, "source": source, "field_density": 10.0} | turns
+    whole = list(simulation.examples(kind, "test", 4, **options))
+    make = simulation.prepare_examples(kind, "test", 4, **options)
+    parts = [*make(slice(3, 9)), *make(slice(0, 1)), *make(slice(1, 3))]
+    assert len(parts) == len(whole) == (6 if turns else 4)
+    for one, other in zip(parts, [*whole[3:], *whole[:3]], strict=True):
+        assert_same(one, other)
+
+
 def test_another_seed_gives_other_examples(source):
     one, other = (simulate("isolated", 1, source, seed=seed)[0] for seed in (5, 6))
     assert not np.array_equal(one["blend"], other["blend"])

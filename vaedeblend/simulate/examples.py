@@ -3,12 +3,12 @@
 There is one function for each kind of example, which a configuration names (`EXAMPLES`), and
 `canonical_galaxies`, from which a generator learns. Splits share no catalogue galaxy. Every library
 entry and every scene draws from a generator seeded by (seed, split, purpose, index): an example
-does not depend on how many processes made it, nor on the examples before it.
+depends neither on who makes it nor on the others, and any part of a split can be made alone.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -36,6 +36,8 @@ KINDS = ("galaxies", "isolated", "blended", "stratified", "standard", "fields")
 SPLITS = ("train", "validation", "test")
 Kind = Literal["galaxies", "isolated", "blended", "stratified", "standard", "fields"]
 Split = Literal["train", "validation", "test"]
+Make = Callable[[slice], Iterator[dict]]
+"""Function from a part of a split to its examples: slice(None) for all of them."""
 
 LIBRARY_SIZE = 128
 """Side of a library stamp [pixel]: holds a 64-pixel scene at shifts of up to 32 pixels."""
@@ -133,11 +135,19 @@ def examples(kind: Kind, split: Split, n: int, *, survey: Survey, **options) -> 
         SceneError: The library holds no scene of the kind.
         StyleError: There is no such style.
     """
+    yield from prepare_examples(kind, split, n, survey=survey, **options)(slice(None))
+
+
+def prepare_examples(kind: Kind, split: Split, n: int, *, survey: Survey, **options) -> Make:
+    """The function that makes any part of what `examples` yields, of the same arguments.
+
+    What all parts have in common, as the library of their scenes, is made here, once.
+    """
     recipe = make_recipe(survey, **options)
-    yield from EXAMPLES[kind](split, n, recipe._replace(style=of_split(recipe.style, split)))
+    return EXAMPLES[kind](split, n, recipe._replace(style=of_split(recipe.style, split)))
 
 
-def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Make:
     """Single galaxies on library stamps: n central ones, then the recipe's companions."""
     words, sample, n_psfs = _words("galaxies", split, recipe), recipe.sample, recipe.psfs.n_psfs
     asked = [cuts["magnitude"][1] for _, cuts in sample.populations if "magnitude" in cuts]
@@ -145,40 +155,47 @@ def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     family = _psfs(split, recipe, n)
     counts = n, sample.n_companions
     chosen = sampling.choose_galaxies(table, *counts, words, sample, n_groups=n_psfs)
-    # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
-    entries = render_entries(**_drawing(*chosen, words, family.psfs, recipe), dtype=np.float16)
-    turns = itertools.cycle(family.given), itertools.cycle(family.correlation)
-    for entry, psf, covariance in zip(entries, *turns, strict=False):
-        parameters = entry.galaxies.take(0)._asdict()
-        yield {
-            "stamp": entry.stamps[0],
-            "psf": psf,
-            "correlation": covariance,
-            "phase": entry.phase[0],
-            "central": entry.central[0],
-            "id": entry.id[0],
-            **{name: np.float32(value) for name, value in parameters.items()},
-        }
+    drawing = _drawing(*chosen, words, family.psfs, recipe)
+
+    def make(part: slice) -> Iterator[dict]:
+        # Half precision: 5e-4 of each pixel, under its Poisson noise, at half the memory.
+        entries = render_entries(**drawing, part=part, dtype=np.float16)
+        for i, entry in zip(range(sum(counts))[part], entries, strict=True):
+            parameters = entry.galaxies.take(0)._asdict()
+            yield {
+                "stamp": entry.stamps[0],
+                "psf": family.given[i % n_psfs],
+                "correlation": family.correlation[i % n_psfs],
+                "phase": entry.phase[0],
+                "central": entry.central[0],
+                "id": entry.id[0],
+                **{name: np.float32(value) for name, value in parameters.items()},
+            }
+
+    return make
 
 
-def isolated_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+def isolated_examples(split: Split, n: int, recipe: Recipe) -> Make:
     """Scenes of a central galaxy alone; no more than a few library stamps are held at once."""
-    for entry in render_entries(**_scene_galaxies("isolated", split, n, 0, recipe)):
-        yield from _labelled(entry, iter([scenes.isolated(0)]), recipe)
+    drawing = _scene_galaxies("isolated", split, n, 0, recipe)
+    alone = [scenes.isolated(0)]
+    return lambda part: itertools.chain.from_iterable(
+        _labelled(entry, alone, recipe) for entry in render_entries(**drawing, part=part)
+    )
 
 
-def blended_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+def blended_examples(split: Split, n: int, recipe: Recipe) -> Make:
     """Scenes whose companions make the central galaxy's purity less than the recipe's."""
     options = {"size": recipe.scene.stamp_size, "max_purity": recipe.scene.max_purity}
-    yield from _crowded("blended", scenes.draw_blended, split, n, recipe, **options)
+    return _crowded("blended", scenes.draw_blended, split, n, recipe, **options)
 
 
-def standard_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+def standard_examples(split: Split, n: int, recipe: Recipe) -> Make:
     """Scenes of any number of companions, none included, whether they matter or not."""
-    yield from _crowded("standard", scenes.draw_neighbours, split, n, recipe, min_companions=0)
+    return _crowded("standard", scenes.draw_neighbours, split, n, recipe, min_companions=0)
 
 
-def stratified_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+def stratified_examples(split: Split, n: int, recipe: Recipe) -> Make:
     """Pairs, cell after cell of the complexity map; a cell that fails leaves its turn to the next.
 
     Raises:
@@ -186,11 +203,8 @@ def stratified_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     """
     words = _words("stratified", split, recipe)
     library = _scene_library("stratified", split, n, recipe)
-    options = {
-        "size": recipe.scene.stamp_size,
-        "min_separation": _pixels(recipe)[0],
-        "rms": recipe.survey.rms,
-    }
+    least, rms = _pixels(recipe)[0], recipe.survey.rms
+    options = {"size": recipe.scene.stamp_size, "min_separation": least, "rms": rms}
     cells = scenes.feasible_cells(library, (*words, _CELLS), **options)
 
     def drawn(i: int) -> scenes.Scene:
@@ -199,10 +213,10 @@ def stratified_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
         tried = (scenes.draw_stratified(library, rng, cell, **options) for cell in turns)
         return next(each for each in tried if each is not None)
 
-    yield from _labelled(library, map(drawn, range(n)), recipe)
+    return lambda part: _labelled(library, map(drawn, range(n)[part]), recipe)
 
 
-def field_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
+def field_examples(split: Split, n: int, recipe: Recipe) -> Make:
     """Sheets of sky without labels, each under a PSF of the recipe's family."""
     words, sheet, n_psfs = _words("fields", split, recipe), recipe.sheet, recipe.psfs.n_psfs
     scale = recipe.survey.pixel_scale.value
@@ -214,15 +228,19 @@ def field_examples(split: Split, n: int, recipe: Recipe) -> Iterator[dict]:
     chosen = sampling.choose_sources(table, n_sources, words, *limits)
     companions = np.full(n_sources, False)
     library = render_library(**_drawing(chosen, companions, words, family.psfs, recipe))
-    for i in range(n):
-        entries = np.arange(i % n_psfs, n_sources, n_psfs)
-        rng = np.random.default_rng((*words, _SCENE, i))
-        drawn = scenes.draw_field(library, rng, entries, size=FIELD_SIZE, density=density)
-        light = scenes.compose_field(library, drawn, FIELD_SIZE)
-        yield {"sheet": light.astype(np.float16), "psf": family.given[i % n_psfs]}
+
+    def make(part: slice) -> Iterator[dict]:
+        for i in range(n)[part]:
+            entries = np.arange(i % n_psfs, n_sources, n_psfs)
+            rng = np.random.default_rng((*words, _SCENE, i))
+            drawn = scenes.draw_field(library, rng, entries, size=FIELD_SIZE, density=density)
+            light = scenes.compose_field(library, drawn, FIELD_SIZE)
+            yield {"sheet": light.astype(np.float16), "psf": family.given[i % n_psfs]}
+
+    return make
 
 
-EXAMPLES: Mapping[str, Callable[[str, int, Recipe], Iterator[dict]]] = MappingProxyType(
+EXAMPLES: Mapping[str, Callable[[str, int, Recipe], Make]] = MappingProxyType(
     {
         "galaxies": galaxy_examples,
         "isolated": isolated_examples,
@@ -232,7 +250,7 @@ EXAMPLES: Mapping[str, Callable[[str, int, Recipe], Iterator[dict]]] = MappingPr
         "fields": field_examples,
     }
 )
-"""The function of each of KINDS, `(split, n, recipe) -> examples`."""
+"""The function of each of KINDS, `(split, n, recipe) -> make`."""
 
 
 def canonical_galaxies(
@@ -354,15 +372,18 @@ def _pixels(recipe: Recipe) -> tuple[float, ...]:
     return tuple(each / recipe.survey.pixel_scale.value for each in recipe.scene.separation)
 
 
-def _crowded(kind: Kind, draw, split, n: int, recipe: Recipe, **options) -> Iterator[dict]:
+def _crowded(kind: Kind, draw, split, n: int, recipe: Recipe, **options) -> Make:
     """Scenes of a central galaxy and up to `max_companions` others, as `draw` lays them."""
     words, library = _words(kind, split, recipe), _scene_library(kind, split, n, recipe)
     options |= {"max_companions": recipe.scene.max_companions, "separation": _pixels(recipe)}
-    rngs = (np.random.default_rng((*words, _SCENE, i)) for i in range(n))
-    yield from _labelled(library, (draw(library, rng, **options) for rng in rngs), recipe)
+
+    def drawn(i: int) -> scenes.Scene:
+        return draw(library, np.random.default_rng((*words, _SCENE, i)), **options)
+
+    return lambda part: _labelled(library, map(drawn, range(n)[part]), recipe)
 
 
-def _labelled(library: Library, drawn: Iterator[scenes.Scene], recipe: Recipe) -> Iterator[dict]:
+def _labelled(library: Library, drawn: Iterable[scenes.Scene], recipe: Recipe) -> Iterator[dict]:
     size, n_sources = recipe.scene.stamp_size, 1 + recipe.scene.max_companions
     for scene in drawn:
         yield scenes.label(library, scene, size, recipe.survey.rms, n_sources)

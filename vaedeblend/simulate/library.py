@@ -141,6 +141,8 @@ def render_entries(
     central: Bool[np.ndarray, " n"],
     *,
     seed: tuple[int, ...],
+    psfs: Sequence[tuple[Psf, ...]],
+    part: slice = slice(None),
     **drawing,
 ) -> Iterator[Library]:
     """Yields the entries of `render_library`, each a library, of which only a few are held at once.
@@ -150,27 +152,32 @@ def render_entries(
         ids: Ids in the catalogue.
         central: Entries that may be central galaxies.
         seed: Words of the seed; the entry's index is appended.
+        psfs: PSFs, one a band each, taken by turns: entry i is drawn with `psfs[i % len(psfs)]`.
+        part: Which of the entries, one after the other; they are the same in any part.
         **drawing: Further options of `render_library`.
 
     Raises:
         StyleError: There is no such style.
     """
-    turned, phase = random_poses(galaxies, seed)
-    seeds = [(*seed, i) for i in range(len(ids))]
-    for i, stamp in enumerate(render_stamps(turned, phase, seeds=seeds, **drawing)):
+    numbers, central, ids = range(len(ids))[part], central[part], ids[part]
+    first = numbers.start
+    turned, phase = random_poses(galaxies.take(part), seed, first)
+    seeds = [(*seed, i) for i in numbers]
+    psfs = [psfs[i % len(psfs)] for i in range(first, first + min(len(numbers), len(psfs)))]
+    for i, stamp in enumerate(render_stamps(turned, phase, seeds=seeds, psfs=psfs, **drawing)):
         one = slice(i, i + 1)
         yield Library(stamp[None], phase[one], central[one], ids[one], turned.take(one))
 
 
 def random_poses(
-    galaxies: Galaxies, seed: tuple[int, ...]
+    galaxies: Galaxies, seed: tuple[int, ...], first: int = 0
 ) -> tuple[Galaxies, Float[np.ndarray, "n 2"]]:
     """The galaxies at random angles, and their random phases within half a pixel.
 
-    Those of galaxy i depend on `seed` and i alone.
+    Those of galaxy i depend on `seed` and `first` + i alone.
     """
     n = len(galaxies.flux_disk)
-    poses = np.array([np.random.default_rng((*seed, i)).random(3) for i in range(n)])
+    poses = np.array([np.random.default_rng((*seed, first + i)).random(3) for i in range(n)])
     rotation = 180 * poses.reshape(n, 3)[:, 0]
     turned = galaxies._replace(
         bulge_position_angle=galaxies.bulge_position_angle + rotation,

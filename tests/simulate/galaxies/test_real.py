@@ -136,7 +136,12 @@ def test_parts_share_no_galaxy_and_are_all(file):
 
 def test_each_split_of_a_dataset_draws_by_its_own_part(file, monkeypatch):
     drawn = []
-    monkeypatch.setattr(examples, "EXAMPLES", {"isolated": lambda *args: drawn.append(args) or []})
+
+    def draw(*args):
+        drawn.append(args)
+        return lambda part: iter([])
+
+    monkeypatch.setattr(examples, "EXAMPLES", {"isolated": draw})
     style = f"analytic+real:{file}#split+cosmos:there#split"
     for split in examples.SPLITS:
         list(examples.examples("isolated", split, 2, survey=Survey(), seed=0, style=style))
