@@ -7,7 +7,12 @@ import pytest
 from compiled import moved
 
 from vaedeblend.deblend import network as deblender
-from vaedeblend.deblend.calibration import Calibration, Calibrations, write_calibrations
+from vaedeblend.deblend.calibration import (
+    Calibration,
+    Calibrations,
+    Response,
+    write_calibrations,
+)
 from vaedeblend.deblend.joint import deblend_stamps, make_deblend_stamps
 from vaedeblend.deblend.network import CompanionTest, Deblender
 from vaedeblend.exceptions import WorkdirError
@@ -354,3 +359,23 @@ def test_the_test_of_companions_sees_what_the_deblender_is_given():
     scaled = {name: 8 * each if name != "purity" else each for name, each in given.items()}
     _, same = deblend.judge(8 * image, 64 * np.ones_like(image), **scaled)
     np.testing.assert_allclose(same.logit, said.logit, atol=1e-3)
+
+
+def test_a_response_moves_fluxes_and_leaves_light_as_it_is(deblend, image, variance):
+    plain = deblend(image, variance)
+    observed = np.log(np.asarray(plain.flux)), np.log(np.asarray(plain.flux_err))
+    response = Response(
+        galaxies=np.array([0.05, 0.02, 0.0], np.float32),
+        middle=np.array([observed[0].mean(), 0], np.float32),
+        low=np.array([-50, -50], np.float32),
+        high=np.array([50, 50], np.float32),
+        stars=np.float32(-0.02),
+    )
+    moved = deblend.responding(response)(image, variance)
+    rms = np.mean(1 / variance, axis=(1, 2)) ** -0.5
+    shift = 0.05 + 0.02 * (observed[0] - np.log(rms) - response.middle[0])
+    if plain.point_source_prob is not None:
+        shift += np.asarray(plain.point_source_prob)[:, None] * (-0.02 - shift)
+    np.testing.assert_allclose(np.log(moved.flux / plain.flux), shift, atol=2e-4)
+    np.testing.assert_allclose(moved.flux_err / moved.flux, plain.flux_err / plain.flux, rtol=1e-4)
+    np.testing.assert_array_equal(moved.image, plain.image)

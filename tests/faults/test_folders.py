@@ -17,7 +17,7 @@ from fitsfolder import folder, network, run, sky  # noqa: F401
 from vaedeblend.cli import main
 from vaedeblend.evaluate.injection import inject
 from vaedeblend.exceptions import FolderError
-from vaedeblend.image import measure, pipeline, preparation
+from vaedeblend.image import measure, pieces, preparation
 from vaedeblend.image.tiles import Job
 from vaedeblend.io.folders import jobs
 from vaedeblend.io.folders.jobs import FolderWarning
@@ -51,7 +51,7 @@ def interrupted(folder, monkeypatch, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "merge", stopped)
+        patch.setattr(pieces, "merge", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(folder, tile=130, **options)
 
@@ -227,17 +227,17 @@ def test_an_rms_that_was_estimated_before_may_be_given(folder):
 def test_a_terminated_command_says_so_and_goes_on(folder, monkeypatch, capsys):
     arguments = ["deblend", str(folder / "image.fits"), "--rms", str(folder / "rms.fits")]
     arguments += ["--out", str(folder / "out"), "--tile", "130"]
-    before, real = signal.getsignal(signal.SIGTERM), pipeline.merge
+    before, real = signal.getsignal(signal.SIGTERM), pieces.merge
 
     def terminated(*args):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
 
-    monkeypatch.setattr(pipeline, "merge", terminated)
+    monkeypatch.setattr(pieces, "merge", terminated)
     assert main(arguments) == 143
     said = capsys.readouterr().err
     assert said.strip() == "terminated: the same command goes on"
     assert signal.getsignal(signal.SIGTERM) is before
-    monkeypatch.setattr(pipeline, "merge", real)
+    monkeypatch.setattr(pieces, "merge", real)
     calls = measured(monkeypatch)
     assert main(arguments) == 0 and not calls

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from fitsfolder import RMS, SHAPE, folder, network, sky  # noqa: F401
+from fitsfolder import RMS, SHAPE, folder, network, sky, use_network  # noqa: F401
 from matched import matched_filter
 
 from vaedeblend.cli import main
-from vaedeblend.image import tiles
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_sources_that_are_all_flagged_are_not_passed_over(deblend, monkeypatch):
         found = matched_filter(image, variance, **options)
         return found._replace(flux_err=0 * found.flux_err)
 
-    monkeypatch.setattr(tiles, "_network", lambda weights: (lost, 64))
+    use_network(monkeypatch, lost)
     status, said = deblend(lambda image: image)
     assert status == 3 and "no source can be used: each of " in said and "poor" in said
 

@@ -7,17 +7,23 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from matched import gaussian, matched_filter
 
-from vaedeblend.image import tiles
+from vaedeblend.image import pieces, tiles
 from vaedeblend.image.pipeline import deblend_image
 
 SHAPE = 200, 260
 RMS, GAIN = 0.3, 50.0
 
 
+def use_network(monkeypatch, network=matched_filter):
+    """A function in the place of the network, whose fluxes need no correction under any PSF."""
+    monkeypatch.setattr(tiles, "_network", lambda weights: (network, 64))
+    monkeypatch.setattr(pieces, "_responding", lambda job, mosaic: job)
+
+
 @pytest.fixture(autouse=True)
 def network(monkeypatch):
     """A matched filter in the place of the network."""
-    monkeypatch.setattr(tiles, "_network", lambda weights: (matched_filter, 64))
+    use_network(monkeypatch)
 
 
 def header():

@@ -7,12 +7,12 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from browser import SKY_WRAPPER, look, needs_chromium
-from fitsfolder import GAIN, RMS, SHAPE, folder, header, network, run, sky  # noqa: F401
-from matched import gaussian, matched_filter, recording_psfs
+from fitsfolder import GAIN, RMS, SHAPE, folder, header, network, run, sky, use_network  # noqa: F401
+from matched import gaussian, recording_psfs
 
 from vaedeblend.cli import main
-from vaedeblend.image import measure, tiles
-from vaedeblend.image import pipeline as module
+from vaedeblend.image import measure
+from vaedeblend.image import pieces as module
 from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.tiles import plan
 from vaedeblend.io.parallel import parallel_map
@@ -105,7 +105,7 @@ def test_killed_run_goes_on_at_the_tile(folder, monkeypatch):
     table = run(folder, tile=130)
     assert len(calls) == 5  # two of four had been done, the third was not
     monkeypatch.undo()
-    monkeypatch.setattr(tiles, "_network", lambda weights: (matched_filter, 64))
+    use_network(monkeypatch)
     whole = run(folder, "again", tile=130)
     np.testing.assert_array_equal(table["flux"], whole["flux"])
     assert not list((folder / "out").glob(".tiles*"))
@@ -195,7 +195,7 @@ def test_masked_pixels_are_left_out_of_the_residual(folder, sky):
 
 def test_a_grid_of_psfs_is_given_part_by_part(folder, monkeypatch):
     given = []
-    monkeypatch.setattr(tiles, "_network", lambda weights: (recording_psfs(given), 64))
+    use_network(monkeypatch, recording_psfs(given))
     grid = np.array([[gaussian(15, 15, (31, 31), sigma) for sigma in (1.0, 1.5)]])
     fits.writeto(folder / "psf.fits", grid.astype(np.float32))
     run(folder, psf=folder / "psf.fits")

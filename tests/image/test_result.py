@@ -10,8 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import QTable
-from fitsfolder import GAIN, RMS, SHAPE, folder, header, network, sky, write_sky  # noqa: F401
-from matched import matched_filter
+from fitsfolder import GAIN, RMS, SHAPE, folder, header, network, sky, use_network, write_sky  # noqa: F401
 
 import vaedeblend
 from vaedeblend.exceptions import CatalogueError, MosaicError
@@ -40,7 +39,7 @@ def files(tmp_path_factory, sky):  # noqa: F811
 @pytest.fixture(scope="module")
 def result(files):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "_network", lambda weights: (matched_filter, 64))
+        use_network(patch)
         return deblended(files)
 
 

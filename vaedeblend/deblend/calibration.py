@@ -1,14 +1,19 @@
-"""Recalibration of the flux's posterior, fitted on validation galaxies and kept with the weights.
+"""Recalibration of the flux's posterior, on validation galaxies, and for an image's PSF and noise.
 
 A network's stated errors are nearly right; what remains is a factor that varies slowly with how
 bright and how blended the galaxy *is found to be*, and how uncertain, and one number for the tails.
 Nothing true enters. Fluxes are left as they are: a shift fitted on galaxies of a range of
-magnitudes would only teach the ends of the range.
+magnitudes would only teach the ends of the range. That is kept with the weights.
+
+Under another PSF a network finds too much or too little light where no pixel tells, in the wings
+beyond a galaxy's core. What it makes of bright sources of known flux under an image's own PSF and
+noise, a `Response`, corrects the fluxes of that image.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -53,6 +58,36 @@ class Calibrations(NamedTuple):
     def of_fields(self) -> "Calibrations":
         """Those of a deblender that is shown the sources of an image."""
         return self._replace(first=self.field, again=self.field)
+
+
+class Response(NamedTuple):
+    """ln(true / found flux) of isolated sources of known flux under an image's PSF and noise."""
+
+    galaxies: Float[np.ndarray, " 3"]
+    """Of galaxies: its value, and its slopes along ln(flux / background rms) and ln(stated error /
+    background rms), about the `middle` of both."""
+    middle: Float[np.ndarray, " 2"]
+    """Means of the two over the galaxies."""
+    low: Float[np.ndarray, " 2"]
+    """Least of each; below, and above `high`, nothing is extrapolated."""
+    high: Float[np.ndarray, " 2"]
+    stars: Float[np.ndarray, ""]
+    """Of point sources."""
+
+
+def responded(response: Response, posterior: Posterior, observation: Observation) -> Posterior:
+    """The posterior with its fluxes, not its widths in ln(flux), corrected for an image's PSF.
+
+    A source that may be a point source is corrected by the mean of both, weighed by probability.
+    """
+    brightness, _, noise = estimates(posterior, observation)
+    seen = jnp.stack([brightness, noise], axis=-1)
+    away = jnp.clip(seen, response.low, response.high) - response.middle
+    shift = response.galaxies[0] + away @ response.galaxies[1:]
+    if posterior.point_logit is not None:
+        shift += jax.nn.sigmoid(posterior.point_logit)[:, None] * (response.stars - shift)
+    log_flux = posterior.log_flux._replace(median=posterior.log_flux.median + shift)
+    return posterior._replace(log_flux=log_flux)
 
 
 def calibrated(

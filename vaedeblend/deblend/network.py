@@ -12,7 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaedeblend.deblend.arrays import Stamps, as_stamps
-from vaedeblend.deblend.calibration import Calibration, Calibrations, calibrated, read_calibrations
+from vaedeblend.deblend.calibration import (
+    Calibration,
+    Calibrations,
+    Response,
+    calibrated,
+    read_calibrations,
+    responded,
+)
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import CHECKPOINTS, WORKDIR_PSF, find_workdir, read_config
@@ -49,7 +56,8 @@ class Deblended(NamedTuple):
     flux_err: Float[Array, "batch band"]
     """Half the width of the central 68 % interval of the posterior."""
     image: Float[Array, "batch height width band"]
-    """Its light alone, noise-free: flux times the profile at the latent's mean."""
+    """Its light alone, noise-free: the profile at the latent's mean, times the flux as the network
+    finds it, before a response corrects the total."""
     latent_mean: Float[Array, "batch latent"]
     latent_std: Float[Array, "batch latent"]
     purity: Float[Array, "batch band"]
@@ -75,7 +83,7 @@ class CompanionTest:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "psf", "calibrations", "covariance", "companions"],
+    data_fields=["params", "psf", "calibrations", "covariance", "companions", "response"],
     meta_fields=["model"],
 )
 @dataclass(frozen=True)
@@ -91,6 +99,7 @@ class Deblender:
         calibrations: Corrections of the flux's posterior, from validation galaxies.
         covariance: Autocovariance of the noise where none is given; None if white.
         companions: The test of companions of its sources; None where none has been trained.
+        response: Correction of fluxes for an image's PSF and noise; None for none.
     """
 
     model: VAE
@@ -99,6 +108,7 @@ class Deblender:
     calibrations: Calibrations | None = None
     covariance: Float[np.ndarray | Array, "lag lag band"] | None = None
     companions: CompanionTest | None = None
+    response: Response | None = None
 
     def __call__(
         self,
@@ -195,6 +205,13 @@ class Deblender:
         of_bands = np.repeat(covariance[..., None], self.model.bands, axis=-1)
         return replace(self, covariance=of_bands.astype(np.float32))
 
+    def responding(self, response: Response) -> "Deblender":
+        """The deblender whose fluxes are corrected for an image's PSF and noise.
+
+        The light that it finds stays as it is: the correction is of wings that no pixel shows.
+        """
+        return replace(self, response=response)
+
 
 @jax.jit
 def _deblend(
@@ -205,11 +222,14 @@ def _deblend(
     first, again, _ = network.calibrations or (None, None, None)
     posterior = _posterior(network, first if neighbours is None else again, observation)
     profile = _decode(network, posterior.mean, observation)
+    light = jnp.exp(posterior.log_flux.median)[:, None, None] * profile
+    if network.response is not None:
+        posterior = responded(network.response, posterior, observation)
     low, flux, high = (jnp.exp(quantile(posterior.log_flux, z)) for z in (-1.0, 0.0, 1.0))
     return Deblended(
         flux,
         (high - low) / 2,
-        flux[:, None, None] * profile,
+        light,
         posterior.mean,
         jnp.exp(posterior.log_std),
         jax.nn.sigmoid(posterior.purity_logit),

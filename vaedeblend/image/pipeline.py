@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vaedeblend import __version__
-from vaedeblend.image.catalogue.merge import Catalog, is_whole_part, merge, read_part
 from vaedeblend.image.inspection.sky.background import (
     ESTIMATED,
+    LEFT,
     others_background,
     remove_background,
 )
@@ -27,26 +27,22 @@ from vaedeblend.image.options import (
     read_options,
     takes,
 )
+from vaedeblend.image.pieces import keep_measured, measure_pieces
 from vaedeblend.image.preparation import is_noise_given, prepare_image, refuse_replaced
 from vaedeblend.image.products import Report, clear_products, others_products, write_products
 from vaedeblend.image.result.deblended import DeblendedImage
 from vaedeblend.image.tiles import (
     TILES,
-    Job,
-    Tile,
-    measure_tiles,
-    part_file,
     plan,
     read_survey,
 )
 from vaedeblend.io.folders.jobs import (
     FolderWarning,
     are_pieces,
-    keep_pieces,
     locked,
     provenance,
 )
-from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, write_given
+from vaedeblend.io.mosaic import NOISES, open_mosaic, write_given
 
 
 @takes(ImageOptions)
@@ -126,13 +122,14 @@ def _deblend(
     prepared = prepare_image(out, image, options, taken, report)
     job, inspection, made = prepared.job, prepared.inspection, prepared.made
     with open_mosaic(image, **job.files) as mosaic:
-        keep_pieces(job.folder, made, is_whole_part)
+        keep_measured(job, made)
         _clear(out, [*prepared.inputs, *map(Path, filter(None, [job.background]))])
         pieces, stamps = plan(mosaic.shape, options.tile), out / "stamps.fits"
         side_by_side = {"processes": options.processes, "report": report}
-        found = measure_pieces(
+        found, job, sky = measure_pieces(
             mosaic, job, pieces, stamps, listed=inspection.listed, **side_by_side
         )
+        inspection = inspection.under_response(job.response).under_sky(sky)
         found = found._replace(said=inspection.said)
         about = {"version": __version__, "image": str(image), "weights": str(options.weights)}
         cards = inspection.cards(mosaic, **about, command=command, **provenance(made))
@@ -154,38 +151,11 @@ _PIXELS = *NOISES, "mask", "psf"
 def _check_others(out: Path, options: ImageOptions) -> None:
     """Results take the place of an earlier run's, and of no other files."""
     others = others_products(out, options.tphot, are_pieces(out / TILES))
-    refuse_replaced(
-        others + others_background(out, () if is_noise_given(options) else ESTIMATED), out
-    )
+    made = LEFT if is_noise_given(options) else (*ESTIMATED, *LEFT)
+    refuse_replaced(others + others_background(out, made), out)
 
 
 def _clear(out: Path, used: Sequence[Path]) -> None:
     for path in clear_products(out) + remove_background(out, used):
         said = f"{path}: was there before, and is not of this image"
         warnings.warn(said, FolderWarning, stacklevel=2)
-
-
-def measure_pieces(
-    mosaic: Mosaic,
-    job: Job,
-    pieces: Sequence[Tile],
-    path: Path,
-    *,
-    listed=None,
-    processes: int = 1,
-    report: Report = lambda what, done, total: None,
-) -> Catalog:
-    """The catalogue of pieces of an image, measured as far as that has not been done.
-
-    Args:
-        mosaic: The image, as it is measured.
-        job: What the measurement needs.
-        pieces: Tiles of the image, as `plan` gives them.
-        path: File that takes the sources' light.
-        listed: Positions that are measured, where the user has given a list.
-        processes: Processes that measure side by side.
-        report: Function of the progress.
-    """
-    measure_tiles(job, pieces, processes, report)
-    parts = [read_part(part_file(job.folder, each)) for each in pieces]
-    return merge(parts, mosaic, path, listed)

@@ -93,6 +93,7 @@ def prepare_image(
         None if inspection.listed is None else inspection.listed.measured,
         inspection.psfs,
         inspection.noise and inspection.noise.covariance,
+        inspection.numbers["rms_electrons"],
     )
     with open_mosaic(image, **files) as mosaic:
         inputs = _inputs(mosaic, options)

@@ -56,6 +56,10 @@ class Job(NamedTuple):
     """PSFs of the parts of an even grid over the image, at its pixels."""
     covariance: Float[np.ndarray, "lag lag"] | None = None
     """Autocovariance of the noise, of unit sum; None where pixels are independent."""
+    electrons: float | None = None
+    """Electrons that are as many as the background's rms; None where the gain is not known."""
+    response: tuple | None = None
+    """Correction of the network's fluxes (`calibration.Response`); None for none."""
 
     @property
     def pixel_variance(self) -> float:
@@ -116,6 +120,8 @@ def network_at(job: Job, mosaic: Mosaic, corner: Int[np.ndarray, " 2"]) -> Instr
     deblend, size = _network(job.weights)
     if job.covariance is not None:
         deblend = deblend.under_noise(job.covariance)
+    if job.response is not None:
+        deblend = deblend.responding(job.response)
     psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
     gain = None if mosaic.gain is None else mosaic.gain / mosaic.scale
     return Instrument(deblend, size, psf, gain)

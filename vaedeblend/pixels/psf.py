@@ -29,6 +29,9 @@ from vaedeblend.io.write import write_image
 PSF_SIZE = 65
 """Side of the PSF images on which networks are conditioned [pixel]."""
 
+WINGS_SIZE = 2 * PSF_SIZE - 1
+"""Side of images that hold the wings which a PSF's own image lacks [pixel of the image]."""
+
 LEAST_ENERGY = 0.9
 """Least sum of a PSF's image that is the share of the light that it holds."""
 
@@ -86,6 +89,26 @@ def held_within(psf: Psf, extent: float) -> float:
     side = len(psf.image)
     inside = abs(np.arange(side) - side // 2) * psf.pixel_scale < extent / 2
     return psf.encircled_energy * float(psf.image[np.ix_(inside, inside)].sum())
+
+
+def completed(psf: Psf, side: int) -> Psf:
+    """A PSF on an image of odd side that holds all light: what it lacked falls as r^-3 beyond it.
+
+    Args:
+        psf: PSF that holds the share `encircled_energy` of the light.
+        side: Side of the image; one that is no wider than the PSF's changes nothing.
+    """
+    beyond, lost = (side - len(psf.image)) // 2, 1 - psf.encircled_energy
+    if beyond <= 0 or not lost:
+        return psf
+    offset = np.arange(side) - side // 2
+    radius = np.hypot(offset[:, None], offset)
+    inner = slice(beyond, side - beyond)
+    radius[inner, inner] = np.inf
+    wings = radius**_FALL
+    image = lost * wings / wings.sum()
+    image[inner, inner] += psf.encircled_energy * psf.image
+    return Psf(image, psf.pixel_scale)
 
 
 def levelled(psf: Psf) -> Psf:

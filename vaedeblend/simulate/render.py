@@ -15,7 +15,7 @@ from jaxtyping import Float
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.coadds import CoaddRecipe, coadd_some
-from vaedeblend.pixels.psf import PSF_SIZE, Psf, make_psf, read_psf
+from vaedeblend.pixels.psf import PSF_SIZE, Psf, is_native, make_psf, read_psf
 from vaedeblend.simulate.galaxies.styles import find_style
 from vaedeblend.survey import Band, Survey
 
@@ -48,7 +48,8 @@ def optical_psf(band: Band, pixel_scale: float) -> Psf:
     effective = galsim.Convolve(_optics(band), diffusion, galsim.Pixel(pixel_scale))
     side = round(_PSF_EXTENT / _PSF_SAMPLING)
     image = _pixels(effective, side, _PSF_SAMPLING)
-    return make_psf(image, _PSF_SAMPLING, source=f"optical PSF of {band.name}")
+    psf = make_psf(image, _PSF_SAMPLING, source=f"optical PSF of {band.name}")
+    return psf._replace(total=1.0)  # as simulated, no light lies beyond the image
 
 
 def survey_psfs(survey: Survey, stamp_size: int) -> tuple[Psf, ...]:
@@ -205,6 +206,18 @@ def resampled_psf(psf: Psf, pixel_scale: float, size: int) -> Float[np.ndarray, 
     """A PSF of any sampling drawn at the survey's, on an image of odd `size`; unit sum."""
     image = _pixels(_interpolated(psf), size, pixel_scale)
     return image / image.sum()
+
+
+def finer_psf(psf: Psf, pixel_scale: float) -> Psf:
+    """A PSF that is sampled at the image's pixels, interpolated between them; others as they are.
+
+    Light convolved with coarse samples loses what lies beyond their Nyquist frequency: a star up
+    to 7 % of its peak.
+    """
+    if not is_native(psf, pixel_scale):
+        return psf
+    image = resampled_psf(psf, pixel_scale / 2, 2 * len(psf.image) + 1)
+    return Psf(image, pixel_scale / 2, psf.total)
 
 
 def resampled_psfs(

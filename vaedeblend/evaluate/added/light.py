@@ -11,7 +11,7 @@ from vaedeblend.evaluate.added.inputs import Inputs
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import NOISES, Mosaic, as_rms, image_header, open_mosaic
 from vaedeblend.pixels.coadds import correlate_noise
-from vaedeblend.pixels.psf import Psf, is_native
+from vaedeblend.pixels.psf import WINGS_SIZE, Psf, completed
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.library import (
     STAMP_SIZES,
@@ -19,7 +19,7 @@ from vaedeblend.simulate.library import (
     render_stamps,
     stamp_sizes,
 )
-from vaedeblend.simulate.render import resampled_psf
+from vaedeblend.simulate.render import finer_psf
 
 _PHOTONS = 22
 """Purpose of random numbers; `library` has the others."""
@@ -62,7 +62,7 @@ def added_light(
 ) -> Float[np.ndarray, "height width"]:
     """Noise-free light of sources, each seen through the PSF of its cell [image unit].
 
-    A flux is that of all light, of which the PSF's image holds the share `encircled_energy`.
+    A flux is that of all light: what the PSF's image lacks of it lies in wings beyond.
 
     Args:
         sources: Sources on the image, of one band.
@@ -73,7 +73,8 @@ def added_light(
     cells = ground.cell(sources.position)
     for row, column in np.unique(cells, axis=0).tolist():
         own = np.flatnonzero((cells == (row, column)).all(axis=1))
-        _add(light, sources, own, _finer(ground.psfs[row][column], scale), scale, seed)
+        psf = finer_psf(completed(ground.psfs[row][column], WINGS_SIZE), scale)
+        _add(light, sources, own, psf, scale, seed)
     light *= ground.unit
     return light
 
@@ -109,18 +110,6 @@ def _write(path: Path, values, header) -> None:
         put(values)
 
 
-def _finer(psf: Psf, pixel_scale: float) -> Psf:
-    """A PSF that is sampled at the image's pixels, interpolated between them.
-
-    Light convolved with coarse samples loses what lies beyond their Nyquist frequency: a star up
-    to 7 % of its peak.
-    """
-    if not is_native(psf, pixel_scale):
-        return psf
-    image = resampled_psf(psf, pixel_scale / 2, 2 * len(psf.image) + 1)
-    return Psf(image, pixel_scale / 2, psf.total)
-
-
 def _add(light, sources: PlacedSources, own, psf: Psf, scale: float, seed: int) -> None:
     """Adds the light of the sources of one cell [uJy]."""
     galaxies = sources.galaxies.take(own)
@@ -139,4 +128,4 @@ def _add(light, sources: PlacedSources, own, psf: Psf, scale: float, seed: int) 
         for i, stamp in zip(members, stamps, strict=True):
             corner = (sources.pixel[i] - size // 2).tolist()
             on_image, on_stamp = overlap(corner, size, light.shape)
-            light[on_image] += psf.encircled_energy * stamp[on_stamp][..., 0]
+            light[on_image] += stamp[on_stamp][..., 0]

@@ -117,6 +117,31 @@ class Inspection(NamedTuple):
         corrections = {**self.corrections, **gain}
         return self._replace(noise=noise.correlated, photons=noise.photons, corrections=corrections)
 
+    def under_response(self, response) -> "Inspection":
+        """The same with what is said of a network's response (`calibration.Response`), if any."""
+        if response is None:
+            return self
+        galaxies, stars = (100 * float(np.exp(-a)) for a in (response.galaxies[0], response.stars))
+        text = (
+            f"of simulated sources under its PSF and noise the network finds {galaxies:.1f} % of "
+            f"the light of galaxies, {stars:.1f} % of stars': fluxes are corrected by that"
+        )
+        numbers = {**self.numbers, "response_galaxies": galaxies, "response_stars": stars}
+        findings = (*self.findings, Finding("corrected", "flux", text))
+        return self._replace(findings=findings, numbers=numbers)
+
+    def under_sky(self, sky) -> "Inspection":
+        """The same with what is said of sky between the sources (`background.LeftSky`), if any."""
+        if sky is None:
+            return self
+        text = (
+            f"between the sources {sky.low:+.3f} to {sky.high:+.3f} rms of light are left: taken "
+            f"off with the background ({sky.path}), and all sources measured again"
+        )
+        numbers = {**self.numbers, "sky_low": sky.low, "sky_high": sky.high}
+        findings = (*self.findings, Finding("corrected", "sky", text))
+        return self._replace(findings=findings, numbers=numbers)
+
     @property
     def said(self) -> tuple[str, ...]:
         """Lines for the user: all but what was given, as `kind: sentence`."""

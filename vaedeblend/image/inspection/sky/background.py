@@ -1,16 +1,20 @@
-"""Background and rms where they are not given: files beside the results, strip by strip."""
+"""Background and rms where they are not given, and sky that is left: files, strip by strip."""
 
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
+from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from vaedeblend.image.inspection.findings import PhotonNoise
 from vaedeblend.io import write
-from vaedeblend.io.mosaic import Mosaic, image_header
+from vaedeblend.io.mosaic import Mosaic, image_header, open_mosaic
+from vaedeblend.pixels.profiles import Profiles
 
 _ROWS = 2048
 """Rows of an image whose background is estimated at a time, about."""
@@ -19,9 +23,15 @@ _SMOOTH, _MARGIN = 1.0, 6
 """Sigma of the Gaussian through which faint light is seen, and what it reaches [pixel]."""
 _BRIGHT, _AROUND = 5.0, 5
 """Light of a bright pixel [rms], and side of the square whose median is its background's rms."""
-ESTIMATED, PHOTONLESS = ("background", "rms"), ("background_rms",)
-"""Names of what is written without a map of the noise, and with one that holds photon noise."""
-_NAMES = *ESTIMATED, *PHOTONLESS
+_DARK, _SURE = 0.05, 4.0
+"""Models' light of a pixel that counts as sky [rms], and least significance of a level that is
+taken off [sigma]."""
+_BOX, _FEWEST = 256, 0.1
+"""Side of the boxes in which sky is left, about [pixel]; least share of one that has to be sky."""
+ESTIMATED, PHOTONLESS, LEFT = ("background", "rms"), ("background_rms",), ("sky",)
+"""Names of what is written without a map of the noise, with one that holds photon noise, and where
+sky is left between the sources."""
+_NAMES = *ESTIMATED, *PHOTONLESS, *LEFT
 _CARD = "ESTIMATE"
 """Header card by which a file is known to have been written here."""
 
@@ -51,6 +61,93 @@ def write_background(
             put_rms(np.where(bad, np.nan, noise / mosaic.scale)[own])
         report("estimating the background", height, height)
     return str(paths[0]), str(paths[1])
+
+
+class LeftSky(NamedTuple):
+    """Light between the sources of an image, beside its background."""
+
+    path: str
+    """File of all background, this one with it."""
+    low: float
+    """Least and largest level of a box [rms]."""
+    high: float
+
+
+def write_left_sky(
+    mosaic: Mosaic,
+    background: str | None,
+    profiles: Profiles,
+    core: tuple[slice, slice],
+    out: Path,
+    report: Callable[[str, int, int], None],
+) -> LeftSky | None:
+    """Writes sky.fits, if there is light between an image's sources: halos, wings, background.
+
+    Networks take even light for that of galaxies: a hundredth of the rms in each pixel makes a
+    galaxy of 22 mag 0.5 % too bright. Where models have no light, the median of what they leave
+    tells how much there is.
+
+    Args:
+        mosaic: The image.
+        background: File of the background that was subtracted already, if any.
+        profiles: Light of all sources of the core.
+        core: Part of the image whose sources were measured.
+        out: Folder of the results.
+        report: Function of the progress.
+    """
+    (height, width), scale = mosaic.shape, mosaic.scale
+    sides = [math.ceil(n / max(1, round(n / _BOX))) for n in mosaic.shape]
+    strips = [slice(y, min(y + sides[0], height)) for y in range(0, height, sides[0])]
+    found = []
+    for rows in strips:
+        report("estimating the sky that is left", rows.start, height)
+        left, rms = _left(mosaic, background, profiles, core, rows)
+        boxes = [slice(x, x + sides[1]) for x in range(0, width, sides[1])]
+        found.append([_level(left[:, box], rms[:, box]) for box in boxes])
+    report("estimating the sky that is left", height, height)
+    levels, noise = np.moveaxis(np.array(found), -1, 0)
+    if not levels.any():
+        return None
+    path, header = out / f"{LEFT[0]}.fits", image_header(mosaic)
+    header[_CARD] = True, "of the image that was measured"
+    with write.write_image(path, mosaic.shape, header) as put:
+        for rows in strips:
+            places = np.mgrid[rows, :width]
+            at = [(place + 0.5) / side - 0.5 for place, side in zip(places, sides, strict=True)]
+            level = map_coordinates(levels, at, order=1, mode="nearest") / scale
+            put(_under(background, rows) + level)
+    relative = levels / noise
+    return LeftSky(str(path), float(relative.min()), float(relative.max()))
+
+
+def _left(mosaic: Mosaic, background, profiles: Profiles, core, rows: slice):
+    """What models leave of the rows of an image, NaN where they have light, and the rms; scaled."""
+    image, rms, bad = mosaic.read(rows, slice(0, mosaic.shape[1]))
+    here = profiles.reaching((rows.start, 0), (rows.stop, mosaic.shape[1]))
+    model = profiles.select(here).moved((rows.start, 0)).lay(image.shape)
+    inside = np.zeros_like(bad)
+    inside[slice(*(max(n - rows.start, 0) for n in (core[0].start, core[0].stop))), core[1]] = True
+    dark = inside & ~bad & (model < _DARK * rms)
+    left = np.where(dark, image - _under(background, rows) - model, np.nan)
+    return left * mosaic.scale, rms * mosaic.scale
+
+
+def _under(background: str | None, rows: slice):
+    """The background that was subtracted from the rows of an image."""
+    if background is None:
+        return 0.0
+    with open_mosaic(background) as under:
+        return under.read(rows, slice(0, under.shape[1])).image
+
+
+def _level(left, rms: Float[np.ndarray, "height width"]) -> tuple[float, float]:
+    """The level of a box, 0 where it may be noise, and the rms."""
+    dark = np.isfinite(left)
+    n, noise = int(dark.sum()), float(np.median(rms[dark])) if dark.any() else 1.0
+    if not n > _FEWEST * left.size:
+        return 0.0, noise
+    level = float(np.median(left[dark]))
+    return (level if abs(level) > _SURE * 1.2533 * noise / np.sqrt(n) else 0.0), noise
 
 
 def write_background_rms(

@@ -8,13 +8,12 @@ import numpy as np
 from astropy.table import Table
 
 from vaedeblend.image.catalogue.columns import microjansky
-from vaedeblend.image.catalogue.merge import Catalog, is_whole_part
-from vaedeblend.image.pipeline import measure_pieces
+from vaedeblend.image.catalogue.merge import Catalog
+from vaedeblend.image.pieces import keep_measured, measure_pieces
 from vaedeblend.image.preparation import Prepared
 from vaedeblend.image.surveys.edges.cores import BORDER, core_depth
 from vaedeblend.image.surveys.listing import SurveyTile
 from vaedeblend.image.tiles import plan
-from vaedeblend.io.folders.jobs import keep_pieces
 from vaedeblend.io.mosaic import open_mosaic
 
 _LEFT_OUT = "id", "x_stamp", "y_stamp", "stamp", "input_row"
@@ -61,10 +60,10 @@ def measure_core(
         slice(low + shift, high + shift) for (low, high), shift in zip(window, offset, strict=True)
     )
     job = prepared.job
-    keep_pieces(job.folder, prepared.made | {"core": str(core)}, is_whole_part)
+    keep_measured(job, prepared.made | {"core": str(core)})
     with open_mosaic(job.image, **job.files) as mosaic:
         pieces = plan(mosaic.shape, piece, core=core)
-        found = measure_pieces(mosaic, job, pieces, folder / "stamps.fits")
+        found = measure_pieces(mosaic, job, pieces, folder / "stamps.fits").catalog
         units = microjansky(mosaic), mosaic.pixel_scale
     depth = core_depth(tile, others, *(np.asarray(found.table[name]) for name in ("ra", "dec")))
     table = _of_core(found, depth, offset, units[0])

@@ -1,0 +1,77 @@
+"""Light between the sources of an image: found where no model has light, and taken off."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from fitsfolder import RMS, SHAPE, folder, network, run, sky  # noqa: F401
+
+from vaedeblend.image.inspection.sky.background import write_left_sky
+from vaedeblend.io.mosaic import open_mosaic
+from vaedeblend.pixels.profiles import Profiles
+
+WHOLE = tuple(slice(0, n) for n in SHAPE)
+NOTHING = Profiles.from_stamps(
+    np.zeros((0, 64, 64), np.float32), np.zeros(0, int), np.zeros((0, 2), int)
+)
+
+
+def quiet(*_):
+    pass
+
+
+def lit(folder, level):  # noqa: F811
+    """The image with light all over it."""
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        hdus[0].data = (hdus[0].data + level).astype(hdus[0].data.dtype)
+
+
+def written(tmp_path, values, rms, core=None):
+    for name, plane in (("image", values), ("rms", rms)):
+        fits.writeto(tmp_path / f"{name}.fits", plane.astype(np.float32))
+    core = core or tuple(slice(0, n) for n in values.shape)
+    with open_mosaic(tmp_path / "image.fits", rms=str(tmp_path / "rms.fits")) as mosaic:
+        return write_left_sky(mosaic, None, NOTHING, core, tmp_path, quiet)
+
+
+def test_even_light_is_taken_off_and_fluxes_are_as_without_it(folder, sky):  # noqa: F811
+    plain = run(folder)
+    assert not (folder / "out" / "sky.fits").exists()
+    lit(folder, 0.2 * RMS)
+    table = run(folder)
+    level = fits.getdata(folder / "out" / "sky.fits")
+    np.testing.assert_allclose(level, 0.2 * RMS, rtol=0.15)
+    assert len(table) == len(plain)
+    moved = (table["flux"] - plain["flux"]) / plain["flux_err"]
+    assert np.abs(np.median(moved)) < 0.1
+    said = [value for key, value in table.meta.items() if key.startswith("SAID")]
+    assert any("of light are left: taken off" in each for each in said)
+
+
+def test_a_slope_is_followed_and_noise_is_not(tmp_path, rng):
+    noise = rng.normal(size=(700, 900))
+    assert written(tmp_path, noise, np.ones_like(noise)) is None
+    assert not (tmp_path / "sky.fits").exists()
+    slope = np.linspace(0, 1, 900) * np.ones((700, 1))
+    (tmp_path / "image.fits").unlink()
+    (tmp_path / "rms.fits").unlink()
+    found = written(tmp_path, noise + slope, np.ones_like(noise))
+    level = fits.getdata(tmp_path / "sky.fits")
+    assert np.abs(level - slope)[:, 150:-150].max() < 0.03
+    assert found.low == pytest.approx(1 / 8, abs=0.05)
+    assert found.high == pytest.approx(7 / 8, abs=0.05)
+
+
+def test_light_is_no_deeper_where_the_noise_is(tmp_path, rng):
+    """Depth changes within a box: the level is that of the light, in the image's unit."""
+    rms = np.where(np.arange(300) < 150, 1.0, 2.0) * np.ones((300, 1))
+    written(tmp_path, 0.3 + rms * rng.normal(size=rms.shape), rms)
+    level = fits.getdata(tmp_path / "sky.fits")
+    assert level.std() < 1e-6 and level.mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_only_the_core_and_valid_pixels_tell(tmp_path, rng):
+    values = rng.normal(size=(300, 600)) + 0.3
+    values[:, 300:] += 5
+    values[:150, :300] = np.nan
+    found = written(tmp_path, values, np.ones_like(values), (slice(0, 300), slice(0, 300)))
+    assert found.high == pytest.approx(0.3, abs=0.03)

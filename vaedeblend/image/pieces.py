@@ -1,0 +1,89 @@
+"""The sources of pieces of an image: measured on tiles, merged, and once more where sky is left."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vaedeblend.image.catalogue.merge import Catalog, is_whole_part, merge, read_part
+from vaedeblend.image.inspection.sky.background import LeftSky, write_left_sky
+from vaedeblend.image.products import Report
+from vaedeblend.image.tiles import Job, Tile, measure_tiles, network_at, part_file, read_survey
+from vaedeblend.io.folders.jobs import keep_pieces
+from vaedeblend.io.mosaic import Mosaic
+
+
+class MeasuredPieces(NamedTuple):
+    """The sources of pieces of an image."""
+
+    catalog: Catalog
+    job: Job
+    """How they were measured."""
+    sky: LeftSky | None
+    """Light between the sources that was taken off; None where there was none."""
+
+
+def keep_measured(job: Job, made: dict) -> None:
+    """Keeps the pieces that a killed run has left, if they were made from the same.
+
+    Args:
+        job: What the measurement needs.
+        made: All that the pieces depend on: values, and digests of contents.
+    """
+    keep_pieces(job.folder, made, is_whole_part)
+
+
+def measure_pieces(
+    mosaic: Mosaic,
+    job: Job,
+    pieces: Sequence[Tile],
+    path: Path,
+    *,
+    listed=None,
+    processes: int = 1,
+    report: Report = lambda what, done, total: None,
+) -> MeasuredPieces:
+    """The catalogue of pieces of an image, measured as far as that has not been done.
+
+    Where the models leave light between the sources, that is taken off, and all are measured again.
+
+    Args:
+        mosaic: The image, as it is measured.
+        job: What the measurement needs.
+        pieces: Tiles of the image, as `plan` gives them.
+        path: File that takes the sources' light.
+        listed: Positions that are measured, where the user has given a list.
+        processes: Processes that measure side by side.
+        report: Function of the progress.
+    """
+
+    def measured(job, pieces):
+        measure_tiles(job, pieces, processes, report)
+        parts = [read_part(part_file(job.folder, each)) for each in pieces]
+        return merge(parts, mosaic, path, listed)
+
+    job = _responding(job, mosaic)
+    found, core = measured(job, pieces), _joint_core(pieces)
+    sky = write_left_sky(mosaic, job.background, found.profiles, core, path.parent, report)
+    if sky is None:
+        return MeasuredPieces(found, job, None)
+    job = job._replace(background=sky.path)
+    again = [each._replace(number=each.number + len(pieces)) for each in pieces]
+    return MeasuredPieces(measured(job, again), job, sky)
+
+
+def _responding(job: Job, mosaic: Mosaic) -> Job:
+    """The job with fluxes corrected for the image's PSF and noise; see `inspection.response`."""
+    from vaedeblend.image.inspection.response import Conditions, measure_response
+
+    network = network_at(job, mosaic, np.zeros(2, int))
+    conditions = Conditions(job.psf, job.covariance, job.electrons)
+    survey, size = read_survey(job.weights), network.size
+    return job._replace(response=measure_response(network.deblend, survey, conditions, size=size))
+
+
+def _joint_core(pieces: Sequence[Tile]) -> tuple[slice, slice]:
+    """The smallest part of the image that holds the cores of all."""
+    rows, columns = zip(*(each.core for each in pieces), strict=True)
+    return tuple(slice(min(s.start for s in a), max(s.stop for s in a)) for a in (rows, columns))
