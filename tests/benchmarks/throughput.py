@@ -147,6 +147,7 @@ def training_rates(survey, config, n_galaxies, n_steps):
                 make,
                 trainable=stage.trainable,
                 average_decay=stage.average_decay,
+                micro_batches=stage.micro_batches,
                 seed=0,
                 mesh=mesh,
             )

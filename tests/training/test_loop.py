@@ -84,7 +84,7 @@ def make_batch(key, library):
     return observe.observe(key, scenes, variance=jnp.ones(1), gain=jnp.ones(1))
 
 
-def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, average_decay=0.9):
+def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, **given):
     """The state before the first step, the step, and its objective."""
     mesh = loop.data_mesh()
     optimizer = loop.make_optimizer(steps=steps, **OPTIMIZER)
@@ -94,8 +94,8 @@ def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, avera
     else:
         parts = objectives.evidence(model, **(LOSS | (loss or {})))
     state = loop.create_state(params, optimizer, trainable=trainable, mesh=mesh)
-    options = {"trainable": trainable, "average_decay": average_decay, "seed": 1, "mesh": mesh}
-    return state, loop.make_step(parts, optimizer, make_batch, **options), parts
+    given = {"average_decay": 0.9, "micro_batches": 1, "trainable": trainable} | given
+    return state, loop.make_step(parts, optimizer, make_batch, seed=1, mesh=mesh, **given), parts
 
 
 def fit(state, step, library, directory, steps, validate=lambda params: {"loss": 0.0}):
@@ -237,6 +237,23 @@ def test_validation_is_the_mean_over_examples_not_batches(model, library):
     validate = loop.make_validation(parts, [batch, few], seed=0)
     flux = np.concatenate([batch.flux[:, 0], few.flux[:, 0]])
     assert validate(state.params)["loss"] == pytest.approx(flux.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "trainable", [("encoder", "decoder"), ("encoder", "flow")], ids=["isolated", "blended"]
+)
+def test_batches_in_parts_train_as_whole_ones_do(model, library, monkeypatch, trainable):
+    monkeypatch.setitem(WEIGHTS, "cleaned_looks", 1)
+    found = []
+    for parts in (1, 4):
+        state, step, _ = make_run(model, steps=60, trainable=trainable, micro_batches=parts)
+        before = jax.device_get(state.params)
+        for _ in range(5):
+            state, metrics = step(state, library[0])
+        found.append((state.params, state.average, metrics))
+        assert not same(before, state.params)
+    for whole, divided in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(divided, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_step_is_traced_once(model, library):

@@ -98,6 +98,18 @@ def test_every_part_is_one_number_an_example(model, params, batch, key):
         assert all(np.isfinite(part).all() for part in parts.values())
 
 
+def test_half_precision_changes_no_loss_by_more_than_its_rounding(model, params, batch, key):
+    half = model.clone(dtype="bfloat16")
+    fresh = jax.eval_shape(lambda key: init_params(half, key), key)
+    assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+    for make in (evidence, lambda each: posterior(each, params["encoder"])):
+        whole, rounded = (make(each)(params, batch, key, LATE) for each in (model, half))
+        for name, part in whole.items():
+            assert rounded[name].dtype == jnp.float32
+            np.testing.assert_allclose(rounded[name], part, rtol=0.02, atol=0.02)
+        assert not np.array_equal(whole["loss"], rounded["loss"])
+
+
 def test_evidence_is_the_weighted_sum_of_its_parts(model, params, batch, key):
     parts = evidence(model, kl_weight=0.5)(params, batch, key, LATE)
     expected = parts["reconstruction"] + 0.5 * parts["kl"] + 2 * parts["flux"]

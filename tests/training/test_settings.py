@@ -27,6 +27,9 @@ def test_every_recipe_has_a_trainer_of_each_stage():
         ({"log_every": 0}, "stages.isolated.log_every is 0; wanted at least 1"),
         ({"checkpoint_every": 300}, "checkpoint_every is 300; wanted a multiple of log_every, 250"),
         ({"batch_size": 127}, "batch_size is 127; wanted a multiple of the 2 devices"),
+        ({"compute_dtype": "float8"}, "compute_dtype is 'float8'; wanted one of .*'bfloat16'"),
+        ({"micro_batches": 0}, "micro_batches is 0; wanted at least 1"),
+        ({"micro_batches": 3}, "128; wanted a multiple of the 3 micro_batches of 2 devices"),
     ],
 )
 def test_steps_and_batches_that_do_not_go_together_are_refused(change, said):

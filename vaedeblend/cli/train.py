@@ -154,6 +154,7 @@ def _train_stage(trainer, config, name: str, seed: int, workdir: Path, directori
         task.make_batch,
         trainable=stage.trainable,
         average_decay=stage.average_decay,
+        micro_batches=stage.micro_batches,
         seed=seed,
         mesh=mesh,
     )

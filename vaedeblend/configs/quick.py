@@ -91,6 +91,7 @@ def isolated_stage(*, steps: int) -> dict:
     """
     return training_stage(steps=steps, trainable=("encoder", "decoder"), init_from="") | {
         "scenes": {"max_companions": 0, "candidates": 1, "field_share": 0.0},
+        "compute_dtype": "float32",  # of the layers; or bfloat16, for GPUs and TPUs
         "objective": "evidence",
         "loss": {
             "likelihood": "gaussian",
@@ -126,6 +127,7 @@ def blended_stage(*, steps: int, init_from: str) -> dict:
             "central_share": 0.0,  # of companions that are drawn from the central galaxies
             "field_share": 0.0,
         },
+        "compute_dtype": "float32",
         "objective": "posterior",
         "loss": {
             "latent_weight": 1.0,
@@ -154,6 +156,7 @@ def training_stage(*, steps: int, trainable: tuple[str, ...], init_from: str) ->
         "renewed": (),  # parts or layers of that which start at random, for another shape
         "steps": steps,
         "batch_size": 128,
+        "micro_batches": 1,  # parts of a batch, one after the other in so much less memory
         "average_decay": 0.998,
         "log_every": 250,
         "checkpoint_every": 500,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
@@ -152,7 +152,7 @@ class Generator(nn.Module):
         """Latents of galaxies of the conditions, from standard normal variables."""
         return self.flow.from_base(u, self._standard(condition))
 
-    def __call__(self, key: PRNGKeyArray, examples: Examples):
+    def __call__(self, key: Key[Array, "*each"], examples: Examples):
         """Posterior, the stamp of one sample of it, and the sample's prior density."""
         code = self.encode(examples.stamp)
         z = reparameterize(key, code)

@@ -9,13 +9,14 @@ relative to a matched-filter flux of the stamp's centre, so that neither image u
 magnitude range saturate anything. Both halves are given the PSF, by a few numbers of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from vaedeblend.models.flow import Flow
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
@@ -90,6 +91,7 @@ class Encoder(nn.Module):
         hidden: Width of the dense layers.
         blocks: Residual blocks of two dense layers.
         coadds: Whether it is given the noise's correlation and the PSF's wings, and knows stars.
+        dtype: Type in which all layers but the last compute; None for that of what they are given.
     """
 
     latent_dim: int
@@ -97,6 +99,7 @@ class Encoder(nn.Module):
     hidden: int
     blocks: int
     coadds: bool
+    dtype: str | None
 
     @nn.compact
     def __call__(self, observation: Observation) -> Posterior:
@@ -115,12 +118,14 @@ class Encoder(nn.Module):
         light, subtracted = (jnp.arcsinh(a / jnp.sqrt(variance)) for a in (image, neighbours))
         pixels = jnp.concatenate([light, subtracted, jnp.sqrt(depth)], axis=-1)
         y, x = image.shape[1] // 4, image.shape[2] // 4
-        inner = _convolutions(pixels[:, y:-y, x:-x], self.widths, stride=2)
-        whole = _convolutions(pixels, [-(-width // 3) for width in self.widths], stride=4)
-        x = nn.Dense(self.hidden)(jnp.concatenate([inner, whole, known], axis=-1))
+        dense = partial(nn.Dense, self.hidden, dtype=self.dtype)
+        thirds = [-(-width // 3) for width in self.widths]
+        inner = _convolutions(pixels[:, y:-y, x:-x], self.widths, stride=2, dtype=self.dtype)
+        whole = _convolutions(pixels, thirds, stride=4, dtype=self.dtype)
+        x = dense()(jnp.concatenate([inner, whole, known], axis=-1)).astype(known.dtype)
         for _ in range(self.blocks):
             inside = jnp.concatenate([nn.LayerNorm()(x), known], axis=-1)
-            x += nn.Dense(self.hidden, kernel_init=_SMALL)(nn.gelu(nn.Dense(self.hidden)(inside)))
+            x += dense(kernel_init=_SMALL)(nn.gelu(dense()(inside)))
         x = jnp.concatenate([nn.gelu(x), known], axis=-1)
 
         mean, log_std = jnp.split(_zero_dense(2 * self.latent_dim)(x), 2, axis=-1)
@@ -148,12 +153,14 @@ class Decoder(nn.Module):
         stamp_size: Side of a stamp [pixel].
         bands: Number of bands.
         coadds: Whether it is given the PSF's wings.
+        dtype: Type in which its layers compute; None for that of what they are given.
     """
 
     hidden: Sequence[int]
     stamp_size: int
     bands: int
     coadds: bool
+    dtype: str | None
 
     @nn.compact
     def __call__(
@@ -163,9 +170,10 @@ class Decoder(nn.Module):
         psf = psf if self.coadds else psf[:, : N_CORE_FEATURES * self.bands]
         x = jnp.concatenate([z, psf], axis=-1)
         for width in self.hidden:
-            x = nn.gelu(nn.Dense(width)(x))
+            x = nn.gelu(nn.Dense(width, dtype=self.dtype)(x))
         pixels = self.stamp_size**2
-        logits = nn.Dense((pixels + 1) * self.bands)(x).reshape(-1, pixels + 1, self.bands)
+        logits = nn.Dense((pixels + 1) * self.bands, dtype=self.dtype)(x).astype(z.dtype)
+        logits = logits.reshape(-1, pixels + 1, self.bands)
         profile = jax.nn.softmax(logits, axis=1)[:, :pixels]
         return profile.reshape(-1, self.stamp_size, self.stamp_size, self.bands)
 
@@ -185,6 +193,8 @@ class VAE(nn.Module):
         bands: Number of bands.
         coadds: Whether it is given what the co-adds of a survey vary in, the correlation of their
             noise and the wings of their PSF, and tells stars from galaxies.
+        dtype: Type in which encoder and decoder compute, as bfloat16; None for that of the stamps.
+            Parameters, posteriors and profiles are float32 in any case.
     """
 
     latent_dim: int
@@ -197,6 +207,7 @@ class VAE(nn.Module):
     stamp_size: int
     bands: int
     coadds: bool = False
+    dtype: str | None = None
 
     def setup(self):
         """Makes the parts."""
@@ -206,8 +217,10 @@ class VAE(nn.Module):
             self.encoder_hidden,
             self.encoder_blocks,
             self.coadds,
+            self.dtype,
         )
-        self.decoder = Decoder(self.decoder_hidden, self.stamp_size, self.bands, self.coadds)
+        decoder = self.decoder_hidden, self.stamp_size, self.bands, self.coadds, self.dtype
+        self.decoder = Decoder(*decoder)
         self.flow = Flow(self.latent_dim, self.flow_hidden, self.flow_couplings)
 
     def encode(self, observation: Observation) -> Posterior:
@@ -230,7 +243,7 @@ class VAE(nn.Module):
         """Latents of the learned prior, from standard normal variables."""
         return self.flow.from_base(u)
 
-    def __call__(self, observation: Observation, key: PRNGKeyArray):
+    def __call__(self, observation: Observation, key: Key[Array, "*each"]):
         """Posterior, the profile of one sample of its latent, and the sample's prior density."""
         posterior = self.encode(observation)
         z = reparameterize(key, posterior)
@@ -246,10 +259,24 @@ def init_params(model: VAE, key: PRNGKeyArray) -> dict:
     return model.init(key, observation, key)["params"]
 
 
-def reparameterize(key: PRNGKeyArray, posterior: Posterior | Code) -> Float[Array, "batch latent"]:
-    """A sample of the latent that is differentiable in its mean and width (Kingma+ 2014)."""
-    noise = jax.random.normal(key, posterior.mean.shape)
+def reparameterize(
+    key: Key[Array, "*each"], posterior: Posterior | Code
+) -> Float[Array, "batch latent"]:
+    """A sample of the latent that is differentiable in its mean and width (Kingma+ 2014).
+
+    Args:
+        key: One for all, or one for each example, whose sample is the same in any batch.
+        posterior: The posterior.
+    """
+    noise = draw_each(jax.random.normal, key, posterior.mean.shape)
     return posterior.mean + jnp.exp(posterior.log_std) * noise
+
+
+def draw_each(draw: Callable, key: Key[Array, "*each"], shape: tuple[int, ...]) -> Array:
+    """Random numbers `draw(key, shape)`: of one key, or of a key of its own for each example."""
+    if key.ndim == 0:
+        return draw(key, shape)
+    return jax.vmap(lambda own: draw(own, shape[1:]))(key)
 
 
 def background_rms(variance: Float[Array, "batch height width band"]) -> Float[Array, "batch band"]:
@@ -346,11 +373,13 @@ def _grid(height: int, width: int):
     return y**2 + x**2, x, y
 
 
-def _convolutions(x, widths: Sequence[int], stride: int) -> Float[Array, "batch feature"]:
+def _convolutions(
+    x, widths: Sequence[int], stride: int, dtype: str | None
+) -> Float[Array, "batch feature"]:
     """The first with kernels of twice its stride, the others 3 x 3 with stride 2; flattened."""
     for i, width in enumerate(widths):
         kernel, step = (3, 2) if i else (2 * stride, stride)
-        x = nn.gelu(nn.Conv(width, (kernel, kernel), step)(x))
+        x = nn.gelu(nn.Conv(width, (kernel, kernel), step, dtype=dtype)(x))
     return x.reshape(len(x), -1)
 
 

@@ -73,6 +73,7 @@ def make_step(
     *,
     trainable: Sequence[str],
     average_decay: float,
+    micro_batches: int,
     seed: int,
     mesh: jax.sharding.Mesh,
 ) -> Callable:
@@ -84,24 +85,31 @@ def make_step(
         make_batch: `(key, library) -> batch`, a batch as the objective takes it.
         trainable: Names of the parts that are trained; the others are left bitwise as they are.
         average_decay: Decay of the parameters' average in a step; 0 for the latest parameters.
+        micro_batches: Parts of a batch that are passed through the network one after the other, in
+            so much less memory; their mean gradient is the batch's.
         seed: Seed of batches, noise and latent samples.
         mesh: Devices of `data_mesh`.
     """
-    split_batch = NamedSharding(mesh, PartitionSpec("data"))
+    split_batch = NamedSharding(mesh, PartitionSpec(None, "data"))
 
     @functools.partial(jax.jit, donate_argnums=1)
     def step(objective: Objective, state: TrainState, library):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         batch_key, latent_key = jax.random.split(key)
-        batch = jax.lax.with_sharding_constraint(make_batch(batch_key, library), split_batch)
+        batch = make_batch(batch_key, library)
+        size = len(jax.tree.leaves(batch)[0])
+        divided, keys = (micro_batches, size // micro_batches), jax.random.split(latent_key, size)
+        parts = jax.tree.map(lambda a: a.reshape(*divided, *a.shape[1:]), (batch, keys))
+        parts = jax.lax.with_sharding_constraint(parts, split_batch)
         frozen = {part: p for part, p in state.params.items() if part not in trainable}
 
-        def mean_loss(params):
-            parts = objective(params | frozen, batch, latent_key, state.step)
-            return parts["loss"].mean(), jax.tree.map(jnp.mean, parts)
+        def mean_loss(params, batch, keys):
+            losses = objective(params | frozen, batch, keys, state.step)
+            return losses["loss"].mean(), jax.tree.map(jnp.mean, losses)
 
         params = {part: state.params[part] for part in trainable}
-        gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
+        gradients = functools.partial(jax.grad(mean_loss, has_aux=True), params)
+        gradient, metrics = _mean_over(gradients, parts, micro_batches)
         updates, opt_state = optimizer.update(gradient, state.optimizer, params)
         params = optax.apply_updates(params, updates)
         # A young average forgets faster: it need not remember a random beginning.
@@ -112,6 +120,18 @@ def make_step(
 
     everywhere = jax.device_put(_with_arrays(objective), NamedSharding(mesh, PartitionSpec()))
     return functools.partial(step, everywhere)
+
+
+def _mean_over(function: Callable, parts, n: int):
+    """The mean of what a function returns for each of n parts, taken one after the other."""
+    first = jax.tree.map(lambda a: a[0], parts)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(function, *first))
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, function(*part)), None
+
+    total, _ = jax.lax.scan(add, zeros, parts)
+    return jax.tree.map(lambda a: a / n, total)
 
 
 def create_state(params: dict, optimizer, *, trainable: Sequence[str], mesh) -> TrainState:

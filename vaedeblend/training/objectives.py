@@ -29,6 +29,9 @@ Parts = dict[str, Float[Array, " batch"]]
 Objective = Callable[..., Parts]
 """`(params, batch, key, step) -> parts`, each one number per example; 'loss' is minimised.
 
+The key is one for all examples, or one for each, of which an example's random numbers are the same
+in whatever batch it lies.
+
 One that holds arrays is a `jax.tree_util.Partial`, which a jitted function takes as an argument:
 arrays that it closed over would be constants in its program."""
 

@@ -11,6 +11,8 @@ from vaedeblend.training.trainers import companions, deblender, generator
 
 _KINDS = (deblender, companions), (generator,)
 """Trainers of one training."""
+_DTYPES = "float32", "bfloat16"
+"""Types in which networks compute while they are trained."""
 _RANGES = "separation", "companion_magnitude", "psf_fwhm", "coadd_exposures", "psf_sides"
 """Keys of the data that hold two ends."""
 
@@ -65,7 +67,7 @@ def check_stage(name: str, stage, devices: int) -> None:
             f"{key}.steps is {steps} and {key}.optimizer.warmup_steps {warmup}; "
             "wanted more steps than those of the warm-up"
         )
-    for each in ("log_every", "checkpoint_every", "batch_size"):
+    for each in ("log_every", "checkpoint_every", "batch_size", "micro_batches"):
         if stage[each] < 1:
             raise VaedeblendError(f"{key}.{each} is {stage[each]}; wanted at least 1")
     if stage.checkpoint_every % stage.log_every:
@@ -73,10 +75,15 @@ def check_stage(name: str, stage, devices: int) -> None:
             f"{key}.checkpoint_every is {stage.checkpoint_every}; "
             f"wanted a multiple of log_every, {stage.log_every}"
         )
-    if stage.batch_size % devices:
+    if stage.batch_size % (devices * stage.micro_batches):
+        parts = f"{stage.micro_batches} micro_batches of " if stage.micro_batches > 1 else ""
         raise VaedeblendError(
-            f"{key}.batch_size is {stage.batch_size}; wanted a multiple of the {devices} devices"
+            f"{key}.batch_size is {stage.batch_size}; "
+            f"wanted a multiple of the {parts}{devices} devices"
         )
+    dtype = stage.get("compute_dtype", _DTYPES[0])
+    if dtype not in _DTYPES:
+        raise VaedeblendError(f"{key}.compute_dtype is {dtype!r}; wanted one of {_DTYPES}")
 
 
 def check_data(config) -> None:

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
 from vaedeblend.models.companions import HIDDEN_WITHIN, Candidates, Companions, find_candidates
-from vaedeblend.models.vae import VAE
+from vaedeblend.models.vae import VAE, draw_each
 from vaedeblend.training.objectives import Objective, Parts, cleaned, light_of
 from vaedeblend.training.observe import Batch
 
@@ -113,6 +113,10 @@ def what_is_true(batch: Batch, candidates: Candidates) -> Truth:
 
 def _with_known(deblender: VAE, params, batch: Batch, key, share: float) -> Batch:
     """The batch less the light of the companions that are known."""
+
+    def draw(key, shape):
+        return jax.random.bernoulli(key, share, shape)
+
     known: Bool[Array, "batch companion"] = batch.found
-    known &= jax.random.bernoulli(key, share, known.shape)
+    known &= draw_each(draw, key, known.shape)
     return cleaned(deblender, params, batch._replace(found=known), len(batch.flux), 1)

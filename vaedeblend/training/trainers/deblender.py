@@ -78,6 +78,8 @@ def _initial_params(config, stage, model: VAE, workdir: Path) -> tuple[dict, dic
 
 
 def _objective(stage, model: VAE, teacher: dict) -> objectives.Objective:
+    """The stage's loss, of a model that computes in the stage's type."""
+    model = model.clone(dtype=stage.compute_dtype)
     encoder = jax.tree.map(jnp.array, teacher["encoder"])
     makers = {
         "evidence": functools.partial(objectives.evidence, model),
