@@ -117,7 +117,7 @@ def kills(folder: Path, n: int, tiles: Path, seed: int) -> bool:
     began = time.monotonic()
     assert start(folder, tiles, unbroken).wait() == 0
     took, wanted = time.monotonic() - began, digests(unbroken)
-    print(f"unbroken: {took:.1f} s, {len(wanted)} files", flush=True)
+    print(f"unbroken: {took:.1f} s, {len(wanted)} files")
     draw, done, rounds, surveys, same = random.Random(seed), 0, 0, 0, True
     while same and (done < n or rounds == 0 or out.exists()):
         rounds += 1
@@ -131,7 +131,7 @@ def kills(folder: Path, n: int, tiles: Path, seed: int) -> bool:
                 os.kill(whom, signal.SIGKILL)
                 done += 1
                 said = "a worker" if whom != process.pid else "the command"
-                print(f"kill {done}: {said}; {len(digests(out))} files", flush=True)
+                print(f"kill {done}: {said}; {len(digests(out))} files")
         if process.wait() == 0:
             surveys, same = surveys + 1, digests(out) == wanted
             shutil.rmtree(out)
@@ -302,6 +302,7 @@ def main() -> None:
     parser.add_argument("--density", type=float, default=4.7e5, help="sources a square degree")
     parser.add_argument("--read", type=float, default=11.8, help="GB that are read of a tile")
     given = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
     given.folder.mkdir(parents=True, exist_ok=True)
     if given.what == "kills":
         place = given.folder, given.tiles or 16, given.size, given.seed, given.measured
