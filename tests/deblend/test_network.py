@@ -370,6 +370,7 @@ def test_a_response_moves_fluxes_and_leaves_light_as_it_is(deblend, image, varia
         low=np.array([-50, -50], np.float32),
         high=np.array([50, 50], np.float32),
         stars=np.float32(-0.02),
+        sky=np.zeros(3, np.float32),
     )
     moved = deblend.responding(response)(image, variance)
     rms = np.mean(1 / variance, axis=(1, 2)) ** -0.5

@@ -5,14 +5,10 @@ import pytest
 from astropy.io import fits
 from fitsfolder import RMS, SHAPE, folder, network, run, sky  # noqa: F401
 
+from vaedeblend.deblend.calibration import Response
 from vaedeblend.image.inspection.sky.background import write_left_sky
+from vaedeblend.image.photometry import with_sky_error
 from vaedeblend.io.mosaic import open_mosaic
-from vaedeblend.pixels.profiles import Profiles
-
-WHOLE = tuple(slice(0, n) for n in SHAPE)
-NOTHING = Profiles.from_stamps(
-    np.zeros((0, 64, 64), np.float32), np.zeros(0, int), np.zeros((0, 2), int)
-)
 
 
 def quiet(*_):
@@ -30,7 +26,7 @@ def written(tmp_path, values, rms, core=None):
         fits.writeto(tmp_path / f"{name}.fits", plane.astype(np.float32))
     core = core or tuple(slice(0, n) for n in values.shape)
     with open_mosaic(tmp_path / "image.fits", rms=str(tmp_path / "rms.fits")) as mosaic:
-        return write_left_sky(mosaic, None, NOTHING, core, tmp_path, quiet)
+        return write_left_sky(mosaic, None, [], core, tmp_path, quiet)
 
 
 def test_even_light_is_taken_off_and_fluxes_are_as_without_it(folder, sky):  # noqa: F811
@@ -49,7 +45,7 @@ def test_even_light_is_taken_off_and_fluxes_are_as_without_it(folder, sky):  # n
 
 def test_a_slope_is_followed_and_noise_is_not(tmp_path, rng):
     noise = rng.normal(size=(700, 900))
-    assert written(tmp_path, noise, np.ones_like(noise)) is None
+    assert written(tmp_path, noise, np.ones_like(noise)).path is None
     assert not (tmp_path / "sky.fits").exists()
     slope = np.linspace(0, 1, 900) * np.ones((700, 1))
     (tmp_path / "image.fits").unlink()
@@ -75,3 +71,21 @@ def test_only_the_core_and_valid_pixels_tell(tmp_path, rng):
     values[:150, :300] = np.nan
     found = written(tmp_path, values, np.ones_like(values), (slice(0, 300), slice(0, 300)))
     assert found.high == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize("uneven", [0.0, 0.05])
+def test_an_uneven_sky_is_found_beside_the_noise(tmp_path, rng, uneven):
+    """Squares of 16 pixels have levels of their own, of which no box's median is moved."""
+    levels = np.kron(rng.normal(0, uneven, (60, 60)), np.ones((16, 16)))
+    values = rng.normal(size=levels.shape) + levels
+    found = written(tmp_path, values, np.ones_like(values))
+    assert found.scatter == pytest.approx(uneven, abs=0.015) and found.rms == pytest.approx(1)
+
+
+def test_errors_hold_the_unevenness_of_the_area_that_a_flux_is_measured_in():
+    zeros, area = np.zeros(2, np.float32), 200.0
+    numbers = np.zeros(3), zeros, zeros - 50, zeros + 50, 0.0
+    response = Response(*numbers, np.array([np.log(area), 0, 0]))
+    flux, error = np.array([100.0, 400.0, np.nan]), np.array([3.0, 5.0, np.nan])
+    found = with_sky_error(flux, error, response, rms=0.5, scatter=0.04)
+    np.testing.assert_allclose(found, np.hypot(error, 200 * 0.04 * 0.5))

@@ -50,18 +50,20 @@ def sources(rng, law, n=3000, stars=500):
 
 def test_the_fit_finds_what_fluxes_lack_though_some_are_far_off(rng):
     found, true = sources(rng, lambda b, n: 0.05 - 0.02 * b + 0.04 * n)
-    response = fit_response(found, true, RMS, 500)
+    area = 3 * np.asarray(found.flux)[:, 0] ** 0.5 * np.exp(rng.normal(0, 0.1, 3000))
+    response = fit_response(found, true, area, RMS, 500)
     np.testing.assert_allclose(response.galaxies[1:], [-0.02, 0.04], atol=6e-3)
     middle = 0.05 + response.middle @ [-0.02, 0.04]
     assert response.galaxies[0] == pytest.approx(middle, abs=5e-3)
     assert response.stars == pytest.approx(0.03, abs=5e-3)
+    np.testing.assert_allclose(response.sky[1:], [0.5, 0], atol=0.02)
 
 
 def test_few_galaxies_with_a_flux_have_no_response(rng):
     found, true = sources(rng, lambda b, n: 0 * b, 30, 5)
-    assert fit_response(found, true, RMS, 5) is None
+    assert fit_response(found, true, true, RMS, 5) is None
     lost = found._replace(log_flux=found.log_flux._replace(median=np.full((30, 1), np.nan)))
-    assert fit_response(lost, true, RMS, 5) is None
+    assert fit_response(lost, true, true, RMS, 5) is None
 
 
 @pytest.mark.parametrize("gathered", [0.95, 1.05])
@@ -76,6 +78,8 @@ def test_light_that_a_network_adds_or_loses_is_found(gathered, electrons):
         found, least = (np.ravel(getattr(each, name))[0] for each in (response, lossless))
         assert found - least == pytest.approx(-np.log(gathered), abs=1e-3)
     assert lossless.stars == pytest.approx(0, abs=5e-3)
+    assert np.exp(lossless.sky[0]) == pytest.approx(CIRCLE.sum(), rel=1e-3)
+    assert np.exp(response.sky[0]) == pytest.approx(CIRCLE.sum() * gathered, rel=1e-3)
 
 
 def test_light_that_the_psfs_image_lacks_is_expected_beyond_it():

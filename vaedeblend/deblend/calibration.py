@@ -61,18 +61,20 @@ class Calibrations(NamedTuple):
 
 
 class Response(NamedTuple):
-    """ln(true / found flux) of isolated sources of known flux under an image's PSF and noise."""
+    """What a network makes of isolated sources of known flux under an image's PSF and noise."""
 
     galaxies: Float[np.ndarray, " 3"]
-    """Of galaxies: its value, and its slopes along ln(flux / background rms) and ln(stated error /
-    background rms), about the `middle` of both."""
+    """ln(true / found flux) of galaxies: its value, and its slopes along ln(flux / background rms)
+    and ln(stated error / background rms), about the `middle` of both."""
     middle: Float[np.ndarray, " 2"]
     """Means of the two over the galaxies."""
     low: Float[np.ndarray, " 2"]
     """Least of each; below, and above `high`, nothing is extrapolated."""
     high: Float[np.ndarray, " 2"]
     stars: Float[np.ndarray, ""]
-    """Of point sources."""
+    """ln(true / found flux) of point sources."""
+    sky: Float[np.ndarray, " 3"]
+    """ln of the area whose even light is taken for a source's [pixel], by the same terms."""
 
 
 def responded(response: Response, posterior: Posterior, observation: Observation) -> Posterior:

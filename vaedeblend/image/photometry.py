@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
 
+from vaedeblend.deblend.calibration import Response
 from vaedeblend.pixels.apertures import circle_sums
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
@@ -123,6 +124,29 @@ def weigh(
     p, d, sigma = (np.where(np.isfinite(unlike), each, 0) for each in (unlike, left, noise))
     variance = (1 - p) * np.square(flux_err) + p * sigma**2 + p * (1 - p) * d**2
     return Weighed(flux + p * d, np.sqrt(variance), unlike)
+
+
+def with_sky_error(
+    flux: Float[np.ndarray, " n"],
+    flux_err: Float[np.ndarray, " n"],
+    response: Response,
+    rms: float,
+    scatter: float,
+) -> Float[np.ndarray, " n"]:
+    """Flux errors that hold the sky's unevenness beside the noise, which networks know nothing of.
+
+    Args:
+        flux: Fluxes.
+        flux_err: Their errors.
+        response: Network's response, of which the areas are that sky counts over.
+        rms: Background's rms, in their unit.
+        scatter: Error of the sky under a source, of each pixel [rms].
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        seen = np.stack([np.log(flux / rms), np.log(flux_err / rms)], axis=1)
+    away = np.clip(seen, response.low, response.high) - response.middle
+    area = np.exp(response.sky[0] + away @ response.sky[1:])
+    return np.where(np.isfinite(area), np.hypot(flux_err, area * scatter * rms), flux_err)
 
 
 def _share(own, total) -> Float[np.ndarray, "n size size"]:

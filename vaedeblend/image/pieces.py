@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vaedeblend.image.catalogue.merge import Catalog, is_whole_part, merge, read_part
+from vaedeblend.image.catalogue.merge import Catalog, Part, is_whole_part, merge, read_part
 from vaedeblend.image.inspection.sky.background import LeftSky, write_left_sky
+from vaedeblend.image.photometry import with_sky_error
 from vaedeblend.image.products import Report
 from vaedeblend.image.tiles import Job, Tile, measure_tiles, network_at, part_file, read_survey
 from vaedeblend.io.folders.jobs import keep_pieces
@@ -20,8 +21,8 @@ class MeasuredPieces(NamedTuple):
     catalog: Catalog
     job: Job
     """How they were measured."""
-    sky: LeftSky | None
-    """Light between the sources that was taken off; None where there was none."""
+    sky: LeftSky
+    """Light between the sources."""
 
 
 def keep_measured(job: Job, made: dict) -> None:
@@ -60,17 +61,27 @@ def measure_pieces(
 
     def measured(job, pieces):
         measure_tiles(job, pieces, processes, report)
-        parts = [read_part(part_file(job.folder, each)) for each in pieces]
-        return merge(parts, mosaic, path, listed)
+        return [read_part(part_file(job.folder, each)) for each in pieces]
 
     job = _responding(job, mosaic)
-    found, core = measured(job, pieces), _joint_core(pieces)
-    sky = write_left_sky(mosaic, job.background, found.profiles, core, path.parent, report)
-    if sky is None:
-        return MeasuredPieces(found, job, None)
-    job = job._replace(background=sky.path)
-    again = [each._replace(number=each.number + len(pieces)) for each in pieces]
-    return MeasuredPieces(measured(job, again), job, sky)
+    parts, core = measured(job, pieces), _joint_core(pieces)
+    profiles = [part.profiles for part in parts]
+    sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
+    if sky.path is not None:
+        job = job._replace(background=sky.path)
+        again = [each._replace(number=each.number + len(pieces)) for each in pieces]
+        parts = measured(job, again)
+    parts = [_with_sky_error(part, job.response, sky) for part in parts]
+    return MeasuredPieces(merge(parts, mosaic, path, listed), job, sky)
+
+
+def _with_sky_error(part: Part, response, sky: LeftSky) -> Part:
+    """The sources of a tile, the sky's unevenness in their errors."""
+    if response is None or not sky.scatter:
+        return part
+    flux, error = (part.columns[name] for name in ("flux", "flux_err"))
+    error = with_sky_error(flux, error, response, sky.rms, sky.scatter)
+    return part._replace(columns=part.columns | {"flux_err": error})
 
 
 def _responding(job: Job, mosaic: Mosaic) -> Job:

@@ -131,16 +131,24 @@ class Inspection(NamedTuple):
         return self._replace(findings=findings, numbers=numbers)
 
     def under_sky(self, sky) -> "Inspection":
-        """The same with what is said of sky between the sources (`background.LeftSky`), if any."""
-        if sky is None:
-            return self
-        text = (
-            f"between the sources {sky.low:+.3f} to {sky.high:+.3f} rms of light are left: taken "
-            f"off with the background ({sky.path}), and all sources measured again"
-        )
-        numbers = {**self.numbers, "sky_low": sky.low, "sky_high": sky.high}
-        findings = (*self.findings, Finding("corrected", "sky", text))
-        return self._replace(findings=findings, numbers=numbers)
+        """The same with what is said of the sky between the sources (`background.LeftSky`)."""
+        numbers = {**self.numbers, "sky_scatter": sky.scatter}
+        found = [
+            Finding(
+                "found",
+                "sky",
+                f"the sky between the sources is uneven by {sky.scatter:.3f} rms beside the noise, "
+                "which the errors hold",
+            )
+        ] * bool(sky.scatter)
+        if sky.path is not None:
+            numbers |= {"sky_low": sky.low, "sky_high": sky.high}
+            text = (
+                f"between the sources {sky.low:+.3f} to {sky.high:+.3f} rms of light are left: "
+                f"taken off with the background ({sky.path}), and all sources measured again"
+            )
+            found.append(Finding("corrected", "sky", text))
+        return self._replace(findings=(*self.findings, *found), numbers=numbers)
 
     @property
     def said(self) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ _MAGNITUDES, _BRIGHT = (20.0, 24.5), (18.0, 22.0)
 galaxies that are measured too bright are not those that are."""
 _FLOOR = 0.02
 """Relative flux error beside the stated one."""
+_SKY, _SPREAD = 0.1, 0.5
+"""Even light that shows over what area sky counts [rms], and the spread of ln of these areas."""
 _BATCH = 64
 """Stamps that are measured at a time."""
 _FEWEST = 32
@@ -88,17 +90,24 @@ def measure_response(
         turns = np.arange(len(image)) % len(psfs)
         given["psf"] = _cells(conditions.psfs)[turns][..., None].astype(np.float32)
     found = in_batches(deblend, given, _BATCH)
-    return fit_response(found, everything.flux[:, 0], rms, len(points.flux))
+    lit = in_batches(deblend, given | {"image": image + np.float32(_SKY * rms)}, _BATCH)
+    area = (np.asarray(lit.flux) - np.asarray(found.flux))[:, 0] / (_SKY * rms)
+    return fit_response(found, everything.flux[:, 0], area, rms, len(points.flux))
 
 
 def fit_response(
-    found: Deblended, flux: Float[np.ndarray, " n"], rms: float, n_stars: int
+    found: Deblended,
+    flux: Float[np.ndarray, " n"],
+    area: Float[np.ndarray, " n"],
+    rms: float,
+    n_stars: int,
 ) -> Response | None:
     """The response by Huber's loss; None where too few galaxies have a flux.
 
     Args:
         found: What the network finds, the point sources last.
         flux: True fluxes.
+        area: What even light of one unit a pixel adds to a flux [pixel].
         rms: Background noise, in their unit.
         n_stars: Number of point sources.
     """
@@ -119,7 +128,9 @@ def fit_response(
     star = slopes[:1]
     if points.any():
         star = _robust_fit(np.ones((points.sum(), 1)), missing[points], sigma[points])
-    numbers = slopes, middle, seen.min(axis=0), seen.max(axis=0), star[0]
+    ln_area = np.log(np.maximum(area[galaxies], 1))
+    sky = _robust_fit(terms, ln_area, np.full(len(terms), _SPREAD))
+    numbers = slopes, middle, seen.min(axis=0), seen.max(axis=0), star[0], sky
     return Response(*(np.asarray(a, np.float32) for a in numbers))
 
 

@@ -1,7 +1,7 @@
 """Background and rms where they are not given, and sky that is left: files, strip by strip."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ _DARK, _SURE = 0.05, 4.0
 taken off [sigma]."""
 _BOX, _FEWEST = 256, 0.1
 """Side of the boxes in which sky is left, about [pixel]; least share of one that has to be sky."""
+_SQUARE, _FULL, _FEW = 16, 0.9, 30
+"""Side of the squares in which the sky is uneven [pixel]: of the light that a galaxy's flux is
+measured in; least share of one that has to be sky, and fewest squares that tell."""
 ESTIMATED, PHOTONLESS, LEFT = ("background", "rms"), ("background_rms",), ("sky",)
 """Names of what is written without a map of the noise, with one that holds photon noise, and where
 sky is left between the sources."""
@@ -66,31 +69,36 @@ def write_background(
 class LeftSky(NamedTuple):
     """Light between the sources of an image, beside its background."""
 
-    path: str
-    """File of all background, this one with it."""
+    path: str | None
+    """File of all background, this one with it; None where nothing is to be taken off."""
     low: float
     """Least and largest level of a box [rms]."""
     high: float
+    scatter: float
+    """Error of the sky under a source beside the noise's: of levels of small squares [rms]."""
+    rms: float
+    """Typical rms of the background [image unit]."""
 
 
 def write_left_sky(
     mosaic: Mosaic,
     background: str | None,
-    profiles: Profiles,
+    profiles: Sequence[Profiles],
     core: tuple[slice, slice],
     out: Path,
     report: Callable[[str, int, int], None],
-) -> LeftSky | None:
-    """Writes sky.fits, if there is light between an image's sources: halos, wings, background.
+) -> LeftSky:
+    """Measures the light between an image's sources, and writes sky.fits where it is significant.
 
     Networks take even light for that of galaxies: a hundredth of the rms in each pixel makes a
     galaxy of 22 mag 0.5 % too bright. Where models have no light, the median of what they leave
-    tells how much there is.
+    tells how much there is of halos, wings and background, and the scatter of small squares beyond
+    that of noise how uneven it is.
 
     Args:
         mosaic: The image.
         background: File of the background that was subtracted already, if any.
-        profiles: Light of all sources of the core.
+        profiles: Light of all sources of the core, those of each piece.
         core: Part of the image whose sources were measured.
         out: Folder of the results.
         report: Function of the progress.
@@ -98,16 +106,19 @@ def write_left_sky(
     (height, width), scale = mosaic.shape, mosaic.scale
     sides = [math.ceil(n / max(1, round(n / _BOX))) for n in mosaic.shape]
     strips = [slice(y, min(y + sides[0], height)) for y in range(0, height, sides[0])]
-    found = []
+    found, squares = [], []
     for rows in strips:
         report("estimating the sky that is left", rows.start, height)
         left, rms = _left(mosaic, background, profiles, core, rows)
         boxes = [slice(x, x + sides[1]) for x in range(0, width, sides[1])]
         found.append([_level(left[:, box], rms[:, box]) for box in boxes])
+        squares += [_squares(left[:, box], rms[:, box]) for box in boxes]
     report("estimating the sky that is left", height, height)
     levels, noise = np.moveaxis(np.array(found), -1, 0)
+    relative, typical = levels / noise, float(np.median(noise))
+    ends = float(relative.min()), float(relative.max()), _excess(squares), typical / scale
     if not levels.any():
-        return None
+        return LeftSky(None, *ends)
     path, header = out / f"{LEFT[0]}.fits", image_header(mosaic)
     header[_CARD] = True, "of the image that was measured"
     with write.write_image(path, mosaic.shape, header) as put:
@@ -116,15 +127,16 @@ def write_left_sky(
             at = [(place + 0.5) / side - 0.5 for place, side in zip(places, sides, strict=True)]
             level = map_coordinates(levels, at, order=1, mode="nearest") / scale
             put(_under(background, rows) + level)
-    relative = levels / noise
-    return LeftSky(str(path), float(relative.min()), float(relative.max()))
+    return LeftSky(str(path), *ends)
 
 
-def _left(mosaic: Mosaic, background, profiles: Profiles, core, rows: slice):
+def _left(mosaic: Mosaic, background, profiles: Sequence[Profiles], core, rows: slice):
     """What models leave of the rows of an image, NaN where they have light, and the rms; scaled."""
     image, rms, bad = mosaic.read(rows, slice(0, mosaic.shape[1]))
-    here = profiles.reaching((rows.start, 0), (rows.stop, mosaic.shape[1]))
-    model = profiles.select(here).moved((rows.start, 0)).lay(image.shape)
+    model = np.zeros_like(image)
+    for each in profiles:
+        here = each.reaching((rows.start, 0), (rows.stop, mosaic.shape[1]))
+        model += each.select(here).moved((rows.start, 0)).lay(image.shape)
     inside = np.zeros_like(bad)
     inside[slice(*(max(n - rows.start, 0) for n in (core[0].start, core[0].stop))), core[1]] = True
     dark = inside & ~bad & (model < _DARK * rms)
@@ -148,6 +160,28 @@ def _level(left, rms: Float[np.ndarray, "height width"]) -> tuple[float, float]:
         return 0.0, noise
     level = float(np.median(left[dark]))
     return (level if abs(level) > _SURE * 1.2533 * noise / np.sqrt(n) else 0.0), noise
+
+
+def _squares(left, rms: Float[np.ndarray, "height width"]) -> Float[np.ndarray, " square"]:
+    """Levels of small squares of sky about that of their box, in units of their noise."""
+    if not np.isfinite(left).any():
+        return np.zeros(0)
+    about = (left - np.nanmedian(left)) / rms
+    height, width = (n // _SQUARE * _SQUARE for n in about.shape)
+    parts = about[:height, :width].reshape(height // _SQUARE, _SQUARE, width // _SQUARE, _SQUARE)
+    squares = parts.swapaxes(1, 2).reshape(-1, _SQUARE**2)
+    n = np.isfinite(squares).sum(axis=1)
+    squares = squares[n > _FULL * _SQUARE**2]
+    return np.nanmean(squares, axis=1) * _SQUARE
+
+
+def _excess(squares) -> float:
+    """Scatter of the levels of small squares beyond that of noise [rms]; 0 where that is all."""
+    levels = np.concatenate(squares)
+    if len(levels) < _FEW:
+        return 0.0
+    variance = (1.4826 * np.median(np.abs(levels))) ** 2
+    return float(np.sqrt(max(variance - 1, 0))) / _SQUARE
 
 
 def write_background_rms(
