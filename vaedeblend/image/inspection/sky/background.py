@@ -28,7 +28,7 @@ _DARK, _SURE = 0.05, 4.0
 taken off [sigma]."""
 _BOX, _FEWEST = 256, 0.1
 """Side of the boxes in which sky is left, about [pixel]; least share of one that has to be sky."""
-_SQUARE, _FULL, _FEW = 16, 0.9, 30
+_SQUARE, _FULL, _FEW = 16, 0.9, 12
 """Side of the squares in which the sky is uneven [pixel]: of the light that a galaxy's flux is
 measured in; least share of one that has to be sky, and fewest squares that tell."""
 ESTIMATED, PHOTONLESS, LEFT = ("background", "rms"), ("background_rms",), ("sky",)
