@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vaedeblend.deblend.network import Deblender
 from vaedeblend.evaluate import latents
 from vaedeblend.evaluate.latents import GALAXY_PARAMETERS
-from vaedeblend.image.result import posterior
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.models.vae import VAE, init_params
+from vaedeblend.models.vae import VAE, draw_galaxies, init_params
 
 
 def blob(z, size=24):
@@ -83,7 +83,7 @@ def test_decoder_is_the_models(key):
     )
     params = jax.jit(init_params, static_argnums=0)(model, key)
     psf = np.full((31, 31, 1), 1 / 961, np.float32)
-    profile = posterior.make_decode(model, params, psf)(jnp.ones((2, 3)))
+    profile = Deblender(model, params, psf).decode(jnp.ones((2, 3)))
     assert profile.shape == (2, 16, 16, 1)
     np.testing.assert_allclose(profile[0], profile[1])
 
@@ -92,18 +92,12 @@ def test_draws_scatter_as_the_posterior_does(key):
     n = 2000
     zeros = np.zeros((n, 1), np.float32)
     log_flux = SinhArcsinh(np.log(3.0) + zeros, np.log(0.1) + zeros, zeros, zeros)
-
-    class Found:
-        latent_mean, latent_std = np.zeros((n, 2)), np.full((n, 2), 0.5)
-        flux = 3.0 + zeros
-
-    Found.log_flux = log_flux
-    images = latents.draw_posterior(lambda z: blob(z, 16), Found, key)
+    found = jnp.zeros((n, 2)), jnp.full((n, 2), 0.5), log_flux
+    images = draw_galaxies(lambda z: blob(z, 16), *found, key)[1]
     total = images.sum(axis=(1, 2, 3))
     assert np.median(total) == pytest.approx(3, rel=0.02)
     assert np.std(np.log(total)) == pytest.approx(0.1, rel=0.1)
     x = (images[..., 0].sum(axis=1) * (np.arange(16) - 7.5)).sum(axis=1) / total
     assert x.std() == pytest.approx(0.5, rel=0.15)
-    assert not np.array_equal(
-        images, latents.draw_posterior(lambda z: blob(z, 16), Found, jax.random.key(1))
-    )
+    other = draw_galaxies(lambda z: blob(z, 16), *found, jax.random.key(1))[1]
+    assert not np.array_equal(images, other)

@@ -38,8 +38,8 @@ from vaedeblend.models.vae import (
     Observation,
     Posterior,
     correlation_features,
+    draw_galaxies,
     psf_features,
-    reparameterize,
 )
 from vaedeblend.pixels.psf import read_native_psfs, write_native_psfs
 
@@ -172,6 +172,17 @@ class Deblender:
             return self.sample(key, n, self._dark(), 1.0)[:, :0]
         return _sample(self, key, n, *stamps)
 
+    def decode(
+        self, latent: Float[Array, "batch latent"], psf=None
+    ) -> Float[Array, "batch height width band"]:
+        """Profiles of unit flux as a network draws them from latents.
+
+        Args:
+            latent: Latents of galaxies, such as `Deblended.latent_mean`.
+            psf: Effective PSF, one or one of each; by default the network's own.
+        """
+        return _decode(self, latent, psf)
+
     def judge(
         self, image, variance, light, purity, neighbours, psf=None, gain=None
     ) -> tuple[Candidates, Verdicts]:
@@ -221,7 +232,7 @@ def _deblend(
     observation = _observation(network, image, variance, *given)
     first, again, _ = network.calibrations or (None, None, None)
     posterior = _posterior(network, first if neighbours is None else again, observation)
-    profile = _decode(network, posterior.mean, observation)
+    profile = network.decode(posterior.mean, psf)
     light = jnp.exp(posterior.log_flux.median)[:, None, None] * profile
     if network.response is not None:
         posterior = responded(network.response, posterior, observation)
@@ -247,18 +258,18 @@ def _judge(network: Deblender, image, variance, light, purity, neighbours, psf, 
 
 @partial(jax.jit, static_argnames="n")
 def _sample(network: Deblender, key, n: int, image, variance, mask, psf, gain):
-    observation = _observation(network, image, variance, mask, psf, gain)
-    calibration = network.calibrations and network.calibrations.first
-    posterior = _posterior(network, calibration, observation)
+    found = _deblend(network, image, variance, mask, psf, gain, None, None)
+    decode = partial(network.decode, psf=psf)
+    known = found.latent_mean, found.latent_std, found.log_flux
+    keys = jax.random.split(key, n)
+    return jax.lax.map(lambda each: draw_galaxies(decode, *known, each)[1], keys)
 
-    def one(key):
-        latent_key, flux_key = jax.random.split(key)
-        z = reparameterize(latent_key, posterior)
-        noise = jax.random.normal(flux_key, posterior.purity_logit.shape)
-        flux = jnp.exp(quantile(posterior.log_flux, noise))
-        return flux[:, None, None] * _decode(network, z, observation)
 
-    return jax.lax.map(one, jax.random.split(key, n))
+@jax.jit
+def _decode(network: Deblender, z, psf) -> Float[Array, "batch height width band"]:
+    condition = _psf_condition(network.psf if psf is None else psf, network.psf)
+    condition = jnp.broadcast_to(condition, (len(z), condition.shape[-1]))
+    return network.model.apply({"params": network.params}, z, condition, method="decode")
 
 
 def in_batches(deblend: Deblend, arrays: dict[str, np.ndarray | None], size: int) -> Deblended:
@@ -350,10 +361,6 @@ def _posterior(network: Deblender, calibration: Calibration | None, observation)
     """The encoder's posterior, with the errors that validation galaxies ask for."""
     posterior = network.model.apply({"params": network.params}, observation, method="encode")
     return posterior if calibration is None else calibrated(calibration, posterior, observation)
-
-
-def _decode(network: Deblender, z, observation) -> Float[Array, "batch height width band"]:
-    return network.model.apply({"params": network.params}, z, observation.psf, method="decode")
 
 
 def _psf_condition(psf, default) -> Float[Array, "*batch feature"]:

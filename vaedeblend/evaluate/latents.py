@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vaedeblend.image.result.posterior import ProfileDecoder, draw_flux_and_light
+from vaedeblend.models.vae import ProfileDecoder
 from vaedeblend.pixels.shapes import measure_shapes
 
 ACTIVE = 0.01
@@ -28,11 +28,6 @@ _EMBEDDED = 3000
 _NEIGHBOURS = 10
 
 
-def draw_posterior(decode: ProfileDecoder, found, key) -> Float[np.ndarray, "n height width band"]:
-    """One image of each galaxy, drawn from the posterior of its flux and profile."""
-    return draw_flux_and_light(decode, found, key)[1]
-
-
 def study(
     mean: Float[np.ndarray, "n latent"],
     std: Float[np.ndarray, "n latent"],
@@ -46,7 +41,7 @@ def study(
         mean: Mean of each galaxy's posterior.
         std: Standard deviation of each galaxy's posterior.
         column: Columns of the per-example table, with `GALAXY_PARAMETERS`.
-        decode: Decoder of `make_decode`; None leaves the images out.
+        decode: `network.Deblender.decode`; None leaves the images out.
         seed: Seed of the t-SNE.
     """
     numbers = usage(mean, std)

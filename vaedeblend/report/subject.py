@@ -10,7 +10,6 @@ from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import STAGES, load_deblender
 from vaedeblend.evaluate.evaluation import Networks
 from vaedeblend.exceptions import CheckpointError, DatasetError
-from vaedeblend.image.result.posterior import make_decode
 from vaedeblend.io import dataset
 from vaedeblend.simulate.examples import KINDS
 
@@ -44,7 +43,7 @@ def load_networks(weights: Path, stages: Collection[str]) -> tuple[Networks, lis
         stage=stage,
         others=others,
         sample=network.sample,
-        decode=make_decode(network.model, network.params, network.psf),
+        decode=network.decode,
     )
     return networks, notes
 

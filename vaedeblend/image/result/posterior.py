@@ -1,54 +1,17 @@
-"""Draws from the posterior of a galaxy's flux and profile, on a stamp and on an image."""
+"""Draws from the posterior of the flux and profile of a galaxy on an image."""
 
-from collections.abc import Callable
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from vaedeblend.image.tiles import Instrument, Job, network_at, read_pixels
 from vaedeblend.io.mosaic import open_mosaic
-from vaedeblend.models.sinh_arcsinh import quantile
-from vaedeblend.models.vae import VAE, psf_features
+from vaedeblend.models.vae import draw_galaxies
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
-
-ProfileDecoder = Callable[..., Float[Array, "n height width band"]]
-"""`z -> profile` of unit flux, under one PSF."""
-
-
-def make_decode(
-    model: VAE, params: dict, psf: Float[np.ndarray | Array, "side side band"]
-) -> ProfileDecoder:
-    """The jitted function from latents to profiles of unit flux, under the PSF `psf`."""
-    features = psf_features(jnp.asarray(psf))
-
-    @jax.jit
-    def decode(z):
-        condition = jnp.broadcast_to(features, (len(z), features.shape[-1]))
-        return model.apply({"params": params}, z, condition, method="decode")
-
-    return decode
-
-
-def draw_flux_and_light(
-    decode: ProfileDecoder, found, key
-) -> tuple[Float[np.ndarray, "n band"], Float[np.ndarray, "n height width band"]]:
-    """A flux and an image of each galaxy, drawn from the posterior of its flux and profile.
-
-    Args:
-        decode: Decoder of the network.
-        found: What the network found (`network.Deblended`).
-        key: Random key.
-    """
-    latent_key, flux_key = jax.random.split(key)
-    noise = jax.random.normal(latent_key, found.latent_mean.shape)
-    score = jax.random.normal(flux_key, found.flux.shape)
-    flux = jnp.exp(quantile(found.log_flux, score))
-    profile = decode(jnp.asarray(found.latent_mean + noise * found.latent_std))
-    return np.asarray(flux), np.asarray(flux[:, None, None] * profile)
 
 
 def draw_source(
@@ -77,11 +40,12 @@ def draw_source(
     pixels = image * scale, rms * scale, neighbours * scale
     given = _given(network, *pixels, own)
     deblend = network.deblend
-    psf = given.get("psf", deblend.psf)
-    decode = make_decode(deblend.model, deblend.params, np.reshape(psf, deblend.psf.shape))
-    found = jax.tree.map(lambda a: jnp.repeat(a, n, axis=0), deblend(**given))
-    flux, light = draw_flux_and_light(decode, found, jax.random.key(seed))
-    return flux[:, 0] / scale, light[..., 0] / scale, int(profiles.binning[row])
+    decode = partial(deblend.decode, psf=given.get("psf"))
+    found = jax.tree.map(lambda a: np.repeat(a, n, axis=0), deblend(**given))
+    known = found.latent_mean, found.latent_std, found.log_flux
+    drawn = draw_galaxies(decode, *known, jax.random.key(seed))
+    flux, light = (np.asarray(each)[..., 0] / scale for each in drawn)
+    return flux, light, int(profiles.binning[row])
 
 
 def _given(network: Instrument, image, rms, neighbours, own: Profiles) -> dict:
