@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from tiny import STAGES, command, parameters, run, same, write_config
+from tiny import STAGES, answer, command, parameters, run, same, write_config
 
 FROZEN = """
 _free = get_config
@@ -146,13 +146,13 @@ def test_weights_are_tested_on_galaxies_of_another_style(trained, tmp_path):
 
 def test_a_style_that_is_none_is_refused(trained, tmp_path):
     options = ("--weights", trained / "run", "--workdir", tmp_path)
-    done = run("eval.py", *options, "--style", "baroque")
+    done = answer("evaluate", *options, "--style", "baroque")
     assert done.returncode == 1 and "wanted one of" in done.stderr
 
 
 def test_workdir_of_another_config_is_refused(trained):
-    done = run(
-        "train.py", "--workdir", trained / "run", "--config", trained / "tiny.py", "--config.seed=5"
+    done = answer(
+        "train", "--workdir", trained / "run", "--config", trained / "tiny.py", "--config.seed=5"
     )
     assert done.returncode == 1
     assert "belongs to another configuration (seed: 0 != 5)" in done.stderr
@@ -171,19 +171,19 @@ def test_workdir_of_another_config_is_refused(trained):
     ],
 )
 def test_settings_are_checked_before_anything_is_made(tmp_path, change, message):
-    done = run("train.py", "--workdir", tmp_path, change)
+    done = answer("train", "--workdir", tmp_path, change)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ") and message in " ".join(done.stderr.split())
     assert not list(tmp_path.iterdir())  # and so the corrected command is not another's
 
 
 def test_misspelt_keys_are_refused(trained, tmp_path):
-    done = run("train.py", "--workdir", tmp_path / "w", "--config.model.latent_dmi=3")
+    done = answer("train", "--workdir", tmp_path / "w", "--config.model.latent_dmi=3")
     assert done.returncode != 0 and "latent_dmi" in done.stderr + done.stdout
     more = "\n_get = get_config\ndef get_config():\n    c = _get(); c.model.depth = 3; return c\n"
     config = write_config(tmp_path / "wrong.py", 4, more)
     arguments = (f"--config.data_dir={trained / 'run' / 'data'}",)
-    done = run("train.py", "--workdir", tmp_path / "v", "--config", config, *arguments)
+    done = answer("train", "--workdir", tmp_path / "v", "--config", config, *arguments)
     assert done.returncode != 0 and "depth" in done.stderr + done.stdout
 
 
@@ -204,13 +204,13 @@ def test_misspelt_keys_are_refused(trained, tmp_path):
 def test_settings_that_cannot_be_used_are_named(trained, tmp_path, change, message):
     data = f"--config.data_dir={trained / 'run' / 'data'}"
     arguments = ("--config", trained / "tiny.py", data, f"--config.{change}")
-    done = run("train.py", "--workdir", tmp_path / "w", *arguments)
+    done = answer("train", "--workdir", tmp_path / "w", *arguments)
     assert done.returncode == 1 and message in done.stderr, done.stdout + done.stderr
 
 
 def test_misspelt_observation_is_refused(trained, tmp_path):
     arguments = ("--workdir", tmp_path / "w", "--config", trained / "tiny.py")
-    done = run("train.py", *arguments, "--config.observation.sky_shaer=0.1")
+    done = answer("train", *arguments, "--config.observation.sky_shaer=0.1")
     assert done.returncode != 0 and "sky_shaer" in done.stderr + done.stdout
 
 
@@ -219,21 +219,21 @@ def test_damaged_dataset_is_named(trained, tmp_path):
     files = list((tmp_path / "w" / "data").rglob("*test.array_record*"))
     for file in files:
         file.write_bytes(file.read_bytes()[:-200])
-    done = run("eval.py", "--workdir", tmp_path / "w")
+    done = answer("evaluate", "--workdir", tmp_path / "w")
     assert files and done.returncode == 1
     assert "split 'test' is damaged" in done.stderr
 
 
 def test_evaluating_what_is_no_workdir_is_an_error(tmp_path):
-    done = run("eval.py", "--workdir", tmp_path)
+    done = answer("evaluate", "--workdir", tmp_path)
     assert done.returncode == 1 and "wanted the workdir of a training" in done.stderr
 
 
 def test_missing_catalogue_is_named(tmp_path):
     config = write_config(tmp_path / "tiny.py", 4)
     missing = tmp_path / "none.fits"
-    done = run(
-        "train.py",
+    done = answer(
+        "train",
         "--workdir",
         tmp_path / "w",
         "--config",

@@ -1,5 +1,7 @@
 """Tiny configurations, and train.py and eval.py run on them."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from vaedeblend.cli import main
 from vaedeblend.io import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +56,14 @@ def run(script, *arguments):
     return subprocess.run(
         **command(script, *arguments), capture_output=True, text=True, timeout=300
     )
+
+
+def answer(name, *arguments):
+    """What a command says and returns in this process, which has imported everything."""
+    words, said, complained = [name, *map(str, arguments)], io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+        status = main(words)
+    return subprocess.CompletedProcess(words, status, said.getvalue(), complained.getvalue())
 
 
 def write_config(path, steps, more="", base="quick"):
