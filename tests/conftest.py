@@ -17,7 +17,7 @@ if OWN:
     os.environ[EXECUTABLES] = tempfile.mkdtemp(prefix="vaedeblend-executables-")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# Most of a test's time is XLA's, which compiles programs that will run once: with its older emitters
+# Most of a test's time is XLA's, which compiles what will run once: with its older emitters
 # in less than half the time. A jaxlib that does not know the flag would end the process.
 if version("jaxlib").startswith("0.10."):
     flags = os.environ.get("XLA_FLAGS", "")
