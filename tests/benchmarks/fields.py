@@ -83,7 +83,7 @@ def residual_chi2(folder, out, flags, survey):
 def matched(truth, found):
     """Row found of each true source, or -1; and which rows found have no true source near."""
     true, place = (np.stack([np.asarray(t[a]) for a in "yx"], axis=1) for t in (truth, found))
-    row = match(true, np.asarray(truth["flux"])[:, 0], place, NEAR)
+    row = match(true, np.asarray(truth["flux"]), place, NEAR)
     return row, cKDTree(true).query(place)[0] > NEAR
 
 
@@ -92,14 +92,14 @@ def examples(truth, found, size):
     row, spurious = matched(truth, found)
     x, y = np.asarray(found["x"]), np.asarray(found["y"])
     judged = (np.minimum(x, y) > EDGE) & (np.maximum(x, y) < size - EDGE)
-    there, true = row >= 0, np.asarray(truth["flux"])[:, 0]
+    there, true = row >= 0, np.asarray(truth["flux"])
     values = {name: np.asarray(found[name], float)[row] for name in ("flux", "flux_err", "flags")}
     error = np.where(there & np.isfinite(values["flux"]), values["flux"] / true - 1, -1)
     x, y = np.asarray(truth["x"]), np.asarray(truth["y"])
     inside = (np.minimum(x, y) > EDGE) & (np.maximum(x, y) < size - EDGE) & ~truth["star"]
     table = {
-        "mag": np.asarray(truth["mag"])[:, 0],
-        "purity": np.asarray(truth["purity"])[:, 0],
+        "mag": np.asarray(truth["mag"]),
+        "purity": np.asarray(truth["purity"]),
         "error": error,
         "found": there,
         "covered": np.abs(values["flux"] - true) < values["flux_err"],

@@ -88,7 +88,7 @@ def judged(truth, catalogue, size: int, psf):
     true, place = (
         np.stack([np.asarray(t[a], float) for a in "yx"], axis=1) for t in (truth, catalogue)
     )
-    flux = np.asarray(truth["flux"], float).reshape(len(truth), -1)[:, 0]
+    flux = np.asarray(truth["flux"], float)
     row = match(true, flux, place, NEAR)
     survey = Survey()
     found = np.asarray(catalogue["flux_ujy"], float)[row]
@@ -98,8 +98,8 @@ def judged(truth, catalogue, size: int, psf):
     inside = (true.min(axis=1) > EDGE) & (true.max(axis=1) < size - EDGE)
     table = {
         "star": np.asarray(truth["star"], bool),
-        "mag": np.asarray(truth["mag"], float).reshape(len(truth), -1)[:, 0],
-        "purity": np.asarray(truth["purity"], float).reshape(len(truth), -1)[:, 0],
+        "mag": np.asarray(truth["mag"], float),
+        "purity": np.asarray(truth["purity"], float),
         "there": there,
         "error": np.where(there, found / flux - 1, np.nan),
         "pull": np.where(there, (found - flux) / error, np.nan),

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -61,7 +62,12 @@ def run(script, *arguments):
 def answer(name, *arguments):
     """What a command says and returns in this process, which has imported everything."""
     words, said, complained = [name, *map(str, arguments)], io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complained),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", DeprecationWarning)  # ml_collections', of its loader
         status = main(words)
     return subprocess.CompletedProcess(words, status, said.getvalue(), complained.getvalue())
 

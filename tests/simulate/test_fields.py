@@ -266,8 +266,15 @@ def test_psf_is_the_one_that_the_field_was_drawn_with(rectangle, tmp_path):
 def test_truth_is_read_again_with_its_units(folder, rectangle):
     truth = Table.read(folder / "truth.fits", hdu="TRUTH")
     np.testing.assert_array_equal(truth["id"], rectangle.truth["id"])
-    np.testing.assert_allclose(truth["flux"], rectangle.truth["flux"].value)
-    assert truth["flux"].unit == "uJy" and truth["x"].unit == "pix"
+    np.testing.assert_allclose(truth["flux"], rectangle.truth["flux"].value[:, 0])
+    assert truth["flux"].unit == "uJy" and truth["x"].unit == "pix" and truth["ra"].unit == "deg"
+    truth.write(folder / "truth.csv")  # which takes one number a row
+
+
+def test_truth_knows_the_places_on_the_sky(folder):
+    truth, wcs = Table.read(folder / "truth.fits"), WCS(fits.getheader(folder / "image.fits"))
+    places = wcs.all_world2pix(truth["ra"], truth["dec"], 0)
+    np.testing.assert_allclose(places, [truth["x"], truth["y"]], atol=1e-6)
 
 
 def test_sky_coordinates_have_their_centre_in_the_middle(folder):

@@ -186,18 +186,39 @@ def write_field(field: Field, survey: Survey, folder: str | Path) -> None:
         FileError: A file cannot be written.
     """
     folder = write.prepare_folder(folder)
-    header = field_header(survey, field.image.shape[:2])
+    image_header = field_header(survey, field.image.shape[:2])
     for name, image in (("image", field.image), ("rms", field.rms)):
-        with write.write_image(folder / f"{name}.fits", image.shape[:2], header) as put:
+        with write.write_image(folder / f"{name}.fits", image.shape[:2], image_header) as put:
             put(image[..., 0])
     psf = resampled_psfs(field.psfs, survey.pixel_scale.value)[..., 0]
     header = fits.Header()
     header["PIXSCALE"] = float(survey.pixel_scale.value), "arcsec"
     with write.write_image(folder / "psf.fits", psf.shape, header) as put:
         put(psf)
-    truth = field.truth.copy()
-    truth.meta["bands"] = ",".join(truth.meta["bands"])
-    write.write_tables(folder / "truth.fits", {"TRUTH": truth})
+    write_truth(folder / "truth.fits", field.truth, WCS(image_header))
+
+
+def write_truth(path: str | Path, truth: QTable, wcs: WCS) -> None:
+    """Writes a truth as users of tables read it, with ra and dec, as a table TRUTH.
+
+    Where there is one band, its columns hold one number a row.
+
+    Args:
+        path: File that is written.
+        truth: Table of `make_truth`.
+        wcs: Where the image's pixels lie on the sky.
+
+    Raises:
+        FileError: It cannot be written.
+    """
+    table = truth.copy()
+    table.meta["bands"] = ",".join(truth.meta["bands"])
+    for name in table.colnames:
+        if table[name].shape[1:] == (1,):
+            table[name] = table[name][:, 0]
+    ra, dec = wcs.all_pix2world(truth["x"].value, truth["y"].value, 0) * u.deg
+    table.add_columns([ra, dec], [3, 3], ["ra", "dec"])
+    write.write_tables(path, {"TRUTH": table})
 
 
 def field_header(survey: Survey, shape: tuple[int, int]) -> fits.Header:

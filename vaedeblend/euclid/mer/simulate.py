@@ -20,7 +20,7 @@ from vaedeblend.euclid.mer.layout import FATAL_BITS
 from vaedeblend.euclid.mer.products import DEAD_RMS, write_planes, write_psf_grid
 from vaedeblend.exceptions import MerError
 from vaedeblend.io import write
-from vaedeblend.simulate.fields import field_header, make_truth, place_field
+from vaedeblend.simulate.fields import field_header, make_truth, place_field, write_truth
 from vaedeblend.simulate.library import field_psfs, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Band, Survey
 
@@ -111,7 +111,7 @@ def simulate_tile(
         seen = expose_band(everything, shape, TELESCOPES[name], k, pixel_scale=scale, **drawing)
         _write_band(folder, number, tile, seen, name)
     truth.meta["tile"] = folder.name
-    _write_truth(folder, tile, truth)
+    write_truth(folder / "truth.fits", truth, tile)
     return truth
 
 
@@ -150,11 +150,3 @@ def _write_band(folder, number: int, tile: WCS, made: BandMosaic, name: str) -> 
     planes["flags"] = np.zeros(made.image.shape, np.int32)
     write_planes(folder, number, tile, planes, zero_point, name)
     write_psf_grid(folder, number, tile, made.image.shape, lambda place: made.psf, name)
-
-
-def _write_truth(folder: Path, tile: WCS, truth) -> None:
-    """Table of the truth, beside what users of `simulate` know the places on the sky."""
-    truth = truth.copy()
-    truth["ra"], truth["dec"] = tile.all_pix2world(truth["x"].value, truth["y"].value, 0)
-    truth.meta["bands"] = ",".join(truth.meta["bands"])
-    write.write_tables(folder / "truth.fits", {"TRUTH": truth})
