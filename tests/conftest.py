@@ -48,8 +48,8 @@ jax.monitoring.register_event_duration_secs_listener(_count)
 
 def pytest_collection_modifyitems(items):
     """Files whose tests take longest come first: workers that are done wait for none of them."""
-    first = ("test_commands", "test_end_to_end", "test_report", "test_loop")
-    items.sort(key=lambda item: item.path.stem not in first)
+    first = "commands", "report", "loop", "pipeline", "generator", "objectives", "flow", "network"
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in first)
 
 
 def pytest_unconfigure():
@@ -70,7 +70,7 @@ def bounded_memory():
 
 @pytest.fixture(scope="module")
 def optimised():
-    """For tests that hang on a program's last digits, or compare two processes'."""
+    """For tests whose programs run often, hang on last digits, or are compared across processes."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

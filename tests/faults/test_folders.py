@@ -30,6 +30,8 @@ with locked(sys.argv[1]):
     time.sleep(60)
 """
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture
 def holder(tmp_path):

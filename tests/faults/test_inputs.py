@@ -17,6 +17,8 @@ from vaedeblend.io.mosaic import open_mosaic
 NOISE = RMS * np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
 ROWS, COLUMNS = np.indices(SHAPE)
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def test_a_healthy_image_is_not_complained_of(folder):
     found, said = inspected(folder)

@@ -26,6 +26,8 @@ PLACES = np.array([[40.5, 50.5], [43.5, 60.5], [70.5, 90.5]])
 IMAGES = "model.fits", "residual.fits", "segmentation.fits"
 FILES = "stamps.fits", "catalog.fits", "sources.reg", "index.html", "summary.json"
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture
 def image():

@@ -17,6 +17,8 @@ from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.tiles import plan
 from vaedeblend.io.parallel import parallel_map
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def image_of(folder, name, out="out"):
     return fits.getdata(folder / out / f"{name}.fits")
