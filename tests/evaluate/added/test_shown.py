@@ -5,6 +5,7 @@ import pytest
 from astropy.table import Table
 
 from vaedeblend.evaluate.added.shown import account, as_rows, summarise, write_shown
+from vaedeblend.io.html import number
 
 
 @pytest.fixture
@@ -65,3 +66,19 @@ def test_files_hold_what_is_shown(table, tmp_path):
     assert not any(name.endswith("_err") for name in columns)
     page = (tmp_path / "injection.html").read_text()
     assert rows[1][columns.index("coverage")] in page and "before/index.html" in page
+
+
+def test_curves_hold_what_each_bin_of_magnitude_has(table, tmp_path):
+    write_shown(tmp_path, table, account(table, 400), {}, {})
+    page = (tmp_path / "injection.html").read_text()
+    assert page.count("<svg") == 4 and page.count("<circle") == 4 * 2  # magnitudes 23 and 24
+    found = [row["found"] for row in summarise(table) if row["bin"].startswith("mag ")]
+    assert all(f">{number(value, 3)}</text>" in page for value in found)
+    assert ">23-24</text>" in page and ">68.3</text>" in page
+
+
+def test_nothing_found_leaves_curves_without_points(table, tmp_path):
+    table["found"] = False
+    write_shown(tmp_path, table, account(table, 400), {}, {})
+    page = (tmp_path / "injection.html").read_text()
+    assert page.count("<svg") == 4 and page.count("<circle") == 2 and "nan" not in page

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from vaedeblend.evaluate import metrics
-from vaedeblend.io.html import write_table_page
+from vaedeblend.io.html import Curve, write_table_page
 from vaedeblend.io.write import write_text
 
 PAGE, NUMBERS = "injection.html", "injection.json"
@@ -22,6 +22,13 @@ _DRAWS, _SEED = 300, 5
 _COVERED = "flux_found", "flux_err", "flux"
 _ERRORS = "found", "bias", "nmad", "coverage"
 """Columns that have an error."""
+_DRAWN = {
+    "found": ("Found, by true magnitude [%]", 100.0),
+    "bias": ("Median flux error, by true magnitude [%]", 0.0),
+    "nmad": ("Scatter of the flux (NMAD), by true magnitude [%]", 0.0),
+    "coverage": ("Coverage of flux_err, by true magnitude [%]", 68.3),
+}
+"""Columns that are drawn: title, and where the best would be."""
 
 
 def summarise(table: Table) -> Table:
@@ -82,9 +89,20 @@ def write_shown(
     summary = summarise(table)
     columns, rows = as_rows(summary)
     given = {"columns": columns, "rows": rows, "sentences": said, "links": links}
+    given["curves"] = _curves(summary)
     write_table_page(out / PAGE, title=TITLE, **given)
     numbers = [{name: _plain(row[name]) for name in summary.colnames} for row in summary]
     write_text(out / NUMBERS, json.dumps({**about, "said": said, "rows": numbers}, indent=1) + "\n")
+
+
+def _curves(summary: Table) -> list[Curve]:
+    """Curves of the galaxies in bins of magnitude."""
+    bins = summary[[name.startswith("mag ") for name in summary["bin"]]]
+    names = [name.removeprefix("mag ") for name in bins["bin"]]
+    return [
+        Curve(title, names, bins[key].tolist(), bins[f"{key}_err"].tolist(), best)
+        for key, (title, best) in _DRAWN.items()
+    ]
 
 
 def _bins(table: Table, name: str, edges=None, word: str | None = None) -> dict[str, Table]:
