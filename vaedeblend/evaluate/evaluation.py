@@ -20,7 +20,6 @@ from vaedeblend.evaluate.fisher import Bound, flux_bound
 from vaedeblend.evaluate.sextractor import Baseline, Measurement, Settings
 from vaedeblend.evaluate.summary import against, summarise_examples, uniformity
 from vaedeblend.evaluate.table import add_latent, add_units, at_quantiles, columns, make_table
-from vaedeblend.models.vae import ProfileDecoder, draw_galaxies
 from vaedeblend.simulate.examples import KINDS, SPLITS, noisy
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Survey
 
@@ -49,7 +48,7 @@ class Networks(NamedTuple):
     """Further deblenders by name, such as VAE I, measured on every kind of scene."""
     sample: Callable | None = None
     """Sampler of `network.Deblender.sample`; None leaves the profiles' posterior untested."""
-    decode: ProfileDecoder | None = None
+    decode: latents.ProfileDecoder | None = None
     """Decoder of `network.Deblender.decode`; None leaves samples and traversals out."""
 
 
@@ -153,10 +152,7 @@ class StampSet:
             images["segmentation"] = baseline.untuned.segmentation
         rows = at_quantiles(np.asarray(table["cosine_distance"], float), QUANTILES)
         if decode is not None and len(rows):
-            known = found.latent_mean, found.latent_std, found.log_flux
-            chosen = jax.tree.map(lambda field: field[rows], known)
-            _, drawn = draw_galaxies(decode, *chosen, jax.random.key(seed))
-            images["sample"] = np.asarray(drawn)
+            images["sample"] = latents.draw_light(decode, found, rows, jax.random.key(seed))
         return images
 
     def size_ranks(self, sample: Callable, seed: int) -> dict:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vaedeblend.models.vae import ProfileDecoder
+from vaedeblend.models.vae import ProfileDecoder, draw_galaxies
 from vaedeblend.pixels.shapes import measure_shapes
 
 ACTIVE = 0.01
@@ -26,6 +27,15 @@ TRAVERSED, STEPS = 6, (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 _EMBEDDED = 3000
 _NEIGHBOURS = 10
+
+
+def draw_light(
+    decode: ProfileDecoder, found, rows, key
+) -> Float[np.ndarray, "n height width band"]:
+    """Light of some of the galaxies that a network found, drawn from their posterior."""
+    known = found.latent_mean, found.latent_std, found.log_flux
+    _, light = draw_galaxies(decode, *jax.tree.map(lambda field: field[rows], known), key)
+    return np.asarray(light)
 
 
 def study(
