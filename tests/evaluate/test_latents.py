@@ -6,8 +6,8 @@ import pytest
 from vaedeblend.deblend.network import Deblender
 from vaedeblend.evaluate import latents
 from vaedeblend.evaluate.latents import GALAXY_PARAMETERS
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.models.vae import VAE, draw_galaxies, init_params
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, draw_galaxies
+from vaedeblend.models.vae import VAE, init_params
 
 
 def blob(z, size=24):

@@ -30,7 +30,7 @@ from vaedeblend.models.companions import (
     Verdicts,
     find_candidates,
 )
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, draw_galaxies, quantile
 from vaedeblend.models.vae import (
     N_CORE_FEATURES,
     N_PSF_FEATURES,
@@ -38,7 +38,6 @@ from vaedeblend.models.vae import (
     Observation,
     Posterior,
     correlation_features,
-    draw_galaxies,
     psf_features,
 )
 from vaedeblend.pixels.psf import read_native_psfs, write_native_psfs

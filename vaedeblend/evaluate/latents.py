@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vaedeblend.models.vae import ProfileDecoder, draw_galaxies
+from vaedeblend.models.sinh_arcsinh import ProfileDecoder, draw_galaxies
 from vaedeblend.pixels.shapes import measure_shapes
 
 ACTIVE = 0.01

@@ -10,15 +10,20 @@ so that m is the median, s half the width of the central 68 %, t the skew, and t
 than normal for d < 1; g(z) = z for t = 0, d = 1. Quantiles and density are closed forms.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 _ONE = float(np.arcsinh(1.0))
 
 Numbers = Float[Array | np.ndarray, "*n"]
+
+ProfileDecoder = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height width band"]]
+"""From latents to profiles of unit flux, under one PSF or one of each."""
 
 
 class SinhArcsinh(NamedTuple):
@@ -36,6 +41,29 @@ def quantile(of: SinhArcsinh, z: Numbers | float) -> Numbers:
     """The number that is as probable to be exceeded as z is by a standard normal variable."""
     y = jnp.sinh(of.skew + jnp.arcsinh(z) * jnp.exp(-of.log_tail)) - jnp.sinh(of.skew)
     return of.median + jnp.exp(of.log_width) * y / _norm(of)
+
+
+def draw_galaxies(
+    decode: ProfileDecoder,
+    mean: Float[Array | np.ndarray, "batch latent"],
+    std: Float[Array | np.ndarray, "batch latent"],
+    log_flux: SinhArcsinh,
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "batch band"], Float[Array, "batch height width band"]]:
+    """A flux of each galaxy, and its light of that flux, drawn from the posterior of both.
+
+    Args:
+        decode: From latents to profiles, under the PSF of the galaxies' stamps.
+        mean: Mean of the latents.
+        std: Standard deviation of the latents.
+        log_flux: Posterior of ln(flux) (batch, band).
+        key: Random key.
+    """
+    latent_key, flux_key = jax.random.split(key)
+    flux = jnp.exp(quantile(log_flux, jax.random.normal(flux_key, log_flux.median.shape)))
+    return flux, flux[:, None, None] * decode(
+        mean + std * jax.random.normal(latent_key, mean.shape)
+    )
 
 
 def normal_score(of: SinhArcsinh, x: Numbers) -> Numbers:

@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from vaedeblend.models.flow import Flow
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 
 _FILTER_SIGMAS = (0.9, 1.4, 2.0, 3.0, 4.5, 7.0)
 _REFERENCE_FILTER = 2
@@ -43,10 +42,6 @@ N_CORRELATION_FEATURES = 5
 """Numbers of the noise's correlation that the networks are given of each band."""
 N_PSF_FEATURES = N_CORE_FEATURES + len(_WING_SIGMAS) + 1
 """Numbers of each band's PSF; those of all bands' cores come first, then those of their wings."""
-
-
-ProfileDecoder = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height width band"]]
-"""From latents to profiles of unit flux, under one PSF or one of each."""
 
 
 class Observation(NamedTuple):
@@ -262,29 +257,6 @@ def init_params(model: VAE, key: PRNGKeyArray) -> dict:
     psf = psf_features(stamp[0])[None]
     observation = Observation(stamp, stamp, stamp[:, 0, 0], psf, stamp, white)
     return model.init(key, observation, key)["params"]
-
-
-def draw_galaxies(
-    decode: ProfileDecoder,
-    mean: Float[Array | np.ndarray, "batch latent"],
-    std: Float[Array | np.ndarray, "batch latent"],
-    log_flux: SinhArcsinh,
-    key: PRNGKeyArray,
-) -> tuple[Float[Array, "batch band"], Float[Array, "batch height width band"]]:
-    """A flux of each galaxy, and its light of that flux, drawn from the posterior of both.
-
-    Args:
-        decode: From latents to profiles, under the PSF of the galaxies' stamps.
-        mean: Mean of the latents.
-        std: Standard deviation of the latents.
-        log_flux: Posterior of ln(flux) (batch, band).
-        key: Random key.
-    """
-    latent_key, flux_key = jax.random.split(key)
-    flux = jnp.exp(quantile(log_flux, jax.random.normal(flux_key, log_flux.median.shape)))
-    return flux, flux[:, None, None] * decode(
-        mean + std * jax.random.normal(latent_key, mean.shape)
-    )
 
 
 def reparameterize(

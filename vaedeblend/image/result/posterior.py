@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from vaedeblend.image.tiles import Instrument, Job, network_at, read_pixels
 from vaedeblend.io.mosaic import open_mosaic
-from vaedeblend.models.vae import draw_galaxies
+from vaedeblend.models.sinh_arcsinh import draw_galaxies
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
