@@ -37,8 +37,8 @@ FAINT = 0.01 * RMS
         (FAINT, "weight", "probably an rms, wanted as --rms"),
         (FAINT**2, "weight", "probably a variance, wanted as --variance"),
         (FAINT**-2, "variance", "probably inverse variances, wanted as --weight"),
-        (10 * FAINT, "rms", "about 10^1 times the right one"),
-        (1e-4 * FAINT, "rms", "about 10^-4 times the right one"),
+        (10 * FAINT, "rms", "about 10 times the right one"),
+        (1e-4 * FAINT, "rms", "about 0.0001 times the right one"),
         (5 * FAINT, "rms", "another plane"),
     ],
 )

@@ -172,7 +172,8 @@ def _cause(mosaic: Mosaic, blocks: Blocks) -> str:
         return "are image and noise swapped?"
     power = np.log10(factor) if factor > 0 else 0.0
     if abs(power) > 0.9 and abs(power - np.rint(power)) < 0.1:
-        return f"about 10^{-power:.0f} times the right one, so perhaps in another unit"
+        times = 10.0 ** -np.rint(power)
+        return f"about {times:g} times the right one, so perhaps in another unit"
     return "perhaps another image's, another plane, or in another unit"
 
 
