@@ -1,5 +1,7 @@
 """The packed form of profiles, in memory and in files."""
 
+import re
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -83,6 +85,15 @@ def test_parts_are_written_in_an_order_and_read_again(profiles, tmp_path):
     cube = fits.getdata(tmp_path / "all.fits")
     np.testing.assert_array_equal(cube, read.copy().pages)
     same(read.select(np.array([True, False, True, True, False])), read.select(np.array([0, 2, 3])))
+
+
+def test_the_header_of_the_pages_says_how_they_are_read(profiles, tmp_path):
+    read = write_profiles(tmp_path / "all.fits", [profiles], np.arange(5), "uJy")
+    cube, header = fits.getdata(tmp_path / "all.fits", header=True)
+    assert header["BUNIT"] == "uJy"
+    (said,) = re.findall(r"cube\[.*\)", str(header["COMMENT"]).replace("\n", " "))
+    for row, (i, b) in enumerate(zip(read.first, read.binning, strict=True)):
+        np.testing.assert_array_equal(eval(said, {"cube": cube, "i": i, "b": b}), read[row])
 
 
 def test_no_sources_are_a_file_of_no_pages(profiles, tmp_path):

@@ -152,21 +152,38 @@ class Profiles(Sequence):
         return image
 
 
+_PACKED = (
+    "Light of the sources of catalog.fits. With a source's stamp i and binning b",
+    "its light is cube[i : i + b * b].reshape({0} * b, {0} * b), whose first pixel",
+    "is that of x_stamp, y_stamp on the image.",
+)
+"""How the pages of the file are read."""
+
+
 def write_profiles(
-    path: str | Path, parts: Sequence[Profiles], order: Int[np.ndarray, " n"]
+    path: str | Path,
+    parts: Sequence[Profiles],
+    order: Int[np.ndarray, " n"],
+    unit: str | None = None,
 ) -> Profiles:
     """Writes the sources of all parts, in an order, as a cube of pages, piece by piece.
+
+    The header says how the pages of a source are put together.
 
     Args:
         path: FITS file.
         parts: Profiles with pages of one size.
         order: Rows of the sources, counted through all parts.
+        unit: Unit of the light, which the header holds; none if not known.
     """
     size, starts = parts[0].size, np.cumsum([0, *map(len, parts)])
     binning = np.concatenate([part.binning for part in parts])[order]
     corner = np.concatenate([part.corner for part in parts])[order]
     shape = int((binning**2).sum()), size, size
-    with write_image(path, shape, fits.Header()) as put:
+    header = fits.Header({"BUNIT": unit} if unit else {})
+    for line in _PACKED:
+        header["COMMENT"] = line.format(size)
+    with write_image(path, shape, header) as put:
         for rows in np.split(order, range(_CHUNK, len(order), _CHUNK)):
             part, stamps = np.searchsorted(starts, rows, "right") - 1, {}
             for i in np.unique(part):

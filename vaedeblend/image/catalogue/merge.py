@@ -25,7 +25,7 @@ from vaedeblend.image.catalogue.columns import (
     catalogue_table,
     unusable,
 )
-from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.io.write import replacing
 from vaedeblend.pixels.profiles import Profiles, write_profiles
 
@@ -137,7 +137,8 @@ def merge(
     bright = column["flags"] & BRIGHT > 0
     faint = beside_bright(position, column["flux"], column["apparent"], bright)
     column["flags"] = column["flags"] | np.where(faint, BESIDE_BRIGHT, 0)
-    profiles = write_profiles(path, [part.profiles for part in parts], order)
+    unit = image_header(mosaic).get("BUNIT")
+    profiles = write_profiles(path, [part.profiles for part in parts], order, unit)
     correlation = np.concatenate([part.correlation for part in parts])
     pair, correlation = _matched(position, pair, correlation)
     n = len(position)
