@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import convolve
-from scipy.signal import oaconvolve
 
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.psf import Psf, make_psf
@@ -201,6 +200,8 @@ def correlate_noise(
     """
     if covariance is None:
         return white
+    from scipy.signal import oaconvolve  # whose import takes as long as all of JAX's
+
     lags, middle = len(covariance), len(covariance) // 2
     side = 8 * middle
     centred = np.roll(np.pad(covariance, (0, side - lags)), (-middle,) * 2, axis=(0, 1))
