@@ -24,9 +24,9 @@ _ERRORS = "found", "bias", "nmad", "coverage"
 """Columns that have an error."""
 _DRAWN = {
     "found": ("Found, by true magnitude [%]", 100.0),
-    "bias": ("Median flux error, by true magnitude [%]", 0.0),
-    "nmad": ("Scatter of the flux (NMAD), by true magnitude [%]", 0.0),
-    "coverage": ("Coverage of flux_err, by true magnitude [%]", 68.3),
+    "bias": ("Bias, by true magnitude [%]", 0.0),
+    "nmad": ("Scatter (NMAD), by true magnitude [%]", 0.0),
+    "coverage": ("Coverage, by true magnitude [%]", 68.3),
 }
 """Columns that are drawn: title, and where the best would be."""
 
