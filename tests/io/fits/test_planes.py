@@ -119,3 +119,9 @@ def test_noise_is_given_once(tmp_path):
     given = {"rms": tmp_path / "b.fits", "weight": tmp_path / "c.fits"}
     with pytest.raises(MosaicError, match="rms and weight are given; wanted one of rms, variance"):
         opened(tmp_path / "a.fits", **given)
+
+
+def test_a_cube_of_many_planes_says_what_is_wanted(tmp_path):
+    fits.PrimaryHDU(np.zeros((3, 4, 5))).writeto(tmp_path / "cube.fits")
+    with pytest.raises(MosaicError, match=r"\(3, 4, 5\); wanted each plane of a cube"):
+        opened(tmp_path / "cube.fits")

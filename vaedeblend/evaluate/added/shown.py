@@ -25,7 +25,7 @@ _ERRORS = "found", "bias", "nmad", "coverage"
 _DRAWN = {
     "found": ("Found, by true magnitude [%]", 100.0),
     "bias": ("Bias, by true magnitude [%]", 0.0),
-    "nmad": ("Scatter (NMAD), by true magnitude [%]", 0.0),
+    "nmad": ("NMAD, by true magnitude [%]", 0.0),
     "coverage": ("Coverage, by true magnitude [%]", 68.3),
 }
 """Columns that are drawn: title, and where the best would be."""

@@ -143,8 +143,9 @@ class Inspection(NamedTuple):
         ] * bool(sky.scatter)
         if sky.path is not None:
             numbers |= {"sky_low": sky.low, "sky_high": sky.high}
+            left = dict.fromkeys(f"{level:+.3f}" for level in (sky.low, sky.high))
             text = (
-                f"between the sources {sky.low:+.3f} to {sky.high:+.3f} rms of light are left: "
+                f"between the sources {' to '.join(left)} rms of light are left: "
                 f"taken off with the background ({sky.path}), and all sources measured again"
             )
             found.append(Finding("corrected", "sky", text))

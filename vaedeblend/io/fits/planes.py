@@ -106,7 +106,9 @@ def open_plane(
             for i, each in enumerate(hdus)
         )
         found = "HDU 0" if number is None and wanted is None else f"HDU {wanted}"
-        raise MosaicError(f"{path}: {found} holds no image of two axes; there are {there}")
+        cube = any(each.is_image and len(each.shape) > 2 for each in hdus)
+        hint = "; wanted each plane of a cube as an image of its own" * cube
+        raise MosaicError(f"{path}: {found} holds no image of two axes; there are {there}{hint}")
     each = hdus[number]
     primary = None if each is hdus[0] else hdus[0].header
     name, alike = str(each.header.get("EXTNAME", "")), ()
