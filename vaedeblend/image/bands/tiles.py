@@ -15,7 +15,7 @@ from scipy.ndimage import correlate1d
 
 from vaedeblend.image.bands.fitting.astrometry import ShiftField, Shifts, source_shift
 from vaedeblend.image.bands.fitting.kernels import Kernels
-from vaedeblend.image.bands.fitting.matched import Template, make_templates, on_window
+from vaedeblend.image.bands.fitting.matched import Template, make_templates, on_window, rendered
 from vaedeblend.image.bands.fitting.solve import (
     Problem,
     Solution,
@@ -130,7 +130,7 @@ def _piece(job: BandJob, tile: Tile, pixels: BandPixels) -> Piece:
     chi2 = pixel_chi2(problem, solution)
     own = np.isin(rows, _within(job, tile.core))
     light = solution.model(problem) + problem.sky @ solution.background
-    whole = _rendered(templates, solution, tile, pixels.valid.shape)
+    whole = rendered(templates, solution.flux, tile.window)
     sky = (problem.sky @ solution.background).reshape(pixels.valid.shape)
     table = Table(
         {
@@ -203,12 +203,6 @@ def _with_photons(problem: Problem, solution: Solution, gain: float) -> Problem:
     weight = problem.weight
     photons = solution.model(problem).clip(0) / gain
     return problem._replace(weight=weight / (1 + weight * photons))
-
-
-def _rendered(templates, solution: Solution, tile: Tile, shape) -> Float[np.ndarray, "h w"]:
-    """Light of all sources on a window, on pixels that do not count as well."""
-    light, _, _ = on_window(templates, tile.window, np.ones(shape, bool))
-    return (light @ solution.flux).reshape(shape)
 
 
 def _of_core(tile: Tile) -> tuple[slice, slice]:

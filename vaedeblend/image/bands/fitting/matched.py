@@ -221,29 +221,49 @@ def on_window(
     """
     from scipy.sparse import csc_array
 
-    origin = np.array([window[0].start, window[1].start])
     index, light, grown, counts, shares = [], [], [], [], np.zeros((len(templates), 3))
     for i, each in enumerate(templates):
-        low = np.clip(each.corner - origin, 0, valid.shape)
-        high = np.clip(each.corner + each.light.shape - origin, low, valid.shape)
-        own = tuple(
-            slice(a, b)
-            for a, b in zip(low + origin - each.corner, high + origin - each.corner, strict=True)
-        )
-        there = valid[low[0] : high[0], low[1] : high[1]]
-        part = each.light[own]
+        here, own = _overlap(each, window)
+        there, part = valid[here], each.light[own]
         total = each.light.sum(dtype=float)
         peak = part.size > 0 and bool(there.flat[np.argmax(part)])
         shares[i] = part.sum(dtype=float) / total, part[there].sum(dtype=float) / total, peak
-        pixel = np.arange(low[0], high[0])[:, None] * valid.shape[1] + np.arange(low[1], high[1])
-        index.append(pixel[there])
+        rows, columns = (np.arange(s.start, s.stop, dtype=np.int32) for s in here)
+        index.append((rows[:, None] * valid.shape[1] + columns)[there])
         light.append(part[there])
         grown.append(each.grown[own][there])
         counts.append(len(index[-1]))
-    pointer = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    indices = np.concatenate([np.zeros(0, int), *index])
+    pointer = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    indices = np.concatenate([np.zeros(0, np.int32), *index])
     make = lambda values: csc_array(  # noqa: E731
         (np.concatenate([np.zeros(0), *values]), indices, pointer),
         shape=(valid.size, len(templates)),
     )
     return make(light), make(grown), shares
+
+
+def rendered(
+    templates: Sequence[Template], flux: Float[np.ndarray, " n"], window: tuple[slice, slice]
+) -> Float[np.ndarray, "h w"]:
+    """Light of sources on a window, on pixels that do not count as well.
+
+    Args:
+        templates: Templates on the band's image.
+        flux: Fluxes of them.
+        window: Rows and columns of the image.
+    """
+    image = np.zeros([s.stop - s.start for s in window])
+    for template, each in zip(templates, flux, strict=True):
+        here, own = _overlap(template, window)
+        image[here] += each * template.light[own]
+    return image
+
+
+def _overlap(template: Template, window: tuple[slice, slice]):
+    """Rows and columns that a template has of a window, and those on its own pixels."""
+    here, own = [], []
+    for corner, n, span in zip(template.corner, template.light.shape, window, strict=True):
+        low, high = np.clip((corner, corner + n), span.start, span.stop)
+        here.append(slice(low - span.start, high - span.start))
+        own.append(slice(low - corner, high - corner))
+    return tuple(here), tuple(own)
