@@ -138,6 +138,7 @@ def merge(
     faint = beside_bright(position, column["flux"], column["apparent"], bright)
     column["flags"] = column["flags"] | np.where(faint, BESIDE_BRIGHT, 0)
     unit = image_header(mosaic).get("BUNIT")
+    unit = unit if isinstance(unit, str) else None  # a number says nothing
     profiles = write_profiles(path, [part.profiles for part in parts], order, unit)
     correlation = np.concatenate([part.correlation for part in parts])
     pair, correlation = _matched(position, pair, correlation)
