@@ -62,10 +62,10 @@ def train_command(
 
 
 def _settle_logging() -> None:
-    """What orbax says of its waits for a disk is for those who ask for more."""
+    """What orbax logs of its waits is for those who ask for more: errors are raised as well."""
     from absl import logging
 
-    logging.set_verbosity(logging.WARNING if console.verbose else logging.ERROR)
+    logging.set_verbosity(logging.WARNING if console.verbose else logging.FATAL)
 
 
 def read_training(path: str, overrides: Sequence[str] = ()):

@@ -174,7 +174,7 @@ def _quiet() -> Iterator[None]:
     """Orbax warns of every item that was written as one of several, as its manager writes them."""
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(max(level, logging.ERROR))
     try:
         yield
     finally:
