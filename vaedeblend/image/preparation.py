@@ -11,6 +11,7 @@ from vaedeblend.exceptions import FolderError, MosaicError
 from vaedeblend.image.inspection.findings import Finding, ImageNoise, Inspection
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.sky.background import (
+    LEFT,
     PHOTONLESS,
     others_background,
     write_background,
@@ -151,7 +152,7 @@ def _opening(options: ImageOptions) -> dict:
 def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None:
     """Results must not take the place of what they are made from."""
     estimated = set() if is_noise_given(options) else {"background", "rms"}
-    names = {"catalog", "stamps", *IMAGES} | estimated
+    names = {"catalog", "stamps", *LEFT, *IMAGES} | estimated
     results = {(out / f"{name}.fits").resolve() for name in names}
     for path in _inputs(mosaic, options):
         if path.resolve() in results:
