@@ -104,7 +104,7 @@ def get_config():
 COMPANIONS = """
 
 def with_companions(get_config):
-    from vaedeblend.configs.coadds import companions_stage
+    from vaedeblend.configs.shipped.coadds import companions_stage
 
     config = get_config()
     config.sizes.galaxies = {"train": 24, "validation": 8}

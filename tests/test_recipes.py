@@ -6,7 +6,8 @@ import jax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from vaedeblend.configs import euclid_vis, harder, mixture, multiband, smooth
+from vaedeblend.configs import multiband
+from vaedeblend.configs.shipped import euclid_vis, harder, mixture, smooth
 from vaedeblend.euclid.mer.bands import TELESCOPES
 from vaedeblend.models.vae import VAE, init_params
 from vaedeblend.pixels.psf import effective_fwhm

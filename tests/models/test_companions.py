@@ -16,6 +16,7 @@ from vaedeblend.models.companions import (
     init_companions,
 )
 from vaedeblend.models.vae import Observation
+from vaedeblend.training import stages
 
 SIZE, MIDDLE = 64, 31.5
 SHAPE = SIZE, SIZE
@@ -86,10 +87,13 @@ def test_photons_of_the_source_make_its_residual_less_significant():
     assert 0 < few < 0.9 * many
 
 
-def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given():
-    model = Companions((4, 8, 8), (16,))
-    sizes = {"size": SIZE, "bands": 1, "psf": 10, "correlation": 5}
-    initial = jax.jit(lambda key: init_companions(model, key, **sizes))(jax.random.key(0))
+SIZES = {"size": SIZE, "bands": 1, "psf": 10, "correlation": 5}
+
+
+@pytest.mark.parametrize("context", [(), (4, 8)])
+def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given(context):
+    model = Companions((4, 8, 8), (16,), context)
+    initial = jax.jit(lambda key: init_companions(model, key, **SIZES))(jax.random.key(0))
     params = moved(initial, jax.random.key(1))
     seen, light = (
         observed([GALAXY + 100 * POINT, GALAXY], gain=2.0),
@@ -109,3 +113,37 @@ def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given():
         changed = seen._replace(**{name: 1 + getattr(seen, name)})
         assert np.abs(verdict(changed, light, purity).logit - first.logit).max() > 1e-4
     assert np.abs(verdict(seen, light, 1 - purity).blend_logit - first.blend_logit).max() > 1e-4
+
+
+def test_only_with_context_does_a_verdict_know_what_lies_far_from_its_candidates():
+    far = observed([GALAXY + 100 * POINT + 500 * gaussian(MIDDLE - 28, MIDDLE, SHAPE, 1.0)])
+    near, light = observed([GALAXY + 100 * POINT]), jnp.asarray(GALAXY)[None, ..., None]
+    peaks = jax.jit(find_candidates)(near, light)
+    for context in ((), (4, 8)):
+        model = Companions((4, 8, 8), (16,), context)
+        initial = jax.jit(lambda key, model=model: init_companions(model, key, **SIZES))
+        params = moved(initial(jax.random.key(0)), jax.random.key(1))
+
+        def logit(seen, model=model, params=params):
+            found = model.apply({"params": params}, seen, light, jnp.ones((1, 1)), peaks)
+            return found.logit[peaks.real]
+
+        assert bool((logit(far) == logit(near)).all()) == (not context)
+
+
+def test_a_test_without_context_goes_on_from_where_it_is_with_one(tmp_path, monkeypatch):
+    """Layers that are new say nothing yet: the same verdicts, to the bit of a sum of zeros."""
+    without, with_context = (Companions((4, 8, 8), (16,), c) for c in ((), (4, 8)))
+    plain, fresh = (
+        {"companions": jax.jit(lambda m=m: init_companions(m, jax.random.key(0), **SIZES))()}
+        for m in (without, with_context)
+    )
+    plain = moved(plain, jax.random.key(1))
+    monkeypatch.setattr(stages.checkpoint, "load_params", lambda path: jax.device_get(plain))
+    renewed = ("companions/Conv_3", "companions/Conv_4")
+    params = stages.initial_params(lambda: fresh, "first", ["first"], tmp_path, renewed)
+    seen, light = observed([GALAXY + 100 * POINT]), jnp.asarray(GALAXY)[None, ..., None]
+    arguments = seen, light, jnp.ones((1, 1)), find_candidates(seen, light)
+    before = without.apply({"params": plain["companions"]}, *arguments)
+    after = with_context.apply({"params": params["companions"]}, *arguments)
+    np.testing.assert_allclose(before.logit, after.logit, atol=1e-5)

@@ -98,7 +98,7 @@ def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, **giv
     return state, loop.make_step(parts, optimizer, make_batch, seed=1, mesh=mesh, **given), parts
 
 
-def fit(state, step, library, directory, steps, validate=lambda params: {"loss": 0.0}):
+def fit(state, step, library, directory, steps, validate=lambda params: {"loss": 0.0}, every=2):
     return loop.fit(
         state,
         step,
@@ -106,7 +106,7 @@ def fit(state, step, library, directory, steps, validate=lambda params: {"loss":
         directory=directory,
         steps=steps,
         log_every=2,
-        checkpoint_every=2,
+        checkpoint_every=every,
         validate=validate,
         report=lambda at, record: None,
     )
@@ -206,6 +206,14 @@ def test_average_is_what_is_validated_and_kept(model, library, tmp_path):
     assert not same(kept["encoder"], state.params["encoder"])
 
 
+def test_a_stage_of_no_steps_keeps_what_it_starts_from(model, library, tmp_path):
+    state, step, _ = make_run(model, steps=0)
+    start = jax.device_get(state.params)
+    for _ in range(2):  # and again, when the command is given again
+        fit(state, step, library, tmp_path, 0)
+    assert same(checkpoint.load_params(tmp_path / "checkpoints"), start)
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
 def test_loss_falls(model, library, likelihood):
     state, step, parts = make_run(model, steps=60, loss={"likelihood": likelihood})
@@ -283,17 +291,7 @@ def test_checkpoints_fall_on_records(model, library, tmp_path):
     with pytest.raises(
         ValueError, match="checkpoint_every is 3; wanted a multiple of log_every, 2"
     ):
-        loop.fit(
-            state,
-            step,
-            library[0],
-            directory=tmp_path,
-            steps=2,
-            log_every=2,
-            checkpoint_every=3,
-            validate=lambda params: {},
-            report=print,
-        )
+        fit(state, step, library, tmp_path, 2, every=3)
 
 
 def largest(folder):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from vaedeblend.configs import coadds, fine_tuned, flowvae, quick
+from vaedeblend.configs import fine_tuned, flowvae, quick
+from vaedeblend.configs.shipped import coadds, companions
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.training.settings import check_data, check_settings, check_stage, find_trainers
 
@@ -13,6 +14,7 @@ def test_every_recipe_has_a_trainer_of_each_stage():
         (fine_tuned, ["deblender", "deblender", "companions"]),
         (flowvae, ["generator", "generator"]),
         (coadds, ["deblender", "deblender", "companions"]),
+        (companions, ["deblender", "companions"]),
     ):
         found = find_trainers(recipe.get_config().stages).values()
         assert [each.__name__.rpartition(".")[2] for each in found] == names
@@ -37,6 +39,10 @@ def test_steps_and_batches_that_do_not_go_together_are_refused(change, said):
     stage.update(change)
     with pytest.raises(VaedeblendError, match=said):
         check_stage("isolated", stage, devices=2)
+
+
+def test_a_stage_may_have_no_steps():
+    check_stage("blended", companions.get_config().stages.blended, devices=2)
 
 
 @pytest.mark.parametrize(

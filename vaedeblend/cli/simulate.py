@@ -39,10 +39,10 @@ def add_simulate(add) -> None:
     add.add_argument(
         "--style",
         default="analytic",
-        help="how galaxies are drawn: analytic, sersic, structured, cosmos:PATH (real ones of a "
-        "catalogue for GalSim), real:PATH (of FITS images), generator:WORKDIR, or several joined "
-        "by +; emc: five fields in the Euclid Morphology Challenge's layout; mer: a tile of four "
-        "exposures in MER's",
+        help="how galaxies are drawn: analytic, sersic, structured, clumpy, cosmos:PATH (real "
+        "ones of a catalogue for GalSim), real:PATH (of FITS images), generator:WORKDIR, or "
+        "several joined by +; emc: five fields in the Euclid Morphology Challenge's layout; mer: a "
+        "tile of four exposures in MER's",
     )
     add.add_argument(
         "--interpolation",

@@ -6,7 +6,8 @@ python eval.py --workdir runs/mine
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import coadds, quick
+from vaedeblend.configs import quick
+from vaedeblend.configs.shipped import coadds
 
 
 def get_config() -> ConfigDict:

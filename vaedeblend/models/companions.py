@@ -67,10 +67,13 @@ class Companions(nn.Module):
     Attributes:
         widths: Channels of the convolutions, each of which has stride 2.
         hidden: Widths of the dense layers.
+        context: Channels of the convolutions, of stride 2, of the whole stamp: which pattern a
+            candidate is part of. None without.
     """
 
     widths: Sequence[int]
     hidden: Sequence[int]
+    context: Sequence[int] = ()
 
     @nn.compact
     def __call__(
@@ -89,11 +92,13 @@ class Companions(nn.Module):
             candidates: Candidates of `find_candidates`.
         """
         n, k = candidates.pixel.shape[:2]
-        x = _patches(_planes(seen, light), candidates.pixel)
+        planes = _planes(seen, light)
+        x = _patches(planes, candidates.pixel)
         for width in self.widths:
             x = nn.gelu(nn.Conv(width, (3, 3), 2)(x))
         known = _numbers(seen, light, purity, candidates)
-        x = jnp.concatenate([x.reshape(n, k, -1), known], axis=-1)
+        # What was added last comes last: parameters without it go on from there (`stages`).
+        x = jnp.concatenate([x.reshape(n, k, -1), known, *self._around(planes, k)], axis=-1)
         for width in self.hidden:
             x = nn.gelu(nn.Dense(width)(x))
         logit, *offset = jnp.moveaxis(nn.Dense(3, kernel_init=nn.initializers.zeros)(x), -1, 0)
@@ -101,6 +106,15 @@ class Companions(nn.Module):
         whole = jnp.concatenate([x[:, -1], x.max(axis=1)], axis=-1)
         blend = nn.Dense(1, kernel_init=nn.initializers.zeros)(whole)[:, 0]
         return Verdicts(logit - 2.0, jnp.stack(offset, axis=-1), blend - 2.0)
+
+    def _around(self, planes, k: int) -> list[Float[Array, "batch candidate feature"]]:
+        """What all k candidates of a source have about them."""
+        if not self.context:
+            return []
+        x = nn.avg_pool(planes, (2, 2), (2, 2))
+        for width in self.context:
+            x = nn.gelu(nn.Conv(width, (3, 3), 2)(x))
+        return [jnp.broadcast_to(x.reshape(len(x), 1, -1), (len(x), k, x[0].size))]
 
 
 def find_candidates(seen: Observation, light: Float[Array, "batch size size band"]) -> Candidates:

@@ -60,7 +60,8 @@ def make_optimizer(
     A non-finite gradient is passed over: one implausible scene in millions must not cost all that
     has been learned. Many in a row are no accident: `fit` ends the training there.
     """
-    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, steps)
+    last = max(steps, warmup_steps + 1)  # a stage of no steps stays where it starts
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, last)
     decay = optax.adamw(schedule, weight_decay=weight_decay)
     clipped = optax.chain(optax.clip_by_global_norm(clip_norm), decay)
     return optax.apply_if_finite(clipped, max_consecutive_errors=np.iinfo(np.int32).max)
@@ -188,6 +189,8 @@ def fit(
         restored = checkpoint.restore(manager, state)
         state = state if restored is None else restored
         done = int(state.step)
+        if steps == 0:
+            checkpoint.save_state(manager, 0, state)
         with _logs(directory, done) as log:
             for latest, record, ends in _records(state, step, library, steps, log_every, asked):
                 state, at = latest, record["step"]

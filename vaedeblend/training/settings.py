@@ -62,7 +62,7 @@ def check_stage(name: str, stage, devices: int) -> None:
         VaedeblendError: Numbers of steps, or a batch's stamps, do not go together.
     """
     steps, warmup, key = stage.steps, stage.optimizer.warmup_steps, f"stages.{name}"
-    if not 0 <= warmup < steps:
+    if steps and not 0 <= warmup < steps:
         raise VaedeblendError(
             f"{key}.steps is {steps} and {key}.optimizer.warmup_steps {warmup}; "
             "wanted more steps than those of the warm-up"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from vaedeblend.configs import quick, smooth
+from vaedeblend.configs import quick
+from vaedeblend.configs.shipped import smooth
 from vaedeblend.survey import make_survey
 from vaedeblend.training.trainers import deblender
 

@@ -44,6 +44,8 @@ _KNOT_REACH = 1.8
 """Radius within which knots lie."""
 _KNOT_SHARE = 0.05
 """Largest mean share of the disk's light in a knot: brighter ones are galaxies of their own."""
+_CLUMP_SHARE = 0.15
+"""The same of a clumpy galaxy's clumps."""
 _KNOT_PIXELS = 0.8
 """Standard deviation of the smallest knot that an image holds [pixel]."""
 _ARMS = 1.5
@@ -113,6 +115,19 @@ def structured(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSOb
     the disk's axis ratio. Flux, half-light radius, axis ratio and centroid are the analytic
     galaxy's: exactly, to 2 %, to 2 % and to 1 % of the disk's radius (1 sigma).
     """
+    return _light(galaxy, seed, draw_structure)
+
+
+def clumpy(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSObject]:
+    """A clump cluster, chain or tadpole (Elmegreen+ 2005): `structured` with few and bright clumps.
+
+    There are many at a redshift of one, and nothing is as easily taken for a blend of galaxies.
+    """
+    return _light(galaxy, seed, draw_clumpy)
+
+
+def _light(galaxy: Galaxies, seed, draw) -> list[galsim.GSObject]:
+    """The light of a galaxy whose disk has the structure that `draw` draws."""
     if galaxy.star:
         return analytic(galaxy, seed)
     share, whole = bulge_share(galaxy), half_light_radius(galaxy)
@@ -123,7 +138,7 @@ def structured(galaxy: Galaxies, seed: tuple[int, ...] = ()) -> list[galsim.GSOb
     if radius == 0:
         return [bulge.withFlux(float(flux)) for flux in galaxy.flux]
     axis_ratio = float(galaxy.disk_axis_ratio)
-    structure = draw_structure(rng, amount, axis_ratio)
+    structure = draw(rng, amount, axis_ratio)
     side = int(np.clip(8 * round(2 * REACH * radius / _SAMPLING / 8), *_SIDES))
     axes = _axes(axis_ratio, np.radians(float(galaxy.disk_position_angle)))
     # The whole keeps its half-light radius if the disk keeps the light that it has within that.
@@ -216,6 +231,21 @@ def draw_structure(rng: np.random.Generator, amount: float, axis_ratio: float) -
         n_knots=n_knots,
         knot_size=min(knot_size, 0.4 * axis_ratio),  # within the thickness of the disk
         bulge_offset=amount * (0.15 if irregular else 0.05),
+    )
+
+
+def draw_clumpy(rng: np.random.Generator, amount: float, axis_ratio: float) -> Structure:
+    """A lopsided disk of which a few clumps hold up to half of the light; see `draw_structure`."""
+    smooth = draw_structure(rng, amount, axis_ratio)
+    n_knots = 1 + rng.poisson(3)
+    return smooth._replace(
+        arm_contrast=0.0,
+        arm_dust=0.0,
+        lopsidedness=amount * rng.uniform(0.1, 0.9),
+        knot_share=amount * min(rng.uniform(0.1, 0.6), _CLUMP_SHARE * n_knots),
+        n_knots=n_knots,
+        knot_size=min(rng.uniform(0.05, 0.3), 0.4 * axis_ratio),
+        bulge_offset=0.3 * amount,
     )
 
 

@@ -57,6 +57,7 @@ STYLES = MappingProxyType(
         "analytic": profiles.analytic,
         "sersic": profiles.sersic,
         "structured": structured.structured,
+        "clumpy": structured.clumpy,
     }
 )
 

@@ -1,13 +1,13 @@
 """What the shipped weights learn third: harder blends of more companions.
 
-python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
-python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
-python train.py --workdir runs/harder --config vaedeblend/configs/harder.py
+python train.py --workdir runs/smooth --config vaedeblend/configs/shipped/smooth.py
+python train.py --workdir runs/mixture --config vaedeblend/configs/shipped/mixture.py
+python train.py --workdir runs/harder --config vaedeblend/configs/shipped/harder.py
 """
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import mixture
+from vaedeblend.configs.shipped import mixture
 
 
 def get_config() -> ConfigDict:

@@ -1,14 +1,15 @@
 """The weights that are shipped: a larger decoder, and what `harder` has learned of blends.
 
-python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
-python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
-python train.py --workdir runs/harder --config vaedeblend/configs/harder.py
-python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
+python train.py --workdir runs/smooth --config vaedeblend/configs/shipped/smooth.py
+python train.py --workdir runs/mixture --config vaedeblend/configs/shipped/mixture.py
+python train.py --workdir runs/harder --config vaedeblend/configs/shipped/harder.py
+python train.py --workdir runs/euclid_vis --config vaedeblend/configs/shipped/euclid_vis.py
 """
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import harder, quick, smooth
+from vaedeblend.configs import quick
+from vaedeblend.configs.shipped import harder, smooth
 
 
 def get_config() -> ConfigDict:

@@ -1,6 +1,6 @@
 """What the shipped weights learn first: smooth galaxies of all sorts, many PSFs, corruptions.
 
-python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
+python train.py --workdir runs/smooth --config vaedeblend/configs/shipped/smooth.py
 """
 
 from ml_collections import ConfigDict

@@ -2,11 +2,11 @@
 
 A third stage, a network of its own, tests which light that a source's model lacks is a companion.
 
-python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
-python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
-python train.py --workdir runs/harder --config vaedeblend/configs/harder.py
-python train.py --workdir runs/euclid_vis --config vaedeblend/configs/euclid_vis.py
-python train.py --workdir runs/coadds --config vaedeblend/configs/coadds.py
+python train.py --workdir runs/smooth --config vaedeblend/configs/shipped/smooth.py
+python train.py --workdir runs/mixture --config vaedeblend/configs/shipped/mixture.py
+python train.py --workdir runs/harder --config vaedeblend/configs/shipped/harder.py
+python train.py --workdir runs/euclid_vis --config vaedeblend/configs/shipped/euclid_vis.py
+python train.py --workdir runs/coadds --config vaedeblend/configs/shipped/coadds.py
 
 Real galaxies join where the style names them, each in one split: --config.data.style=
 analytic+structured+analytic+structured+cosmos:PATH#split+real:PATH#split
@@ -14,7 +14,8 @@ analytic+structured+analytic+structured+cosmos:PATH#split+real:PATH#split
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import euclid_vis, quick, smooth
+from vaedeblend.configs import quick
+from vaedeblend.configs.shipped import euclid_vis, smooth
 
 
 def get_config() -> ConfigDict:

@@ -1,12 +1,12 @@
 """What the shipped weights learn second: structured galaxies beside the smooth ones.
 
-python train.py --workdir runs/smooth --config vaedeblend/configs/smooth.py
-python train.py --workdir runs/mixture --config vaedeblend/configs/mixture.py
+python train.py --workdir runs/smooth --config vaedeblend/configs/shipped/smooth.py
+python train.py --workdir runs/mixture --config vaedeblend/configs/shipped/mixture.py
 """
 
 from ml_collections import ConfigDict
 
-from vaedeblend.configs import smooth
+from vaedeblend.configs.shipped import smooth
 
 
 def get_config() -> ConfigDict:
