@@ -44,7 +44,8 @@ def sources(rng, law, n=3000, stars=500):
     noise = rng.normal(0, relative) + (rng.random(n) < 0.02)
     median, zeros = np.log(flux)[:, None], np.zeros((n, 1))
     log_flux = SinhArcsinh(median, np.log(np.arcsinh(relative))[:, None], zeros, zeros)
-    found = Deblended(flux[:, None], None, None, None, None, None, log_flux)
+    error = (flux * relative)[:, None]
+    found = Deblended(flux[:, None], error, None, None, None, None, log_flux)
     return found, flux * np.exp(shift + noise)
 
 

@@ -17,7 +17,7 @@ from scipy.optimize import least_squares
 
 from vaedeblend.catalogues.catalogue import stars
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
-from vaedeblend.deblend.calibration import Response, log_error
+from vaedeblend.deblend.calibration import Response
 from vaedeblend.deblend.network import Deblend, Deblended, in_batches
 from vaedeblend.pixels.coadds import correlate_noise
 from vaedeblend.pixels.psf import WINGS_SIZE, Psf, completed
@@ -25,8 +25,9 @@ from vaedeblend.simulate.library import field_psfs, random_poses, random_sources
 from vaedeblend.simulate.render import finer_psf
 from vaedeblend.survey import Survey
 
-_GALAXIES, _STARS = 256, 64
-"""Sources that are simulated: each makes an error of some 4 %, all of them one of 0.3 %."""
+_GALAXIES, _STARS, _LIT = 256, 32, 128
+"""Sources that are simulated: each makes an error of some 4 %, all of them one of 0.3 %; and those
+that are measured on even light, too."""
 _MAGNITUDES, _BRIGHT = (20.0, 24.5), (18.0, 22.0)
 """Magnitudes of galaxies and of stars at the depth of the wide survey: where photons are few, the
 galaxies that are measured too bright are not those that are."""
@@ -90,15 +91,16 @@ def measure_response(
         turns = np.arange(len(image)) % len(psfs)
         given["psf"] = _cells(conditions.psfs)[turns][..., None].astype(np.float32)
     found = in_batches(deblend, given, _BATCH)
-    lit = in_batches(deblend, given | {"image": image + np.float32(_SKY * rms)}, _BATCH)
-    area = (np.asarray(lit.flux) - np.asarray(found.flux))[:, 0] / (_SKY * rms)
+    some = {name: a[:_LIT] for name, a in given.items()}
+    lit = in_batches(deblend, some | {"image": some["image"] + np.float32(_SKY * rms)}, _BATCH)
+    area = (np.asarray(lit.flux) - np.asarray(found.flux)[:_LIT])[:, 0] / (_SKY * rms)
     return fit_response(found, everything.flux[:, 0], area, rms, len(points.flux))
 
 
 def fit_response(
     found: Deblended,
     flux: Float[np.ndarray, " n"],
-    area: Float[np.ndarray, " n"],
+    area: Float[np.ndarray, " lit"],
     rms: float,
     n_stars: int,
 ) -> Response | None:
@@ -107,12 +109,13 @@ def fit_response(
     Args:
         found: What the network finds, the point sources last.
         flux: True fluxes.
-        area: What even light of one unit a pixel adds to a flux [pixel].
+        area: What even light of one unit a pixel adds to the fluxes of the first ones [pixel].
         rms: Background noise, in their unit.
         n_stars: Number of point sources.
     """
     median = np.asarray(found.log_flux.median, float)[:, 0]
-    error = np.asarray(log_error(found.log_flux), float)[:, 0]
+    stated, measured = (np.asarray(a, float)[:, 0] for a in (found.flux_err, found.flux))
+    error = np.log(np.arcsinh(stated / measured))  # as of `calibration.log_error`
     brightness = median - np.log(rms)
     values = np.stack([brightness, brightness + error], axis=1)
     missing, sigma = np.log(flux) - median, np.hypot(np.exp(error), _FLOOR)
@@ -128,8 +131,9 @@ def fit_response(
     star = slopes[:1]
     if points.any():
         star = _robust_fit(np.ones((points.sum(), 1)), missing[points], sigma[points])
-    ln_area = np.log(np.maximum(area[galaxies], 1))
-    sky = _robust_fit(terms, ln_area, np.full(len(terms), _SPREAD))
+    lit = galaxies[: len(area)]
+    ln_area, some = np.log(np.maximum(area[lit], 1)), terms[: lit.sum()]
+    sky = _robust_fit(some, ln_area, np.full(len(some), _SPREAD))
     numbers = slopes, middle, seen.min(axis=0), seen.max(axis=0), star[0], sky
     return Response(*(np.asarray(a, np.float32) for a in numbers))
 
