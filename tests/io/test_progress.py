@@ -1,4 +1,5 @@
 import io
+import logging
 import re
 import warnings
 
@@ -39,6 +40,20 @@ def test_notes_are_lines_of_a_log():
     lines = [line.strip() for line in shown(False).splitlines()]
     assert "training: step 5: loss 1.5" in lines
     assert not any("step 0" in line or "tiles: step" in line for line in lines)
+
+
+def test_what_is_logged_meanwhile_stands_beside_the_bar():
+    file = io.StringIO()
+    logger = logging.getLogger("vaedeblend.deblend.joint")
+    with progress(Console(file=file, force_terminal=True, width=100)) as report:
+        logger.info("no bar yet")
+        report("measuring tiles", 0, 1)
+        logger.info("%d sources, search %d", 912, 2)
+        logger.debug("nobody asked")
+    logger.info("too late")
+    text = file.getvalue()
+    assert "912 sources, search 2" in text
+    assert not any(said in text for said in ("no bar", "nobody", "too late"))
 
 
 def test_astropys_words_about_cards_and_units_do_not_reach_the_terminal(capfd):

@@ -5,6 +5,7 @@ stand beside them then join the others, where a learned test says that they are 
 all are brought up to date.
 """
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from vaedeblend.deblend.sources import Sources, believed, make_sources, measure
 from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
+
+_log = logging.getLogger(__name__)
 
 _SIGNIFICANT = 2.5
 """Flux of a source found on the residual that is believed [its error]."""
@@ -83,6 +86,7 @@ def find_and_measure(
         certain = np.zeros(len(index), bool) if certain is None else certain
         primary = missed.is_primary(images, index, corner, certain)
         index, corner, free = index[primary], corner[primary], free[primary]
+    _log.info("%d detections", len(index))
     sources = update(make_sources(index, corner, shape))
     for _ in range(_ROUNDS):
         if not (large := _too_large(images, sources)).any():
@@ -92,7 +96,8 @@ def find_and_measure(
     if not tested:
         return sources
     sources = update(sources.shift(_off_centre(sources) * free[:, None]))
-    for _ in range(passes):
+    for number in range(1, passes + 1):
+        _log.info("%d sources, search %d of %d", len(sources.index), number, passes)
         sources, further = missed.find_companions(deblend, images, sources)
         centred = sources.shift(_off_centre(sources) * free[:, None])
         sources = centred.append(*further)

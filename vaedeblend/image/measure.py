@@ -3,6 +3,7 @@
 image, rms --deblend.field--> light of each galaxy --groups, shapes--> table
 """
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ from vaedeblend.image.photometry import measure_photometry, weigh
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
+
+_log = logging.getLogger(__name__)
 
 BRIGHTEST = 5e4
 """Flux of the brightest galaxies trained on, of 19 mag in the wide survey [background rms]."""
@@ -93,6 +96,7 @@ def measure_field(
     given |= {"passes": passes, "iterations": iterations, "covariance": covariance}
     found = find_sources(deblend, image, rms, **given)
     n_given = 0 if positions is None else len(positions)
+    _log.info("%d sources, shapes", len(found[1].index))
     return _described(*found, n_given, covariance)
 
 

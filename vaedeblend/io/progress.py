@@ -1,6 +1,7 @@
 """What a command shows on a terminal: its progress, warnings, and how it ended."""
 
 import contextlib
+import logging
 import signal
 import time
 import traceback
@@ -27,8 +28,9 @@ _INTERRUPTED, _TERMINATED = 130, 143
 def progress(console: Console, *, timed: bool = False) -> Iterator[Callable[..., None]]:
     """Gives `report(what, done, total, note="")`, which shows one bar for each kind of work.
 
-    A bar moves, and its seconds go on, while a piece of work takes its time. Where output is no
-    terminal, each note is a line of its own, for a log.
+    A bar moves, and its seconds go on, while a piece of work takes its time; beside it stands what
+    the package logs of it meanwhile, in this process. Where output is no terminal, each note is a
+    line of its own, for a log.
 
     Args:
         console: Terminal.
@@ -49,7 +51,27 @@ def progress(console: Console, *, timed: bool = False) -> Iterator[Callable[...,
             if note and done and not console.is_terminal:
                 console.print(Text(f"{what}: step {done}: {note}"))
 
-        yield report
+        def show(said: str) -> None:
+            if tasks:
+                bars.update(list(tasks.values())[-1], note=said)
+
+        with _logged(show):
+            yield report
+
+
+@contextlib.contextmanager
+def _logged(show: Callable[[str], None]) -> Iterator[None]:
+    """Shows what the package logs of its work."""
+    logger, handler = logging.getLogger("vaedeblend"), logging.Handler(logging.INFO)
+    handler.emit = lambda record: show(record.getMessage())
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def run_command(work: Callable[[], int | None], *, verbose: bool = False) -> int:
