@@ -6,7 +6,8 @@ from astropy.io import fits
 from fitsfolder import RMS, SHAPE, folder, network, run, sky  # noqa: F401
 
 from vaedeblend.deblend.calibration import Response
-from vaedeblend.image.inspection.sky.background import write_left_sky
+from vaedeblend.image import pieces
+from vaedeblend.image.inspection.sky.background import LeftSky, write_left_sky
 from vaedeblend.image.photometry import with_sky_error
 from vaedeblend.io.mosaic import open_mosaic
 
@@ -71,6 +72,37 @@ def test_only_the_core_and_valid_pixels_tell(tmp_path, rng):
     values[:150, :300] = np.nan
     found = written(tmp_path, values, np.ones_like(values), (slice(0, 300), slice(0, 300)))
     assert found.high == pytest.approx(0.3, abs=0.03)
+
+
+def test_it_reaches_exactly_the_parts_from_which_something_is_taken_off(tmp_path, rng):
+    values = rng.normal(size=(700, 1500))
+    values[300:450, :200] += 0.5
+    found = written(tmp_path, values, np.ones_like(values))
+    level = fits.getdata(tmp_path / "sky.fits")
+    assert level.any() and not level[:, 600:].any()
+    for _ in range(200):
+        y, x = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in values.shape)
+        window = slice(y[0], y[1]), slice(x[0], x[1])
+        assert found.reaches(window) or not level[window].any()
+    assert found.reaches((slice(0, 700), slice(0, 400)))
+    assert not found.reaches((slice(0, 700), slice(700, 1500)))
+
+
+def test_only_parts_that_it_reaches_are_measured_again(folder, sky, monkeypatch):  # noqa: F811
+    measured, measure = [], pieces.measure_tiles
+
+    def counted(job, tiles, *rest):
+        measured.append([(each.number, not job.background) for each in tiles])
+        measure(job, tiles, *rest)
+
+    monkeypatch.setattr(pieces, "measure_tiles", counted)
+    monkeypatch.setattr(LeftSky, "reaches", lambda self, window: window[1].start > 0)
+    lit(folder, 0.2 * RMS)
+    run(folder, tile=256)
+    (first, second), n = measured, len(measured[0])
+    assert all(plain for _, plain in first) and not any(plain for _, plain in second)
+    again = [number >= n for number, _ in second]
+    assert any(again) and not all(again)
 
 
 @pytest.mark.parametrize("uneven", [0.0, 0.05])

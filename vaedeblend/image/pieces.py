@@ -47,7 +47,8 @@ def measure_pieces(
 ) -> MeasuredPieces:
     """The catalogue of pieces of an image, measured as far as that has not been done.
 
-    Where the models leave light between the sources, that is taken off, and all are measured again.
+    Where the models leave light between the sources, that is taken off, and the pieces that it
+    reaches are measured again.
 
     Args:
         mosaic: The image, as it is measured.
@@ -69,8 +70,9 @@ def measure_pieces(
     sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
     if sky.path is not None:
         job = job._replace(background=sky.path)
-        again = [each._replace(number=each.number + len(pieces)) for each in pieces]
-        parts = measured(job, again)
+        anew = [each._replace(number=each.number + len(pieces)) for each in pieces]
+        pairs = zip(pieces, anew, strict=True)
+        parts = measured(job, [b if sky.reaches(b.window) else a for a, b in pairs])
     parts = [_with_sky_error(part, job.response, sky) for part in parts]
     return MeasuredPieces(merge(parts, mosaic, path, listed), job, sky)
 

@@ -78,6 +78,20 @@ class LeftSky(NamedTuple):
     """Error of the sky under a source beside the noise's: of levels of small squares [rms]."""
     rms: float
     """Typical rms of the background [image unit]."""
+    levels: Float[np.ndarray, "row column"] | None = None
+    """What is taken off in the middle of each box; 0 where the sky is dark."""
+    sides: tuple[float, float] = (1.0, 1.0)
+    """Sides of the boxes (height, width) [pixel]."""
+
+    def reaches(self, window: tuple[slice, slice]) -> bool:
+        """Whether anything is taken off a part of the image."""
+        if self.levels is None:
+            return False
+        spans = []
+        for part, side, n in zip(window, self.sides, self.levels.shape, strict=True):
+            first, last = (math.floor((p + 0.5) / side - 0.5) for p in (part.start, part.stop - 1))
+            spans.append(slice(min(max(first, 0), n - 1), last + 2))
+        return bool(self.levels[tuple(spans)].any())
 
 
 def write_left_sky(
@@ -127,7 +141,7 @@ def write_left_sky(
             at = [(place + 0.5) / side - 0.5 for place, side in zip(places, sides, strict=True)]
             level = map_coordinates(levels, at, order=1, mode="nearest") / scale
             put(_under(background, rows) + level)
-    return LeftSky(str(path), *ends)
+    return LeftSky(str(path), *ends, levels, tuple(sides))
 
 
 def _left(mosaic: Mosaic, background, profiles: Sequence[Profiles], core, rows: slice):
