@@ -93,6 +93,7 @@ def judged(truth, catalogue, size: int, psf):
     survey = Survey()
     found = np.asarray(catalogue["flux_ujy"], float)[row]
     error = np.asarray(catalogue["flux_ujy_err"], float)[row]
+    wide = error * np.asarray(catalogue["flux_err_95"] / catalogue["flux_err"], float)[row]
     there = (row >= 0) & np.isfinite(found)
     photons = np.sum(psf**2 / (survey.variance[0] + flux[:, None] * psf / survey.gain[0]), axis=1)
     inside = (true.min(axis=1) > EDGE) & (true.max(axis=1) < size - EDGE)
@@ -103,6 +104,7 @@ def judged(truth, catalogue, size: int, psf):
         "there": there,
         "error": np.where(there, found / flux - 1, np.nan),
         "pull": np.where(there, (found - flux) / error, np.nan),
+        "pull_95": np.where(there, (found - flux) / wide, np.nan),
         "photons": photons**-0.5 / flux,
     }
     known = place[np.isfinite(place).all(axis=1)]
@@ -131,7 +133,7 @@ def statistics(table):
             100 * spread,
             of_photons,
             100 * np.mean(pull < 1),
-            100 * np.mean(pull < 1.96),
+            100 * np.mean(np.abs(table["pull_95"][there]) < 1),
             100 * np.mean(np.abs(error) > 0.5),
         ]
     )

@@ -7,7 +7,7 @@ from matched import SIZE, gaussian, matched_filter, recording_psfs
 from vaedeblend.deblend.network import Deblended
 from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.measure import measure_field
-from vaedeblend.models.sinh_arcsinh import SinhArcsinh
+from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 
 BIT = {name: bit for bit, (name, _) in FLAGS.items()}
 
@@ -248,6 +248,30 @@ def test_profiles_of_bright_galaxies_are_corrected_and_stamps_fill_pages(rng):
     near = np.hypot(*(np.indices(image.shape) - 100)) < 20
     assert np.square((image[around] - light) / 0.3)[near[around]].mean() < 2
     assert found.table["chi2"][0] > 3 and found.table["flags"][0] & BIT["poor"]
+
+
+def test_the_interval_of_95_per_cent_is_the_posteriors_with_its_skew_and_tails(image, rng):
+    skew, tail, width = 0.3, -0.25, 0.1
+
+    def tailed(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        zeros = 0 * found.flux
+        numbers = jnp.log(found.flux), zeros + np.log(width), zeros + skew, zeros + tail
+        log_flux = SinhArcsinh(*numbers)
+        low, high = (jnp.exp(quantile(log_flux, z)) for z in (-1.0, 1.0))
+        return found._replace(log_flux=log_flux, flux_err=(high - low) / 2)
+
+    options = {"positions": PLACES, "passes": 0, "size": SIZE}
+    table = measure_field(tailed, image, np.full(SHAPE, 0.3), **options).table
+    z = rng.standard_normal(400_000)
+    one = SinhArcsinh(*(np.full(1, value) for value in (0.0, np.log(width), skew, tail)))
+    ends = [
+        np.subtract(*np.quantile(np.exp(quantile(one, z)), p))
+        for p in ([0.975, 0.025], [0.8413, 0.1587])
+    ]
+    ratio = np.asarray(table["flux_err_95"] / table["flux_err"])
+    np.testing.assert_allclose(ratio, ends[0] / ends[1], rtol=0.01)
+    assert ratio.min() > 2.1
 
 
 def test_what_the_network_knows_of_stars_is_a_column(image):

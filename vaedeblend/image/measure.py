@@ -23,7 +23,7 @@ from vaedeblend.image.catalogue.columns import (
     UNRESOLVED,
 )
 from vaedeblend.image.groups import Groups, find_groups
-from vaedeblend.image.photometry import measure_photometry, weigh
+from vaedeblend.image.photometry import error_factor, measure_photometry, weigh
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
@@ -46,6 +46,8 @@ _EVERY, _SURE, _MOVED = 2, 4.0, 0.1
 _SHARE, _CAPTURED, _POOR = 0.1, 0.9, 3.0
 _BINNED_ERROR = 0.05
 """Relative flux error of galaxies on binned stamps, beside the network's: it was not trained so."""
+_NINETY_FIVE = 1.96
+"""Standard normal deviate of either end of a central 95 % interval."""
 _UNLIKE = 0.5
 """Probability from which on a galaxy counts as unlike those trained on."""
 _UNDRAWN, _BRIGHT = 1.3, 500.0
@@ -125,10 +127,12 @@ def _described(
     )
     shapes = measured.shapes
     weighed = weigh(flux, flux_err, measured.left, measured.left_err)
+    error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
     columns = {
         "position": source_positions(sources, padded.size, shapes),
         "flux": weighed.flux,
-        "flux_err": np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1)),
+        "flux_err": error,
+        "flux_err_95": error * error_factor(found, _NINETY_FIVE),
         "flux_correction": weighed.flux - flux,
         "unlike_prob": weighed.unlike_prob,
         "purity": purity,

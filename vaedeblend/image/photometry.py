@@ -5,11 +5,14 @@ light and residual of each source, noise --> flux in a circle; variance of its p
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
 
 from vaedeblend.deblend.calibration import Response
+from vaedeblend.deblend.network import Deblended
+from vaedeblend.models.sinh_arcsinh import quantile
 from vaedeblend.pixels.apertures import circle_sums
 from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
@@ -124,6 +127,19 @@ def weigh(
     p, d, sigma = (np.where(np.isfinite(unlike), each, 0) for each in (unlike, left, noise))
     variance = (1 - p) * np.square(flux_err) + p * sigma**2 + p * (1 - p) * d**2
     return Weighed(flux + p * d, np.sqrt(variance), unlike)
+
+
+def error_factor(found: Deblended, z: float) -> Float[np.ndarray, " n"]:
+    """Half the width of a posterior's central interval, of z on either side, over its flux_err.
+
+    Args:
+        found: What the network found of the sources.
+        z: Standard normal deviate of the ends.
+    """
+    log_flux = jax.tree.map(lambda a: np.asarray(a[:, 0], float), found.log_flux)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        low, high = (np.exp(quantile(log_flux, end)) for end in (-z, z))
+        return (high - low) / 2 / found.flux_err[:, 0]
 
 
 def with_sky_error(

@@ -39,8 +39,9 @@ class SinhArcsinh(NamedTuple):
 
 def quantile(of: SinhArcsinh, z: Numbers | float) -> Numbers:
     """The number that is as probable to be exceeded as z is by a standard normal variable."""
-    y = jnp.sinh(of.skew + jnp.arcsinh(z) * jnp.exp(-of.log_tail)) - jnp.sinh(of.skew)
-    return of.median + jnp.exp(of.log_width) * y / _norm(of)
+    xp = of.median.__array_namespace__()  # on the host, no programs
+    y = xp.sinh(of.skew + xp.arcsinh(z) * xp.exp(-of.log_tail)) - xp.sinh(of.skew)
+    return of.median + xp.exp(of.log_width) * y / _norm(of)
 
 
 def draw_galaxies(
@@ -84,4 +85,5 @@ def _stretched(of: SinhArcsinh, x):
 
 
 def _norm(of: SinhArcsinh):
-    return jnp.cosh(of.skew) * jnp.sinh(_ONE * jnp.exp(-of.log_tail))
+    xp = of.skew.__array_namespace__()
+    return xp.cosh(of.skew) * xp.sinh(_ONE * xp.exp(-of.log_tail))

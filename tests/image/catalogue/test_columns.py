@@ -52,6 +52,7 @@ WRITTEN = [
     ("blend_prob", "float64", None),
     ("flux_correction", "float64", "uJy"),
     ("unlike_prob", "float64", None),
+    ("flux_err_95", "float64", "uJy"),
 ]
 """Users' programs read these: name, type and unit of each column of catalog.fits."""
 LISTED = [("same_row", "int64", None), ("x_list", "float64", "pix"), ("y_list", "float64", "pix")]

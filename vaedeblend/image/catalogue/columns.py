@@ -240,10 +240,12 @@ CATALOGUE_COLUMNS = (
     Column("blend_prob", float, None, _THERE, "hides another one within 5 pixels; NaN: not tested"),
     Column("flux_correction", float, _image_unit, "phot.flux", "in flux: of light the model left"),
     Column("unlike_prob", float, None, _THERE, "unlike the galaxies trained on"),
+    Column("flux_err_95", float, _image_unit, "stat.error;phot.flux", _HALF.replace("68", "95")),
 )
 """Columns of the table CATALOG of catalog.fits, in their order."""
 
-FLUXES = "flux", "flux_err", "flux_correction", "flux_aperture", "flux_aperture_err", "apparent"
+_ERRORS = "flux_err", "flux_err_95", "flux_aperture_err"
+FLUXES = "flux", "flux_correction", "flux_aperture", "apparent", *_ERRORS
 """Measured columns in the image's unit."""
 
 MEASURED = (
