@@ -74,35 +74,48 @@ def test_only_the_core_and_valid_pixels_tell(tmp_path, rng):
     assert found.high == pytest.approx(0.3, abs=0.03)
 
 
-def test_it_reaches_exactly_the_parts_from_which_something_is_taken_off(tmp_path, rng):
-    values = rng.normal(size=(700, 1500))
+def test_what_is_measured_again_holds_all_from_which_something_is_taken_off(tmp_path, rng):
+    values = rng.normal(size=(900, 1500))
     values[300:450, :200] += 0.5
+    values[880:, 1200:] += 3
     found = written(tmp_path, values, np.ones_like(values))
     level = fits.getdata(tmp_path / "sky.fits")
-    assert level.any() and not level[:, 600:].any()
     for _ in range(200):
         y, x = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in values.shape)
-        window = slice(y[0], y[1]), slice(x[0], x[1])
-        assert found.reaches(window) or not level[window].any()
-    assert found.reaches((slice(0, 700), slice(0, 400)))
-    assert not found.reaches((slice(0, 700), slice(700, 1500)))
+        core, there = (slice(y[0], y[1]), slice(x[0], x[1])), level != 0
+        part, lit = found.part(core), there[y[0] : y[1], x[0] : x[1]]
+        if part is None:
+            assert not lit.any()
+            continue
+        assert all(c.start <= p.start < p.stop <= c.stop for c, p in zip(core, part, strict=True))
+        assert there[part].sum() == lit.sum()
+    rows, columns = found.part((slice(0, 900), slice(0, 700)))
+    assert rows.stop - rows.start < 800 and columns.start == 0 and columns.stop < 500
+    assert found.part((slice(0, 900), slice(700, 850))) is None
 
 
-def test_only_parts_that_it_reaches_are_measured_again(folder, sky, monkeypatch):  # noqa: F811
+def test_sources_far_from_the_light_are_measured_once_and_none_is_lost(folder, sky, monkeypatch):  # noqa: F811
+    lit(folder, 0.2 * RMS)
+    whole = run(folder)
     measured, measure = [], pieces.measure_tiles
 
     def counted(job, tiles, *rest):
-        measured.append([(each.number, not job.background) for each in tiles])
+        measured.append([(each.number, each.core, job.background) for each in tiles])
         measure(job, tiles, *rest)
 
+    half = SHAPE[1] // 2
     monkeypatch.setattr(pieces, "measure_tiles", counted)
-    monkeypatch.setattr(LeftSky, "reaches", lambda self, window: window[1].start > 0)
-    lit(folder, 0.2 * RMS)
-    run(folder, tile=256)
-    (first, second), n = measured, len(measured[0])
-    assert all(plain for _, plain in first) and not any(plain for _, plain in second)
-    again = [number >= n for number, _ in second]
-    assert any(again) and not all(again)
+    right = slice(0, SHAPE[0]), slice(half, SHAPE[1])
+    monkeypatch.setattr(LeftSky, "part", lambda self, core: right)
+    table = run(folder)
+    (first, second) = measured
+    assert len(second) == 1 and second[0][0] == len(first) and second[0][1] == right
+    assert not first[0][2] and second[0][2]
+    place = {"plain": table[table["x"] < half - 5], "again": table[table["x"] > half + 5]}
+    assert len(place["plain"]) and len(place["again"]) and len(table) == len(whole)
+    same = np.isin(np.asarray(table["flux"]), np.asarray(whole["flux"]))
+    assert same[np.asarray(table["x"]) > half + 64].all()
+    assert not same[np.asarray(table["x"]) < half - 5].any()
 
 
 @pytest.mark.parametrize("uneven", [0.0, 0.05])

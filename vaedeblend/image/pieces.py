@@ -10,7 +10,15 @@ from vaedeblend.image.catalogue.merge import Catalog, Part, is_whole_part, merge
 from vaedeblend.image.inspection.sky.background import LeftSky, write_left_sky
 from vaedeblend.image.photometry import with_sky_error
 from vaedeblend.image.products import Report
-from vaedeblend.image.tiles import Job, Tile, measure_tiles, network_at, part_file, read_survey
+from vaedeblend.image.tiles import (
+    Job,
+    Tile,
+    measure_tiles,
+    network_at,
+    part_file,
+    plan,
+    read_survey,
+)
 from vaedeblend.io.folders.jobs import keep_pieces
 from vaedeblend.io.mosaic import Mosaic
 
@@ -47,8 +55,8 @@ def measure_pieces(
 ) -> MeasuredPieces:
     """The catalogue of pieces of an image, measured as far as that has not been done.
 
-    Where the models leave light between the sources, that is taken off, and the pieces that it
-    reaches are measured again.
+    Where the models leave light between the sources, that is taken off, and the sources there are
+    measured again.
 
     Args:
         mosaic: The image, as it is measured.
@@ -70,11 +78,23 @@ def measure_pieces(
     sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
     if sky.path is not None:
         job = job._replace(background=sky.path)
-        anew = [each._replace(number=each.number + len(pieces)) for each in pieces]
-        pairs = zip(pieces, anew, strict=True)
-        parts = measured(job, [b if sky.reaches(b.window) else a for a, b in pairs])
+        pieces = _again(pieces, sky, mosaic.shape)
+        parts = [
+            part.outside(piece.core) if piece else part
+            for part, piece in zip(parts, pieces, strict=True)
+        ]
+        parts = measured(job, [piece for piece in pieces if piece]) + parts
     parts = [_with_sky_error(part, job.response, sky) for part in parts]
     return MeasuredPieces(merge(parts, mosaic, path, listed), job, sky)
+
+
+def _again(pieces: Sequence[Tile], sky: LeftSky, shape: tuple[int, int]) -> list[Tile | None]:
+    """The part of each piece from which light is taken off, if any, as a piece of its own."""
+    cores = [sky.part(each.core) for each in pieces]
+    return [
+        core and plan(shape, max(shape), core=core)[0]._replace(number=len(pieces) + each.number)
+        for each, core in zip(pieces, cores, strict=True)
+    ]
 
 
 def _with_sky_error(part: Part, response, sky: LeftSky) -> Part:

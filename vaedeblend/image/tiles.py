@@ -183,6 +183,7 @@ def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float, lis
     own = ((place >= low) & (place < high)).all(axis=1)
     mine, position = own[pair].any(axis=1), np.asarray(found.table["position"]) + corner
     measured = dict(found.table) | {"position": position, "input_row": row}
+    measured["place"] = place
     columns = {name: np.asarray(values)[own] for name, values in measured.items()}
     correlation = found.groups.correlation[mine]
     part = Part(columns, position[pair[mine]], correlation, profiles.select(own))

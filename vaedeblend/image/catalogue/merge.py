@@ -57,7 +57,8 @@ class Part(NamedTuple):
     """The sources of a tile's core, positions on the whole image."""
 
     columns: dict[str, np.ndarray]
-    """The columns `columns.MEASURED`."""
+    """The columns `columns.MEASURED`, and `place`: (y, x) of the pixel by which a source is that of
+    a tile, wherever its light was found."""
     pair: Float[np.ndarray, "pair 2 2"]
     """(y, x) of two sources that overlap; one of them may be another tile's."""
     correlation: Float[np.ndarray, " pair"]
@@ -71,6 +72,15 @@ class Part(NamedTuple):
             for name, values in self.columns.items()
         }
         return self._replace(columns=columns, profiles=self.profiles.scaled(factor))
+
+    def outside(self, core: tuple[slice, slice]) -> "Part":
+        """The sources that do not belong to a core."""
+        y, x = self.columns["place"].T
+        kept = ~(
+            (y >= core[0].start) & (y < core[0].stop) & (x >= core[1].start) & (x < core[1].stop)
+        )
+        columns = {name: values[kept] for name, values in self.columns.items()}
+        return self._replace(columns=columns, profiles=self.profiles.select(kept))
 
 
 def write_part(path: str | Path, part: Part) -> None:
@@ -115,7 +125,8 @@ def merge(
     NaN and dark.
 
     Args:
-        parts: Sources of the tiles that cover the image.
+        parts: Sources of the tiles that cover the image; of a pair that two know of, the first one
+            tells.
         mosaic: Image that the tiles cover; see `columns.catalogue_table`.
         path: FITS file that takes the sources' stamps, as a cube: page by page.
         listed: List of positions, if one was given; see `positions.with_list`.

@@ -146,7 +146,7 @@ class Inspection(NamedTuple):
             left = dict.fromkeys(f"{level:+.3f}" for level in (sky.low, sky.high))
             text = (
                 f"between the sources {' to '.join(left)} rms of light are left: "
-                f"taken off with the background ({sky.path}), and all sources measured again"
+                f"taken off with the background ({sky.path}), and the sources there measured again"
             )
             found.append(Finding("corrected", "sky", text))
         return self._replace(findings=(*self.findings, *found), numbers=numbers)

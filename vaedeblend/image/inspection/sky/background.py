@@ -83,15 +83,20 @@ class LeftSky(NamedTuple):
     sides: tuple[float, float] = (1.0, 1.0)
     """Sides of the boxes (height, width) [pixel]."""
 
-    def reaches(self, window: tuple[slice, slice]) -> bool:
-        """Whether anything is taken off a part of the image."""
-        if self.levels is None:
-            return False
-        spans = []
-        for part, side, n in zip(window, self.sides, self.levels.shape, strict=True):
-            first, last = (math.floor((p + 0.5) / side - 0.5) for p in (part.start, part.stop - 1))
-            spans.append(slice(min(max(first, 0), n - 1), last + 2))
-        return bool(self.levels[tuple(spans)].any())
+    def part(self, core: tuple[slice, slice]) -> tuple[slice, slice] | None:
+        """The smallest part of a core that holds all from which something is taken off, if any."""
+        boxes = np.argwhere(np.zeros((0, 0)) if self.levels is None else self.levels)
+        ends = []
+        for axis, (span, side) in enumerate(zip(core, self.sides, strict=True)):
+            i, last = boxes[:, axis], (0 if self.levels is None else self.levels.shape[axis] - 1)
+            # Between the middles of boxes, levels are interpolated; beyond the last, they go on.
+            low = np.where(i == 0, span.start, np.floor((i - 0.5) * side))
+            high = np.where(i == last, span.stop, np.ceil((i + 1.5) * side))
+            ends.append((np.maximum(low, span.start), np.minimum(high, span.stop)))
+        there = np.all([low < high for low, high in ends], axis=0)
+        if not there.any():
+            return None
+        return tuple(slice(int(low[there].min()), int(high[there].max())) for low, high in ends)
 
 
 def write_left_sky(
