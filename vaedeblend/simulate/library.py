@@ -37,7 +37,7 @@ _CORE = 64
 """Side of the part of a source within which its purity is measured [pixel]."""
 _SAMPLED = 0.1
 """Area of the catalogue from which `random_sources` takes galaxies [deg2]."""
-_PLACE, _POSE, _CHOICE, _CHOSEN_POSE = 3, 4, 21, 23
+_PLACE, _POSE, _CHOICE, _CHOSEN_POSE, _STARS, _STAR_POSE = 3, 4, 21, 23, 25, 26
 """Purposes of random numbers; `fields` and `evaluate.added` have the others."""
 _CHUNK = 64 * 128**2
 """Pixels of the stamps that are rendered, and handed over, at a time; at most 64 stamps."""
@@ -254,6 +254,20 @@ def random_sources(
     chosen = table[np.resize(rng.permutation(len(table)), n)]
     galaxies, phase = random_poses(make_galaxies(chosen), (seed, _CHOSEN_POSE))
     return PlacedSources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
+
+
+def random_stars(
+    n: int,
+    magnitude: tuple[float, float],
+    shape: tuple[int, int],
+    bands: tuple[str, ...],
+    seed: int,
+) -> PlacedSources:
+    """Stars of a uniform distribution of magnitudes, evenly over a field; numbers from -1 down."""
+    table = catalogue.stars(n, np.random.default_rng((seed, _STARS)), bands, magnitude)
+    points, phase = random_poses(make_galaxies(table), (seed, _STAR_POSE))
+    places = np.random.default_rng((seed, _STARS, _PLACE))
+    return PlacedSources(-1 - np.arange(n), points, places.integers(0, shape, (n, 2)), phase)
 
 
 def field_psfs(survey: Survey, path: str | Path | None = None, **scales) -> tuple[Psf, ...]:

@@ -34,5 +34,5 @@ def get_config() -> ConfigDict:
     blended.update(steps=0, init_from="runs/coadds/blended", renewed=(), teacher="")
     blended.optimizer.warmup_steps = 0
     context = tuple(f"companions/Conv_{i}" for i in (3, 4, 5))
-    companions.update(steps=20000, init_from="runs/coadds/companions", renewed=context)
+    companions.update(steps=16000, init_from="runs/coadds/companions", renewed=context)
     return config

@@ -6,17 +6,16 @@ import numpy as np
 from astropy.table import Table
 from jaxtyping import Bool, Float
 
-from vaedeblend.catalogues.catalogue import stars
-from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
+from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.evaluate.added.ground import Ground
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.catalogue.columns import BRIGHT
 from vaedeblend.image.groups import beside_bright
 from vaedeblend.io.fits.numbers import as_count
-from vaedeblend.simulate.library import PlacedSources, random_poses, random_sources
+from vaedeblend.simulate.library import PlacedSources, random_sources, random_stars
 
-_MOVED, _STARS, _STAR_POSE = 24, 25, 26
-"""Purposes of random numbers; `library` and `fields` have the others."""
+_MOVED = 24
+"""Purpose of random numbers; `library` and `fields` have the others."""
 _ROUNDS = 50
 """Times that a source is moved before it is left out."""
 
@@ -95,7 +94,7 @@ def random_mixture(
     n, n_stars, magnitude, *_ = recipe
     parts = [random_sources(n, magnitude, shape, bands, seed)] if n else []
     if n_stars:
-        parts.append(_random_stars(n_stars, magnitude, shape, bands, seed))
+        parts.append(random_stars(n_stars, magnitude, shape, bands, seed))
     ids, galaxies, pixel, phase = zip(*parts, strict=True)
     joined = Galaxies(*map(np.concatenate, zip(*galaxies, strict=True)))
     ids, pixel, phase = map(np.concatenate, (ids, pixel, phase))
@@ -149,13 +148,6 @@ def bright_rows(before: Table) -> Table:
 def places(table: Table) -> Float[np.ndarray, "n 2"]:
     """(y, x) of the rows of a catalogue [0-based pixels]."""
     return np.stack([np.asarray(table[name], float) for name in ("y", "x")], axis=1)
-
-
-def _random_stars(n: int, magnitude, shape, bands, seed: int) -> PlacedSources:
-    rng = np.random.default_rng((seed, _STARS))
-    table = make_galaxies(stars(n, rng, bands, magnitude))
-    points, phase = random_poses(table, (seed, _STAR_POSE))
-    return PlacedSources(-1 - np.arange(n), points, rng.integers(0, shape, (n, 2)), phase)
 
 
 def _is_good(sources: PlacedSources, counting, unit, bright: Table) -> Bool[np.ndarray, " n"]:

@@ -15,13 +15,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
 
-from vaedeblend.catalogues.catalogue import stars
-from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
+from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.deblend.calibration import Response
 from vaedeblend.deblend.network import Deblend, Deblended, in_batches
 from vaedeblend.pixels.coadds import correlate_noise
 from vaedeblend.pixels.psf import WINGS_SIZE, Psf, completed
-from vaedeblend.simulate.library import field_psfs, random_poses, random_sources, render_stamps
+from vaedeblend.simulate.library import field_psfs, random_sources, random_stars, render_stamps
 from vaedeblend.simulate.render import finer_psf
 from vaedeblend.survey import Survey
 
@@ -41,8 +40,8 @@ _FEWEST = 32
 """Galaxies with a flux from which on a response is fitted."""
 _CELLS = 16
 """PSFs of an image at most that are simulated, evenly over the image."""
-_STAR, _POSE, _NOISE = 71, 72, 73
-"""Purposes of random numbers."""
+_NOISE = 73
+"""Purpose of random numbers."""
 
 
 class Conditions(NamedTuple):
@@ -140,11 +139,10 @@ def fit_response(
 
 def _sources(seed: int) -> tuple[Galaxies, Galaxies, Float[np.ndarray, "n 2"]]:
     """Galaxies, stars, and the places of both from their pixels' corners."""
-    bands = Survey().band_names
-    galaxies = random_sources(_GALAXIES, _MAGNITUDES, (1, 1), bands, seed)
-    table = stars(_STARS, np.random.default_rng((seed, _STAR)), bands, _BRIGHT)
-    points, phase = random_poses(make_galaxies(table), (seed, _POSE))
-    return galaxies.galaxies, points, np.concatenate([galaxies.phase, phase])
+    rest = (1, 1), Survey().band_names, seed
+    galaxies = random_sources(_GALAXIES, _MAGNITUDES, *rest)
+    points = random_stars(_STARS, _BRIGHT, *rest)
+    return galaxies.galaxies, points.galaxies, np.concatenate([galaxies.phase, points.phase])
 
 
 def _psfs(survey: Survey, grid) -> list[Psf]:
