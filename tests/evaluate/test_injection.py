@@ -13,7 +13,16 @@ from vaedeblend.evaluate import injection
 from vaedeblend.evaluate.injection import inject
 from vaedeblend.exceptions import MosaicError
 
-FOUND = {"x": 9.0, "y": 9.0, "flux": 1.0, "flux_err": 1.0, "purity": 1.0, "flags": 0, "id": 1}
+FOUND = {
+    "x": 9.0,
+    "y": 9.0,
+    "flux": 1.0,
+    "flux_err": 1.0,
+    "flux_err_95": 2.0,
+    "purity": 1.0,
+    "flags": 0,
+    "id": 1,
+}
 
 
 @pytest.fixture

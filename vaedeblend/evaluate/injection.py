@@ -42,8 +42,9 @@ def inject(
 
     Columns: x, y, mag, flux [image units], found, flux_found, flux_err, error (relative; -1 where
     it was not found), purity (as estimated; NaN where it was not found), flags, id (that of the
-    catalogue of its image; 0 where it was not found), star, seed. injection.html and
-    injection.json show completeness, bias, scatter and coverage, by magnitude and purity.
+    catalogue of its image; 0 where it was not found), star, seed, half_light_radius (true, before
+    the PSF), x_found, y_found, flux_err_95. injection.html and injection.json show completeness,
+    bias, scatter and coverage, by magnitude and purity.
 
     Galaxies are seen through the PSF at their place, and have photon noise, which is correlated as
     the image's sky is, where the gain is known; a map of the total noise holds it, too. The folder

@@ -12,7 +12,7 @@ N = 40
 def catalogue(place, flux):
     table = Table({"y": place[:, 0], "x": place[:, 1], "flux": np.asarray(flux, float)})
     table["id"], table["flags"] = 1 + np.arange(len(table)), 0
-    table["flux_err"], table["purity"] = 1.0, 1.0
+    table["flux_err"], table["flux_err_95"], table["purity"] = 1.0, 2.5, 1.0
     return table
 
 
@@ -43,6 +43,13 @@ def test_new_sources_are_those_that_were_added(added):
     assert table["found"].all()
     np.testing.assert_array_equal(table["id"], 1 + np.arange(N))
     np.testing.assert_allclose(table["error"], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(table["x_found"] - table["x"], 0.2)
+    assert (table["flux_err_95"] == 2.5).all()
+    radii = np.asarray(table["half_light_radius"])
+    largest = np.maximum(
+        added.galaxies.bulge_half_light_radius, added.galaxies.disk_half_light_radius
+    )
+    assert (radii > 0).all() and (radii <= largest * (1 + 1e-6)).all()
 
 
 def test_a_source_that_gained_the_light_counts_where_it_is_more(added):

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from vaedeblend.evaluate import metrics
 from vaedeblend.evaluate.added.places import places
 from vaedeblend.pixels.matching import match
+from vaedeblend.simulate.galaxies.profiles import half_light_radius
 from vaedeblend.simulate.library import PlacedSources
 
 _SAME, _NEAR = 1.0, 3.0
@@ -62,11 +63,13 @@ def _changed(
 
 def _table(sources: PlacedSources, flux, found: Table, row, seed: int) -> Table:
     there = row >= 0
-    names = "id", "flux", "flux_err", "purity", "flags"
+    names = "id", "x", "y", "flux", "flux_err", "flux_err_95", "purity", "flags"
     column = {name: np.full(len(row), np.nan) for name in names}
     for name, values in column.items():
         values[there] = np.asarray(found[name], float)[row[there]]
     y, x = sources.position.T
+    each = (sources.galaxies.take(i) for i in range(len(row)))
+    radius = np.array([0.0 if one.star else half_light_radius(one) for one in each])
     return Table(
         {
             "x": x * u.pix,
@@ -82,5 +85,9 @@ def _table(sources: PlacedSources, flux, found: Table, row, seed: int) -> Table:
             "id": np.nan_to_num(column["id"]).astype(int),
             "star": sources.galaxies.star,
             "seed": np.full(len(row), seed),
+            "half_light_radius": radius * u.arcsec,
+            "x_found": column["x"] * u.pix,
+            "y_found": column["y"] * u.pix,
+            "flux_err_95": column["flux_err_95"],
         }
     )
