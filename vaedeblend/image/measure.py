@@ -176,7 +176,7 @@ def _sky(padded: PaddedImages, sources: Sources, canvas, columns, rms) -> Bool[n
     """Whether even light that is left about a source moves its flux noticeably."""
     level = padded.median(padded.image - canvas, sources.index, sources.corner, _EVERY)
     error = 1.2533 * rms * _EVERY / padded.size
-    stamps, flux = sources.found.image[..., 0], columns["flux"]
+    stamps, flux = sources.found.image[..., 0], sources.found.flux[:, 0].astype(float)
     # What a filter matched to the profile takes of an even light.
     moved = level * flux * _ratio(stamps.sum(axis=(1, 2), dtype=float), _product(stamps, stamps))
     sure = (np.abs(level) > _SURE * error) & (columns["binning"] == 1)
