@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gaussians import SIZE, field, gaussian, matched_filter
 
-from vaedeblend.deblend import missed
+from vaedeblend.deblend import joint, missed
 from vaedeblend.deblend.joint import find_and_measure, make_deblend_stamps
 from vaedeblend.models.companions import Verdicts, find_candidates
 from vaedeblend.models.vae import Observation
@@ -99,6 +99,19 @@ def test_the_brightest_are_primary_and_the_fainter_of_the_faint_again():
     assert missed.is_primary(images, index, places, none).tolist() == [True, False, True, True]
     listed = np.array([False, True, False, False])  # a brighter one beside it is no knot of it
     assert missed.is_primary(images, index, places, listed).tolist() == [True, True, False, True]
+
+
+def test_a_companion_whose_light_came_to_lie_on_another_is_that_one(images):
+    found = measured(matched_filter, images, np.array([[20, 20], [20, 22]]), passes=0, iterations=1)
+    hidden = found._replace(p_companion=np.array([np.nan, 0.6]))
+    assert len(joint._without_doubtful(images, hidden).corner) == 2
+    light = np.array(hidden.found.image)
+    light[1] = np.roll(light[1], -2, axis=1)
+    moved = hidden._replace(found=hidden.found._replace(image=light))
+    kept = joint._without_doubtful(images, moved)
+    assert kept.corner.tolist() == [[20, 20]] and kept.pending.all()
+    seen = moved._replace(p_companion=np.full(2, np.nan))
+    assert len(joint._without_doubtful(images, seen).corner) == 2
 
 
 def test_what_is_hardly_there_is_forgotten_again(images):

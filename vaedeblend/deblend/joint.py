@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 _SIGNIFICANT = 2.5
 """Flux of a source found on the residual that is believed [its error]."""
 
+_ONE, _REACHED = 1.0, 3.0
+"""Distance below which a hidden source is another one, and that of stamps between which it may be
+so [pixel]."""
+
 _LARGEST = {1: 7.0, 2: 5.0}
 """Half-light radius, by binning, from which on a galaxy is better seen on pixels twice as large
 [pixel of the stamp]."""
@@ -105,22 +109,45 @@ def find_and_measure(
         if not sources.pending.any():
             break  # another search would find nothing, either
         sources = update(sources)
-    sources = update(_without_insignificant(images, sources))
+    sources = update(_without_doubtful(images, sources))
     return missed.find_companions(deblend, images, sources)[0]
 
 
-def _without_insignificant(images: PaddedImages, sources: Sources) -> Sources:
-    """The sources without hidden ones that are hardly there, whose neighbours are marked."""
+def _without_doubtful(images: PaddedImages, sources: Sources) -> Sources:
+    """The sources without hidden ones that are hardly there, or where another one is.
+
+    Their neighbours are marked.
+    """
     found = sources.found
     no_error = found.flux_err == 0  # beside pixels far brighter than any trained on
     faint = no_error | (found.flux < _SIGNIFICANT * found.flux_err)
-    gone = sources.hidden & faint.all(axis=1)
+    gone = sources.hidden & (faint.all(axis=1) | _is_another(images, sources))
     if not gone.any():
         return sources
     near = cKDTree(images.apart(sources.index, sources.corner))
     touched = near.query_ball_point(near.data[gone], images.size / 2, p=np.inf)
     again = np.isin(np.arange(len(gone)), np.concatenate(touched))
     return sources.mark(again).drop(gone)
+
+
+def _is_another(images: PaddedImages, sources: Sources) -> Bool[np.ndarray, " source"]:
+    """Whether the light of a hidden source has come to lie where that of a brighter one is."""
+    light = sources.found.image.sum(axis=-1)
+    pairs = cKDTree(images.apart(sources.index, sources.corner)).query_pairs(
+        _REACHED, output_type="ndarray"
+    )
+    rows, is_one = np.unique(pairs), np.zeros(len(light), bool)
+    if not len(rows):
+        return is_one
+    place, total = np.full((len(light), 2), np.inf), light.sum(axis=(1, 2))
+    centre = measure_shapes(light[rows], total[rows]).centre * sources.binning[rows, None]
+    place[rows] = sources.corner[rows] + np.nan_to_num(centre)
+    a, b = pairs.T
+    together = np.hypot(*(place[a] - place[b]).T) < _ONE
+    # The fainter one of two that are hidden.
+    first = sources.hidden[a] & (~sources.hidden[b] | (total[a] < total[b]))
+    is_one[np.where(first, a, b)[together]] = True
+    return is_one
 
 
 def _too_large(images: PaddedImages, sources: Sources) -> Bool[np.ndarray, " source"]:
