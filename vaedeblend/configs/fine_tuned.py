@@ -7,12 +7,12 @@ python eval.py --workdir runs/mine
 from ml_collections import ConfigDict
 
 from vaedeblend.configs import quick
-from vaedeblend.configs.shipped import coadds
+from vaedeblend.configs.shipped import coadds, companions
 
 
 def get_config() -> ConfigDict:
     """The quick recipe's galaxies, PSF and depth, for networks of the shipped weights' shape."""
-    config, shipped = quick.get_config(), coadds.get_config()
+    config, shipped = quick.get_config(), companions.get_config()
     config.model, config.companions = shipped.model, shipped.companions
     evaluated = {"train": 250, "validation": 1000, "test": 1000}
     config.sizes = {
