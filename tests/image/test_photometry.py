@@ -80,12 +80,14 @@ def test_no_sources_have_no_photometry():
 
 
 def test_light_left_is_the_source_s_own_share_of_it():
-    """A Gaussian has 1 - exp(-r^2 / 2 sigma^2) of its light within r, here 6 pixels."""
+    """A Gaussian has 1 - exp(-r^2 / 2 sigma^2) of its light within r: 10 pixels, 6 in a blend."""
     found = measured(sky() + 100 * gaussian(*PLACES[2], SHAPE, SIGMA))
-    within = 1 - np.exp(-((6 / SIGMA) ** 2) / 2)
-    np.testing.assert_allclose(found.left, [0, 0, 100 * within], atol=1.5)
-    assert found.left_err[2] == pytest.approx(RMS * np.sqrt(np.pi) * 6, rel=0.02)
-    both = measured(sky() + 100 * gaussian(*PLACES[0], SHAPE, SIGMA))
+    alone, within = (1 - np.exp(-((r / SIGMA) ** 2) / 2) for r in (10, 6))
+    np.testing.assert_allclose(found.left, [0, 0, 100 * alone], atol=1.5)
+    assert found.left_err[2] == pytest.approx(RMS * np.sqrt(np.pi) * 10, rel=0.02)
+    faint = measured(sky() + 100 * gaussian(*PLACES[2], SHAPE, SIGMA), rms=10 * RMS)
+    np.testing.assert_allclose(faint.left, [0, 0, 100 * within], atol=1.5)
+    both = measured(sky() + 100 * gaussian(*PLACES[0], SHAPE, SIGMA), purity=0.7)
     assert both.left[0] + both.left[1] == pytest.approx(100 * within, rel=0.06)
     assert both.left[0] > 4 * both.left[1] > 0
 

@@ -24,12 +24,16 @@ _KNOWN = 0.5
 _FLOOR = 0.025
 """Error of the network's positions of galaxies of any brightness, measured on simulated fields
 [pixel of the stamp]."""
-_REACH, _LEAST = 1.5, 6.0
-"""Radius of the circle about a galaxy in which light is left [half-light radius], and the least of
-all [pixel of the stamp]."""
+_ALONE, _BRIGHT = 0.9, 500.0
+"""Purity, and flux [background rms], above which light that is left about a galaxy is its own:
+about fainter ones it may be that of neighbours that no detection finds."""
+_FAR, _NEAR = (2.5, 10.0), (1.5, 6.0)
+"""Radius of the circle about such a galaxy, and about others, in which light is left [half-light
+radius], and the least of all [pixel of the stamp]."""
 _UNLIKE, _MISFIT, _SYSTEMATIC = 0.3, 0.1, 0.01
 """Share of galaxies unlike those trained on, and how far off their fluxes are; error of the light
-left in a circle beside its noise's [flux]. Chosen on real galaxies of the part for validation."""
+left in a circle beside its noise's [flux]. These, and the circles', were chosen on real galaxies of
+the part for validation."""
 
 
 class Photometry(NamedTuple):
@@ -44,7 +48,8 @@ class Photometry(NamedTuple):
     """Its error, of background and photons [image unit]."""
     left: Float[np.ndarray, " n"]
     """Light of the residual about each centre, shared out in proportion to the sources' own; NaN
-    where most pixels are ignored, and on binned stamps, whose circles hold many others."""
+    where most pixels are ignored, and on binned stamps, whose circles hold many others, unless they
+    hardly do."""
     left_err: Float[np.ndarray, " n"]
     """Its error, of background and photons [image unit]."""
     position_variance: Float[np.ndarray, "n 3"]
@@ -90,8 +95,11 @@ def measure_photometry(
         position = _position(own, variance, blur) + floor
         share = _share(own, padded.cut(canvas, *place)[..., 0])
         aperture = _in_circles(pixels, variance, form.centre, form.fwhm)
-        reach = np.fmax(_REACH * form.half_light_radius, _LEAST)
-        reach = np.where(place[2] == 1, reach, np.nan)
+        bright = flux[here] > _BRIGHT * padded.typical_rms(*place[:2])
+        alone = (purity[here] > _ALONE) & bright
+        radii, least = np.where(alone[:, None], _FAR, _NEAR).T
+        reach = np.fmax(radii * form.half_light_radius, least)
+        reach = np.where((place[2] == 1) | alone, reach, np.nan)
         with np.errstate(invalid="ignore"):  # no share of a pixel that is ignored
             noise = share**2 * variance
         left = _in_circles(share * (pixels - own), noise, form.centre, reach)
