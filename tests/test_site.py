@@ -39,7 +39,7 @@ def test_settings_have_their_defaults_and_what_the_source_says_of_them():
     assert "| `data.area` | `2.0` | deg2 of EGG's sky |" in text
     assert "| `stages.blended.optimizer.learning_rate` | `0.002` |  |" in text
     assert "| `calibration_field.seed` | `7` |  |" in text  # and not what stands behind `seed`
-    own = text.split("## `mixture.py`")[1].split("\n## ")[0]
+    own = text.split("## `shipped/mixture.py`")[1].split("\n## ")[0]
     assert "| `data.style` | `'analytic+structured'` |" in own and "`data.area`" in own
     assert "| `seed` |" not in own
 

@@ -44,8 +44,13 @@ def configs() -> str:
     """Keys and defaults of quick.py, and what every other configuration has of its own."""
     from vaedeblend import configs
 
-    names = sorted(path.stem for path in Path(configs.__path__[0]).glob("[!_]*.py"))
-    modules = {name: importlib.import_module(f"vaedeblend.configs.{name}") for name in names}
+    room = Path(configs.__path__[0])
+    files = sorted([*room.glob("[!_]*.py"), *room.glob("shipped/[!_]*.py")])
+    names = [path.relative_to(room).with_suffix("").as_posix() for path in files]
+    modules = {
+        name: importlib.import_module(f"vaedeblend.configs.{name.replace('/', '.')}")
+        for name in names
+    }
     found = {name: flat(module.get_config().to_dict()) for name, module in modules.items()}
     quick, said = found.pop("quick"), comments(modules["quick"])
     lines = ["## `quick.py`", "", *_described(modules["quick"]), ""]
