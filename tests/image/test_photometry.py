@@ -12,7 +12,7 @@ PLACES = np.array([[50.0, 40.0], [58.0, 52.0], [90.0, 100.0]])
 FLUX = np.array([900.0, 1500.0, 700.0])
 
 
-def measured(image, rms=RMS, gain=None, purity=1.0):
+def measured(image, rms=RMS, gain=None, purity=1.0, point=np.nan):
     """The sources of an image whose light is known, as they are measured on it."""
     rms = np.broadcast_to(rms, SHAPE)[None, ..., None]
     padded = PaddedImages(image[None, ..., None], np.square(rms), size=SIZE, gain=gain)
@@ -23,7 +23,8 @@ def measured(image, rms=RMS, gain=None, purity=1.0):
     stamps = np.stack(light).astype(np.float32)
     at = np.zeros(3, int), corner, np.ones(3, int)
     canvas = padded.paste(stamps[..., None], *at)
-    return measure_photometry(padded, at, stamps, FLUX, canvas, np.full(3, purity))
+    given = np.full(3, purity), np.full(3, point)
+    return measure_photometry(padded, at, stamps, FLUX, canvas, *given)
 
 
 def sky(rng=None):
@@ -87,6 +88,8 @@ def test_light_left_is_the_source_s_own_share_of_it():
     assert found.left_err[2] == pytest.approx(RMS * np.sqrt(np.pi) * 10, rel=0.02)
     faint = measured(sky() + 100 * gaussian(*PLACES[2], SHAPE, SIGMA), rms=10 * RMS)
     np.testing.assert_allclose(faint.left, [0, 0, 100 * within], atol=1.5)
+    star = measured(sky() + 100 * gaussian(*PLACES[2], SHAPE, SIGMA), point=0.9)
+    np.testing.assert_allclose(star.left, [0, 0, 100 * within], atol=1.5)
     both = measured(sky() + 100 * gaussian(*PLACES[0], SHAPE, SIGMA), purity=0.7)
     assert both.left[0] + both.left[1] == pytest.approx(100 * within, rel=0.06)
     assert both.left[0] > 4 * both.left[1] > 0

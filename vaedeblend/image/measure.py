@@ -121,8 +121,9 @@ def _described(
     noise = rms if padded.gain is None else np.sqrt(background + model.clip(0) / padded.gain[0, 0])
     own = np.where(total == 0, 0, stamps)  # where a pixel is ignored, there is nobody's light
     purity = _ratio(_product(own, own), _product(own, total)).clip(max=1)
+    point = _known(found.point_source_prob, len(flux))
     measured, groups = (
-        measure_photometry(padded, at, stamps, flux, canvas, purity),
+        measure_photometry(padded, at, stamps, flux, canvas, purity, point),
         find_groups(profiles, background),
     )
     shapes = measured.shapes
@@ -144,7 +145,7 @@ def _described(
         "flux_aperture": measured.aperture,
         "flux_aperture_err": measured.aperture_err,
         "position_variance": measured.position_variance,
-        "point_source_prob": _known(found.point_source_prob, len(flux)),
+        "point_source_prob": point,
         "chi2": footprint_chi2(profiles, (image - model) / noise, rms, covariance),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
         "hidden": sources.hidden,

@@ -27,6 +27,8 @@ _FLOOR = 0.025
 _ALONE, _BRIGHT = 0.9, 500.0
 """Purity, and flux [background rms], above which light that is left about a galaxy is its own:
 about fainter ones it may be that of neighbours that no detection finds."""
+_POINT = 0.5
+"""Probability from which on a source is a point, about which only wings are left far out."""
 _FAR, _NEAR = (2.5, 10.0), (1.5, 6.0)
 """Radius of the circle about such a galaxy, and about others, in which light is left [half-light
 radius], and the least of all [pixel of the stamp]."""
@@ -72,6 +74,7 @@ def measure_photometry(
     flux: Float[np.ndarray, " n"],
     canvas: Float[np.ndarray, "frame padded_y padded_x band"],
     purity: Float[np.ndarray, " n"],
+    point: Float[np.ndarray, " n"],
 ) -> Photometry:
     """Shapes of sources, their fluxes in apertures, and errors of their positions.
 
@@ -82,6 +85,7 @@ def measure_photometry(
         flux: Total flux of each source.
         canvas: Light of all sources on the padded images.
         purity: Share of the light under each source's profile that is its own.
+        point: Probability that each is a point source; NaN where it is not known.
     """
     shapes, residual, parts = measure_shapes(stamps, flux), padded.image - canvas, []
     for low in range(0, max(len(stamps), 1), _CHUNK):
@@ -96,7 +100,7 @@ def measure_photometry(
         share = _share(own, padded.cut(canvas, *place)[..., 0])
         aperture = _in_circles(pixels, variance, form.centre, form.fwhm)
         bright = flux[here] > _BRIGHT * padded.typical_rms(*place[:2])
-        alone = (purity[here] > _ALONE) & bright
+        alone = (purity[here] > _ALONE) & bright & ~(point[here] > _POINT)
         radii, least = np.where(alone[:, None], _FAR, _NEAR).T
         reach = np.fmax(radii * form.half_light_radius, least)
         reach = np.where((place[2] == 1) | alone, reach, np.nan)
