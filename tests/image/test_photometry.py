@@ -76,7 +76,8 @@ def test_no_sources_have_no_photometry():
     none = np.zeros(0, int)
     at = none, np.zeros((0, 2), int), none
     light = np.zeros((0, SIZE, SIZE), np.float32)
-    found = measure_photometry(padded, at, light, np.zeros(0), padded.image * 0, np.zeros(0))
+    given = np.zeros(0), padded.image * 0, np.zeros(0), np.zeros(0)
+    found = measure_photometry(padded, at, light, *given)
     assert len(found.aperture) == 0 and found.position_variance.shape == (0, 3)
 
 
