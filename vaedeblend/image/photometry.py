@@ -142,16 +142,17 @@ def weigh(
 
 
 def error_factor(found: Deblended, z: float) -> Float[np.ndarray, " n"]:
-    """Half the width of a posterior's central interval, of z on either side, over its flux_err.
+    """Width of the posterior's central interval, of z on either side, over that of 68 per cent.
 
     Args:
         found: What the network found of the sources.
         z: Standard normal deviate of the ends.
     """
     log_flux = jax.tree.map(lambda a: np.asarray(a[:, 0], float), found.log_flux)
+    log_flux = log_flux._replace(median=np.zeros(len(log_flux.median)))  # whatever the unit
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        low, high = (np.exp(quantile(log_flux, end)) for end in (-z, z))
-        return (high - low) / 2 / found.flux_err[:, 0]
+        low, left, right, high = (np.exp(quantile(log_flux, end)) for end in (-z, -1.0, 1.0, z))
+        return (high - low) / (right - left)
 
 
 def with_sky_error(
