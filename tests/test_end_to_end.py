@@ -46,7 +46,7 @@ def finite(tree):
 def test_recipe_of_the_shipped_weights_takes_the_whole_path(tmp_path):
     """Several PSFs, populations, fields, standard scenes, and all corruptions of an image."""
     area = "\n_tiny = get_config\ndef get_config():\n    c = _tiny(); c.data.area = 0.5; return c\n"
-    config = write_config(tmp_path / "shipped.py", 4, area, base="smooth")
+    config = write_config(tmp_path / "shipped.py", 4, area, base="shipped.smooth")
     export = ("--config", config, "--export", tmp_path / "weights")
     for script, extra in (("train.py", export), ("eval.py", ())):
         done = run(script, "--workdir", tmp_path / "run", *extra)

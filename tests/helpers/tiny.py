@@ -16,7 +16,7 @@ from vaedeblend.io import checkpoint
 
 ROOT = Path(__file__).parents[2]
 TINY = """
-from vaedeblend.configs import BASE
+from vaedeblend.ROOM import BASE
 
 def get_config():
     config = BASE.get_config()
@@ -73,7 +73,9 @@ def answer(name, *arguments):
 
 
 def write_config(path, steps, more="", base="quick"):
-    path.write_text(TINY.replace("STEPS", str(steps)).replace("BASE", base) + more)
+    room, _, name = f"configs.{base}".rpartition(".")
+    text = TINY.replace("STEPS", str(steps)).replace("ROOM", room).replace("BASE", name)
+    path.write_text(text + more)
     return path
 
 

@@ -24,7 +24,7 @@ from vaedeblend.simulate.library import field_psfs, random_sources, random_stars
 from vaedeblend.simulate.render import finer_psf
 from vaedeblend.survey import Survey
 
-_GALAXIES, _STARS, _LIT = 256, 32, 128
+_GALAXIES, _STARS, _LIT = 256, 64, 128
 """Sources that are simulated: each makes an error of some 4 %, all of them one of 0.3 %; and those
 that are measured on even light, too."""
 _MAGNITUDES, _BRIGHT = (20.0, 24.5), (18.0, 22.0)
