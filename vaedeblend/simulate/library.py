@@ -264,10 +264,10 @@ def random_stars(
     seed: int,
 ) -> PlacedSources:
     """Stars of a uniform distribution of magnitudes, evenly over a field; numbers from -1 down."""
-    table = catalogue.stars(n, np.random.default_rng((seed, _STARS)), bands, magnitude)
-    points, phase = random_poses(make_galaxies(table), (seed, _STAR_POSE))
-    places = np.random.default_rng((seed, _STARS, _PLACE))
-    return PlacedSources(-1 - np.arange(n), points, places.integers(0, shape, (n, 2)), phase)
+    rng = np.random.default_rng((seed, _STARS))
+    table = make_galaxies(catalogue.stars(n, rng, bands, magnitude))
+    points, phase = random_poses(table, (seed, _STAR_POSE))
+    return PlacedSources(-1 - np.arange(n), points, rng.integers(0, shape, (n, 2)), phase)
 
 
 def field_psfs(survey: Survey, path: str | Path | None = None, **scales) -> tuple[Psf, ...]:
