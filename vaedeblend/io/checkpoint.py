@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 
 from vaedeblend.exceptions import CheckpointError, FileError
 from vaedeblend.io.folders.digest import SEAL, damaged_file, seal
+from vaedeblend.io.signals import deferred
 
 _ITEM = "default"
 """Orbax's name of what a checkpoint holds."""
@@ -146,9 +148,13 @@ def _read(item: Path, name: str):
 
 @contextlib.contextmanager
 def _writing(directory) -> Iterator[None]:
-    """A checkpoint is written: what goes wrong says where, and what the system said of it."""
+    """A checkpoint is written: what goes wrong says where, and what the system said of it.
+
+    Ctrl-C, which would break orbax's event loops, waits for the end.
+    """
     try:
-        yield
+        with deferred(signal.SIGINT):
+            yield
     except Exception as error:  # orbax and tensorstore raise many kinds
         number = re.search(r"os_error_code='(\d+)'", str(error))
         why = os.strerror(int(number[1])) if number else str(error).strip().split("\n")[0]
@@ -163,7 +169,8 @@ def _named(directory, step: int) -> Iterator[None]:
     if name := damaged_file(folder):
         raise CheckpointError(f"{cannot} ({name} is damaged); without {folder} the one before is")
     try:
-        yield
+        with deferred(signal.SIGINT):
+            yield
     except Exception as error:  # orbax and tensorstore raise many kinds
         why = str(error).strip().split("\n")[0]
         raise CheckpointError(f"{cannot} ({why}); without {folder} the one before is") from error

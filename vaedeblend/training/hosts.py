@@ -13,6 +13,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from vaedeblend.exceptions import SettingsError
+from vaedeblend.io.signals import deferred
 
 _AUTO = "auto"
 
@@ -67,28 +68,22 @@ def preemption() -> Iterator[Callable[[int], bool]]:
     From the same step on it answers yes in all processes, whichever of them a cluster has sent the
     signal. What SIGTERM did before, it does at the end; and at once, if it comes a second time.
     """
-    before, noted = signal.getsignal(signal.SIGTERM), []
-
-    def note(number, frame):
-        noted.append(number)
-        signal.signal(signal.SIGTERM, before)
-
-    def asked(step: int) -> bool:
-        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
-            noted.append(signal.SIGTERM)
-        return bool(noted)
-
-    try:
-        if jax.process_count() == 1:  # of several, JAX takes it
-            signal.signal(signal.SIGTERM, note)
-    except ValueError:  # not in the main thread, where signals are not ours to answer
-        yield asked
+    if jax.process_count() == 1:
+        with deferred(signal.SIGTERM) as noted:
+            yield lambda step: bool(noted)
         return
+    before, reached = signal.getsignal(signal.SIGTERM), False
+
+    def asked(step: int) -> bool:  # JAX takes the signal
+        nonlocal reached
+        reached = reached or multihost_utils.reached_preemption_sync_point(step)
+        return reached
+
     try:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
-        if noted:
+        if reached:
             signal.raise_signal(signal.SIGTERM)
 
 
