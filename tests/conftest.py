@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from importlib.metadata import version
@@ -74,6 +75,14 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT raises KeyboardInterrupt; a command in the background ignores it, as do its own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

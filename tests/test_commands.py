@@ -86,10 +86,9 @@ def test_killed_in_a_stage_and_started_again_it_ends_the_same(trained, tmp_path,
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_training_in_a_line(trained, tmp_path):
+def test_ctrl_c_ends_a_training_in_a_line(trained, tmp_path, ctrl_c):
     arguments = ("--workdir", tmp_path / "run", "--config", trained / "tiny.py")
     arguments += (f"--config.data_dir={trained / 'run' / 'data'}",)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored, and be so by others
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(**command("train.py", *arguments), **pipes)
     wait_for(lambda: steps_saved(tmp_path / "run" / "isolated" / "checkpoints"))

@@ -1,7 +1,7 @@
 import numpy as np
 from matched import SIZE, gaussian, matched_filter
 
-from vaedeblend.deblend.field import find_sources, source_positions
+from vaedeblend.deblend.field import find_sources
 
 PLACES = np.array([[40.5, 50.5], [43.5, 60.5], [70.5, 90.5]])
 SHAPE = 100, 120
@@ -10,7 +10,7 @@ SHAPE = 100, 120
 def test_sources_of_an_image_lie_where_its_galaxies_do(rng):
     image = sum(300 * gaussian(*at, SHAPE) for at in PLACES) + 0.3 * rng.normal(size=SHAPE)
     frames, sources, _ = find_sources(matched_filter, image, np.full(SHAPE, 0.3), size=SIZE)
-    found = source_positions(sources, SIZE)
+    found = sources.positions(SIZE)
     assert frames.size == SIZE and len(found) == len(PLACES)
     np.testing.assert_allclose(found[np.argsort(found[:, 0])], PLACES, atol=0.6)
 

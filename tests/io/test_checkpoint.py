@@ -9,7 +9,7 @@ from vaedeblend.io import checkpoint
 STATE = {"average": {"kernel": np.ones((8, 8), np.float32)}}
 
 
-def test_a_checkpoint_is_written_before_ctrl_c_ends_the_rest(tmp_path, monkeypatch):
+def test_a_checkpoint_is_written_before_ctrl_c_ends_the_rest(tmp_path, monkeypatch, ctrl_c):
     """Orbax's event loops, interrupted, complain on stderr when they are collected."""
 
     def save(manager, *args, **options):

@@ -6,6 +6,11 @@ import pytest
 from vaedeblend.io.signals import deferred
 
 
+@pytest.fixture(autouse=True)
+def handled(ctrl_c):
+    """Ctrl-C raises KeyboardInterrupt."""
+
+
 def test_ctrl_c_waits_for_the_end():
     done = []
     with pytest.raises(KeyboardInterrupt), deferred(signal.SIGINT) as noted:

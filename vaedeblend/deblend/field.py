@@ -10,7 +10,6 @@ from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.deblend.sources import Sources, make_sources
 from vaedeblend.exceptions import FieldError
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
-from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
 from vaedeblend.survey import stamp_centre
 
@@ -105,17 +104,6 @@ def _sources(deblend, padded: PaddedImages, positions, **options) -> Sources:
     # Halves up, not to even numbers: so a stamp does not depend on where its tile begins.
     corner = np.floor(positions - stamp_centre(padded.size) + 0.5).astype(int)
     return find_and_measure(deblend, padded, np.zeros(len(corner), int), corner, **options)
-
-
-def source_positions(
-    sources: Sources, size: int, shapes: Shapes | None = None
-) -> Float[np.ndarray, "n 2"]:
-    """(y, x) of the light of each source on the image; its shapes, where they are known."""
-    if shapes is None:
-        light = sources.found.image[..., 0]
-        shapes = measure_shapes(light, sources.found.flux[:, 0].astype(float))
-    centre = np.nan_to_num(shapes.centre) * sources.binning[:, None]
-    return sources.corner + stamp_centre(size) + centre
 
 
 def _nothing(size: int) -> Sources:

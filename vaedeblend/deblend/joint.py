@@ -132,20 +132,20 @@ def _without_doubtful(images: PaddedImages, sources: Sources) -> Sources:
 
 def _is_another(images: PaddedImages, sources: Sources) -> Bool[np.ndarray, " source"]:
     """Whether the light of a hidden source has come to lie where that of a brighter one is."""
-    light = sources.found.image.sum(axis=-1)
+    light = sources.found.image.sum(axis=(1, 2, 3))
     pairs = cKDTree(images.apart(sources.index, sources.corner)).query_pairs(
         _REACHED, output_type="ndarray"
     )
-    rows, is_one = np.unique(pairs), np.zeros(len(light), bool)
-    if not len(rows):
+    is_one, near = np.zeros((2, len(light)), bool)
+    if not len(pairs):
         return is_one
-    place, total = np.full((len(light), 2), np.inf), light.sum(axis=(1, 2))
-    centre = measure_shapes(light[rows], total[rows]).centre * sources.binning[rows, None]
-    place[rows] = sources.corner[rows] + np.nan_to_num(centre)
+    near[np.unique(pairs)] = True
+    place = np.full((len(light), 2), np.inf)
+    place[near] = sources.drop(~near).positions(images.size)
     a, b = pairs.T
     together = np.hypot(*(place[a] - place[b]).T) < _ONE
     # The fainter one of two that are hidden.
-    first = sources.hidden[a] & (~sources.hidden[b] | (total[a] < total[b]))
+    first = sources.hidden[a] & (~sources.hidden[b] | (light[a] < light[b]))
     is_one[np.where(first, a, b)[together]] = True
     return is_one
 

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from vaedeblend.deblend.iterative import SourceStamps, State, iterate
 from vaedeblend.deblend.network import Deblend, Deblended, Deblender
+from vaedeblend.pixels.shapes import Shapes, measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages, page_grid, whole_corner
 from vaedeblend.survey import stamp_centre
 
@@ -107,6 +108,19 @@ class Sources(NamedTuple):
         """The sources on stamps that lie elsewhere by (y, x); none of them is fresh [pixel]."""
         moved = self.place(self.corner + pixels, self.binning)
         return moved._replace(fresh=np.zeros(len(pixels), bool))
+
+    def positions(self, size: int, shapes: Shapes | None = None) -> Float[np.ndarray, "source 2"]:
+        """(y, x) of the light of each source on the image; its shapes, where they are known.
+
+        Args:
+            size: Side of a stamp [pixel].
+            shapes: Shapes of the sources' light on their stamps.
+        """
+        if shapes is None:
+            light = self.found.image[..., 0]
+            shapes = measure_shapes(light, self.found.flux[:, 0].astype(float))
+        centre = np.nan_to_num(shapes.centre) * self.binning[:, None]
+        return self.corner + stamp_centre(size) + centre
 
 
 def make_sources(index, corner, shape: tuple[int, int, int]) -> Sources:

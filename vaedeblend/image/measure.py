@@ -11,7 +11,7 @@ from astropy.table import Table
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from vaedeblend.deblend.field import find_sources, source_positions
+from vaedeblend.deblend.field import find_sources
 from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources, believed
 from vaedeblend.image.catalogue.columns import (
@@ -130,7 +130,7 @@ def _described(
     weighed = weigh(flux, flux_err, measured.left, measured.left_err)
     error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
     columns = {
-        "position": source_positions(sources, padded.size, shapes),
+        "position": sources.positions(padded.size, shapes),
         "flux": weighed.flux,
         "flux_err": error,
         "flux_err_95": error * error_factor(found, _NINETY_FIVE),

@@ -80,7 +80,7 @@ def measure_pieces(
         job = job._replace(background=sky.path)
         pieces = _again(pieces, sky, mosaic.shape)
         parts = [
-            part.outside(piece.core) if piece else part
+            part.select(~piece.owns(part.columns["place"])) if piece else part
             for part, piece in zip(parts, pieces, strict=True)
         ]
         parts = measured(job, [piece for piece in pieces if piece]) + parts

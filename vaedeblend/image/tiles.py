@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.catalogue.merge import Part, write_part
@@ -35,6 +35,11 @@ class Tile(NamedTuple):
     number: int
     core: tuple[slice, slice]
     window: tuple[slice, slice]
+
+    def owns(self, place: Int[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
+        """Whether each (y, x) on the whole image is a pixel of the core."""
+        low, high = (np.array([getattr(s, end) for s in self.core]) for end in ("start", "stop"))
+        return ((place >= low) & (place < high)).all(axis=1)
 
 
 class Job(NamedTuple):
@@ -173,14 +178,13 @@ def _of_core(tile: Tile, found, corner: Int[np.ndarray, " 2"], scale: float, lis
     the window, which come first.
     """
     profiles, pair = found.profiles.moved(-corner), found.groups.pair
-    low, high = (np.array([getattr(s, end) for s in tile.core]) for end in ("start", "stop"))
     # Tiles put a source at the same pixel, but may find its light a pixel from each other.
     place = found.origin + corner
     row = np.array(found.table["input_row"])
     if listed is not None:
         rows, given = listed
         row[: len(rows)], place[: len(rows)] = rows, np.floor(given + 0.5)
-    own = ((place >= low) & (place < high)).all(axis=1)
+    own = tile.owns(place)
     mine, position = own[pair].any(axis=1), np.asarray(found.table["position"]) + corner
     measured = dict(found.table) | {"position": position, "input_row": row}
     measured["place"] = place

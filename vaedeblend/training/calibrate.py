@@ -20,7 +20,7 @@ from vaedeblend.deblend.calibration import (
     rescaled,
     write_calibrations,
 )
-from vaedeblend.deblend.field import find_sources, source_positions
+from vaedeblend.deblend.field import find_sources
 from vaedeblend.deblend.joint import make_deblend_stamps
 from vaedeblend.deblend.network import Deblend
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, normal_score
@@ -122,7 +122,7 @@ def calibrate_field(
         gain: Electrons per image unit.
     """
     _, sources, _ = find_sources(deblend, image, rms, size=size, gain=gain)
-    row = match(position, flux, source_positions(sources, size))
+    row = match(position, flux, sources.positions(size))
     # A binned source has an error of its own beside the network's: see `image.measure`.
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])
     found = jax.tree.map(lambda a: a[row[true]], sources.found)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from vaedeblend.catalogues.positions import Listed, with_list
 from vaedeblend.image.catalogue.columns import (
@@ -73,12 +73,8 @@ class Part(NamedTuple):
         }
         return self._replace(columns=columns, profiles=self.profiles.scaled(factor))
 
-    def outside(self, core: tuple[slice, slice]) -> "Part":
-        """The sources that do not belong to a core."""
-        y, x = self.columns["place"].T
-        kept = ~(
-            (y >= core[0].start) & (y < core[0].stop) & (x >= core[1].start) & (x < core[1].stop)
-        )
+    def select(self, kept: Bool[np.ndarray, " n"]) -> "Part":
+        """Some of the sources, and all pairs."""
         columns = {name: values[kept] for name, values in self.columns.items()}
         return self._replace(columns=columns, profiles=self.profiles.select(kept))
 
