@@ -1,10 +1,15 @@
 """Apertures and errors of positions, on images whose sources are known."""
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 from matched import SIZE, gaussian
 
-from vaedeblend.image.photometry import measure_photometry, weigh
+from vaedeblend.image import photometry
+from vaedeblend.image.photometry import measure_photometry, measure_points, weigh
+from vaedeblend.pixels.shapes import measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
 
 SHAPE, SIGMA, RMS = (120, 130), 3.0, 0.4
@@ -16,15 +21,20 @@ def measured(image, rms=RMS, gain=None, purity=1.0, point=np.nan):
     """The sources of an image whose light is known, as they are measured on it."""
     rms = np.broadcast_to(rms, SHAPE)[None, ..., None]
     padded = PaddedImages(image[None, ..., None], np.square(rms), size=SIZE, gain=gain)
+    at, stamps, canvas = modelled(padded)
+    given = np.full(3, purity), np.full(3, point)
+    return measure_photometry(padded, at, stamps, FLUX, canvas, *given)
+
+
+def modelled(padded):
+    """Stamps, light, and canvas of the sources."""
     corner = np.rint(PLACES - 31.5).astype(int)
     light = [
         f * gaussian(*(at - c), sigma=SIGMA) for f, at, c in zip(FLUX, PLACES, corner, strict=True)
     ]
     stamps = np.stack(light).astype(np.float32)
     at = np.zeros(3, int), corner, np.ones(3, int)
-    canvas = padded.paste(stamps[..., None], *at)
-    given = np.full(3, purity), np.full(3, point)
-    return measure_photometry(padded, at, stamps, FLUX, canvas, *given)
+    return at, stamps, padded.paste(stamps[..., None], *at)
 
 
 def sky(rng=None):
@@ -96,11 +106,59 @@ def test_light_left_is_the_source_s_own_share_of_it():
     assert both.left[0] > 4 * both.left[1] > 0
 
 
+def test_many_sources_are_measured_some_at_a_time(monkeypatch, rng):
+    image = sky(rng)
+    wanted = measured(image)
+    monkeypatch.setattr(photometry, "_CHUNK", 1)
+    assert_close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
+    jax.tree.map(assert_close, measured(image), wanted)
+
+
 def test_nothing_is_left_where_pixels_are_ignored():
     rms = np.full(SHAPE, RMS)
     rms[85:, 95:] = np.inf
     found = measured(sky() + 100 * gaussian(*PLACES[2], SHAPE, SIGMA), rms)
     assert np.isnan(found.left[2]) and np.isfinite(found.left[:2]).all()
+
+
+@pytest.mark.parametrize("given", ["one", "callable"])
+def test_points_that_are_alone_have_the_flux_of_circles(given):
+    """Gaussian stars, whose profiles the network has a tenth too faint."""
+    side = 41
+    psf = 0.96 * gaussian(20, 20, (side, side), SIGMA)[..., None]  # the rest lies beyond
+    image = 1.1 * sky()
+    rms = np.full((1, *SHAPE, 1), 0.05)
+    of_each = {"one": psf, "callable": lambda index, position: np.stack([psf] * len(index))}
+    padded = PaddedImages(image[None, ..., None], rms**2, size=SIZE, psf=of_each[given])
+    at, stamps, canvas = modelled(padded)
+    shapes = measure_shapes(stamps, FLUX)
+    purity, point = np.array([0.8, 1.0, 1.0]), np.array([0.9, 0.9, 0.2])
+    flux, error = measure_points(padded, at, stamps, canvas, shapes, purity, point)
+    assert np.isnan([flux[0], error[0], flux[2], error[2]]).all()
+    assert flux[1] == pytest.approx(1.1 * FLUX[1] / 0.96, rel=0.02)
+    radius = 2.2 * shapes.fwhm[1]
+    share = 0.96 * (1 - np.exp(-((radius / SIGMA) ** 2) / 2))
+    noise = 0.05 * np.sqrt(np.pi) * radius
+    assert error[1] == pytest.approx(np.hypot(noise / share, 0.0015 * flux[1]), rel=0.02)
+
+
+def test_faint_points_have_smaller_circles():
+    psf = gaussian(20, 20, (41, 41), SIGMA)[..., None]
+    padded = PaddedImages(sky()[None, ..., None], 4.0, size=SIZE, psf=psf)
+    at, stamps, canvas = modelled(padded)
+    shapes = measure_shapes(stamps, FLUX)
+    _, error = measure_points(padded, at, stamps, canvas, shapes, np.ones(3), np.ones(3))
+    radius = 1.5 * shapes.fwhm[2]
+    noise = 2 * np.sqrt(np.pi) * radius / (1 - np.exp(-((radius / SIGMA) ** 2) / 2))
+    assert error[2] == pytest.approx(np.hypot(noise, 0.004 * FLUX[2]), rel=0.02)
+
+
+def test_without_a_psf_no_point_is_measured():
+    padded = PaddedImages(sky()[None, ..., None], 1.0, size=SIZE)
+    at, stamps, canvas = modelled(padded)
+    shapes = measure_shapes(stamps, FLUX)
+    found = measure_points(padded, at, stamps, canvas, shapes, np.ones(3), np.ones(3))
+    assert np.isnan(found).all()
 
 
 def test_weighed_fluxes_are_the_posterior_s_mean_and_spread():

@@ -23,7 +23,13 @@ from vaedeblend.image.catalogue.columns import (
     UNRESOLVED,
 )
 from vaedeblend.image.groups import Groups, find_groups
-from vaedeblend.image.photometry import error_factor, measure_photometry, weigh
+from vaedeblend.image.photometry import (
+    error_factor,
+    measure_photometry,
+    measure_points,
+    weigh,
+    with_circles,
+)
 from vaedeblend.image.residuals import correct_profiles, footprint_chi2
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import PaddedImages, PsfAt
@@ -127,13 +133,16 @@ def _described(
         find_groups(profiles, background),
     )
     shapes = measured.shapes
-    weighed = weigh(flux, flux_err, measured.left, measured.left_err)
+    circles = measure_points(padded, at, stamps, canvas, shapes, purity, point)
+    networks = weigh(flux, flux_err, measured.left, measured.left_err)
+    weighed, in_circle = with_circles(networks, *circles)
     error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
+    wide = np.where(in_circle, _NINETY_FIVE, error_factor(found, _NINETY_FIVE))
     columns = {
         "position": sources.positions(padded.size, shapes),
         "flux": weighed.flux,
         "flux_err": error,
-        "flux_err_95": error * error_factor(found, _NINETY_FIVE),
+        "flux_err_95": error * wide,
         "flux_correction": weighed.flux - flux,
         "unlike_prob": weighed.unlike_prob,
         "purity": purity,
