@@ -1,6 +1,7 @@
 """What every test shares: strict types, executables, seeds, and a way to the reference data."""
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -34,6 +35,8 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "allow")
 # Nor are programs that will run once optimised: part of the time again.
 jax.config.update("jax_disable_most_optimizations", True)
+
+gc.set_threshold(50_000, 20, 50)  # as in a command: tracing makes little garbage
 
 MOST_EXECUTABLES = 250  # a process keeps them all, 1.4 MB each at least
 _compiled = []
