@@ -211,7 +211,7 @@ def _measure(deblend, images: PaddedImages, sources: Sources, iterations: int, b
     stamps = _stamps(images, sources, iterations)
     common = {} if images.psf is None or callable(images.psf) else {"psf": images.psf}
     network = deblend if isinstance(deblend, Deblender) else jax.tree_util.Partial(deblend)
-    state = _state(network, common, stamps, sources)
+    state = _state(network, common, stamps, sources, batch_size)
     state = _run(network, common, stamps, state, batch_size, images.most)
     n = len(sources.index)
     known = jax.tree.map(lambda a: np.asarray(a)[:n], (state.count, state.neighbours, state.found))
@@ -252,15 +252,22 @@ def _stamps(images: PaddedImages, sources: Sources, iterations: int) -> SourceSt
     return SourceStamps(*each, owner, np.full(rows, iterations))
 
 
-def _state(network, common, stamps: SourceStamps, sources: Sources) -> State:
-    """What is known of the sources before the iterations."""
+def _state(network, common, stamps: SourceStamps, sources: Sources, batch_size: int) -> State:
+    """What is known of the sources before the iterations.
+
+    The network is asked for a batch, as it is in the iterations, so that JAX traces it once.
+    """
     rows, n, shape = len(stamps.image), len(sources.index), stamps.image.shape[1:]
     light = np.zeros((len(stamps.owner), *shape), np.float32)
     found = sources.found
     if found is None:
         arrays = {"image": stamps.image, "variance": stamps.variance, "neighbours": stamps.image}
-        outcome = jax.eval_shape(partial(network, **common), **arrays, **stamps.given)
-        found = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), outcome)
+        batch = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype),
+            arrays | stamps.given,
+        )
+        outcome = jax.eval_shape(partial(network, **common), **batch)
+        found = jax.tree.map(lambda a: np.zeros((rows, *a.shape[1:]), a.dtype), outcome)
     else:
         found = jax.tree.map(lambda a: _padded(a, rows - n), found)
         known = sources.count > 0
