@@ -139,7 +139,7 @@ def test_points_that_are_alone_have_the_flux_of_circles(given):
     radius = 2.2 * shapes.fwhm[1]
     share = 0.96 * (1 - np.exp(-((radius / SIGMA) ** 2) / 2))
     noise = 0.05 * np.sqrt(np.pi) * radius
-    assert error[1] == pytest.approx(np.hypot(noise / share, 0.0015 * flux[1]), rel=0.02)
+    assert error[1] == pytest.approx(1.15 * np.hypot(noise / share, 0.0015 * flux[1]), rel=0.02)
 
 
 def test_faint_points_have_smaller_circles():
@@ -150,7 +150,7 @@ def test_faint_points_have_smaller_circles():
     _, error = measure_points(padded, at, stamps, canvas, shapes, np.ones(3), np.ones(3))
     radius = 1.5 * shapes.fwhm[2]
     noise = 2 * np.sqrt(np.pi) * radius / (1 - np.exp(-((radius / SIGMA) ** 2) / 2))
-    assert error[2] == pytest.approx(np.hypot(noise, 0.004 * FLUX[2]), rel=0.02)
+    assert error[2] == pytest.approx(1.15 * np.hypot(noise, 0.004 * FLUX[2]), rel=0.02)
 
 
 def test_without_a_psf_no_point_is_measured():

@@ -24,6 +24,7 @@ from vaedeblend.image.catalogue.columns import (
 )
 from vaedeblend.image.groups import Groups, find_groups
 from vaedeblend.image.photometry import (
+    CIRCLE_TAILS,
     error_factor,
     measure_photometry,
     measure_points,
@@ -137,7 +138,7 @@ def _described(
     networks = weigh(flux, flux_err, measured.left, measured.left_err)
     weighed, in_circle = with_circles(networks, *circles)
     error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
-    wide = np.where(in_circle, _NINETY_FIVE, error_factor(found, _NINETY_FIVE))
+    wide = np.where(in_circle, CIRCLE_TAILS, error_factor(found, _NINETY_FIVE))
     columns = {
         "position": sources.positions(padded.size, shapes),
         "flux": weighed.flux,
