@@ -153,6 +153,18 @@ def test_faint_points_have_smaller_circles():
     assert error[2] == pytest.approx(1.15 * np.hypot(noise, 0.004 * FLUX[2]), rel=0.02)
 
 
+def test_points_whose_core_is_masked_are_not_measured_in_circles():
+    psf = gaussian(20, 20, (41, 41), SIGMA)[..., None]
+    variance = np.ones((1, *SHAPE, 1))
+    variance[0, 89:92, 99:102] = np.inf
+    variance[0, 58, 40] = np.inf  # a pixel of the second one's wings
+    padded = PaddedImages(sky()[None, ..., None], variance, size=SIZE, psf=psf)
+    at, stamps, canvas = modelled(padded)
+    shapes = measure_shapes(stamps, FLUX)
+    flux, _ = measure_points(padded, at, stamps, canvas, shapes, np.ones(3), np.ones(3))
+    np.testing.assert_array_equal(np.isnan(flux), [False, False, True])
+
+
 def test_without_a_psf_no_point_is_measured():
     padded = PaddedImages(sky()[None, ..., None], 1.0, size=SIZE)
     at, stamps, canvas = modelled(padded)

@@ -42,6 +42,8 @@ the part for validation."""
 _CIRCLES = (1.5, 0.004), (2.2, 0.0015)
 """Radii of the circles in which points are measured [FWHM], and how well a PSF tells what they hold
 [flux]: on simulated co-adds, of which no other number was chosen."""
+_LOST = 0.01
+"""Share of a point's light on ignored pixels from which on no circle tells its flux."""
 _MORE, CIRCLE_TAILS = 1.15, 2.5
 """Errors of such fluxes over what noise and PSF make of them, and over those, half the width of the
 central 95 %: what nothing detects lies in circles, too; measured on such co-adds."""
@@ -162,7 +164,7 @@ def measure_points(
     """Fluxes in circles of points that are alone, and their errors; NaN of all other sources.
 
     The PSF tells what a circle holds of a star, whatever the exposures' phases make of its core. Of
-    several circles the one of the least error counts.
+    several circles the one of the least error counts. A star whose core is masked has none.
 
     Args:
         padded: Images on which the sources lie, with the PSFs that are given.
@@ -175,7 +177,9 @@ def measure_points(
     """
     flux, error = np.full((2, len(stamps)), np.nan)
     rows = np.flatnonzero((point > _POINT) & (purity > _ALONE) & (at[2] == 1))
-    psf = padded.psf
+    ignored = ~np.isfinite(padded.noise(*(each[rows] for each in at))[..., 0])
+    lost = np.where(ignored, stamps[rows], 0).sum(axis=(1, 2)) / stamps[rows].sum(axis=(1, 2))
+    rows, psf = rows[lost < _LOST], padded.psf
     if psf is None or not len(rows):
         return flux, error
     place, own = tuple(each[rows] for each in at), stamps[rows]
