@@ -47,7 +47,7 @@ def gaussian_psf(sigma, size=15):
 @pytest.fixture(scope="module")
 def network():
     model = VAE(**FIELDS, bands=1)
-    params = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    params = init_params(model, jax.random.key(0))
     return model, jax.tree.map(lambda p: p + 0.02, params)
 
 
@@ -326,7 +326,7 @@ def test_stamps_are_deblended_by_name_in_one_call(workdir, image, variance):
 def test_a_deblender_under_noise_is_given_its_correlation():
     covariance = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
     model = VAE(2, (4,), 8, 1, (8,), (8,), 2, 16, 1, coadds=True)
-    initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    initial = init_params(model, jax.random.key(0))
     deblend = Deblender(model, moved(initial, jax.random.key(1)), gaussian_psf(1.2, 31))
     image = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
     white, known = deblend(image, 1.0), deblend.under_noise(covariance)(image, 1.0)

@@ -81,7 +81,7 @@ def test_decoder_is_the_models(key):
         stamp_size=16,
         bands=1,
     )
-    params = jax.jit(init_params, static_argnums=0)(model, key)
+    params = init_params(model, key)
     psf = np.full((31, 31, 1), 1 / 961, np.float32)
     profile = Deblender(model, params, psf).decode(jnp.ones((2, 3)))
     assert profile.shape == (2, 16, 16, 1)

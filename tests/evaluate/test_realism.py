@@ -7,7 +7,9 @@ import galsim
 import numpy as np
 import pytest
 
-from vaedeblend.evaluate.realism import (
+pytest.importorskip("statmorph")
+
+from vaedeblend.evaluate.realism import (  # noqa: E402
     Morphology,
     central_segment,
     difference,

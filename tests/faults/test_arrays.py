@@ -25,7 +25,7 @@ FOREIGN = np.dtype("f4").newbyteorder()
 @pytest.fixture(scope="module")
 def network():
     model = VAE(**FIELDS, stamp_size=SIZE, bands=1)
-    params = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    params = init_params(model, jax.random.key(0))
     psf = gaussian(15, 15, (31, 31))[..., None].astype(np.float32)
     return Deblender(model, jax.tree.map(lambda p: p + 0.02, params), psf)
 

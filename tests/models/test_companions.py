@@ -93,7 +93,7 @@ SIZES = {"size": SIZE, "bands": 1, "psf": 10, "correlation": 5}
 @pytest.mark.parametrize("context", [(), (4, 8)])
 def test_verdicts_are_equal_whatever_the_unit_and_see_all_that_they_are_given(context):
     model = Companions((4, 8, 8), (16,), context)
-    initial = jax.jit(lambda key: init_companions(model, key, **SIZES))(jax.random.key(0))
+    initial = init_companions(model, jax.random.key(0), **SIZES)
     params = moved(initial, jax.random.key(1))
     seen, light = (
         observed([GALAXY + 100 * POINT, GALAXY], gain=2.0),
@@ -121,8 +121,8 @@ def test_only_with_context_does_a_verdict_know_what_lies_far_from_its_candidates
     peaks = jax.jit(find_candidates)(near, light)
     for context in ((), (4, 8)):
         model = Companions((4, 8, 8), (16,), context)
-        initial = jax.jit(lambda key, model=model: init_companions(model, key, **SIZES))
-        params = moved(initial(jax.random.key(0)), jax.random.key(1))
+        initial = init_companions(model, jax.random.key(0), **SIZES)
+        params = moved(initial, jax.random.key(1))
 
         def logit(seen, model=model, params=params):
             found = model.apply({"params": params}, seen, light, jnp.ones((1, 1)), peaks)
@@ -135,7 +135,7 @@ def test_a_test_without_context_goes_on_from_where_it_is_with_one(tmp_path, monk
     """Layers that are new say nothing yet: the same verdicts, to the bit of a sum of zeros."""
     without, with_context = (Companions((4, 8, 8), (16,), c) for c in ((), (4, 8)))
     plain, fresh = (
-        {"companions": jax.jit(lambda m=m: init_companions(m, jax.random.key(0), **SIZES))()}
+        {"companions": init_companions(m, jax.random.key(0), **SIZES)}
         for m in (without, with_context)
     )
     plain = moved(plain, jax.random.key(1))

@@ -88,7 +88,7 @@ def make_run(model, *, steps, trainable=("encoder", "decoder"), loss=None, **giv
     """The state before the first step, the step, and its objective."""
     mesh = loop.data_mesh()
     optimizer = loop.make_optimizer(steps=steps, **OPTIMIZER)
-    params = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    params = init_params(model, jax.random.key(0))
     if "flow" in trainable:
         parts = objectives.posterior(model, jax.tree.map(jnp.array, params["encoder"]), **WEIGHTS)
     else:

@@ -43,7 +43,7 @@ def model():
 @pytest.fixture(scope="module")
 def params(model):
     """As though trained: no head is zero."""
-    initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    initial = init_params(model, jax.random.key(0))
     return moved(initial, jax.random.key(2))
 
 

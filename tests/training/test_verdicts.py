@@ -38,7 +38,7 @@ def batch():
 @pytest.fixture(scope="module")
 def deblender():
     model = VAE(3, (4,), 8, 1, (8,), (8,), 4, SIZE, 2, coadds=True)
-    initial = jax.jit(init_params, static_argnums=0)(model, jax.random.key(0))
+    initial = init_params(model, jax.random.key(0))
     return model, moved(initial, jax.random.key(2))
 
 

@@ -10,6 +10,7 @@ calibrated, where a threshold is neither. The detection at candidates of Lanusse
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -145,6 +146,7 @@ def find_candidates(seen: Observation, light: Float[Array, "batch size size band
     return Candidates(pixel + first, maps[row, pixel[..., 0], pixel[..., 1]], real)
 
 
+@partial(jax.jit, static_argnames=("model", "size", "bands", "psf", "correlation"))
 def init_companions(model: Companions, key, *, size: int, bands: int, **numbers: int) -> dict:
     """Random parameters.
 

@@ -250,6 +250,7 @@ class VAE(nn.Module):
         return posterior, self.decode(z, observation.psf), self.log_prior(z)
 
 
+@partial(jax.jit, static_argnames="model")
 def init_params(model: VAE, key: PRNGKeyArray) -> dict:
     """Random parameters of all parts: {'encoder': ..., 'decoder': ..., 'flow': ...}."""
     stamp = jnp.ones((1, model.stamp_size, model.stamp_size, model.bands))
