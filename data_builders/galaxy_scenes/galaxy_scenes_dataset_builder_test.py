@@ -25,7 +25,10 @@ def _config(kind, source=""):
     )
 
 
-@pytest.mark.parametrize("kind", examples.KINDS)
+SLOW = {"stratified": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=SLOW.get(k, ())) for k in examples.KINDS])
 def test_builds_and_reads_back_without_tensorflow(tmp_path, kind):
     built = builder.Builder(config=_config(kind), data_dir=tmp_path)
     built.download_and_prepare()

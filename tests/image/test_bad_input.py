@@ -296,6 +296,7 @@ def spoilt(array, boxes):
     return array
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

@@ -42,6 +42,7 @@ WEIGHTS = {
     "cleaned_from": 0,
     "cleaned_looks": 2,
 }
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +117,17 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
-@pytest.mark.parametrize(
-    "trainable", [("encoder", "decoder"), ("encoder", "flow")], ids=["isolated", "blended"]
-)
-def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, library, trainable):
-    steps = {"decoder": 8, "flow": 60}[trainable[1]]  # as other tests: compiled once
+@pytest.mark.parametrize("part", [pytest.param("decoder", marks=SLOW), "flow"])
+def test_frozen_parts_are_bitwise_unchanged_and_the_others_move(model, library, part):
+    trainable = "encoder", part
+    steps = {"decoder": 8, "flow": 60}[part]  # as other tests: compiled once
     state, step, _ = make_run(model, steps=steps, trainable=trainable)
     before = jax.device_get(state.params)
     for _ in range(4):
         state, _ = step(state, library[0])
     for found in (jax.device_get(state.params), jax.device_get(state.average)):
-        for part in ("encoder", "decoder", "flow"):
-            assert same(before[part], found[part]) == (part not in trainable)
+        for each in ("encoder", "decoder", "flow"):
+            assert same(before[each], found[each]) == (each not in trainable)
 
 
 def test_non_finite_gradients_cost_a_step_and_not_the_training(model, library):
@@ -214,7 +214,7 @@ def test_a_stage_of_no_steps_keeps_what_it_starts_from(model, library, tmp_path)
     assert same(checkpoint.load_params(tmp_path / "checkpoints"), start)
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+@pytest.mark.parametrize("likelihood", ["gaussian", pytest.param("poisson", marks=SLOW)])
 def test_loss_falls(model, library, likelihood):
     state, step, parts = make_run(model, steps=60, loss={"likelihood": likelihood})
     batch = jax.jit(make_batch)(jax.random.key(9), library[0])
@@ -247,10 +247,9 @@ def test_validation_is_the_mean_over_examples_not_batches(model, library):
     assert validate(state.params)["loss"] == pytest.approx(flux.mean(), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "trainable", [("encoder", "decoder"), ("encoder", "flow")], ids=["isolated", "blended"]
-)
-def test_batches_in_parts_train_as_whole_ones_do(model, library, monkeypatch, trainable):
+@pytest.mark.parametrize("part", ["decoder", pytest.param("flow", marks=SLOW)])
+def test_batches_in_parts_train_as_whole_ones_do(model, library, monkeypatch, part):
+    trainable = "encoder", part
     monkeypatch.setitem(WEIGHTS, "cleaned_looks", 1)
     found = []
     for parts in (1, 4):
@@ -316,6 +315,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_named(model, library, tmp_path):
 
 
 # tensorstore's other readers fail after the event loop of the first one has closed.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_of_an_older_version_is_named(model, library, tmp_path):
     state, step, *_ = make_run(model, steps=8)
