@@ -56,6 +56,14 @@ def test_what_is_logged_meanwhile_stands_beside_the_bar():
     assert not any(said in text for said in ("no bar", "nobody", "too late"))
 
 
+def test_what_is_logged_is_no_line_of_the_root_s_handler(caplog):
+    with progress(Console(file=io.StringIO())) as report:
+        report("measuring", 0, 2)
+        logging.getLogger("vaedeblend.deblend.joint").info("12 detections")
+    assert not caplog.records
+    assert logging.getLogger("vaedeblend").propagate
+
+
 def test_astropys_words_about_cards_and_units_do_not_reach_the_terminal(capfd):
     def work():
         fits.PrimaryHDU(np.zeros((2, 2), np.float32), fits.Header({"BLANK": -1})).writeto(

@@ -61,17 +61,22 @@ def progress(console: Console, *, timed: bool = False) -> Iterator[Callable[...,
 
 @contextlib.contextmanager
 def _logged(show: Callable[[str], None]) -> Iterator[None]:
-    """Shows what the package logs of its work."""
+    """Shows what the package logs of its work, and no line of it elsewhere.
+
+    Libraries call logging's own functions, which give the root a handler that writes lines.
+    """
     logger, handler = logging.getLogger("vaedeblend"), logging.Handler(logging.INFO)
     handler.emit = lambda record: show(record.getMessage())
-    before = logger.level
+    before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def run_command(work: Callable[[], int | None], *, verbose: bool = False) -> int:
