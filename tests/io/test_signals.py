@@ -27,6 +27,12 @@ def test_a_second_does_not():
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_handler_that_is_not_python_s_stays(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    with pytest.raises(KeyboardInterrupt), deferred(signal.SIGINT):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_another_thread_receives_none():
     def work():
         with deferred(signal.SIGINT) as noted:

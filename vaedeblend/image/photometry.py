@@ -187,8 +187,9 @@ def measure_points(
     if callable(psf):
         psf = psf(place[0], place[1] + stamp_centre(padded.size))
     psf = np.broadcast_to(psf, (len(rows), *psf.shape[-3:]))[..., 0]
-    residual = padded.cut(padded.image - canvas, *place)[..., 0]
-    light = own + _share(own, padded.cut(canvas, *place)[..., 0]) * residual
+    everything = padded.cut(canvas, *place)[..., 0]
+    residual = padded.cut(padded.image, *place)[..., 0] - everything
+    light = own + _share(own, everything) * residual
     variance, error[rows] = _variance(padded, place, canvas), np.inf
     for width, unsure in _CIRCLES:
         held, noise = _in_circles(light, variance, centre, width * fwhm)

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 
 
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 def deferred(number: signal.Signals) -> Iterator[list[int]]:
     """A signal is noted in the list that this gives, and does at the end what it did before.
 
-    A second one does so at once. Outside the main thread, where none arrives, nothing changes.
+    A second one does so at once. Outside the main thread, where none arrives, and where the handler
+    is not Python's own, as where another program embeds it, nothing changes.
 
     Args:
         number: Signal, as `signal.SIGINT`.
@@ -20,11 +22,10 @@ def deferred(number: signal.Signals) -> Iterator[list[int]]:
         noted.append(number)
         signal.signal(number, before)
 
-    try:
-        signal.signal(number, note)
-    except ValueError:  # not in the main thread
+    if before is None or threading.current_thread() is not threading.main_thread():
         yield noted
         return
+    signal.signal(number, note)
     try:
         yield noted
     finally:
