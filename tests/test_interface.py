@@ -39,7 +39,8 @@ IMAGE = {
 }
 SHARED = {"--quiet", "--verbose"}
 OPTIONS = {
-    "deblend": IMAGE | {"--catalog", "--no-add", "--tphot", "--mer-names", "--core-margin"},
+    "deblend": IMAGE
+    | {"--band", "--catalog", "--no-add", "--tphot", "--mer-names", "--core-margin"},
     "inject": IMAGE | {"--n", "--magnitude", "--seed", "--repeats", "--stars", "--beside-bright"},
     "photometry": {
         *("out", "--image", "--rms", "--psf", "--band", "--mask", "--zero-point", "--gain"),

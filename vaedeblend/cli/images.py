@@ -22,8 +22,11 @@ def deblend(**options) -> int:
     if not options["passes"] and options["catalog"] is None:
         raise MosaicError("--no-add is given, but no list to add to; wanted --catalog, too")
     keep_compiled()
+    from vaedeblend.image.bands.inputs import BandImage
     from vaedeblend.image.pipeline import deblend_image
 
+    bands = options["bands"]
+    options["bands"] = tuple(BandImage(image, psf, rms, name) for name, image, rms, psf in bands)
     with progress_bars() as report:
         catalog = deblend_image(**options, report=report)
     for line in catalog.said:
@@ -57,6 +60,16 @@ def inject_galaxies(*, magnitude: list[float], **options) -> None:
 def add_deblend(add) -> None:
     """Adds the arguments of `deblend` to its parser."""
     _add_image(add)
+    add.add_argument(
+        "--band",
+        dest="bands",
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("NAME", "IMAGE", "RMS", "PSF"),
+        help="image of a further band of the weights', on the same pixels, with its rms and PSF; "
+        "repeatable. Of a MER tile they are taken by their names",
+    )
     add.add_argument("--catalog", help="table of positions: x and y (0-based), or ra and dec")
     add.add_argument(
         "--no-add",

@@ -1,4 +1,4 @@
-"""All sources of one image in one band: detected, and measured less their neighbours' light."""
+"""All sources of one image: detected in its first band, and measured less neighbours' light."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -27,18 +27,18 @@ _MOST, _CONFUSED = 5000, 100
 
 def find_sources(
     deblend: Deblend,
-    image: Float[np.ndarray, "height width"],
-    rms: Float[np.ndarray, "height width"],
+    image: Float[np.ndarray, "height width *band"],
+    rms: Float[np.ndarray, "height width *band"],
     *,
     size: int,
     positions: Float[np.ndarray, "n 2"] | None = None,
     passes: int = 3,
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
-    gain: float | None = None,
+    gain: Float[np.ndarray, " band"] | float | None = None,
     covariance: Float[np.ndarray, "lag lag"] | None = None,
     **options,
 ) -> tuple[PaddedImages, Sources, Bool[np.ndarray, "height width"]]:
-    """An image in one band and its sources, whose light is known but not yet described.
+    """An image and its sources, whose light is known but not yet described.
 
     The last result marks blends too large to be taken apart; see `extract.Extraction`.
 
@@ -46,37 +46,42 @@ def find_sources(
     stamp, and all of the image is marked.
 
     Args:
-        deblend: Deblender of one band.
-        image: Background subtracted.
+        deblend: Deblender of the image's bands.
+        image: Background subtracted; without a last axis in one band. The first band is where
+            sources are detected.
         rms: Background noise; infinite where a pixel is ignored.
         size: Side of the stamps that `deblend` takes [pixel].
         positions: (y, x) of sources that are there, and come first; detections beside them follow.
         passes: Searches for sources that others hide; with 0, none is added to the positions.
         psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
-        covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white. What
+        covariance: Autocovariance of the first band's noise, of unit sum, its middle lag 0; None
+            if white. What
             the deblender knows of it is its own affair.
         **options: Keywords of `find_and_measure`.
 
     Raises:
         FieldError: There are more sources than the PSF can tell apart.
     """
-    coarse, most = np.zeros(image.shape, bool), _BINNINGS
+    image, rms = (np.reshape(a, (*a.shape[:2], -1)) for a in (image, rms))
+    first = image[..., 0], rms[..., 0]
+    coarse, most = np.zeros(image.shape[:2], bool), _BINNINGS
     if positions is None:
-        positions, coarse = detect_all(image, rms, covariance=covariance)
+        positions, coarse = detect_all(*first, covariance=covariance)
     else:
         listed = len(positions)
         if passes > 0 and listed:
-            found, _ = detect_all(image, rms, covariance=covariance)
+            found, _ = detect_all(*first, covariance=covariance)
             positions = np.concatenate([positions, _beside(positions, found)])
         options["certain"] = np.arange(len(positions)) < listed
     options["passes"] = passes
-    valid = int(np.isfinite(rms).sum())
+    valid = int(np.isfinite(first[1]).sum())
     if len(positions) > _MANY and len(positions) * _CROWDED > valid:
         _check_confusion(len(positions), valid)
         options |= {"iterations": 1, "passes": 0}
-        coarse, most = np.ones(image.shape, bool), 1
-    padded = _padded(image, rms, size, psf, gain, most)
+        coarse, most = np.ones(image.shape[:2], bool), 1
+    frames = image[None], np.square(rms)[None]
+    padded = PaddedImages(*frames, size=size, psf=psf, gain=gain, most=most)
     return padded, _sources(deblend, padded, positions, **options), coarse
 
 
@@ -93,30 +98,25 @@ def _check_confusion(n: int, pixels: int) -> None:
         )
 
 
-def _padded(image, rms, size: int, psf, gain, most: int) -> PaddedImages:
-    image, variance = image[None, ..., None], np.square(rms)[None, ..., None]
-    return PaddedImages(image, variance, size=size, psf=psf, gain=gain, most=most)
-
-
 def _sources(deblend, padded: PaddedImages, positions, **options) -> Sources:
     if not len(positions):
-        return _nothing(padded.size)
+        return _nothing(padded.size, padded.image.shape[-1])
     # Halves up, not to even numbers: so a stamp does not depend on where its tile begins.
     corner = np.floor(positions - stamp_centre(padded.size) + 0.5).astype(int)
     return find_and_measure(deblend, padded, np.zeros(len(corner), int), corner, **options)
 
 
-def _nothing(size: int) -> Sources:
+def _nothing(size: int, bands: int) -> Sources:
     """No source at all."""
-    none = np.zeros((0, 1), np.float32)
+    none = np.zeros((0, bands), np.float32)
     found = Deblended(
         none,
         none,
-        np.zeros((0, size, size, 1), np.float32),
+        np.zeros((0, size, size, bands), np.float32),
         none,
         none,
         none,
         SinhArcsinh(*[none] * 4),
     )
     nowhere = np.zeros(0, int), np.zeros((0, 2), int)
-    return make_sources(*nowhere, (size, size, 1))._replace(found=found)
+    return make_sources(*nowhere, (size, size, bands))._replace(found=found)

@@ -210,10 +210,11 @@ class Deblender:
         calibrations = self.calibrations and self.calibrations.of_fields()
         return replace(self, calibrations=calibrations)
 
-    def under_noise(self, covariance: Float[np.ndarray, "lag lag"]) -> "Deblender":
-        """The deblender that takes the noise of all bands to have an autocovariance of unit sum."""
-        of_bands = np.repeat(covariance[..., None], self.model.bands, axis=-1)
-        return replace(self, covariance=of_bands.astype(np.float32))
+    def under_noise(self, covariance: Float[np.ndarray, "lag lag *band"]) -> "Deblender":
+        """The deblender of noise with an autocovariance of unit sum, each band's or all's."""
+        of_bands = np.reshape(covariance, (*covariance.shape[:2], -1)).astype(np.float32)
+        repeats = self.model.bands // of_bands.shape[-1]
+        return replace(self, covariance=of_bands.repeat(repeats, axis=-1))
 
     def responding(self, response: Response) -> "Deblender":
         """The deblender whose fluxes are corrected for an image's PSF and noise.

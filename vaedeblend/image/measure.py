@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
 from vaedeblend.deblend.field import find_sources
-from vaedeblend.deblend.network import Deblend
+from vaedeblend.deblend.network import Deblend, Deblended
 from vaedeblend.deblend.sources import Sources, believed
 from vaedeblend.image.catalogue.columns import (
+    BANDS,
     FLAGS,
     INCOMPLETE,
     MEASURED,
@@ -74,22 +75,23 @@ class Measured(NamedTuple):
 
 def measure_field(
     deblend: Deblend,
-    image: Float[np.ndarray, "height width"],
-    rms: Float[np.ndarray, "height width"],
+    image: Float[np.ndarray, "height width *band"],
+    rms: Float[np.ndarray, "height width *band"],
     *,
     size: int,
     positions: Float[np.ndarray, "n 2"] | None = None,
     passes: int = 3,
     psf: PsfAt | Float[np.ndarray, "side side band"] | None = None,
-    gain: float | None = None,
+    gain: Float[np.ndarray, " band"] | float | None = None,
     iterations: int = 4,
     covariance: Float[np.ndarray, "lag lag"] | None = None,
 ) -> Measured:
-    """Finds and measures all sources of an image in one band.
+    """Finds and measures all sources of an image.
 
     Args:
-        deblend: Deblender of one band; see `network.Deblender`.
-        image: Background subtracted.
+        deblend: Deblender of the image's bands; see `network.Deblender`.
+        image: Background subtracted; without a last axis in one band. Of further bands, fluxes are
+            measured, and all else of the first one.
         rms: Background noise; infinite where a pixel is ignored.
         size: Side of the stamps that `deblend` takes [pixel].
         positions: (y, x) of the sources, whose rows are the column input_row; by default they are
@@ -99,7 +101,8 @@ def measure_field(
         gain: Electrons per image unit.
         iterations: Measurements of each source at most, each less its neighbours' light as the
             last one found it.
-        covariance: Autocovariance of the noise, of unit sum, its middle lag 0; None if white.
+        covariance: Autocovariance of the first band's noise, of unit sum, its middle lag 0; None
+            if white.
     """
     given = {"size": size, "positions": positions, "psf": psf, "gain": gain}
     given |= {"passes": passes, "iterations": iterations, "covariance": covariance}
@@ -169,10 +172,16 @@ def _described(
     left = _sky(padded, sources, canvas, columns, typical)
     unlike, origin = columns["unlike_prob"] > _UNLIKE, sources.origin + padded.size // 2
     flags |= _context(columns["position"], origin, coarse) | SKY * left | UNLIKE * unlike
-    columns["flags"] = flags
+    columns |= _further_bands(found, lost) | {"flags": flags}
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
-    return Measured(Table(columns)[list(MEASURED)], profiles, groups, origin)
+    return Measured(Table(columns)[[*MEASURED, *BANDS]], profiles, groups, origin)
+
+
+def _further_bands(found: Deblended, lost) -> dict[str, Float[np.ndarray, "n band"]]:
+    """Fluxes in the bands beside the first one, and their errors."""
+    values = (np.where(lost[:, None], np.nan, a[:, 1:]) for a in (found.flux, found.flux_err))
+    return {name: each.astype(float) for name, each in zip(BANDS, values, strict=True)}
 
 
 def _apparent(padded: PaddedImages, index, corner, flux):

@@ -1,6 +1,7 @@
 """Options of an image: what a caller may say, what of it fits together, and what it stands for."""
 
 import inspect
+import itertools
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,8 +12,13 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from vaedeblend.exceptions import MosaicError
+from vaedeblend.image.bands.aligned import AlignedBand, align_bands
+from vaedeblend.image.bands.inputs import BandImage, tile_images
+from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.tile import tile_inputs
 from vaedeblend.io.mosaic import Mosaic, as_count, as_number
+from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
+from vaedeblend.survey import Survey, make_survey
 
 
 class ImageOptions(NamedTuple):
@@ -38,6 +44,9 @@ class ImageOptions(NamedTuple):
     """FITS file of the effective PSF, of a grid of them (rows, columns, height, width) that cover
     the image evenly, of stamps with places or of a model of PSFEx; or folder of images with places
     (see `psfs.read`). By default the one trained for."""
+    bands: Sequence[BandImage] = ()
+    """Images of the further bands of the weights', where these are of several: on the image's
+    pixels, each with its rms."""
     catalog: Any = None
     """Table of positions, data frame, or file of a table (see `positions.read_positions`); by
     default sources are detected."""
@@ -132,6 +141,10 @@ def command_line(image, out: str | Path, options: ImageOptions) -> str:
         if name == "passes" and value == 0:
             words.append("--no-add")
             continue
+        if name == "bands":
+            each = (["--band", b.name, b.image, b.rms, b.psf] for b in value)
+            words += map(_word, itertools.chain(*each))
+            continue
         words.append(f"--{name.replace('_', '-')}")
         if value is not True:
             words += map(_word, value if name == "mask_bits" else [value])
@@ -153,6 +166,39 @@ def mer_keywords(mosaic: Mosaic, options: ImageOptions) -> dict | None:
     if not wanted or mosaic.wcs is None or mosaic.zero_point is None:
         return None
     return {"tile": options.tile_id or 0, "margin": options.core_margin}
+
+
+def read_survey(weights: str | Path) -> Survey:
+    """Survey for which weights were trained."""
+    return make_survey(**read_config(find_workdir(weights))["survey"])
+
+
+def read_single_band(weights: str | Path) -> Survey:
+    """Survey for which weights of one band were trained.
+
+    Raises:
+        MosaicError: It has several bands.
+    """
+    survey = read_survey(weights)
+    if len(survey.bands) > 1:
+        raise MosaicError(f"{weights}: weights of {len(survey.bands)} bands; wanted those of one")
+    return survey
+
+
+def weights_files(weights: str | Path, stage: str = "blended") -> list[Path]:
+    """Files and folders of which a deblender is made; those that there are."""
+    names = "config.json", WORKDIR_PSF, f"{stage}/calibration.json", f"{stage}/checkpoints"
+    paths = [find_workdir(weights) / name for name in names]
+    return [path for path in paths if path.exists()]
+
+
+def further_bands(
+    mosaic: Mosaic, options: ImageOptions
+) -> tuple[tuple[AlignedBand, ...], list[Finding]]:
+    """The bands of the weights' beside the image's, and what is said of them."""
+    survey = read_survey(options.weights)
+    of_weights = {"weights": options.weights, "pixel_scale": survey.pixel_scale.value}
+    return align_bands(mosaic, options.bands, survey.band_names[1:], **of_weights)
 
 
 def measurement(options: ImageOptions) -> dict:
@@ -178,8 +224,14 @@ def open_folder(image, options: ImageOptions) -> tuple[Any, ImageOptions, list]:
         if options.tile_id is not None:
             raise MosaicError(f"tile {options.tile_id} of an image; wanted a folder of MER's tiles")
         return image, options, []
-    image, found, said = tile_inputs(image, options.tile_id, options._asdict())
-    return image, options._replace(**found), said
+    folder = image
+    image, found, said = tile_inputs(folder, options.tile_id, options._asdict())
+    options = options._replace(**found)
+    further = read_survey(options.weights).band_names[1:]
+    if further and not options.bands:
+        bands = tile_images(folder, [name.upper() for name in further], options.tile_id)
+        options = options._replace(bands=tuple(bands))
+    return image, options, said
 
 
 def check_mer(mosaic: Mosaic, options: ImageOptions) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vaedeblend.image.catalogue.merge import Catalog, Part, is_whole_part, merge, read_part
 from vaedeblend.image.inspection.sky.background import LeftSky, write_left_sky
+from vaedeblend.image.options import read_survey
 from vaedeblend.image.photometry import with_sky_error
 from vaedeblend.image.products import Report
 from vaedeblend.image.tiles import (
@@ -17,7 +18,6 @@ from vaedeblend.image.tiles import (
     network_at,
     part_file,
     plan,
-    read_survey,
 )
 from vaedeblend.io.folders.jobs import keep_pieces
 from vaedeblend.io.mosaic import Mosaic
@@ -72,7 +72,8 @@ def measure_pieces(
         measure_tiles(job, pieces, processes, report)
         return [read_part(part_file(job.folder, each)) for each in pieces]
 
-    job = _responding(job, mosaic)
+    if not job.bands:
+        job = _responding(job, mosaic)
     parts, core = measured(job, pieces), _joint_core(pieces)
     profiles = [part.profiles for part in parts]
     sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
@@ -85,7 +86,8 @@ def measure_pieces(
         ]
         parts = measured(job, [piece for piece in pieces if piece]) + parts
     parts = [_with_sky_error(part, job.response, sky) for part in parts]
-    return MeasuredPieces(merge(parts, mosaic, path, listed), job, sky)
+    names = [band.name for band in job.bands]
+    return MeasuredPieces(merge(parts, mosaic, path, listed, names), job, sky)
 
 
 def _again(pieces: Sequence[Tile], sky: LeftSky, shape: tuple[int, int]) -> list[Tile | None]:

@@ -25,17 +25,14 @@ from vaedeblend.image.options import (
     mer_keywords,
     open_folder,
     read_options,
+    read_survey,
     takes,
 )
 from vaedeblend.image.pieces import keep_measured, measure_pieces
 from vaedeblend.image.preparation import is_noise_given, prepare_image, refuse_replaced
 from vaedeblend.image.products import Report, clear_products, others_products, write_products
 from vaedeblend.image.result.deblended import DeblendedImage
-from vaedeblend.image.tiles import (
-    TILES,
-    plan,
-    read_survey,
-)
+from vaedeblend.image.tiles import TILES, plan
 from vaedeblend.io.folders.jobs import (
     FolderWarning,
     are_pieces,
@@ -53,7 +50,7 @@ def deblend_image(
     report: Report = lambda what, done, total: None,
     **options,
 ) -> DeblendedImage:
-    """Finds and measures every source of an image in one band.
+    """Finds and measures every source of an image in one band, or in all of the weights'.
 
     Before anything is measured, the inputs are compared with the pixels: what is refused, mended
     and assumed is said. Where a folder is given, it takes catalog.fits, sources.reg, stamps.fits,

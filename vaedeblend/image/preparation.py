@@ -17,9 +17,16 @@ from vaedeblend.image.inspection.sky.background import (
     write_background,
     write_background_rms,
 )
-from vaedeblend.image.options import ImageOptions, check_mer, measurement
+from vaedeblend.image.options import (
+    ImageOptions,
+    check_mer,
+    further_bands,
+    measurement,
+    read_survey,
+    weights_files,
+)
 from vaedeblend.image.products import IMAGES, Report
-from vaedeblend.image.tiles import TILES, Job, read_survey, weights_files
+from vaedeblend.image.tiles import TILES, Job
 from vaedeblend.io.folders.jobs import made_from
 from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, split_plane
 
@@ -69,8 +76,9 @@ def prepare_image(
     with open_mosaic(image, **files) as mosaic:
         _check_overwritten(out, options, mosaic)
         has_gain = options.gain is not None or mosaic.gain is not None
+        bands, said = further_bands(mosaic, options)
     found = inspect_given(image, options)
-    found = found._replace(findings=(*taken, *found.findings))
+    found = found._replace(findings=(*taken, *found.findings, *said)).settled(options.force)
     inspection = found if noise is None else found.under(noise, has_gain)
     if inspection.photons is not None:
         refuse_replaced(others_background(out, PHOTONLESS), out)
@@ -95,6 +103,7 @@ def prepare_image(
         inspection.psfs,
         inspection.noise and inspection.noise.covariance,
         inspection.numbers["rms_electrons"],
+        bands=bands,
     )
     with open_mosaic(image, **files) as mosaic:
         inputs = _inputs(mosaic, options)
@@ -164,13 +173,16 @@ def _inputs(mosaic: Mosaic, options: ImageOptions) -> list[Path]:
     noise = [getattr(options, form) for form in NOISES]  # photons may be taken out of it
     paths = [plane.path for plane in mosaic.planes.values()]
     paths += [*noise, options.psf, options.catalog]
+    paths += [path for band in options.bands for path in band.files]
     names = [split_plane(path)[0] for path in paths if isinstance(path, str | Path)]
     return [*dict.fromkeys(map(Path, names))]
 
 
 def _made_from(job: Job, tile: int, inputs: list[Path]) -> dict:
     """All that the tiles depend on: what they are given, and the contents of files."""
-    values = job._replace(folder="")._asdict() | {"tile": tile}
+    values = job._replace(folder="", bands=())._asdict() | {"tile": tile}
+    for band in job.bands:
+        values |= band.record()
     return made_from(values, inputs + weights_files(job.weights))
 
 

@@ -15,13 +15,20 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vaedeblend.exceptions import MosaicError
+from vaedeblend.image.bands.aligned import (
+    AlignedBand,
+    BandWindow,
+    in_microjansky,
+    joined_noise,
+    read_window,
+    whole_grids,
+)
 from vaedeblend.image.catalogue.merge import Part, write_part
 from vaedeblend.io.folders.digest import kept_while_unchanged
 from vaedeblend.io.mosaic import Mosaic, open_mosaic
 from vaedeblend.io.parallel import parallel_map
-from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
-from vaedeblend.survey import Survey, inside, make_survey
+from vaedeblend.io.workdir import find_workdir
+from vaedeblend.survey import inside
 
 TILES = ".tiles"
 """Folder of the pieces, within that of the results."""
@@ -65,6 +72,8 @@ class Job(NamedTuple):
     """Electrons that are as many as the background's rms; None where the gain is not known."""
     response: tuple | None = None
     """Correction of the network's fluxes (`calibration.Response`); None for none."""
+    bands: tuple[AlignedBand, ...] = ()
+    """Further bands of the weights', on the same pixels."""
 
     @property
     def pixel_variance(self) -> float:
@@ -110,25 +119,37 @@ class Instrument(NamedTuple):
     """Side of its stamps [pixel]."""
     psf: Callable | None
     """Function from numbers and positions on the piece to PSFs; None for the one trained for."""
-    gain: float | None
-    """Electrons per unit of the scaled image."""
+    gain: float | Float[np.ndarray, " band"] | None
+    """Electrons per unit of the scaled image; of several bands, of each."""
 
 
-def network_at(job: Job, mosaic: Mosaic, corner: Int[np.ndarray, " 2"]) -> Instrument:
+def network_at(
+    job: Job,
+    mosaic: Mosaic,
+    corner: Int[np.ndarray, " 2"],
+    windows: Sequence[BandWindow] = (),
+) -> Instrument:
     """The network of a job as it measures a piece of the image.
 
     Args:
         job: What the measurement needs.
         mosaic: The image.
         corner: (y, x) of the first pixel of the piece.
+        windows: Pixels of the further bands on the piece.
     """
     deblend, size = _network(job.weights)
-    if job.covariance is not None:
-        deblend = deblend.under_noise(job.covariance)
+    covariance = joined_noise([job.covariance, *(band.covariance for band in job.bands)])
+    if covariance is not None:
+        deblend = deblend.under_noise(covariance)
     if job.response is not None:
         deblend = deblend.responding(job.response)
-    psf = None if job.psf is None else _psf_at(job.psf, corner, mosaic.shape)
+    grids = [job.psf, *(band.psf for band in job.bands)]
+    psf = None
+    if any(grid is not None for grid in grids):
+        psf = _psf_at(whole_grids(grids, deblend), corner, mosaic.shape)
     gain = None if mosaic.gain is None else mosaic.gain / mosaic.scale
+    if windows:
+        gain = np.array([np.inf if gain is None else gain, *(each.gain for each in windows)])
     return Instrument(deblend, size, psf, gain)
 
 
@@ -145,9 +166,13 @@ def measure_tile(job: Job, tile: Tile) -> None:
             here = job.positions[rows] - corner
         from vaedeblend.image.measure import measure_field
 
-        network, scale = network_at(job, mosaic, corner), mosaic.scale
+        windows = [read_window(band, *tile.window) for band in job.bands]
+        network, scale = network_at(job, mosaic, corner, windows), mosaic.scale
         options = network._asdict() | {"positions": here, "covariance": job.covariance}
-        found = measure_field(image=image * scale, rms=rms * scale, **options, **job.options)
+        pixels = [(image * scale, rms * scale), *((each.image, each.rms) for each in windows)]
+        image, rms = (np.stack(each, axis=-1) for each in zip(*pixels, strict=True))
+        found = measure_field(image=image, rms=rms, **options, **job.options)
+    in_microjansky(found.table, windows)
     listed = None if rows is None else (rows, job.positions[rows])
     write_part(part_file(job.folder, tile), _of_core(tile, found, corner, scale, listed))
 
@@ -200,25 +225,6 @@ def _spans(core: slice, n: int, size: int, margin: int) -> list[tuple[slice, sli
     return [(c, slice(max(c.start - margin, 0), min(c.stop + margin, n))) for c in cores]
 
 
-def read_survey(weights: str | Path) -> Survey:
-    """Survey for which weights were trained.
-
-    Raises:
-        MosaicError: It has several bands.
-    """
-    survey = make_survey(**read_config(find_workdir(weights))["survey"])
-    if len(survey.bands) > 1:
-        raise MosaicError(f"{weights}: weights of {len(survey.bands)} bands; wanted those of one")
-    return survey
-
-
-def weights_files(weights: str | Path, stage: str = "blended") -> list[Path]:
-    """Files and folders of which a deblender is made; those that there are."""
-    names = "config.json", WORKDIR_PSF, f"{stage}/calibration.json", f"{stage}/checkpoints"
-    paths = [find_workdir(weights) / name for name in names]
-    return [path for path in paths if path.exists()]
-
-
 def _network(weights: str):
     """The deblender and the size of its stamps."""
     return _loaded(find_workdir(weights))
@@ -232,13 +238,18 @@ def _loaded(workdir: Path):
     return deblender.of_fields(), deblender.model.stamp_size
 
 
-def _psf_at(grid, corner, shape):
-    """The function from image and position on a tile to the PSF of the nearest part of the grid."""
-    parts = np.array(grid.shape[:2])
+def _psf_at(grids, corner, shape):
+    """The function from image and position on a tile to the PSFs of the nearest parts of grids."""
 
     def psf_at(index, position):
-        cell = (position + corner) * parts / np.array(shape)
-        y, x = np.clip(cell.astype(int), 0, parts - 1).T
-        return grid[y, x][..., None]
+        place = (position + corner) / np.array(shape)
+        return np.stack([_nearest(grid, place) for grid in grids], axis=-1)
 
     return psf_at
+
+
+def _nearest(grid, place) -> Float[np.ndarray, "source side side"]:
+    """PSFs of the parts of a grid at places from 0 to 1 on the image."""
+    parts = np.array(grid.shape[:2])
+    y, x = np.clip((place * parts).astype(int), 0, parts - 1).T
+    return grid[y, x]

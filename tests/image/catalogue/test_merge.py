@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from vaedeblend.catalogues.positions import Listed
-from vaedeblend.image.catalogue.columns import CATALOGUE_COLUMNS, MEASURED
+from vaedeblend.image.catalogue.columns import BANDS, CATALOGUE_COLUMNS, MEASURED
 from vaedeblend.image.catalogue.merge import Part, merge, read_part, write_part
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import Mosaic
@@ -26,6 +26,7 @@ def part(rng):
     types = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
     columns = {name: rng.uniform(1, 9, n).astype(types[name]) for name in MEASURED if name in types}
     columns |= {"position": POSITION, "apparent": np.ones(n), "binning": np.array([1, 2, 1, 1])}
+    columns |= dict.fromkeys(BANDS, np.zeros((n, 0)))  # of further bands, which there are not
     columns |= {
         "input_row": np.full(n, -1),
         "position_variance": np.tile([0.04, 0.09, 0.0], (n, 1)),

@@ -9,8 +9,8 @@ from vaedeblend.exceptions import FolderError, MosaicError
 from vaedeblend.image.inspection.findings import Inspection
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.tile import tile_inputs
+from vaedeblend.image.options import read_single_band
 from vaedeblend.image.pipeline import GIVEN
-from vaedeblend.image.tiles import read_survey
 from vaedeblend.io.mosaic import NOISES, open_mosaic, write_given
 from vaedeblend.survey import Survey
 
@@ -55,7 +55,7 @@ def read_inputs(image, options: Mapping[str, Any], folder: Path) -> Inputs:
     Raises:
         VaedeblendError: A file cannot be used.
     """
-    options, survey = dict(options), read_survey(options["weights"])
+    options, survey = dict(options), read_single_band(options["weights"])
     number = options.pop("tile_id", None)
     if isinstance(image, str | Path) and Path(image).is_dir():
         image, found, _ = tile_inputs(image, number, options)

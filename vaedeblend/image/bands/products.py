@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from vaedeblend.image.bands.inputs import OpenBand, band_reader
 from vaedeblend.image.bands.sources import VisSources
 from vaedeblend.image.bands.tiles import piece_file, read_piece
+from vaedeblend.image.catalogue.columns import column_name
 from vaedeblend.image.tiles import Tile
 from vaedeblend.io import write
 from vaedeblend.io.fits.sky import to_sky
@@ -75,7 +76,7 @@ class BandResult(NamedTuple):
     @property
     def column(self) -> str:
         """The band's name in those of columns."""
-        return self.band.name.lower().replace("-", "_")
+        return column_name(self.band.name)
 
     @property
     def noise(self) -> Float[np.ndarray, " n"]:

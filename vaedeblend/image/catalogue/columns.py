@@ -5,7 +5,7 @@ pages of the whole image, and `catalogue_table` makes the table of catalog.fits 
 column, add a row to `CATALOGUE_COLUMNS`, and where it is measured, a value to `measure._described`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import astropy.units as u
@@ -256,14 +256,23 @@ MEASURED = (
 )
 """Columns that `measure` gives for a piece of an image, lengths in pixels."""
 
+BANDS = "flux_bands", "flux_err_bands"
+"""Measured beside them: (n, band) of the bands beside the first one, of which there may be none."""
+_BAND_COLUMNS = (
+    ("flux", "phot.flux.density", "total, the posterior's median"),
+    ("flux_err", "stat.error;phot.flux.density", _HALF),
+)
 
-def catalogue_table(sources: Measurements, mosaic: Mosaic) -> Table:
+
+def catalogue_table(sources: Measurements, mosaic: Mosaic, bands: Sequence[str] = ()) -> Table:
     """The table CATALOG, a row a source.
 
     Args:
-        sources: Columns MEASURED with positions on the whole image, and corner, group_id and stamp.
+        sources: Columns MEASURED and BANDS, these in uJy, with positions on the whole image, and
+            corner, group_id and stamp.
         mosaic: The image; ra and dec, or magnitudes, are NaN where its WCS or zero point is not
             known, and radii are in pixels where its pixel scale is not.
+        bands: Names of the bands beside the first one.
     """
     position, table = sources["position"], Table()
     places = {"sky": _sky(position, mosaic), "sky_axes": sky_axes(mosaic.wcs, position)}
@@ -275,8 +284,19 @@ def catalogue_table(sources: Measurements, mosaic: Mosaic) -> Table:
         values = np.asarray(values, dtype)
         table[name] = values if scale is None else values * scale
         table[name].info.description, table[name].info.meta = description, {"ucd": ucd}
+    for i, band in enumerate(bands):
+        for what, ucd, meaning in _BAND_COLUMNS:
+            name = f"{what}_{column_name(band)}"
+            table[name] = sources[f"{what}_bands"][:, i] * u.uJy
+            table[name].info.description = f"{meaning}, in {band}"
+            table[name].info.meta = {"ucd": ucd}
     table.meta |= {f"FLAG{bit}": name for bit, (name, _) in FLAGS.items()}
     return table
+
+
+def column_name(band: str) -> str:
+    """A band's name as names of columns end in it."""
+    return band.lower().replace("-", "_")
 
 
 def unusable(table: Table) -> str:

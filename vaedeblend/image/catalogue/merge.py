@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from vaedeblend.catalogues.positions import Listed, with_list
 from vaedeblend.image.catalogue.columns import (
+    BANDS,
     BESIDE_BRIGHT,
     BRIGHT,
     CATALOGUE_COLUMNS,
@@ -57,8 +58,8 @@ class Part(NamedTuple):
     """The sources of a tile's core, positions on the whole image."""
 
     columns: dict[str, np.ndarray]
-    """The columns `columns.MEASURED`, and `place`: (y, x) of the pixel by which a source is that of
-    a tile, wherever its light was found."""
+    """The columns MEASURED and BANDS of `columns`, and `place`: (y, x) of the pixel by which a
+    source is that of a tile, wherever its light was found."""
     pair: Float[np.ndarray, "pair 2 2"]
     """(y, x) of two sources that overlap; one of them may be another tile's."""
     correlation: Float[np.ndarray, " pair"]
@@ -113,7 +114,11 @@ def read_part(path: str | Path) -> Part:
 
 
 def merge(
-    parts: Sequence[Part], mosaic: Mosaic, path: str | Path, listed: Listed | None = None
+    parts: Sequence[Part],
+    mosaic: Mosaic,
+    path: str | Path,
+    listed: Listed | None = None,
+    bands: Sequence[str] = (),
 ) -> Catalog:
     """The catalogue of all tiles' sources, whose light goes into a file.
 
@@ -126,6 +131,7 @@ def merge(
         mosaic: Image that the tiles cover; see `columns.catalogue_table`.
         path: FITS file that takes the sources' stamps, as a cube: page by page.
         listed: List of positions, if one was given; see `positions.with_list`.
+        bands: Names of the bands beside the first one.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -135,8 +141,10 @@ def merge(
     n_listed = 0 if listed is None else len(listed.same_row)
     measured = np.concatenate([part.columns["input_row"] for part in parts])
     missing = np.setdiff1d(np.arange(n_listed), measured)
-    parts = [*parts, _unmeasured(missing, parts[0].profiles.size)]
-    joined = {name: np.concatenate([part.columns[name] for part in parts]) for name in MEASURED}
+    parts = [*parts, _unmeasured(missing, parts[0].profiles.size, len(bands))]
+    joined = {
+        name: np.concatenate([part.columns[name] for part in parts]) for name in (*MEASURED, *BANDS)
+    }
     rank = np.where(joined["input_row"] < 0, n_listed, joined["input_row"])
     order = np.lexsort([*joined["position"].T[::-1], rank])
     position, pair = joined["position"][order], np.concatenate([part.pair for part in parts])
@@ -153,7 +161,7 @@ def merge(
     graph = coo_array((np.ones(len(pair)), pair.T), shape=(n, n))
     column["group_id"] = connected_components(graph, directed=False)[1] + 1
     column |= {"corner": profiles.corner, "stamp": profiles.first}
-    table = catalogue_table(column, mosaic)
+    table = catalogue_table(column, mosaic, bands)
     if listed is not None:
         table = with_list(table, listed)
     error = column["flux_err"][pair]
@@ -164,7 +172,7 @@ def merge(
     return Catalog(table, pairs, profiles, column["apparent"])
 
 
-def _unmeasured(rows: Int[np.ndarray, " n"], size: int) -> Part:
+def _unmeasured(rows: Int[np.ndarray, " n"], size: int, bands: int) -> Part:
     """Rows of a list as sources of which nothing is known, and that have no page of light."""
     n = len(rows)
     kinds = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
@@ -175,6 +183,7 @@ def _unmeasured(rows: Int[np.ndarray, " n"], size: int) -> Part:
     }
     columns |= {"position": np.full((n, 2), np.nan), "input_row": rows, "apparent": np.zeros(n)}
     columns["position_variance"] = np.full((n, 3), np.nan)
+    columns |= dict.fromkeys(BANDS, np.full((n, bands), np.nan))
     columns["flags"] = np.full(n, UNMEASURED)
     none = np.zeros(n, int)
     dark = Profiles(np.zeros((0, size, size), np.float32), none, none, np.full((n, 2), -1))

@@ -1,6 +1,7 @@
 """Gain, zero point, unit, coordinates and range of an image's numbers."""
 
 import numpy as np
+from astropy.wcs import WCS
 
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.io.fits.header import (
@@ -89,6 +90,15 @@ def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Findi
     return findings
 
 
+def corner_distance(mosaic: Mosaic, wcs: WCS | None) -> float:
+    """How far apart coordinates and an image's own put its corners [pixel]; 0 without either."""
+    if wcs is None or mosaic.wcs is None or mosaic.pixel_scale is None:
+        return 0.0
+    y, x = np.array([[0, 0, -1, -1], [0, -1, 0, -1]]) % np.reshape(mosaic.shape, (2, 1))
+    here, there = (each.pixel_to_world(x, y) for each in (mosaic.wcs, wcs))
+    return float(np.max(here.separation(there).arcsec)) / mosaic.pixel_scale
+
+
 def _image(mosaic: Mosaic) -> list[Finding]:
     """A plane of several that was taken, and one that holds no fluxes."""
     image, findings = mosaic.planes["image"], []
@@ -103,15 +113,10 @@ def _image(mosaic: Mosaic) -> list[Finding]:
 
 def _places(mosaic: Mosaic) -> list[Finding]:
     """Maps whose coordinates put the image's corners elsewhere."""
-    if mosaic.wcs is None or mosaic.pixel_scale is None:
-        return []
-    y, x = np.array([[0, 0, -1, -1], [0, -1, 0, -1]]) % np.reshape(mosaic.shape, (2, 1))
-    here, findings = mosaic.wcs.pixel_to_world(x, y), []
+    findings = []
     for name, plane in mosaic.planes.items():
         wcs = None if name == "image" else read_facts(plane.hdu.header).wcs
-        if wcs is None:
-            continue
-        apart = float(np.max(here.separation(wcs.pixel_to_world(x, y)).arcsec)) / mosaic.pixel_scale
+        apart = corner_distance(mosaic, wcs)
         if apart > _APART:
             text = f"{plane}: its WCS puts a corner of {mosaic.planes['image']} {apart:.3g} pixels "
             text += "from where that of the image does; wanted a map of the same pixels"

@@ -54,6 +54,7 @@ def psf_findings(
     given: float | None,
     default: float,
     scale: float,
+    band: int = 0,
 ) -> tuple[list[Finding], PsfArray | None]:
     """What there is to say of an image's PSFs, and these at the survey's pixels, centred.
 
@@ -68,6 +69,7 @@ def psf_findings(
         given: Sampling that the user has given [arcsec].
         default: Sampling where the header has none [arcsec].
         scale: Pixel scale of the survey [arcsec].
+        band: Number of the weights' band.
 
     Raises:
         PsfError: There is no PSF.
@@ -82,7 +84,7 @@ def psf_findings(
     text += f"{found.sampling:.3g} arcsec ({found.origin or 'as the image is'})"
     findings = [Finding("given" if found.origin else "assumed", "psf", text)]
     findings += _sums(path, found) + _centres(path, moved, psfs)
-    return findings + _width(path, weights, width, scale), psfs * _shares(found, scale)
+    return findings + _width(path, weights, width, scale, band), psfs * _shares(found, scale)
 
 
 def _shares(found: GivenPsfs, scale: float) -> Float[np.ndarray, "rows columns 1 1"]:
@@ -155,21 +157,21 @@ def _centres(path: str | Path, moved: int, psfs: PsfArray) -> list[Finding]:
     return findings
 
 
-def trained_width(weights: str | Path, scale: float) -> float | None:
-    """Effective FWHM of the PSF that weights were trained for [arcsec].
+def trained_width(weights: str | Path, scale: float, band: int = 0) -> float | None:
+    """Effective FWHM of the PSF that weights were trained for in a band [arcsec].
 
     Workdirs of version 0.1.0 hold none.
     """
     try:
-        trained = read_native_psfs(find_workdir(weights) / WORKDIR_PSF, scale)[..., 0]
+        trained = read_native_psfs(find_workdir(weights) / WORKDIR_PSF, scale)[..., band]
     except PsfError:
         return None
     return float(effective_fwhm(trained[None])[0]) * scale
 
 
-def _width(path: str | Path, weights: str | Path, width: float, scale: float) -> list[Finding]:
+def _width(path, weights, width: float, scale: float, band: int) -> list[Finding]:
     """A PSF of another width than that of the training."""
-    wanted = trained_width(weights, scale)
+    wanted = trained_width(weights, scale, band)
     if wanted is None:
         return []
     ratio = width / wanted

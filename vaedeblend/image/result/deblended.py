@@ -139,7 +139,8 @@ class DeblendedImage:
             seed: Seed of the draws.
 
         Raises:
-            CatalogueError: There is no such source, or it was not measured.
+            CatalogueError: There is no such source, or it was not measured; or the weights are of
+                several bands.
         """
         from vaedeblend.image.result.posterior import draw_source
 

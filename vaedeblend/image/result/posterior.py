@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from vaedeblend.exceptions import CatalogueError
 from vaedeblend.image.tiles import Instrument, Job, network_at, read_pixels
 from vaedeblend.io.mosaic import open_mosaic
 from vaedeblend.models.sinh_arcsinh import draw_galaxies
@@ -27,7 +28,13 @@ def draw_source(
         row: Row of the source.
         n: Number of draws.
         seed: Seed of the draws.
+
+    Raises:
+        CatalogueError: The weights are of several bands, of which the neighbours' light is kept of
+            the first alone.
     """
+    if job.bands:
+        raise CatalogueError(f"samples of {job.weights}, weights of several bands: wanted one")
     with open_mosaic(job.image, **job.files) as mosaic:
         low = np.clip(profiles.corner[row], 0, None)
         high = np.minimum(profiles.corner[row] + profiles.sides[row], mosaic.shape)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from vaedeblend.exceptions import SurveyError
 from vaedeblend.image.inspection.findings import ImageNoise
+from vaedeblend.image.options import read_single_band, weights_files
 from vaedeblend.image.surveys.edges.cores import with_edges
 from vaedeblend.image.surveys.edges.noise import (
     NoiseTask,
@@ -18,7 +19,6 @@ from vaedeblend.image.surveys.edges.noise import (
 )
 from vaedeblend.image.surveys.listing import Listing, SurveyTile, list_tiles
 from vaedeblend.image.surveys.work import TileTask
-from vaedeblend.image.tiles import weights_files
 from vaedeblend.io.folders.digest import digest, digest_file, sealed_json, unsealed_json
 from vaedeblend.io.write import write_text
 
@@ -57,6 +57,7 @@ def make_plan(out: Path, given: Sequence[str], options: Mapping[str, Any]) -> Pl
 
     Raises:
         SurveyError: There is no tile, or the folder is of a survey with other options.
+        MosaicError: The weights are of several bands.
     """
     known = read_options(out)
     paths = [str(Path(path).absolute()) for path in given] or known.get("tiles")
@@ -69,6 +70,7 @@ def make_plan(out: Path, given: Sequence[str], options: Mapping[str, Any]) -> Pl
                 f"{out}: belongs to another survey ({name} {known[name]}, not {wanted[name]}); "
                 "wanted another folder"
             )
+    read_single_band(wanted["weights"])
     listing = list_tiles(paths)
     plan = plan_tiles(listing, wanted | {"tiles": paths})
     write_text(out / PLAN, sealed_json(plan.options))
