@@ -8,8 +8,7 @@ import pytest
 from matched import SIZE, gaussian
 
 from vaedeblend.image import photometry
-from vaedeblend.image.photometry import measure_photometry, measure_points, weigh
-from vaedeblend.pixels.shapes import measure_shapes
+from vaedeblend.image.photometry import measure_photometry, weigh
 from vaedeblend.pixels.stamps import PaddedImages
 
 SHAPE, SIGMA, RMS = (120, 130), 3.0, 0.4
@@ -17,12 +16,12 @@ PLACES = np.array([[50.0, 40.0], [58.0, 52.0], [90.0, 100.0]])
 FLUX = np.array([900.0, 1500.0, 700.0])
 
 
-def measured(image, rms=RMS, gain=None, purity=1.0, point=np.nan):
+def measured(image, rms=RMS, gain=None, purity=1.0, point=np.nan, psf=None):
     """The sources of an image whose light is known, as they are measured on it."""
     rms = np.broadcast_to(rms, SHAPE)[None, ..., None]
-    padded = PaddedImages(image[None, ..., None], np.square(rms), size=SIZE, gain=gain)
+    padded = PaddedImages(image[None, ..., None], np.square(rms), size=SIZE, gain=gain, psf=psf)
     at, stamps, canvas = modelled(padded)
-    given = np.full(3, purity), np.full(3, point)
+    given = (np.broadcast_to(each, 3).astype(float) for each in (purity, point))
     return measure_photometry(padded, at, stamps, FLUX, canvas, *given)
 
 
@@ -126,51 +125,48 @@ def test_points_that_are_alone_have_the_flux_of_circles(given):
     """Gaussian stars, whose profiles the network has a tenth too faint."""
     side = 41
     psf = 0.96 * gaussian(20, 20, (side, side), SIGMA)[..., None]  # the rest lies beyond
-    image = 1.1 * sky()
-    rms = np.full((1, *SHAPE, 1), 0.05)
     of_each = {"one": psf, "callable": lambda index, position: np.stack([psf] * len(index))}
-    padded = PaddedImages(image[None, ..., None], rms**2, size=SIZE, psf=of_each[given])
-    at, stamps, canvas = modelled(padded)
-    shapes = measure_shapes(stamps, FLUX)
-    purity, point = np.array([0.8, 1.0, 1.0]), np.array([0.9, 0.9, 0.2])
-    flux, error = measure_points(padded, at, stamps, canvas, shapes, purity, point)
+    points = {"purity": [0.8, 1.0, 1.0], "point": [0.9, 0.9, 0.2], "psf": of_each[given]}
+    found = measured(1.1 * sky(), rms=0.05, **points)
+    flux, error = found.point_flux, found.point_flux_err
     assert np.isnan([flux[0], error[0], flux[2], error[2]]).all()
     assert flux[1] == pytest.approx(1.1 * FLUX[1] / 0.96, rel=0.02)
-    radius = 2.2 * shapes.fwhm[1]
+    radius = 2.2 * found.shapes.fwhm[1]
     share = 0.96 * (1 - np.exp(-((radius / SIGMA) ** 2) / 2))
     noise = 0.05 * np.sqrt(np.pi) * radius
     assert error[1] == pytest.approx(1.15 * np.hypot(noise / share, 0.0015 * flux[1]), rel=0.02)
 
 
-def test_faint_points_have_smaller_circles():
+def test_faint_points_have_the_flux_of_a_fit(rng):
+    """As noisy as a matched filter, whose error is the most that a known profile allows."""
     psf = gaussian(20, 20, (41, 41), SIGMA)[..., None]
-    padded = PaddedImages(sky()[None, ..., None], 4.0, size=SIZE, psf=psf)
-    at, stamps, canvas = modelled(padded)
-    shapes = measure_shapes(stamps, FLUX)
-    _, error = measure_points(padded, at, stamps, canvas, shapes, np.ones(3), np.ones(3))
-    radius = 1.5 * shapes.fwhm[2]
-    noise = 2 * np.sqrt(np.pi) * radius / (1 - np.exp(-((radius / SIGMA) ** 2) / 2))
-    assert error[2] == pytest.approx(1.15 * np.hypot(noise, 0.004 * FLUX[2]), rel=0.02)
+    noise = 3.0
+    draws = [
+        measured(sky() + rng.normal(0, noise, SHAPE), rms=noise, point=1.0, psf=psf)
+        for _ in range(40)
+    ]
+    flux, error = (
+        np.array([getattr(each, name)[2] for each in draws])
+        for name in ("point_flux", "point_flux_err")
+    )
+    best = noise * np.sqrt(4 * np.pi) * SIGMA
+    assert error == pytest.approx(1.15 * np.hypot(best, 0.002 * flux), rel=0.02)
+    assert np.std(flux) == pytest.approx(best, rel=0.3)
+    assert np.mean(flux) == pytest.approx(FLUX[2], abs=3 * best / np.sqrt(len(flux)))
 
 
 def test_points_whose_core_is_masked_are_not_measured_in_circles():
     psf = gaussian(20, 20, (41, 41), SIGMA)[..., None]
-    variance = np.ones((1, *SHAPE, 1))
-    variance[0, 89:92, 99:102] = np.inf
-    variance[0, 58, 40] = np.inf  # a pixel of the second one's wings
-    padded = PaddedImages(sky()[None, ..., None], variance, size=SIZE, psf=psf)
-    at, stamps, canvas = modelled(padded)
-    shapes = measure_shapes(stamps, FLUX)
-    flux, _ = measure_points(padded, at, stamps, canvas, shapes, np.ones(3), np.ones(3))
+    rms = np.ones(SHAPE)
+    rms[89:92, 99:102] = np.inf
+    rms[58, 40] = np.inf  # a pixel of the second one's wings
+    flux = measured(sky(), rms, point=1.0, psf=psf).point_flux
     np.testing.assert_array_equal(np.isnan(flux), [False, False, True])
 
 
 def test_without_a_psf_no_point_is_measured():
-    padded = PaddedImages(sky()[None, ..., None], 1.0, size=SIZE)
-    at, stamps, canvas = modelled(padded)
-    shapes = measure_shapes(stamps, FLUX)
-    found = measure_points(padded, at, stamps, canvas, shapes, np.ones(3), np.ones(3))
-    assert np.isnan(found).all()
+    found = measured(sky(), point=1.0)
+    assert np.isnan([found.point_flux, found.point_flux_err]).all()
 
 
 def test_weighed_fluxes_are_the_posterior_s_mean_and_spread():

@@ -28,7 +28,6 @@ from vaedeblend.image.photometry import (
     CIRCLE_TAILS,
     error_factor,
     measure_photometry,
-    measure_points,
     weigh,
     with_circles,
 )
@@ -137,9 +136,8 @@ def _described(
         find_groups(profiles, background),
     )
     shapes = measured.shapes
-    circles = measure_points(padded, at, stamps, canvas, shapes, purity, point)
     networks = weigh(flux, flux_err, measured.left, measured.left_err)
-    weighed, in_circle = with_circles(networks, *circles)
+    weighed, in_circle = with_circles(networks, measured.point_flux, measured.point_flux_err)
     error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
     wide = np.where(in_circle, CIRCLE_TAILS, error_factor(found, _NINETY_FIVE))
     columns = {

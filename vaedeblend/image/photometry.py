@@ -3,6 +3,7 @@
 light and residual of each source, noise --> flux in a circle; variance of its place; light left
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -39,9 +40,9 @@ left in a circle beside its noise's [flux]. These, and the circles', were chosen
 the part for validation."""
 
 
-_CIRCLES = (1.5, 0.004), (2.2, 0.0015)
-"""Radii of the circles in which points are measured [FWHM], and how well a PSF tells what they hold
-[flux]: on simulated co-adds, of which no other number was chosen."""
+_WIDE, _NARROW = (2.2, 0.0015), (1.5, 0.002)
+"""Radii of the circles in which bright and faint points are measured [FWHM], and how well a PSF
+tells what they hold [flux]: chosen on simulated co-adds."""
 _LOST = 0.01
 """Share of a point's light on ignored pixels from which on no circle tells its flux."""
 _MORE, CIRCLE_TAILS = 1.15, 2.5
@@ -67,6 +68,12 @@ class Photometry(NamedTuple):
     """Its error, of background and photons [image unit]."""
     position_variance: Float[np.ndarray, "n 3"]
     """Variances along y and x and covariance of the position [pixel^2]."""
+    point_flux: Float[np.ndarray, " n"]
+    """Flux of points that are alone, by the light in a circle; NaN of all other sources. The PSF
+    tells what a circle holds of a star, whatever the exposures' phases make of its core. A star
+    whose core is masked has none."""
+    point_flux_err: Float[np.ndarray, " n"]
+    """Its error."""
 
 
 class Weighed(NamedTuple):
@@ -90,7 +97,7 @@ def measure_photometry(
     """Shapes of sources, their fluxes in apertures, and errors of their positions.
 
     Args:
-        padded: Images on which the sources lie.
+        padded: Images on which the sources lie, with the PSFs that are given.
         at: Image, corner and binning of the sources' stamps.
         stamps: Light of each source.
         flux: Total flux of each source.
@@ -109,6 +116,7 @@ def measure_photometry(
         floor = np.square(_FLOOR * place[2])[:, None] * [1, 1, 0]
         position = _position(own, variance, blur) + floor
         share = _share(own, padded.cut(canvas, *place)[..., 0])
+        light = own + share * (pixels - own)
         aperture = _in_circles(pixels, variance, form.centre, form.fwhm)
         bright = flux[here] > _BRIGHT * padded.typical_rms(*place[:2])
         alone = (purity[here] > _ALONE) & bright & ~(point[here] > _POINT)
@@ -117,8 +125,10 @@ def measure_photometry(
         reach = np.where((place[2] == 1) | alone, reach, np.nan)
         with np.errstate(invalid="ignore"):  # no share of a pixel that is ignored
             noise = share**2 * variance
-        left = _in_circles(share * (pixels - own), noise, form.centre, reach)
-        parts.append([*aperture, *left, position])
+        left = _in_circles(light - own, noise, form.centre, reach)
+        is_point = (point[here] > _POINT) & (purity[here] > _ALONE) & (place[2] == 1)
+        points = _points(padded, place, is_point, light, own, variance, form)
+        parts.append([*aperture, *left, position, *points])
     return Photometry(shapes, *map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -150,55 +160,6 @@ def weigh(
     p, d, sigma = (np.where(np.isfinite(unlike), each, 0) for each in (unlike, left, noise))
     variance = (1 - p) * np.square(flux_err) + p * sigma**2 + p * (1 - p) * d**2
     return Weighed(flux + p * d, np.sqrt(variance), unlike)
-
-
-def measure_points(
-    padded: PaddedImages,
-    at: tuple[Int[np.ndarray, " n"], Int[np.ndarray, "n 2"], Int[np.ndarray, " n"]],
-    stamps: Float[np.ndarray, "n size size"],
-    canvas: Float[np.ndarray, "frame padded_y padded_x band"],
-    shapes: Shapes,
-    purity: Float[np.ndarray, " n"],
-    point: Float[np.ndarray, " n"],
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Fluxes in circles of points that are alone, and their errors; NaN of all other sources.
-
-    The PSF tells what a circle holds of a star, whatever the exposures' phases make of its core. Of
-    several circles the one of the least error counts. A star whose core is masked has none.
-
-    Args:
-        padded: Images on which the sources lie, with the PSFs that are given.
-        at: Image, corner and binning of the sources' stamps.
-        stamps: Light of each source.
-        canvas: Light of all sources on the padded images.
-        shapes: Shapes of the sources.
-        purity: Share of the light under each source's profile that is its own.
-        point: Probability that each is a point source; NaN where it is not known.
-    """
-    flux, error = np.full((2, len(stamps)), np.nan)
-    rows = np.flatnonzero((point > _POINT) & (purity > _ALONE) & (at[2] == 1))
-    ignored = ~np.isfinite(padded.noise(*(each[rows] for each in at))[..., 0])
-    lost = np.where(ignored, stamps[rows], 0).sum(axis=(1, 2)) / stamps[rows].sum(axis=(1, 2))
-    rows, psf = rows[lost < _LOST], padded.psf
-    if psf is None or not len(rows):
-        return flux, error
-    place, own = tuple(each[rows] for each in at), stamps[rows]
-    centre, fwhm = shapes.centre[rows], shapes.fwhm[rows]
-    if callable(psf):
-        psf = psf(place[0], place[1] + stamp_centre(padded.size))
-    psf = np.broadcast_to(psf, (len(rows), *psf.shape[-3:]))[..., 0]
-    everything = padded.cut(canvas, *place)[..., 0]
-    residual = padded.cut(padded.image, *place)[..., 0] - everything
-    light = own + _share(own, everything) * residual
-    variance, error[rows] = _variance(padded, place, canvas), np.inf
-    for width, unsure in _CIRCLES:
-        held, noise = _in_circles(light, variance, centre, width * fwhm)
-        share = circle_sums(psf, np.zeros_like(centre), width * fwhm)
-        total = _MORE * np.hypot(noise, unsure * held) / share
-        better = total < error[rows]
-        flux[rows] = np.where(better, held / share, flux[rows])
-        error[rows] = np.where(better, total, error[rows])
-    return flux, error
 
 
 def with_circles(
@@ -251,6 +212,42 @@ def with_sky_error(
     away = np.clip(seen, response.low, response.high) - response.middle
     area = np.exp(response.sky[0] + away @ response.sky[1:])
     return np.where(np.isfinite(area), np.hypot(flux_err, area * scatter * rms), flux_err)
+
+
+def _points(padded: PaddedImages, place, is_point, light, own, variance, form: Shapes):
+    """Fluxes of points by the light in a circle, and their errors; NaN where there is none."""
+    flux, error = np.full((2, len(own)), np.nan)
+    lost = np.where(np.isfinite(variance), 0, own).sum(axis=(1, 2))
+    rows = np.flatnonzero(is_point & (lost < _LOST * own.sum(axis=(1, 2))))
+    psf = padded.psf
+    if psf is None or not len(rows):
+        return flux, error
+    if callable(psf):
+        psf = psf(place[0][rows], place[1][rows] + stamp_centre(padded.size))
+    psf = np.broadcast_to(psf, (len(rows), *psf.shape[-3:]))[..., 0]
+    centre, fwhm = form.centre[rows], form.fwhm[rows]
+    light, own, variance = (each[rows] for each in (light, own, variance))
+    found = []
+    for (width, unsure), measure in ((_WIDE, _in_circles), (_NARROW, partial(_fitted, own))):
+        held, noise = measure(light, variance, centre, width * fwhm)
+        share = circle_sums(psf, np.zeros_like(centre), width * fwhm)
+        found.append([held / share, _MORE * np.hypot(noise, unsure * held) / share])
+    fluxes, errors = np.swapaxes(found, 0, 1)
+    best = np.where(np.isnan(errors), np.inf, errors).argmin(axis=0)[None]
+    flux[rows], error[rows] = (np.take_along_axis(a, best, 0)[0] for a in (fluxes, errors))
+    return flux, error
+
+
+def _fitted(own, light, variance, centre, radius):
+    """Flux within a radius of each centre of the profile fitted there, and its error."""
+    y, x = np.indices(own.shape[1:]) - stamp_centre(own.shape[1])
+    square = (y - centre[:, :1, None]) ** 2 + (x - centre[:, 1:, None]) ** 2
+    weight = np.where(square < radius[:, None, None] ** 2, own / variance, 0)
+    norm = np.sum(weight * own, axis=(1, 2), dtype=float)
+    held = circle_sums(own, centre, radius)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fitted = np.sum(weight * light, axis=(1, 2), dtype=float) / norm
+        return fitted * held, held / np.sqrt(norm)
 
 
 def _share(own, total) -> Float[np.ndarray, "n size size"]:
