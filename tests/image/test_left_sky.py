@@ -134,3 +134,16 @@ def test_errors_hold_the_unevenness_of_the_area_that_a_flux_is_measured_in():
     flux, error = np.array([100.0, 400.0, np.nan]), np.array([3.0, 5.0, np.nan])
     found = with_sky_error(flux, error, response, rms=0.5, scatter=0.04)
     np.testing.assert_allclose(found, np.hypot(error, 200 * 0.04 * 0.5))
+
+
+def test_boxes_are_of_the_core_wherever_it_lies(tmp_path, rng):
+    """So that a tile of a survey has the boxes that the whole sky would have."""
+    values = rng.normal(size=(512, 900))
+    values[:, 512:] += 0.4
+    found = written(tmp_path, values, np.ones_like(values), (slice(0, 512), slice(256, 768)))
+    assert found.first == (0, 256) and found.sides == (256, 256)
+    np.testing.assert_allclose(found.levels, [[0, 0.4]] * 2, atol=0.03)
+    level = fits.getdata(tmp_path / "sky.fits")
+    np.testing.assert_allclose(level[:, 640:], found.levels[0, 1], atol=0.03)  # on beyond the core
+    np.testing.assert_allclose(level[:, :384], 0, atol=1e-6)
+    assert found.part((slice(0, 512), slice(256, 768))) == (slice(0, 512), slice(384, 768))

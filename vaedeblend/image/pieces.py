@@ -49,6 +49,7 @@ def measure_pieces(
     pieces: Sequence[Tile],
     path: Path,
     *,
+    core: tuple[slice, slice] | None = None,
     listed=None,
     processes: int = 1,
     report: Report = lambda what, done, total: None,
@@ -63,6 +64,7 @@ def measure_pieces(
         job: What the measurement needs.
         pieces: Tiles of the image, as `plan` gives them.
         path: File that takes the sources' light.
+        core: Part of the image whose sky is measured; by default that of all pieces.
         listed: Positions that are measured, where the user has given a list.
         processes: Processes that measure side by side.
         report: Function of the progress.
@@ -74,7 +76,7 @@ def measure_pieces(
 
     if not job.bands:
         job = _responding(job, mosaic)
-    parts, core = measured(job, pieces), _joint_core(pieces)
+    parts, core = measured(job, pieces), core or _joint_core(pieces)
     profiles = [part.profiles for part in parts]
     sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
     if sky.path is not None:

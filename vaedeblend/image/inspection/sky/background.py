@@ -82,16 +82,19 @@ class LeftSky(NamedTuple):
     """What is taken off in the middle of each box; 0 where the sky is dark."""
     sides: tuple[float, float] = (1.0, 1.0)
     """Sides of the boxes (height, width) [pixel]."""
+    first: tuple[int, int] = (0, 0)
+    """(y, x) of the first pixel of the first of them."""
 
     def part(self, core: tuple[slice, slice]) -> tuple[slice, slice] | None:
         """The smallest part of a core that holds all from which something is taken off, if any."""
         boxes = np.argwhere(np.zeros((0, 0)) if self.levels is None else self.levels)
         ends = []
-        for axis, (span, side) in enumerate(zip(core, self.sides, strict=True)):
+        places = zip(core, self.sides, self.first, strict=True)
+        for axis, (span, side, first) in enumerate(places):
             i, last = boxes[:, axis], (0 if self.levels is None else self.levels.shape[axis] - 1)
             # Between the middles of boxes, levels are interpolated; beyond the last, they go on.
-            low = np.where(i == 0, span.start, np.floor((i - 0.5) * side))
-            high = np.where(i == last, span.stop, np.ceil((i + 1.5) * side))
+            low = np.where(i == 0, span.start, first + np.floor((i - 0.5) * side))
+            high = np.where(i == last, span.stop, first + np.ceil((i + 1.5) * side))
             ends.append((np.maximum(low, span.start), np.minimum(high, span.stop)))
         there = np.all([low < high for low, high in ends], axis=0)
         if not there.any():
@@ -117,22 +120,23 @@ def write_left_sky(
     Args:
         mosaic: The image.
         background: File of the background that was subtracted already, if any.
-        profiles: Light of all sources of the core, those of each piece.
-        core: Part of the image whose sources were measured.
+        profiles: Light of all sources that reach the core, those of each piece.
+        core: Part of the image whose sky is measured; about it, that goes on as it is at its edges.
         out: Folder of the results.
         report: Function of the progress.
     """
     (height, width), scale = mosaic.shape, mosaic.scale
-    sides = [math.ceil(n / max(1, round(n / _BOX))) for n in mosaic.shape]
-    strips = [slice(y, min(y + sides[0], height)) for y in range(0, height, sides[0])]
+    spans, first = [s.stop - s.start for s in core], tuple(s.start for s in core)
+    sides = [math.ceil(n / max(1, round(n / _BOX))) for n in spans]
     found, squares = [], []
-    for rows in strips:
-        report("estimating the sky that is left", rows.start, height)
-        left, rms = _left(mosaic, background, profiles, core, rows)
-        boxes = [slice(x, x + sides[1]) for x in range(0, width, sides[1])]
+    for low in range(0, spans[0], sides[0]):
+        report("estimating the sky that is left", low, spans[0])
+        rows = slice(first[0] + low, first[0] + min(low + sides[0], spans[0]))
+        left, rms = _left(mosaic, background, profiles, (rows, core[1]))
+        boxes = [slice(x, x + sides[1]) for x in range(0, spans[1], sides[1])]
         found.append([_level(left[:, box], rms[:, box]) for box in boxes])
         squares += [_squares(left[:, box], rms[:, box]) for box in boxes]
-    report("estimating the sky that is left", height, height)
+    report("estimating the sky that is left", spans[0], spans[0])
     levels, noise = np.moveaxis(np.array(found), -1, 0)
     relative, typical = levels / noise, float(np.median(noise))
     ends = float(relative.min()), float(relative.max()), _excess(squares), typical / scale
@@ -141,34 +145,33 @@ def write_left_sky(
     path, header = out / f"{LEFT[0]}.fits", image_header(mosaic)
     header[_CARD] = True, "of the image that was measured"
     with write.write_image(path, mosaic.shape, header) as put:
-        for rows in strips:
-            places = np.mgrid[rows, :width]
-            at = [(place + 0.5) / side - 0.5 for place, side in zip(places, sides, strict=True)]
+        for low in range(0, height, sides[0]):
+            rows = slice(low, min(low + sides[0], height))
+            places = zip(np.mgrid[rows, :width], first, sides, strict=True)
+            at = [(place - start + 0.5) / side - 0.5 for place, start, side in places]
             level = map_coordinates(levels, at, order=1, mode="nearest") / scale
-            put(_under(background, rows) + level)
-    return LeftSky(str(path), *ends, levels, tuple(sides))
+            put(_under(background, (rows, slice(0, width))) + level)
+    return LeftSky(str(path), *ends, levels, tuple(sides), first)
 
 
-def _left(mosaic: Mosaic, background, profiles: Sequence[Profiles], core, rows: slice):
-    """What models leave of the rows of an image, NaN where they have light, and the rms; scaled."""
-    image, rms, bad = mosaic.read(rows, slice(0, mosaic.shape[1]))
+def _left(mosaic: Mosaic, background, profiles: Sequence[Profiles], window: tuple[slice, slice]):
+    """What models leave of a window, NaN where they have light, and the rms; scaled."""
+    image, rms, bad = mosaic.read(*window)
+    low, high = (tuple(getattr(s, end) for s in window) for end in ("start", "stop"))
     model = np.zeros_like(image)
     for each in profiles:
-        here = each.reaching((rows.start, 0), (rows.stop, mosaic.shape[1]))
-        model += each.select(here).moved((rows.start, 0)).lay(image.shape)
-    inside = np.zeros_like(bad)
-    inside[slice(*(max(n - rows.start, 0) for n in (core[0].start, core[0].stop))), core[1]] = True
-    dark = inside & ~bad & (model < _DARK * rms)
-    left = np.where(dark, image - _under(background, rows) - model, np.nan)
+        model += each.select(each.reaching(low, high)).moved(low).lay(image.shape)
+    dark = ~bad & (model < _DARK * rms)
+    left = np.where(dark, image - _under(background, window) - model, np.nan)
     return left * mosaic.scale, rms * mosaic.scale
 
 
-def _under(background: str | None, rows: slice):
-    """The background that was subtracted from the rows of an image."""
+def _under(background: str | None, window: tuple[slice, slice]):
+    """The background that was subtracted from a window."""
     if background is None:
         return 0.0
     with open_mosaic(background) as under:
-        return under.read(rows, slice(0, under.shape[1])).image
+        return under.read(*window).image
 
 
 def _level(left, rms: Float[np.ndarray, "height width"]) -> tuple[float, float]:

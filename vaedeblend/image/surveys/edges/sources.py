@@ -16,6 +16,8 @@ from vaedeblend.image.surveys.listing import SurveyTile
 from vaedeblend.image.tiles import plan
 from vaedeblend.io.mosaic import open_mosaic
 
+_ABOUT = 64
+"""Width of what is measured about a core [pixel]: its sources' light is no sky of the core's."""
 _LEFT_OUT = "id", "x_stamp", "y_stamp", "stamp", "input_row"
 """Columns that are of one image's own products."""
 
@@ -62,12 +64,20 @@ def measure_core(
     job = prepared.job
     keep_measured(job, prepared.made | {"core": str(core)})
     with open_mosaic(job.image, **job.files) as mosaic:
-        pieces = plan(mosaic.shape, piece, core=core)
-        found = measure_pieces(mosaic, job, pieces, folder / "stamps.fits").catalog
+        pieces = plan(mosaic.shape, piece, core=_with_surroundings(core, mosaic.shape))
+        found = measure_pieces(mosaic, job, pieces, folder / "stamps.fits", core=core).catalog
         units = microjansky(mosaic), mosaic.pixel_scale
     depth = core_depth(tile, others, *(np.asarray(found.table[name]) for name in ("ra", "dec")))
     table = _of_core(found, depth, offset, units[0])
     return CoreSources(table, prepared.inspection, *units)
+
+
+def _with_surroundings(core: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """What is measured for a core's sake; of a pixel, which stands for no core at all, that."""
+    if all(span.stop - span.start == 1 for span in core):
+        return core
+    ends = zip(core, shape, strict=True)
+    return tuple(slice(max(s.start - _ABOUT, 0), min(s.stop + _ABOUT, n)) for s, n in ends)
 
 
 def _of_core(found: Catalog, depth, offset: tuple[int, int], unit: float) -> Table:
