@@ -10,8 +10,8 @@ from rich.text import Text
 from vaedeblend.cli.console import console, errors, progress_bars
 from vaedeblend.exceptions import MosaicError
 
-INPUTS = ("image", "rms", "variance", "weight", "mask", "psf", "catalog")
-"""Options that are paths."""
+INPUTS = ("image", "rms", "variance", "weight", "mask", "psf", "catalog", "bands")
+"""Options that are paths, or hold some."""
 
 _UNUSABLE = 3
 """Status of a command whose result is there, and holds nothing that can be used."""

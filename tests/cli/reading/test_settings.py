@@ -42,12 +42,14 @@ mask-bits = [0, 3]
 no-add = true
 tphot = true
 gain = 2
+band = [["NIR-H", "image.fits", "rms.fits", "2.0"]]
 """
 
 
 def test_a_file_gives_options_and_the_command_line_comes_before_it(ran):
     assert main(["deblend", *settings(GIVEN), "--iterations", "2", "--gain", "3"]) == 3
     assert ran["image"] == "image.fits" and ran["mask_bits"] == [0, 3] and ran["passes"] == 0
+    assert ran["bands"] == [["NIR-H", "image.fits", "rms.fits", "2.0"]]
     assert ran["tphot"] is True and ran["iterations"] == 2 and ran["gain"] == 3.0
     assert ran["tile"] == 4096 and "settings" not in ran
     assert main(["deblend", "rms.fits", *settings(GIVEN)]) == 3 and ran["image"] == "rms.fits"
@@ -64,7 +66,14 @@ def test_what_ran_is_written_and_runs_again_from_anywhere(ran, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert main(["deblend", "--config", str(tmp_path / "out" / SETTINGS)]) == 3
     here = {name: str(tmp_path / first[name]) for name in ("image", "rms", "out")}
+    here["bands"] = [["NIR-H", *(str(tmp_path / f"{n}.fits") for n in ("image", "rms")), "2.0"]]
     assert ran == first | here
+
+
+def test_a_band_s_files_have_to_be_there(ran, capsys):
+    words = ["deblend", "image.fits", "--out", "out", "--band", "NIR-H", "image.fits", "no.fits"]
+    assert main([*words, "rms.fits"]) == 1 and not ran
+    assert "no.fits: no such file or folder; wanted one as bands" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["inject", "simulate"])
@@ -88,6 +97,8 @@ def test_every_command_that_measures_or_draws_takes_a_file(ran, tmp_path, name):
         ("gain = [1]", "gain is [1]; wanted a number"),
         ("tphot = 1", "tphot is 1; wanted true or false"),
         ("mask-bits = 3", "mask-bits is 3; wanted a list of some numbers"),
+        ("band = 3", "band is 3; wanted a list of lists"),
+        ("band = [['NIR-H']]", "band is ['NIR-H']; wanted a list of 4 texts"),
         ("rms-kind = 'sky'", "rms-kind is 'sky'; wanted one of auto, background, total"),
         ("weight = 'weight.fits'", "rms and weight are given; wanted one of them"),
         ("rms = ", "given.toml: not TOML"),

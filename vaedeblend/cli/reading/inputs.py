@@ -20,9 +20,12 @@ def refuse_missing(options: Mapping[str, Any], names: Sequence[str]) -> None:
         WorkdirError: There are no such weights.
     """
     for name in names:
-        path = options.get(name)
-        if path and not _is_there(path):
-            raise FileError(f"{path}: no such file or folder; wanted one as {name}")
+        given = options.get(name)
+        # Of what may be given again and again, a name comes before the paths.
+        paths = [p for each in given for p in each[1:]] if isinstance(given, list) else [given]
+        for path in paths:
+            if path and not _is_there(path):
+                raise FileError(f"{path}: no such file or folder; wanted one as {name}")
     if "weights" in options and names:
         from vaedeblend.io.workdir import find_workdir, read_config
 

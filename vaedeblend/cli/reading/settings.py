@@ -99,8 +99,8 @@ def write_settings(
     lines = [f"{_MARK}{__version__}: what ran here; to run it again: {again}"]
     for key, action in _actions(parser).items():
         value = options.get(action.dest)
-        if action.dest in paths and value and Path(value.partition("[")[0]).exists():
-            value = os.path.abspath(value)
+        if action.dest in paths and value:
+            value = _absolute(value)
         if value is not None:
             lines.append(f"{key} = {_toml(action, value)}")
     write_text(folder / SETTINGS, "\n".join(lines) + "\n")
@@ -131,18 +131,37 @@ def _read(path: str | Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not TOML ({error})") from error
 
 
+def _absolute(value):
+    """A path that leads there from anywhere; lists hold what are paths, and other words."""
+    if isinstance(value, list):
+        return [_absolute(each) for each in value]
+    return os.path.abspath(value) if Path(value.partition("[")[0]).exists() else value
+
+
 def _value(action: argparse.Action, value, name: str):
     """A value of a file as the command line would give it."""
+    if isinstance(action, argparse._AppendAction):
+        if not isinstance(value, list):
+            raise SettingsError(f"{name} is {value!r}; wanted a list of lists")
+        return [_list(action, each, name) for each in value]
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise SettingsError(f"{name} is {value!r}; wanted true or false")
         return action.const if value else action.default
     if action.nargs is None:
         return _scalar(action, value, name)
+    return _list(action, value, name)
+
+
+def _list(action: argparse.Action, value, name: str) -> list:
     n = action.nargs if isinstance(action.nargs, int) else "some"
     if not (isinstance(value, list) and value and n in ("some", len(value))):
-        raise SettingsError(f"{name} is {value!r}; wanted a list of {n} numbers")
+        raise SettingsError(f"{name} is {value!r}; wanted a list of {n} {_words(action)}")
     return [_scalar(action, each, name) for each in value]
+
+
+def _words(action: argparse.Action) -> str:
+    return "texts" if action.type is None else "numbers"
 
 
 def _scalar(action: argparse.Action, value, name: str):
