@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.image.bands.aligned import AlignedBand, align_bands
+from vaedeblend.image.bands.aligned.align import align_bands
+from vaedeblend.image.bands.aligned.windows import AlignedBand
 from vaedeblend.image.bands.inputs import BandImage, tile_images
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.tile import tile_inputs
@@ -193,12 +194,12 @@ def weights_files(weights: str | Path, stage: str = "blended") -> list[Path]:
 
 
 def further_bands(
-    mosaic: Mosaic, options: ImageOptions
+    mosaic: Mosaic, options: ImageOptions, out: Path, report: Callable[[str, int, int], None]
 ) -> tuple[tuple[AlignedBand, ...], list[Finding]]:
     """The bands of the weights' beside the image's, and what is said of them."""
-    survey = read_survey(options.weights)
-    of_weights = {"weights": options.weights, "pixel_scale": survey.pixel_scale.value}
-    return align_bands(mosaic, options.bands, survey.band_names[1:], **of_weights)
+    survey, given = read_survey(options.weights), {"out": out, "report": report}
+    given |= {"weights": options.weights, "pixel_scale": survey.pixel_scale.value}
+    return align_bands(mosaic, options.bands, survey.band_names[1:], **given)
 
 
 def measurement(options: ImageOptions) -> dict:

@@ -76,7 +76,7 @@ def prepare_image(
     with open_mosaic(image, **files) as mosaic:
         _check_overwritten(out, options, mosaic)
         has_gain = options.gain is not None or mosaic.gain is not None
-        bands, said = further_bands(mosaic, options)
+        bands, said = further_bands(mosaic, options, out, report)
     found = inspect_given(image, options)
     found = found._replace(findings=(*taken, *found.findings, *said)).settled(options.force)
     inspection = found if noise is None else found.under(noise, has_gain)

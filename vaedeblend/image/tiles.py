@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vaedeblend.image.bands.aligned import (
+from vaedeblend.image.bands.aligned.windows import (
     AlignedBand,
     BandWindow,
     in_microjansky,

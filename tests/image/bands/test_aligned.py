@@ -189,6 +189,25 @@ def test_bad_bands_are_named(folder, sky, true, band, weights):  # noqa: F811
     refused(BandError, "no zero point; wanted MAGZERO", band._replace(image=path))
 
 
+def test_photon_noise_in_the_map_of_a_band_is_taken_out(folder, sky, true, band, weights):  # noqa: F811
+    unit = magnitude_to_flux(ZERO_POINT)
+    light = sum(f / unit * gaussian(*at, SHAPE) for at, f in zip(sky[0], true, strict=True))
+    total = NOISE * np.sqrt(1 + light / (10 * NOISE))
+    fits.writeto(band.rms, total.astype(np.float32), overwrite=True)
+    table = run(folder, weights=weights, bands=[band], psf=band.psf)
+    row, there = matched_rows(table, sky[0])
+    background = fits.getdata(folder / "out" / "nir-h" / "background_rms.fits")
+    assert np.median(background[total > 2 * NOISE]) == pytest.approx(NOISE, rel=0.1)
+    wanted_err = NOISE * unit * np.sqrt(4 * np.pi) * 2.0
+    assert np.median(table["flux_err_nir_h"][row[there]]) == pytest.approx(wanted_err, rel=0.1)
+    said = "\n".join(value for key, value in table.meta.items() if key.startswith("SAID"))
+    assert "nir-h:" in said and "photon noise" in said
+    assert run(folder, weights=weights, bands=[band], psf=band.psf)["flux_nir_h"].shape == row.shape
+    (folder / "out" / "nir-h" / "background_rms.fits").write_bytes(b"mine")
+    with pytest.raises(BandError, match="would be overwritten"):
+        run(folder, weights=weights, bands=[band], psf=band.psf)
+
+
 def test_samples_are_refused(folder, band, weights):  # noqa: F811
     given = {"rms": folder / "rms.fits", "psf": band.psf, "weights": weights, "bands": [band]}
     found = deblend_image(folder / "image.fits", folder / "out", **given)

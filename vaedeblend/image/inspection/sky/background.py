@@ -219,6 +219,7 @@ def write_background_rms(
         image_header(mosaic),
     )
     header[_CARD] = True, "of the map of the total noise"
+    write.prepare_folder(out)
     scaled = photons.scale * mosaic.scale, np.sqrt(photons.least) * mosaic.scale
     with write.write_image(path, mosaic.shape, header) as put:
         for low in range(0, height, _ROWS):

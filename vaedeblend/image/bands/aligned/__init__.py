@@ -1,0 +1,1 @@
+"""Further bands on the pixels of the first one, for networks of several bands."""
