@@ -6,9 +6,13 @@ import re
 import jax
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
+from matched import gaussian
 from tiny import run, same, write_config
 
 from vaedeblend.catalogues import catalogue, egg
+from vaedeblend.cli import main
 from vaedeblend.deblend.calibration import read_calibrations
 from vaedeblend.deblend.network import load_deblender
 from vaedeblend.io import checkpoint
@@ -36,6 +40,20 @@ def get_config():
         assert done.returncode == 0, done.stdout + done.stderr
     deblended = load_deblender(tmp_path / "run")(np.ones((1, 64, 64, 2)), np.ones((1, 64, 64, 2)))
     assert deblended.flux.shape == (1, 2) and deblended.image.shape == (1, 64, 64, 2)
+    light = 40 * gaussian(60.5, 64.5, (120, 130))
+    header = fits.Header({"MAGZERO": 23.9, "PIXSCALE": 0.1})
+    given = {"psf": gaussian(10, 10, (21, 21), sigma=1.0), "rms": np.full(light.shape, 0.05)}
+    for name, values in given.items():
+        fits.writeto(tmp_path / f"{name}.fits", values.astype(np.float32))
+    for name, factor in (("h", 1.0), ("vis", 0.5)):
+        noise = 0.05 * np.random.default_rng(len(name)).normal(size=light.shape)
+        fits.writeto(tmp_path / f"{name}.fits", (factor * light + noise).astype("f4"), header)
+    h, vis, rms, psf = (str(tmp_path / f"{name}.fits") for name in ("h", "vis", "rms", "psf"))
+    words = ["deblend", h, "--rms", rms, "--psf", psf, "--band", "euclid-vis", vis, rms, psf]
+    words += ["--weights", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--force"]
+    assert main(words) in (0, 3)  # of a network that has learned nothing, all may be flagged
+    table = Table.read(tmp_path / "out" / "catalog.fits", hdu="CATALOG")
+    assert len(table) and {"flux_euclid_vis", "flux_err_euclid_vis"} <= {*table.colnames}
 
 
 def finite(tree):

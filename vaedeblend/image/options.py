@@ -228,7 +228,9 @@ def open_folder(image, options: ImageOptions) -> tuple[Any, ImageOptions, list]:
     folder = image
     image, found, said = tile_inputs(folder, options.tile_id, options._asdict())
     options = options._replace(**found)
-    further = read_survey(options.weights).band_names[1:]
+    first, *further = read_survey(options.weights).band_names
+    if further and "vis" not in first.lower():
+        raise MosaicError(f"{options.weights}: its first band is {first}; wanted VIS, as of a tile")
     if further and not options.bands:
         bands = tile_images(folder, [name.upper() for name in further], options.tile_id)
         options = options._replace(bands=tuple(bands))

@@ -165,6 +165,17 @@ def test_a_tile_s_bands_are_taken_by_their_names(folder, sky, band, weights):  #
     assert any("nir-h_rms.fits" in str(each) for each in inputs.values())
 
 
+def test_a_tile_wants_weights_of_vis_first(folder, weights):  # noqa: F811
+    config = json.loads((weights / "config.json").read_text())
+    config["survey"]["bands"] = {"nir-h": {}, "ext-g": {}}
+    (weights / "config.json").write_text(json.dumps(config))
+    for name in ("image", "rms"):
+        path = product_name(name, 102000001, "20241018T142710.276838", band="VIS")
+        shutil.copy(folder / f"{name}.fits", folder / path)
+    with pytest.raises(MosaicError, match="its first band is ext-g; wanted VIS"):
+        deblend_image(folder, folder / "out", weights=weights)
+
+
 def test_bad_bands_are_named(folder, sky, true, band, weights):  # noqa: F811
     def refused(error, words, *bands, name=weights):
         with pytest.raises(error, match=words):
