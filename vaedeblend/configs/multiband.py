@@ -13,8 +13,8 @@ def get_config() -> ConfigDict:
     """The quick recipe with three bands, each galaxy with EGG's bulge and disk of its own colours.
 
     Widths (0.5 and 0.8 arcsec) and noise are those of `simulate --style mer --bands`. Beside
-    `quick` it says whether more bands help where light is blended (Arcelin+ 2020); `deblend_image`
-    takes weights of one band. Bands are in the order of their names, VIS's being the first.
+    `quick` it says whether more bands help where light is blended (Arcelin+ 2020). Bands are in the
+    order of their names, VIS's being the first.
     """
     config = quick.get_config()
     config.survey.bands.update(
