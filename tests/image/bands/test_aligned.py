@@ -16,7 +16,10 @@ from vaedeblend.cli import main
 from vaedeblend.euclid.mer.layout import product_name
 from vaedeblend.exceptions import BandError, CatalogueError, MosaicError
 from vaedeblend.image import tiles
+from vaedeblend.image.bands.aligned import align
+from vaedeblend.image.bands.aligned.windows import AlignedBand, BandWindow, read_window
 from vaedeblend.image.bands.inputs import BandImage
+from vaedeblend.image.inspection.findings import PhotonNoise
 from vaedeblend.image.pipeline import deblend_image
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.mosaic import Mosaic
@@ -116,13 +119,13 @@ def test_what_a_network_is_given_of_bands(folder, band, weights, monkeypatch):  
     monkeypatch.setattr(tiles, "_network", lambda weights: (Network(), 64))
     covariance = np.zeros((7, 7))
     covariance[3, 2:5] = 0.25, 0.5, 0.25
-    aligned = tiles.AlignedBand("nir-h", str(band.image), {}, None, covariance, 1.0)
+    aligned = AlignedBand("nir-h", str(band.image), {}, None, covariance, 1.0)
     grid = np.full((2, 3, 21, 21), 1 / 441)
     job = tiles.Job("", {}, None, "", "", {}, None, grid, bands=(aligned,))
     known = dict.fromkeys(Mosaic._fields) | {"path": Path(), "shape": (20, 30), "planes": {}}
     known |= {"header": header(), "facts": read_facts(header()), "mask_bits": -1}
     mosaic = Mosaic(**known | {"gain": 8.0, "scale": 2.0, "noise_factor": 1.0})
-    window = tiles.BandWindow(np.zeros((4, 4)), np.ones((4, 4)), 3.0, 1.0)
+    window = BandWindow(np.zeros((4, 4)), np.ones((4, 4)), 3.0, 1.0)
     found = tiles.network_at(job, mosaic, np.zeros(2, int), [window])
     psf = found.psf(np.zeros(5, int), np.ones((5, 2)))
     assert psf.shape == (5, 29, 29, 2) and found.gain.tolist() == [4.0, 3.0]
@@ -217,6 +220,16 @@ def test_photon_noise_in_the_map_of_a_band_is_taken_out(folder, sky, true, band,
     (folder / "out" / "nir-h" / "background_rms.fits").write_bytes(b"mine")
     with pytest.raises(BandError, match="would be overwritten"):
         run(folder, weights=weights, bands=[band], psf=band.psf)
+
+
+def test_a_factor_of_the_noise_counts_once(folder, band):  # noqa: F811
+    """Of a map from which photon noise is taken out, too."""
+    files = band.options | {"noise_factor": 2.0}
+    given = AlignedBand("nir-h", str(band.image), files, None, None, ZERO_POINT)
+    photons = PhotonNoise(10 * NOISE, NOISE**2, NOISE**2)
+    found = align._without_photons(given, photons, folder / "nir-h", lambda *_: None)
+    window = read_window(found, slice(0, 50), slice(0, 50))
+    assert np.median(window.rms) == pytest.approx(2 * NOISE, rel=0.05)
 
 
 def test_samples_are_refused(folder, band, weights):  # noqa: F811

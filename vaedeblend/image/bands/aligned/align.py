@@ -22,8 +22,8 @@ from vaedeblend.io.mosaic import Mosaic, open_mosaic
 
 _APART = 0.5
 """Distance of corners within which two images have the same pixels [pixel]."""
-_NUMBERED = "zero point", "pixel scale", "wcs"
-"""What is said of the first band, too."""
+_SHARED = "zero point", "pixel scale", "wcs"
+"""What is said of the first band already."""
 
 
 def align_bands(
@@ -73,8 +73,10 @@ def align_bands(
         bands.append(band)
         findings += found.findings
     if bands:
-        text = f"fluxes of {weights} are not corrected for the wings of this image's PSFs, which "
-        findings.append(Finding("assumed", "flux", text + "only is done of one band"))
+        text = (
+            f"fluxes of {weights} are not corrected for the wings of this image's PSFs, as those "
+        )
+        findings.append(Finding("assumed", "flux", text + "of weights of one band are"))
     return tuple(bands), findings
 
 
@@ -102,7 +104,7 @@ def _align(
             band=number,
         )
         zero_point = band.zero_point
-    said = [each for each in found.findings if each.about not in ("psf", *_NUMBERED)] + points
+    said = [each for each in found.findings if each.about not in ("psf", *_SHARED)] + points
     files |= found.corrections
     files["noise_factor"] = 1.0 if found.noise is None else found.noise.factor
     covariance = None if found.noise is None else found.noise.covariance
@@ -118,7 +120,7 @@ def _without_photons(band: AlignedBand, photons, folder: Path, report) -> Aligne
             f"{others[0]}: would be overwritten, and no run of this program has written it; wanted "
             f"another folder than {folder.parent}"
         )
-    with open_mosaic(band.image, **band.files) as mosaic:
+    with open_mosaic(band.image, **band.files | {"noise_factor": 1.0}) as mosaic:  # it comes later
         path = write_background_rms(mosaic, photons, folder, report)
     return band._replace(files=band.files | {"rms": path})
 
