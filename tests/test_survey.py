@@ -59,9 +59,3 @@ def test_magnitudes_invert():
 def test_centre_of_even_and_odd_stamps():
     assert stamp_centre(64) == 31.5
     assert stamp_centre(5) == 2
-
-
-def test_bands_are_in_the_order_of_their_names_whatever_that_of_a_file():
-    survey = make_survey({"euclid-vis": {}, "nir-h": {}, "ext-g": {"n_exposures": 1}}, 0.1)
-    assert survey.band_names == ("euclid-vis", "ext-g", "nir-h")
-    assert [band.n_exposures for band in survey.bands] == [4, 1, 4]

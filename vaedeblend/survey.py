@@ -144,12 +144,8 @@ class Survey(_WithUnits):
 
 
 def make_survey(bands: dict[str, dict], pixel_scale: float) -> Survey:
-    """The survey of a configuration: band names to the fields of `Band`, plain numbers.
-
-    Bands are in the order of their names, as a config has its keys, whatever that of a file's is.
-    """
-    ordered = sorted(bands.items())
-    return Survey(tuple(Band(name=name, **band) for name, band in ordered), pixel_scale)
+    """The survey of a configuration: band names to the fields of `Band`, plain numbers."""
+    return Survey(tuple(Band(name=name, **band) for name, band in bands.items()), pixel_scale)
 
 
 def inside(position: Real[np.ndarray, "n 2"], shape: tuple[int, int]) -> Bool[np.ndarray, " n"]:

@@ -61,3 +61,11 @@ def test_another_training_is_exported_in_the_first_ones_place(tmp_path):
     assert style == "analytic+cosmos:hst#split+real:cube.fits.fz#split"
     for mark in (tmp_path / "weights").rglob("commit_success.txt"):
         assert str(tmp_path) not in mark.read_text()
+
+
+def test_bands_are_in_the_order_of_their_names_whatever_the_file_s(tmp_path):
+    """As a training's, which has its keys so, whatever config.json made of them."""
+    bands = {"vis": {}, "nir-h": {"n_exposures": 1}, "ext-g": {}}
+    (tmp_path / "config.json").write_text(json.dumps({"survey": {"bands": bands}, "seed": 3}))
+    found = read_config(tmp_path)
+    assert list(found["survey"]["bands"].items()) == sorted(bands.items()) and found["seed"] == 3

@@ -44,12 +44,17 @@ def find_trained(stage: str | Path) -> Path:
 def read_config(workdir: str | Path) -> dict:
     """The configuration with which a working directory was trained.
 
+    Bands are in the order of their names, as a training has them, whatever the file's is.
+
     Raises:
         WorkdirError: There is none, or it cannot be read.
     """
     path = Path(workdir) / "config.json"
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
+        if bands := config.get("survey", {}).get("bands"):
+            config["survey"]["bands"] = dict(sorted(bands.items()))
+        return config
     except FileNotFoundError as error:
         names = sorted(p.name for p in WEIGHTS.glob("*") if p.is_dir())
         raise WorkdirError(
