@@ -56,8 +56,7 @@ def find_sources(
         psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
         covariance: Autocovariance of the first band's noise, of unit sum, its middle lag 0; None
-            if white. What
-            the deblender knows of it is its own affair.
+            if white. What the deblender knows of it is its own affair.
         **options: Keywords of `find_and_measure`.
 
     Raises:

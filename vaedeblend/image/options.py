@@ -197,7 +197,8 @@ def further_bands(
     mosaic: Mosaic, options: ImageOptions, out: Path, report: Callable[[str, int, int], None]
 ) -> tuple[tuple[AlignedBand, ...], list[Finding]]:
     """The bands of the weights' beside the image's, and what is said of them."""
-    survey, given = read_survey(options.weights), {"out": out, "report": report}
+    survey = read_survey(options.weights)
+    given = {"out": out, "report": report, "force": options.force}
     given |= {"weights": options.weights, "pixel_scale": survey.pixel_scale.value}
     return align_bands(mosaic, options.bands, survey.band_names[1:], **given)
 

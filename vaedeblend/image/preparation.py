@@ -76,9 +76,9 @@ def prepare_image(
     with open_mosaic(image, **files) as mosaic:
         _check_overwritten(out, options, mosaic)
         has_gain = options.gain is not None or mosaic.gain is not None
+        found = inspect_given(image, options)
         bands, said = further_bands(mosaic, options, out, report)
-    found = inspect_given(image, options)
-    found = found._replace(findings=(*taken, *found.findings, *said)).settled(options.force)
+    found = found._replace(findings=(*taken, *found.findings, *said))
     inspection = found if noise is None else found.under(noise, has_gain)
     if inspection.photons is not None:
         refuse_replaced(others_background(out, PHOTONLESS), out)

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from vaedeblend.image.bands.aligned.windows import (
     AlignedBand,
     BandWindow,
+    all_bands,
     in_microjansky,
     joined_noise,
     read_window,
@@ -169,8 +170,7 @@ def measure_tile(job: Job, tile: Tile) -> None:
         windows = [read_window(band, *tile.window) for band in job.bands]
         network, scale = network_at(job, mosaic, corner, windows), mosaic.scale
         options = network._asdict() | {"positions": here, "covariance": job.covariance}
-        pixels = [(image * scale, rms * scale), *((each.image, each.rms) for each in windows)]
-        image, rms = (np.stack(each, axis=-1) for each in zip(*pixels, strict=True))
+        image, rms = all_bands(image * scale, rms * scale, windows)
         found = measure_field(image=image, rms=rms, **options, **job.options)
     in_microjansky(found.table, windows)
     listed = None if rows is None else (rows, job.positions[rows])

@@ -14,7 +14,7 @@ from matched import gaussian, matched_filter
 
 from vaedeblend.cli import main
 from vaedeblend.euclid.mer.layout import product_name
-from vaedeblend.exceptions import BandError, CatalogueError, MosaicError
+from vaedeblend.exceptions import BandError, CatalogueError, InspectionError, MosaicError
 from vaedeblend.image import tiles
 from vaedeblend.image.bands.aligned import align
 from vaedeblend.image.bands.aligned.windows import AlignedBand, BandWindow, read_window
@@ -230,6 +230,17 @@ def test_a_factor_of_the_noise_counts_once(folder, band):  # noqa: F811
     found = align._without_photons(given, photons, folder / "nir-h", lambda *_: None)
     window = read_window(found, slice(0, 50), slice(0, 50))
     assert np.median(window.rms) == pytest.approx(2 * NOISE, rel=0.05)
+
+
+def test_of_a_band_that_is_refused_nothing_is_written(folder, band, weights):  # noqa: F811
+    rms = fits.getdata(band.rms)
+    fits.writeto(band.rms, rms / 20, overwrite=True)
+    with pytest.raises(InspectionError, match="^nir-h: "):
+        run(folder, weights=weights, bands=[band], psf=band.psf)
+    assert not (folder / "out" / "nir-h").exists()
+    table = run(folder, weights=weights, bands=[band], psf=band.psf, force=True)
+    said = [value for key, value in table.meta.items() if key.startswith("SAID")]
+    assert any(each.startswith("warned: nir-h: ") for each in said)
 
 
 def test_samples_are_refused(folder, band, weights):  # noqa: F811

@@ -156,12 +156,9 @@ def _value(action: argparse.Action, value, name: str):
 def _list(action: argparse.Action, value, name: str) -> list:
     n = action.nargs if isinstance(action.nargs, int) else "some"
     if not (isinstance(value, list) and value and n in ("some", len(value))):
-        raise SettingsError(f"{name} is {value!r}; wanted a list of {n} {_words(action)}")
+        kind = "texts" if action.type is None else "numbers"
+        raise SettingsError(f"{name} is {value!r}; wanted a list of {n} {kind}")
     return [_scalar(action, each, name) for each in value]
-
-
-def _words(action: argparse.Action) -> str:
-    return "texts" if action.type is None else "numbers"
 
 
 def _scalar(action: argparse.Action, value, name: str):

@@ -35,6 +35,7 @@ def align_bands(
     pixel_scale: float,
     out: Path,
     report: Callable[[str, int, int], None],
+    force: bool = False,
 ) -> tuple[tuple[AlignedBand, ...], list[Finding]]:
     """The further bands of an image in the order of the weights', and what is said of them.
 
@@ -48,8 +49,10 @@ def align_bands(
         pixel_scale: The weights' [arcsec].
         out: Folder of the results, in which such a band has one that takes background_rms.fits.
         report: Function of the progress.
+        force: What would be refused is a warning.
 
     Raises:
+        InspectionError: A band is contradicted by its pixels.
         BandError: A band is missing, is none of the weights', has no noise or zero point, does not
             lie on the first one's pixels, or another's file is where its noise is to be written.
         VaedeblendError: A file cannot be used.
@@ -68,6 +71,7 @@ def align_bands(
             )
         place = {"weights": weights, "pixel_scale": pixel_scale, "number": number}
         band, found = _align(mosaic, images[name.lower()]._replace(name=name), **place)
+        found = found.settled(force)
         if found.photons is not None:
             band = _without_photons(band, found.photons, out / name, report)
         bands.append(band)

@@ -59,6 +59,22 @@ def read_window(band: AlignedBand, rows: slice, columns: slice) -> BandWindow:
     return BandWindow(image * scale, rms * scale, gain / scale, unit / scale)
 
 
+def all_bands(
+    image: Float[np.ndarray, "height width"],
+    rms: Float[np.ndarray, "height width"],
+    windows: Sequence[BandWindow],
+) -> tuple[Float[np.ndarray, "height width band"], Float[np.ndarray, "height width band"]]:
+    """Pixels and noise of all bands.
+
+    Args:
+        image: The first band's pixels.
+        rms: Their noise.
+        windows: The further bands.
+    """
+    images, noises = ([getattr(each, name) for each in windows] for name in ("image", "rms"))
+    return np.stack([image, *images], axis=-1), np.stack([rms, *noises], axis=-1)
+
+
 def in_microjansky(table: Table, windows: Sequence[BandWindow]) -> None:
     """Brings the columns BANDS of sources to uJy.
 
