@@ -89,10 +89,8 @@ def test_tiles_together_find_what_the_whole_image_holds(folder, tmp_path, reach)
     others = {each.name: plan.others(i) for i, each in enumerate(plan.tiles)}
     for task in union_tasks(tmp_path, plan.tiles, others).values():
         settle(task)
-    found = vstack(
-        [shards.read_shard(tmp_path / shards.SETTLED / f"{name}.parquet") for name in tasks],
-        metadata_conflicts="silent",
-    )
+    own = [shards.read_own(tmp_path, name) for name in tasks]
+    found = vstack(own, metadata_conflicts="silent")
     row, distance = same_sources(found, whole)
     assert len(found) == len(whole) == len({*row}) and distance.max() < 0.05
     moved = np.abs(found["flux"] - whole["flux"][row]) / whole["flux_err"][row]
@@ -130,9 +128,5 @@ def test_a_source_at_a_border_is_neither_lost_nor_there_twice(tmp_path):
         shards.write_mark(tmp_path, shards.Done(one.name, {}, [], digest, len(ra), {}, {}))
     tasks = union_tasks(tmp_path, (a, b), {"a": (b,), "b": (a,)})
     kept = {name: settle(task) for name, task in tasks.items()}
-    found = [
-        float(value)
-        for name in "ab"
-        for value in shards.read_shard(tmp_path / shards.SETTLED / f"{name}.parquet")["flux"]
-    ]
+    found = [float(flux) for name in "ab" for flux in shards.read_own(tmp_path, name)["flux"]]
     assert sorted(found) == [0.0, 2.0, 3.0, 101.0, 102.0], kept

@@ -109,8 +109,8 @@ def test_tiles_of_mer_together_are_the_stitched_image(tmp_path):
     others = {each.name: plan.others(i) for i, each in enumerate(plan.tiles)}
     for task in union_tasks(tmp_path, plan.tiles, others).values():
         settle(task)
-    paths = [shards.shard_path(tmp_path, name, shards.SETTLED) for name in tasks]
-    found = vstack([*map(shards.read_shard, paths)], metadata_conflicts="silent")
+    own = [shards.read_own(tmp_path, name) for name in tasks]
+    found = vstack(own, metadata_conflicts="silent")
     whole = shards.read_shard(shards.shard_path(tmp_path / "one", stitched.tile.name))
     row, distance = same_sources(found, whole)
     assert len(found) == len(whole) == len({*row}) and distance.max() < 0.1

@@ -12,9 +12,9 @@ from vaedeblend.exceptions import SurveyError
 from vaedeblend.image.surveys.edges.union import settle, union_tasks
 from vaedeblend.image.surveys.engine import Report, run_tasks
 from vaedeblend.image.surveys.plan import Plan
-from vaedeblend.image.surveys.shards import EXTRA, SETTLED, shard_path
+from vaedeblend.image.surveys.shards import EXTRA, SETTLED, WORK, own_rows, shard_path
 from vaedeblend.io.folders.digest import digest, sealed_json, unsealed_json
-from vaedeblend.io.write import write_text
+from vaedeblend.io.write import prepare_folder, write_text
 
 CATALOGUE = "catalogue"
 """Folder of the catalogue, within that of the survey."""
@@ -60,15 +60,15 @@ def merge_survey(client, out: Path, plan: Plan, *, report: Report, say: Say) -> 
 
 
 def write_catalogue(
-    client, out: Path, shards: Sequence[Path], made: str, about: Mapping[str, str | int]
+    client, out: Path, settled: Sequence[Path], made: str, about: Mapping[str, str | int]
 ) -> bool:
     """Merges shards to a catalogue with its margin cache, unless that has been done.
 
     Args:
         client: Client of dask.distributed.
         out: Folder of the survey.
-        shards: Parquet files of the tiles' own sources, at least one of them with a row.
-        made: Digests of what the shards are made of.
+        settled: Files that say which sources are the tiles' own, each with a row at least.
+        made: Digests of what they are made of.
         about: Provenance, for the catalogue's properties.
 
     Returns:
@@ -87,20 +87,21 @@ def write_catalogue(
         raise SurveyError(EXTRA) from error
     record.unlink(missing_ok=True)  # without it what is there counts for nothing
     shutil.rmtree(out / CATALOGUE, ignore_errors=True)
-    rows = sum(map(count_rows, shards))
+    rows = sum(map(count_rows, settled))
+    schema = _write_schema(settled[0], out / WORK / "schema.parquet")
     given = {"output_path": out, "output_artifact_name": CATALOGUE, "progress_bar": False}
     properties = {f"vaedeblend_{name}": str(value) for name, value in about.items()}
     try:
         collection = CollectionArguments(**given, addl_hats_properties=properties)
         collection.catalog(
-            input_file_list=list(shards),
-            file_reader="parquet",
+            input_file_list=list(settled),
+            file_reader=_OwnSources(),
             ra_column="ra",
             dec_column="dec",
             pixel_threshold=MOST,
             highest_healpix_order=_ORDER,
             expected_total_rows=rows,
-            use_schema_file=shards[0],
+            use_schema_file=schema,
             addl_hats_properties=properties,
         ).add_margin(margin_threshold=NEAR, is_default=True)
         pipeline_with_client(collection, client)
@@ -108,6 +109,23 @@ def write_catalogue(
         raise SurveyError(f"{out / CATALOGUE}: hats-import could not merge ({error})") from error
     write_text(record, sealed_json({"shards": made_digest, "rows": rows}))
     return True
+
+
+class _OwnSources:
+    """Reader of hats-import's, of settled files."""
+
+    def read(self, input_file, read_columns: Sequence[str] | None = None):
+        yield own_rows(Path(str(input_file)), read_columns).replace_schema_metadata()
+
+
+def _write_schema(settled: Path, path: Path) -> Path:
+    """Writes a file of no row that has the catalogue's columns, with units and descriptions."""
+    from pyarrow import parquet
+
+    parquet.write_table(
+        own_rows(settled)[:0].replace_schema_metadata(), prepare_folder(path.parent) / path.name
+    )
+    return path
 
 
 def count_rows(path: Path) -> int:

@@ -7,7 +7,7 @@ agree; all else is made anew.
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,11 @@ from vaedeblend.io.folders.digest import digest_file, sealed_json, unsealed_json
 from vaedeblend.io.write import prepare_folder, replacing, write_text
 
 SHARDS, SETTLED, FAILED, WORK, NOISE = "shards", "settled", "failed", "work", "noise"
-"""Folders of a survey's: shards and marks, shards without what neighbours own, sentences of tiles
-that failed, pieces of tiles under way, and what tiles say of their noise."""
+"""Folders of a survey's: shards and marks, which rows of shards are the tiles' own, sentences of
+tiles that failed, pieces of tiles under way, and what tiles say of their noise."""
+
+_INNER = "apparent", "core_depth"
+"""Columns that are of shards alone."""
 
 EXTRA = "the command vaedeblend survey needs the extra survey: pip install 'vaedeblend[survey]'"
 
@@ -62,17 +65,51 @@ def write_shard(path: Path, table: Table, **meta: str) -> str:
     return digest_file(path)
 
 
-def read_shard(path: Path) -> Table:
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> Table:
     """The table of a shard, with units and descriptions.
+
+    Args:
+        path: Its file.
+        columns: Columns that are read; by default all.
 
     Raises:
         SurveyError: It is damaged, or the extra is not installed.
     """
+    return _as_table(_read(path, columns))
+
+
+def read_own(out: Path, name: str) -> Table:
+    """A tile's own sources, as they come into the catalogue, with units and descriptions.
+
+    Raises:
+        SurveyError: A file is damaged.
+    """
+    return _as_table(own_rows(shard_path(out, name, SETTLED)))
+
+
+def own_rows(settled: Path, columns: Sequence[str] | None = None):
+    """The rows of a shard that a settled file names, with its flags, as a table of pyarrow's.
+
+    Raises:
+        SurveyError: A file is damaged.
+    """
+    own = _read(settled)
+    rows = _read(shard_path(settled.parent.parent, settled.stem), columns).take(own["row"])
+    if "flags" in rows.column_names:
+        at = rows.schema.get_field_index("flags")
+        rows = rows.set_column(at, rows.schema.field(at), own["flags"])
+    return rows.drop_columns([name for name in _INNER if name in rows.column_names])
+
+
+def _read(path: Path, columns: Sequence[str] | None = None):
     arrow, parquet = _arrow()
     try:
-        data = parquet.read_table(path, memory_map=False)
+        return parquet.read_table(path, columns=columns and [*columns], memory_map=False)
     except (OSError, arrow.ArrowException) as error:
         raise SurveyError(f"{path}: no shard could be read ({error})") from error
+
+
+def _as_table(data) -> Table:
     table = Table({name: data[name].to_numpy() for name in data.column_names})
     for field in data.schema:
         about = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from vaedeblend.image.catalogue.columns import microjansky
+from vaedeblend.image.catalogue.mer import object_ids
 from vaedeblend.image.catalogue.merge import Catalog
 from vaedeblend.image.pieces import keep_measured, measure_pieces
 from vaedeblend.image.preparation import Prepared
@@ -93,4 +94,8 @@ def _of_core(found: Catalog, depth, offset: tuple[int, int], unit: float) -> Tab
     table["core_depth"].unit = "arcsec"
     table["core_depth"].info.description = "distance from the border of the tile's core"
     kept = table[depth > -BORDER]
-    return kept[np.lexsort([np.asarray(kept[axis]) for axis in "xy"])]
+    kept = kept[np.lexsort([np.asarray(kept[axis]) for axis in "xy"])]
+    ids = object_ids(*(np.asarray(kept[axis], float) for axis in ("ra", "dec")))
+    kept.add_column(ids, 0, "object_id")
+    kept["object_id"].info.description = "of ra and dec, as MER's OBJECT_ID"
+    return kept

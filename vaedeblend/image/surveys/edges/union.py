@@ -1,7 +1,8 @@
 """Shards put side by side: what two tiles hold of one source is settled, and nothing else changes.
 
 Tiles measure a little beyond their cores. Of what several tiles found at one place there is one
-row in the end: that of the tile in whose core the first of them, by name, has put it.
+row in the end: that of the tile in whose core the first of them, by name, has put it. A settled
+file names a tile's own rows of its shard, and their flags; the shard stays as it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from vaedeblend.image.catalogue.columns import BESIDE_BRIGHT, BRIGHT
-from vaedeblend.image.catalogue.mer import object_ids
 from vaedeblend.image.groups import beside_bright
 from vaedeblend.image.surveys import shards
 from vaedeblend.image.surveys.edges.cores import BORDER, depth, tile_scale
@@ -26,8 +26,8 @@ from vaedeblend.io.folders.digest import digest
 
 _SAME = 0.3
 """Distance within which two tiles speak of one source [arcsec]."""
-_INNER = "apparent", "core_depth"
-"""Columns that are of shards alone."""
+_COLUMNS = "ra", "dec", "core_depth", "flux_ujy", "apparent", "flags"
+"""Columns that are compared."""
 
 
 class UnionTask(NamedTuple):
@@ -63,7 +63,7 @@ def union_tasks(
 
 
 def settle(task: UnionTask) -> int:
-    """Writes the sources that are a tile's own, unless that has been done; their number.
+    """Writes which sources are a tile's own, unless that has been done; their number.
 
     Raises:
         SurveyError: A shard is damaged.
@@ -75,16 +75,13 @@ def settle(task: UnionTask) -> int:
     if known is not None:
         return known
     tables = {
-        each.name: shards.read_shard(shards.shard_path(out, each.name))
+        each.name: shards.read_shard(shards.shard_path(out, each.name), _COLUMNS)
         for each in (task.tile, *task.others)
     }
-    own = _flagged(tables, task.tile)[_owned(tables, task)]
-    ids = object_ids(*(np.asarray(own[axis], float) for axis in ("ra", "dec")))
-    own.remove_columns(_INNER)
-    own.add_column(ids, 0, "object_id")
-    own["object_id"].info.description = "of ra and dec, as MER's OBJECT_ID"
-    shards.write_shard(path, own, shards=task.digest)
-    return len(own)
+    row = np.flatnonzero(_owned(tables, task))
+    flags = np.asarray(_flagged(tables, task.tile)["flags"])[row]
+    shards.write_shard(path, Table({"row": row, "flags": flags}), shards=task.digest)
+    return len(row)
 
 
 def _owned(tables: dict[str, Table], task: UnionTask) -> Bool[np.ndarray, " n"]:
