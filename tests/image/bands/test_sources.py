@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from astropy.io import fits
 from banded import NOISE, VIS_SIGMA, Sky
 
 from vaedeblend.exceptions import BandError
+from vaedeblend.image.bands.pipeline import photometry
 from vaedeblend.image.bands.sources import gradients, known_errors, read_sources, size_errors
 
 
@@ -46,9 +48,34 @@ def test_what_is_wider_than_the_psf_may_be_of_another_size(tmp_path):
     assert not gradients(points, rows, squares).any()
 
 
-def test_an_image_without_wcs_is_refused(tmp_path):
-    from astropy.io import fits
+def leaving(out, share):
+    """A deblending whose models lack a share of the light."""
+    model = fits.getdata(out / "model.fits", header=True)
+    fits.writeto(out / "residual.fits", share * model[0], model[1], overwrite=True)
+    return out
 
+
+def test_templates_are_as_bright_as_the_pixels_of_vis(tmp_path):
+    """Also where sources overlap: what is left belongs to both."""
+    sky = Sky(np.random.default_rng(4), 12, shape=(96, 96), flux=(20, 40))
+    out = leaving(sky.deblended(tmp_path / "bright"), 0.02)
+    assert read_sources(out).amplitude == pytest.approx(1.02, abs=1e-3)
+    found = photometry(out, [sky.band(out)])
+    assert np.asarray(found["flux_h"]) == pytest.approx(sky.band_flux / 1.02, rel=3e-3)
+    assert np.asarray(found["flux_vis"]) == pytest.approx(sky.flux)
+
+
+def test_noise_does_not_tell_how_bright_templates_are(tmp_path):
+    sky = Sky(np.random.default_rng(4), 5, flux=(0.1, 0.2))
+    vis, rows = read_sources(leaving(sky.deblended(tmp_path / "faint"), 0.5)), np.arange(5)
+    squares = np.array(
+        [np.square(s / f).sum() for s, f in zip(vis.profiles, vis.flux, strict=True)]
+    )
+    noise = known_errors(vis, rows, squares) / sky.flux
+    assert noise.min() > 0.09 and vis.amplitude.max() < 1.02
+
+
+def test_an_image_without_wcs_is_refused(tmp_path):
     out = Sky(np.random.default_rng(3), 2).deblended(tmp_path / "out")
     fits.writeto(out / "model.fits", fits.getdata(out / "model.fits"), overwrite=True)
     with pytest.raises(BandError, match="the deblended image has no WCS; wanted one"):

@@ -5,6 +5,10 @@ not stored beside it, and follows from its flux: of the error of a VIS flux, wha
 leave were the profile known is taken out, and the rest is the profile's. Under even noise the flux
 of a template that is too large by a share is too large by that share, so that this rest is the
 error of the profile's size (`size_errors`).
+
+Within its total flux a profile may be a per cent fainter or brighter than VIS's own pixels where
+its light is. A band's flux is that of its pixels there, so that templates are as bright as VIS's
+pixels have them (`amplitude`).
 """
 
 import warnings
@@ -12,9 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from jaxtyping import Bool, Float
+from scipy.ndimage import gaussian_filter
 
 from vaedeblend.exceptions import BandError
 from vaedeblend.image.bands.fitting.kernels import PsfField
@@ -22,6 +28,7 @@ from vaedeblend.image.bands.vis_psf import read_vis_psfs
 from vaedeblend.image.catalogue.files import CATALOGUE, is_catalogue
 from vaedeblend.io.mosaic import open_mosaic
 from vaedeblend.pixels.profiles import Profiles
+from vaedeblend.pixels.stamps import overlap
 from vaedeblend.survey import magnitude_to_flux
 
 POINT = 0.9
@@ -29,6 +36,10 @@ POINT = 0.9
 _GRADIENT = 0.03
 """Scatter of the logarithm of a galaxy's size in another band over that in VIS, as far as it moves
 fluxes. Measured on simulated tiles."""
+_AMPLITUDE = 0.02
+"""Expected departure of a profile's amplitude from 1. Measured on simulated tiles."""
+_BLUR = 1.5
+"""Sigma by which a profile is blurred to weigh the pixels that tell its amplitude [pixel]."""
 _AREA = 2 * np.log(2) / np.pi
 """Square of an effective FWHM over its area."""
 _MOST = 0.3
@@ -46,6 +57,8 @@ class VisSources(NamedTuple):
     """(y, x) on the image."""
     flux: Float[np.ndarray, " n"]
     """Total flux [image unit]; NaN where it is not measured."""
+    amplitude: Float[np.ndarray, " n"]
+    """By how much VIS's pixels are brighter than the profiles."""
     point: Bool[np.ndarray, " n"]
     """Whether a source is a point."""
     wcs: WCS
@@ -73,7 +86,7 @@ def read_sources(out: str | Path, psf: str | Path | None = None) -> VisSources:
         PsfError: There is no PSF.
     """
     out = Path(out)
-    paths = [out / name for name in (CATALOGUE, "stamps.fits", "model.fits")]
+    paths = [out / name for name in (CATALOGUE, "stamps.fits", "model.fits", "residual.fits")]
     if lacking := [path for path in paths if not path.is_file()]:
         raise BandError(f"{lacking[0]}: is not there; wanted a folder of vaedeblend deblend")
     if not is_catalogue(paths[0]):
@@ -90,17 +103,44 @@ def read_sources(out: str | Path, psf: str | Path | None = None) -> VisSources:
     zero_point = table.meta.get("MAGZERO")
     psfs, psf = read_vis_psfs(paths[0], psf, shape, wcs, scale)
     chance = np.ma.filled(np.ma.asarray(table["point_source_prob"], float), np.nan)
-    return VisSources(
+    vis = VisSources(
         table,
         profiles,
         np.stack([table["y"], table["x"]], axis=1).astype(float),
         np.ma.filled(np.ma.asarray(table["flux"].value, float), np.nan),
+        np.ones(len(table)),
         np.nan_to_num(chance) > POINT,
         wcs,
         np.nan if zero_point is None else float(magnitude_to_flux(zero_point)),
         PsfField(psfs, shape, scale),
         (*paths, *filter(None, [psf])),
     )
+    return vis._replace(amplitude=_amplitudes(vis, *paths[2:]))
+
+
+def _amplitudes(vis: VisSources, model: Path, residual: Path) -> Float[np.ndarray, " n"]:
+    """What VIS's pixels are over the profiles, drawn towards 1 where noise says little.
+
+    What a pixel has left belongs to its sources in proportion to their light.
+    """
+    rows, excess = np.flatnonzero(vis.measured), []
+    with fits.open(model, memmap=True) as light, fits.open(residual, memmap=True) as left:
+        images = light[0].data, left[0].data
+        profiles = vis.profiles.select(rows)
+        for stamp, corner in zip(profiles, profiles.corner, strict=True):
+            on_image, on_stamp = overlap(corner.tolist(), len(stamp), images[0].shape)
+            total, rest = (np.nan_to_num(image[on_image].astype(float)) for image in images)
+            own = stamp[on_stamp].astype(float)
+            weight = gaussian_filter(own, _BLUR)
+            share = np.divide(own, total, out=np.zeros_like(own), where=total > 0).clip(0, 1)
+            lit = np.sum(weight * own)
+            square = np.square(stamp, dtype=float).sum()
+            excess.append((np.sum(weight * share * rest) / lit if lit > 0 else 0.0, square))
+    found, squares = np.array(excess).reshape(-1, 2).T
+    noise = known_errors(vis, rows, squares / vis.flux[rows] ** 2) / vis.flux[rows]
+    amplitude = np.ones(len(vis.flux))
+    amplitude[rows] += np.nan_to_num(found / (1 + (noise / _AMPLITUDE) ** 2))
+    return amplitude
 
 
 def size_errors(

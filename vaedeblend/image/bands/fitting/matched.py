@@ -147,7 +147,7 @@ def _stamps(vis: VisSources, rows):
     stamps[point, size // 2, size // 2] = 1
     inner[point] = (vis.position[rows] - pixel)[point]
     for i, stamp in zip(np.flatnonzero(~point), vis.profiles.select(rows[~point]), strict=True):
-        stamps[i] = stamp / vis.flux[rows[i]]
+        stamps[i] = stamp * (vis.amplitude[rows[i]] / vis.flux[rows[i]])
     return stamps, corner, inner
 
 
