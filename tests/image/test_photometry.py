@@ -176,8 +176,9 @@ def test_weighed_fluxes_are_the_posterior_s_mean_and_spread():
     unlike = rng.uniform(size=n) < 0.3
     missing = np.where(unlike, rng.normal(0, 0.1 * flux, n), 0)
     left = missing + rng.normal(0, sigma_all, n)
-    # Where the galaxy is unlike, its flux is what the pixels have; else as the network says.
-    true = flux + np.where(unlike, left + rng.normal(0, sigma_all, n), rng.normal(0, err, n))
+    # Where the galaxy is unlike, its flux is what the pixels have, to 3 %; else as the network says.
+    unsure = np.hypot(sigma_all, 0.03 * flux)
+    true = flux + np.where(unlike, left + rng.normal(0, unsure, n), rng.normal(0, err, n))
     for value in (0.0, 6.0, 9.0, -20.0):
         near = abs(left - value) < 0.25
         weighed = weigh(*(np.array([x]) for x in (flux, err, value, sigma)))
@@ -197,4 +198,4 @@ def test_fluxes_stay_the_network_s_where_the_pixels_do_not_tell():
 def test_a_galaxy_that_the_network_cannot_draw_has_the_flux_of_its_pixels():
     weighed = weigh(*(np.array([x]) for x in (1e4, 30.0, -2500.0, 20.0)))
     assert weighed.flux[0] == pytest.approx(7500, rel=1e-3) and weighed.unlike_prob[0] > 0.99
-    assert weighed.flux_err[0] == pytest.approx(np.hypot(20, 100), rel=0.05)
+    assert weighed.flux_err[0] == pytest.approx(np.sqrt(20**2 + 100**2 + 300**2), rel=0.05)

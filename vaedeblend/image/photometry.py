@@ -34,10 +34,11 @@ _POINT = 0.5
 _FAR, _NEAR = (2.5, 10.0), (1.5, 6.0)
 """Radius of the circle about such a galaxy, and about others, in which light is left [half-light
 radius], and the least of all [pixel of the stamp]."""
-_UNLIKE, _MISFIT, _SYSTEMATIC = 0.3, 0.1, 0.01
+_UNLIKE, _MISFIT, _SYSTEMATIC, _UNKNOWN = 0.3, 0.1, 0.01, 0.03
 """Share of galaxies unlike those trained on, and how far off their fluxes are; error of the light
-left in a circle beside its noise's [flux]. These, and the circles', were chosen on real galaxies of
-the part for validation."""
+left in a circle beside its noise's, and of such a galaxy's flux beside it, of whose light beyond
+the circle nobody knows [flux]. These, and the circles', were chosen on real galaxies of the part
+for validation."""
 
 
 _WIDE, _NARROW = (2.2, 0.0015), (1.5, 0.002)
@@ -142,8 +143,9 @@ def weigh(
 
     Either a galaxy is like those trained on, its flux $F \pm s$ the network's, and what is left,
     $d$, noise of $\sigma$; or it is not, what is left is of the width $\sqrt{\sigma^2 + (kF)^2}$,
-    and the flux $F + d \pm \sigma$. With $p$ the probability of the latter, the mixture's mean and
-    variance are $F + p d$ and $(1-p) s^2 + p \sigma^2 + p (1-p) d^2$.
+    and the flux $F + d$, of the variance $\sigma^2 + (uF)^2$. With $p$ the probability of the
+    latter, the mixture's mean and variance are $F + p d$ and
+    $(1-p) s^2 + p (\sigma^2 + (uF)^2) + p (1-p) d^2$.
 
     Args:
         flux: The network's.
@@ -157,7 +159,8 @@ def weigh(
         odds = np.log(_UNLIKE / (1 - _UNLIKE) * noise / wide)
         odds += np.square(left) * (1 / np.square(noise) - 1 / np.square(wide)) / 2
     unlike = expit(odds)
-    p, d, sigma = (np.where(np.isfinite(unlike), each, 0) for each in (unlike, left, noise))
+    unsure = np.hypot(noise, _UNKNOWN * flux)
+    p, d, sigma = (np.where(np.isfinite(unlike), each, 0) for each in (unlike, left, unsure))
     variance = (1 - p) * np.square(flux_err) + p * sigma**2 + p * (1 - p) * d**2
     return Weighed(flux + p * d, np.sqrt(variance), unlike)
 
