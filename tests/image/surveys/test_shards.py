@@ -50,6 +50,22 @@ def test_a_table_comes_back_with_its_units_and_words(tmp_path):
         shards.read_shard(path)
 
 
+def test_a_tile_s_own_sources_are_rows_of_its_shard_with_settled_flags(tmp_path):
+    table = Table({"ra": [1.0, 2.0, 3.0], "flags": [0, 1, 2], "core_depth": [1.0, -1.0, 2.0]})
+    table["apparent"], table["ra"].unit = np.ones(3), "deg"
+    shards.write_shard(shards.shard_path(tmp_path, "a"), table)
+    settled = shards.shard_path(tmp_path, "a", shards.SETTLED)
+    shards.write_shard(settled, Table({"row": [0, 2], "flags": [4, 6]}), shards="d")
+    found = shards.read_own(tmp_path, "a")
+    assert found.colnames == ["ra", "flags"] and found["ra"].unit == "deg"
+    assert list(found["ra"]) == [1, 3] and list(found["flags"]) == [4, 6]
+    assert shards.own_rows(settled, ["ra"]).to_pydict() == {"ra": [1, 3]}
+    assert shards.settled_rows(settled, "d") == 2 and shards.settled_rows(settled, "e") is None
+    shards.shard_path(tmp_path, "a").unlink()
+    with pytest.raises(SurveyError, match="no shard could be read"):
+        shards.read_own(tmp_path, "a")
+
+
 def test_a_done_tile_is_kept_until_a_file_of_it_is_another(tiles):
     plan, tasks = measured(tiles)
     assert all(map(is_unchanged, tasks.values()))
