@@ -110,8 +110,8 @@ def make_step(
         gradient, metrics = _mean_over(gradients, examples, micro_batches, mesh)
         updates, opt_state = optimizer.update(gradient, state.optimizer, params)
         params = optax.apply_updates(params, updates)
-        # A young average forgets faster: it need not remember a random beginning.
-        new = jnp.maximum(1 - average_decay, 1 / (state.step + 1))
+        # A young average is of the last tenth of the steps: it forgets a random beginning.
+        new = jnp.maximum(1 - average_decay, 10 / (state.step + 10))
         before = {part: state.average[part] for part in trainable}
         average = optax.incremental_update(params, before, new)
         return TrainState(state.step + 1, params | frozen, average | frozen, opt_state), metrics
