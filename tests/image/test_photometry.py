@@ -176,7 +176,7 @@ def test_weighed_fluxes_are_the_posterior_s_mean_and_spread():
     unlike = rng.uniform(size=n) < 0.3
     missing = np.where(unlike, rng.normal(0, 0.1 * flux, n), 0)
     left = missing + rng.normal(0, sigma_all, n)
-    # Where the galaxy is unlike, its flux is what the pixels have, to 3 %; else as the network says.
+    # Where the galaxy is unlike, its flux is the pixels', to 3 %; else what the network says.
     unsure = np.hypot(sigma_all, 0.03 * flux)
     true = flux + np.where(unlike, left + rng.normal(0, unsure, n), rng.normal(0, err, n))
     for value in (0.0, 6.0, 9.0, -20.0):

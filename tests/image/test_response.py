@@ -11,6 +11,7 @@ from vaedeblend.deblend.network import Deblended
 from vaedeblend.image.inspection.response import Conditions, fit_response, measure_response
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.coadds import Dithers, noise_autocorrelation
+from vaedeblend.pixels.psf import Psf, completed
 from vaedeblend.survey import Survey
 
 SIZE, RMS = 64, 0.5
@@ -113,3 +114,20 @@ def test_the_seed_decides_and_many_psfs_are_taken_by_turns():
     )
     assert all((a == b).all() for a, b in zip(one, again, strict=True))
     assert (one.galaxies != other.galaxies).any()
+
+
+def test_what_a_psf_lacks_lies_right_beyond_its_image_though_that_was_padded():
+    """The circle holds what lies between the image's edge, at 10.5 pixels, and 15."""
+    radius = np.hypot(*(np.indices((21, 21)) - 10))
+    core = np.exp(-(radius**2) / 2) + 1e-4
+    whole = (0.95 * core / core.sum()).astype(np.float32)[None, None]
+    padded = np.pad(whole, ((0, 0), (0, 0), (22, 22), (22, 22)))
+    same, found = (
+        measure_response(aperture, Survey(), Conditions(each, None, 26.0), size=SIZE)
+        for each in (whole, padded)
+    )
+    np.testing.assert_allclose(found.galaxies, same.galaxies, atol=1e-5)
+    held = completed(Psf(whole[0, 0] / 0.95, 0.1, 0.95), 129).image
+    circle = np.hypot(*(np.indices((129, 129)) - 64)) < 15
+    assert 0.95 < held[circle].sum() < 0.99
+    assert float(found.stars) == pytest.approx(-np.log(held[circle].sum()), abs=3e-3)

@@ -94,6 +94,9 @@ def held_within(psf: Psf, extent: float) -> float:
 def completed(psf: Psf, side: int) -> Psf:
     """A PSF on an image of odd side that holds all light: what it lacked falls as r^-3 beyond it.
 
+    The wings begin at the brightness of the image's edge and end where all light is in them; if
+    that is nowhere, they are brighter.
+
     Args:
         psf: PSF that holds the share `encircled_energy` of the light.
         side: Side of the image; one that is no wider than the PSF's changes nothing.
@@ -105,10 +108,27 @@ def completed(psf: Psf, side: int) -> Psf:
     radius = np.hypot(offset[:, None], offset)
     inner = slice(beyond, side - beyond)
     radius[inner, inner] = np.inf
-    wings = radius**_FALL
+    wings = np.where(radius > _reach(psf, radius, lost), 0, radius**_FALL)
     image = lost * wings / wings.sum()
     image[inner, inner] += psf.encircled_energy * psf.image
     return Psf(image, psf.pixel_scale)
+
+
+def _reach(psf: Psf, radius, lost: float) -> float:
+    """Radius within which wings hold a share of the light, continued from a PSF's edge [pixel].
+
+    Args:
+        psf: PSF.
+        radius: Distances of pixels beyond its image [pixel]; infinite of those on it.
+        lost: Share of the light.
+    """
+    half = len(psf.image) // 2
+    edge = np.hypot(*(np.indices(psf.image.shape) - half))
+    ring = (edge > _EDGE[0] * half) & (edge <= _EDGE[1] * half)
+    level = psf.encircled_energy * np.mean(psf.image[ring] / edge[ring] ** _FALL)
+    outwards = np.sort(radius, axis=None)
+    held = level * np.cumsum(outwards**_FALL)
+    return outwards[np.searchsorted(held, lost)] if held[-1] > lost else np.inf
 
 
 def levelled(psf: Psf) -> Psf:
