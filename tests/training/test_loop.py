@@ -159,7 +159,7 @@ def test_training_stops_at_its_last_good_checkpoint(model, library, tmp_path):
 @pytest.fixture(scope="module")
 def followed(model, library):
     """Parameters and their average after each of eight steps."""
-    state, step, _ = make_run(model, steps=8, average_decay=0.7)
+    state, step, _ = make_run(model, steps=8, average_decay=0.4)
     found = []
     for _ in range(8):
         state, _ = step(state, library[0])
@@ -171,16 +171,19 @@ def test_average_is_the_exponential_one_that_forgets_its_beginning(followed):
     leaves = [[np.asarray(p, float) for p in jax.tree.leaves(params)] for params, _ in followed]
     expected = [np.zeros_like(p) for p in leaves[0]]
     for t, (now, (_, average)) in enumerate(zip(leaves, followed, strict=True), 1):
-        decay = min(0.7, 1 - 1 / t)
+        decay = min(0.4, 1 - 10 / (t + 9))
         expected = [decay * e + (1 - decay) * p for e, p in zip(expected, now, strict=True)]
         for e, found in zip(expected, jax.tree.leaves(average), strict=True):
             np.testing.assert_allclose(found, e, atol=1e-6)
 
 
-def test_average_of_the_first_three_steps_is_their_mean(followed):
-    three = [jax.tree.leaves(params) for params, _ in followed[:3]]
-    for *each, average in zip(*three, jax.tree.leaves(followed[2][1]), strict=True):
-        np.testing.assert_allclose(average, np.mean(each, axis=0), atol=1e-6)
+def test_a_young_average_is_of_the_last_tenth_of_the_steps(followed):
+    """Step k of all so far has the weight k (k + 1) ... (k + 8): nine in ten lie late."""
+    weight = np.array([np.prod(np.arange(k, k + 9, dtype=float)) for k in range(1, 7)])
+    six = [jax.tree.leaves(params) for params, _ in followed[:6]]
+    for *each, average in zip(*six, jax.tree.leaves(followed[5][1]), strict=True):
+        expected = np.average(np.stack(each), axis=0, weights=weight)
+        np.testing.assert_allclose(average, expected, atol=1e-6)
 
 
 def test_average_without_decay_is_the_latest_parameters(model, library):
