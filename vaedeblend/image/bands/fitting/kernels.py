@@ -17,15 +17,13 @@ from scipy import fft
 from scipy.ndimage import map_coordinates
 
 from vaedeblend.exceptions import PsfError
-from vaedeblend.pixels.psf import Psf, effective_fwhm
+from vaedeblend.pixels.psf import Psf, completed, effective_fwhm
 from vaedeblend.pixels.psfs.read import PsfGrid
 
 KERNEL = 97
 """Side of kernels [VIS pixel]."""
 _LAMBDA = 1e-4
 """Regularisation, beside transfer functions of at most 1."""
-_FALL = -3.0
-"""Power of the radius by which the light beyond a PSF's stamp falls."""
 _NARROWER = 0.95
 """Width over VIS's below which no kernel leads to a PSF."""
 
@@ -133,7 +131,7 @@ def check_wider(name: str, vis: PsfField, band: PsfField) -> None:
 def on_pixels(
     psf: Psf, pixel_scale: float, matrix: Matrix, side: int = KERNEL
 ) -> Float[np.ndarray, "side side"]:
-    """A PSF on VIS's pixels, unit sum; light beyond its image falls by the third power there.
+    """A PSF on VIS's pixels, unit sum; light beyond its image lies in wings about it (`completed`).
 
     Args:
         psf: PSF, whose image is parallel to the pixels of its band.
@@ -144,13 +142,11 @@ def on_pixels(
     offset = np.indices((side, side)) - side // 2
     to_samples = np.linalg.inv(matrix) * pixel_scale / psf.pixel_scale
     y, x = np.tensordot(to_samples, offset, 1)
-    half = len(psf.image) // 2
-    image = map_coordinates(psf.image, [y + half, x + half], order=5, mode="constant")
-    beyond = np.maximum(np.abs(y), np.abs(x)) > half + 0.5
-    wings = np.where(beyond, np.hypot(*offset).clip(1) ** _FALL, 0)
-    held = psf.encircled_energy if beyond.any() else 1.0
-    image = image * held / image.sum()
-    return image + wings * (1 - held) / wings.sum() if held < 1 else image
+    reach = int(np.ceil(max(np.abs(y).max(), np.abs(x).max())))
+    whole = completed(psf, 2 * reach + 1).image
+    half = len(whole) // 2
+    image = map_coordinates(whole, [y + half, x + half], order=5, mode="constant")
+    return image / image.sum()
 
 
 def matching_kernel(
