@@ -125,11 +125,11 @@ def settled_rows(path: Path, digest: str) -> int | None:
     arrow, parquet = _arrow()
     try:
         with parquet.ParquetFile(path) as file:
-            metadata = file.schema_arrow.metadata or {}
-            rows = file.metadata.num_rows
+            schema, rows = file.schema_arrow, file.metadata.num_rows
     except (OSError, arrow.ArrowException):
         return None
-    return rows if metadata.get(b"shards") == digest.encode() else None
+    made = (schema.metadata or {}).get(b"shards")
+    return rows if made == digest.encode() and schema.names == ["row", "flags"] else None
 
 
 def write_mark(out: Path, done: Done) -> None:
