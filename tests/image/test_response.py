@@ -11,7 +11,8 @@ from vaedeblend.deblend.network import Deblended
 from vaedeblend.image.inspection.response import Conditions, fit_response, measure_response
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.coadds import Dithers, noise_autocorrelation
-from vaedeblend.pixels.psf import Psf, completed
+from vaedeblend.pixels.psf import Psf
+from vaedeblend.pixels.psfs.wings import completed
 from vaedeblend.survey import Survey
 
 SIZE, RMS = 64, 0.5

@@ -6,7 +6,6 @@ from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.exceptions import PsfError
 from vaedeblend.pixels.psf import (
     PSF_SIZE,
-    completed,
     is_native,
     make_psf,
     native_psf,
@@ -176,30 +175,3 @@ def test_optical_psf_has_the_width_of_vis():
     image = make_draw((psf,), size=101, pixel_scale=0.01)(star(), (0.0, 0.0))[..., 0]
     area = (image > image.max() / 2).sum() * 0.01**2
     assert 0.155 < 2 * np.sqrt(area / np.pi) < 0.18
-
-
-def test_what_a_psf_lacks_falls_with_the_third_power_of_the_radius_beyond_it():
-    cut = make_psf(gaussian(13) ** 3, 0.1)._replace(total=0.95)  # dark where it is cut
-    whole = completed(cut, 129)
-    inner = slice(58, 71)
-    np.testing.assert_allclose(whole.image[inner, inner], 0.95 * cut.image)
-    assert whole.image.sum() == pytest.approx(1) and whole.encircled_energy == 1
-    near, far = whole.image[64, 64 + 10], whole.image[64, 64 + 40]
-    assert near / far == pytest.approx(4**3)
-    assert completed(cut._replace(total=1.0), 129).image is cut.image
-    assert completed(cut, 13) is cut
-
-
-@pytest.mark.parametrize("end", [20, 30, 60])
-def test_what_a_psf_lacks_goes_on_from_its_edge_to_its_end(end):
-    """Of a PSF that falls as r^-3 and ends somewhere: all its light is found where it was."""
-    radius = np.hypot(*(np.indices((129, 129)) - 64))
-    light = np.where(radius <= end, (1 + radius**2) ** -1.5, 0)
-    light /= light.sum()
-    cut = make_psf(light[49:80, 49:80], 0.1)._replace(total=light[49:80, 49:80].sum())
-    whole = completed(cut, 129).image
-    assert whole.sum() == pytest.approx(1) and not whole[radius > 1.1 * end].any()
-    for inside in (17, 19, 25, 40):
-        assert whole[radius <= inside].sum() == pytest.approx(
-            light[radius <= inside].sum(), abs=2e-3
-        )

@@ -29,17 +29,14 @@ from vaedeblend.io.write import write_image
 PSF_SIZE = 65
 """Side of the PSF images on which networks are conditioned [pixel]."""
 
-WINGS_SIZE = 2 * PSF_SIZE - 1
-"""Side of images that hold the wings which a PSF's own image lacks [pixel of the image]."""
-
 LEAST_ENERGY = 0.9
 """Least sum of a PSF's image that is the share of the light that it holds."""
 
 _SAME_SAMPLING = 1e-9
 """Relative difference below which two samplings are one, written twice."""
-_EDGE, _INNER = (0.85, 1.0), (0.6, 0.75)
+EDGE, _INNER = (0.85, 1.0), (0.6, 0.75)
 """Rings at a PSF's edge, and within it, where wings and a constant are told apart [half a side]."""
-_FALL = -3.0
+FALL = -3.0
 """Power of the radius by which diffraction's wings fall."""
 _FAINT = 0.05
 """Light of the outer ring over the peak beyond which a stamp holds a PSF's core alone."""
@@ -89,46 +86,6 @@ def held_within(psf: Psf, extent: float) -> float:
     side = len(psf.image)
     inside = abs(np.arange(side) - side // 2) * psf.pixel_scale < extent / 2
     return psf.encircled_energy * float(psf.image[np.ix_(inside, inside)].sum())
-
-
-def completed(psf: Psf, side: int) -> Psf:
-    """A PSF on an image of odd side that holds all light: what it lacked falls as r^-3 beyond it.
-
-    The wings begin at the brightness of the image's edge and end where all light is in them; if
-    that is nowhere, they are brighter.
-
-    Args:
-        psf: PSF that holds the share `encircled_energy` of the light.
-        side: Side of the image; one that is no wider than the PSF's changes nothing.
-    """
-    beyond, lost = (side - len(psf.image)) // 2, 1 - psf.encircled_energy
-    if beyond <= 0 or not lost:
-        return psf
-    offset = np.arange(side) - side // 2
-    radius = np.hypot(offset[:, None], offset)
-    inner = slice(beyond, side - beyond)
-    radius[inner, inner] = np.inf
-    wings = np.where(radius > _reach(psf, radius, lost), 0, radius**_FALL)
-    image = lost * wings / wings.sum()
-    image[inner, inner] += psf.encircled_energy * psf.image
-    return Psf(image, psf.pixel_scale)
-
-
-def _reach(psf: Psf, radius, lost: float) -> float:
-    """Radius within which wings hold a share of the light, continued from a PSF's edge [pixel].
-
-    Args:
-        psf: PSF.
-        radius: Distances of pixels beyond its image [pixel]; infinite of those on it.
-        lost: Share of the light.
-    """
-    half = len(psf.image) // 2
-    edge = np.hypot(*(np.indices(psf.image.shape) - half))
-    ring = (edge > _EDGE[0] * half) & (edge <= _EDGE[1] * half)
-    level = psf.encircled_energy * np.mean(psf.image[ring] / edge[ring] ** _FALL)
-    outwards = np.sort(radius, axis=None)
-    held = level * np.cumsum(outwards**_FALL)
-    return outwards[np.searchsorted(held, lost)] if held[-1] > lost else np.inf
 
 
 def levelled(psf: Psf) -> Psf:
@@ -317,12 +274,12 @@ def effective_fwhm(
 
 def _constant(image: Float[np.ndarray, "side side"]) -> float:
     """The constant on which the image of a PSF of unit sum stands; 0 where there is none."""
-    outer, inner = (_ring(image, *ring) for ring in (_EDGE, _INNER))
+    outer, inner = (_ring(image, *ring) for ring in (EDGE, _INNER))
     if outer is None or inner is None or outer > _FAINT * image.max():
         return 0.0
     if outer * image.size < -_HOLE:
         return outer
-    fall = float(np.divide(np.mean(_EDGE), np.mean(_INNER)) ** _FALL)
+    fall = float(np.divide(np.mean(EDGE), np.mean(_INNER)) ** FALL)
     level = (outer - fall * inner) / (1 - fall)
     return level if outer > _FLAT * inner and level * image.size > _PEDESTAL else 0.0
 

@@ -13,12 +13,16 @@ from vaedeblend.pixels.coadds import (
 from vaedeblend.pixels.psf import make_psf
 
 SHAPE = 120, 160
-NARROW, WIDE = (
-    make_psf(
-        total * gaussian(15, 15, (31, 31), sigma) / gaussian(15, 15, (31, 31), sigma).sum(), 0.1
-    )
-    for total, sigma in ((0.95, 1.0), (3.0, 1.6))
-)
+
+
+def cut_psf(total, sigma):
+    """A Gaussian that is faint, but not dark, to the edges of its image."""
+    image = gaussian(15, 15, (31, 31), sigma)
+    image = image + 2e-6 * image.max()
+    return make_psf(total * image / image.sum(), 0.1)
+
+
+NARROW, WIDE = cut_psf(0.95, 1.0), cut_psf(3.0, 1.6)
 
 
 def ground(**changes):

@@ -75,6 +75,29 @@ def test_noise_does_not_tell_how_bright_templates_are(tmp_path):
     assert noise.min() > 0.09 and vis.amplitude.max() < 1.02
 
 
+def test_what_is_no_light_of_a_source_hardly_moves_its_template(tmp_path):
+    """A dead column, a pixel that was hit, a star in no list; and masked pixels tell nothing."""
+    sky = Sky(np.random.default_rng(5), 1, flux=(20, 21))
+    out = sky.deblended(tmp_path / "out")
+    model, header = fits.getdata(out / "model.fits", header=True)
+    y, x = np.rint(sky.position[0]).astype(int)
+    holes = [np.zeros_like(model) for _ in range(4)]
+    holes[0][:, x] = -model[:, x]
+    holes[1][y + 2, x + 1] = 500 * NOISE
+    holes[2] = 3 * np.roll(model, 4, axis=1)
+    holes[3][:] = -2 * model
+    for hole in holes:
+        fits.writeto(out / "residual.fits", hole, header, overwrite=True)
+        assert 0.93 < read_sources(out).amplitude[0] < 1.07
+    left = 0.02 * model
+    left[:, : x + 1] = np.nan
+    fits.writeto(out / "residual.fits", left, header, overwrite=True)
+    assert read_sources(out).amplitude[0] == pytest.approx(1.02, abs=1e-3)
+    fits.writeto(out / "residual.fits", model[:9, :9], header, overwrite=True)
+    with pytest.raises(BandError, match="no image such as vaedeblend deblend writes"):
+        read_sources(out)
+
+
 def test_an_image_without_wcs_is_refused(tmp_path):
     out = Sky(np.random.default_rng(3), 2).deblended(tmp_path / "out")
     fits.writeto(out / "model.fits", fits.getdata(out / "model.fits"), overwrite=True)

@@ -8,6 +8,7 @@ from astropy.wcs import WCS
 from fitsfolder import RMS, folder, header, network, run, sky  # noqa: F401
 from surveyed import cut_tiles, planned, same_sources
 
+from vaedeblend.exceptions import SurveyError
 from vaedeblend.image.surveys import shards
 from vaedeblend.image.surveys.edges.cores import core_depth, find_core, with_edges
 from vaedeblend.image.surveys.edges.margins import lenders, widen
@@ -130,3 +131,6 @@ def test_a_source_at_a_border_is_neither_lost_nor_there_twice(tmp_path):
     kept = {name: settle(task) for name, task in tasks.items()}
     found = [float(flux) for name in "ab" for flux in shards.read_own(tmp_path, name)["flux"]]
     assert sorted(found) == [0.0, 2.0, 3.0, 101.0, 102.0], kept
+    shards.write_shard(shards.shard_path(tmp_path, "a"), rows([1.0], [150.0], "a"))
+    with pytest.raises(SurveyError, match="is not what its mark was written for"):
+        settle(tasks["a"])

@@ -61,6 +61,9 @@ def test_a_tile_s_own_sources_are_rows_of_its_shard_with_settled_flags(tmp_path)
     assert list(found["ra"]) == [1, 3] and list(found["flags"]) == [4, 6]
     assert shards.own_rows(settled, ["ra"]).to_pydict() == {"ra": [1, 3]}
     assert shards.settled_rows(settled, "d") == 2 and shards.settled_rows(settled, "e") is None
+    shards.write_shard(shards.shard_path(tmp_path, "a"), table[:1])
+    with pytest.raises(SurveyError, match="not the shard that was settled"):
+        shards.read_own(tmp_path, "a")
     shards.shard_path(tmp_path, "a").unlink()
     with pytest.raises(SurveyError, match="no shard could be read"):
         shards.read_own(tmp_path, "a")

@@ -11,7 +11,7 @@ from vaedeblend.evaluate.added.inputs import Inputs
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import NOISES, Mosaic, as_rms, image_header, open_mosaic
 from vaedeblend.pixels.coadds import correlate_noise
-from vaedeblend.pixels.psf import WINGS_SIZE, Psf, completed
+from vaedeblend.pixels.psfs.wings import WINGS_SIZE, completed
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.library import (
     STAMP_SIZES,
@@ -110,7 +110,7 @@ def _write(path: Path, values, header) -> None:
         put(values)
 
 
-def _add(light, sources: PlacedSources, own, psf: Psf, scale: float, seed: int) -> None:
+def _add(light, sources: PlacedSources, own, psf, scale: float, seed: int) -> None:
     """Adds the light of the sources of one cell [uJy]."""
     galaxies = sources.galaxies.take(own)
     sizes = stamp_sizes(galaxies, (psf,), scale, STAMP_SIZES)

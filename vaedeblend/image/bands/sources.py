@@ -38,6 +38,9 @@ _GRADIENT = 0.03
 fluxes. Measured on simulated tiles."""
 _AMPLITUDE = 0.02
 """Expected departure of a profile's amplitude from 1. Measured on simulated tiles."""
+_FAR, _LEFT = 3 * _AMPLITUDE, 0.3
+"""Largest departure, and largest share of a pixel's light that is counted as left of it: what is
+more is another source's, or no light."""
 _BLUR = 1.5
 """Sigma by which a profile is blurred to weigh the pixels that tell its amplitude [pixel]."""
 _AREA = 2 * np.log(2) / np.pi
@@ -124,23 +127,34 @@ def _amplitudes(vis: VisSources, model: Path, residual: Path) -> Float[np.ndarra
     What a pixel has left belongs to its sources in proportion to their light.
     """
     rows, excess = np.flatnonzero(vis.measured), []
-    with fits.open(model, memmap=True) as light, fits.open(residual, memmap=True) as left:
-        images = light[0].data, left[0].data
-        profiles = vis.profiles.select(rows)
-        for stamp, corner in zip(profiles, profiles.corner, strict=True):
-            on_image, on_stamp = overlap(corner.tolist(), len(stamp), images[0].shape)
-            total, rest = (np.nan_to_num(image[on_image].astype(float)) for image in images)
-            own = stamp[on_stamp].astype(float)
-            weight = gaussian_filter(own, _BLUR)
-            share = np.divide(own, total, out=np.zeros_like(own), where=total > 0).clip(0, 1)
-            lit = np.sum(weight * own)
-            square = np.square(stamp, dtype=float).sum()
-            excess.append((np.sum(weight * share * rest) / lit if lit > 0 else 0.0, square))
+    profiles = vis.profiles.select(rows)
+    try:
+        with fits.open(model, memmap=True) as light, fits.open(residual, memmap=True) as left:
+            images = light[0].data, left[0].data
+            for stamp, corner in zip(profiles, profiles.corner, strict=True):
+                on_image, on_stamp = overlap(corner.tolist(), len(stamp), images[0].shape)
+                parts = [image[on_image].astype(float) for image in images]
+                excess.append(_excess(stamp[on_stamp].astype(float), *parts))
+    except (TypeError, ValueError) as error:
+        text = f"{residual}: no image such as vaedeblend deblend writes beside {model.name}"
+        raise BandError(f"{text} ({error})") from error
     found, squares = np.array(excess).reshape(-1, 2).T
     noise = known_errors(vis, rows, squares / vis.flux[rows] ** 2) / vis.flux[rows]
     amplitude = np.ones(len(vis.flux))
-    amplitude[rows] += np.nan_to_num(found / (1 + (noise / _AMPLITUDE) ** 2))
+    departure = np.nan_to_num(found / (1 + (noise / _AMPLITUDE) ** 2))
+    amplitude[rows] += departure.clip(-_FAR, _FAR)
     return amplitude
+
+
+def _excess(own, total, rest) -> tuple[float, float]:
+    """What pixels have left of a source, over its light there; and the sum of that's squares."""
+    valid = np.isfinite(rest)
+    weight = gaussian_filter(own, _BLUR) * valid
+    share = np.divide(own, total, out=np.zeros_like(own), where=total > 0).clip(0, 1)
+    most = _LEFT * total.clip(0)
+    left = share * np.where(valid, rest, 0).clip(-most, most)
+    lit = np.sum(weight * own)
+    return (np.sum(weight * left) / lit if lit > 0 else 0.0), np.square(own[valid]).sum()
 
 
 def size_errors(

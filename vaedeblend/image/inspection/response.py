@@ -19,7 +19,8 @@ from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.deblend.calibration import Response
 from vaedeblend.deblend.network import Deblend, Deblended, in_batches
 from vaedeblend.pixels.coadds import correlate_noise
-from vaedeblend.pixels.psf import WINGS_SIZE, Psf, completed
+from vaedeblend.pixels.psf import Psf
+from vaedeblend.pixels.psfs.wings import WINGS_SIZE, completed
 from vaedeblend.simulate.library import field_psfs, random_sources, random_stars, render_stamps
 from vaedeblend.simulate.render import finer_psf
 from vaedeblend.survey import Survey
@@ -40,8 +41,6 @@ _FEWEST = 32
 """Galaxies with a flux from which on a response is fitted."""
 _CELLS = 16
 """PSFs of an image at most that are simulated, evenly over the image."""
-_DARK = 1e-6
-"""Light of a PSF's image over its peak below which a pixel lies beyond it."""
 _NOISE = 73
 """Purpose of random numbers."""
 
@@ -151,16 +150,9 @@ def _psfs(survey: Survey, grid) -> list[Psf]:
     """The PSFs that are simulated."""
     if grid is None:
         return list(field_psfs(survey))
-    images, scale = [_without_margin(image) for image in _cells(grid)], survey.pixel_scale.value
-    sums = [float(image.sum(dtype=float)) for image in images]
-    return [Psf(image / s, scale, s) for image, s in zip(images, sums, strict=True)]
-
-
-def _without_margin(image: Float[np.ndarray, "side side"]) -> Float[np.ndarray, "own own"]:
-    """The middle of a PSF's image that was padded: the light that it lacks lies right beyond."""
-    away = np.abs(np.argwhere(np.abs(image) > _DARK * image.max()) - len(image) // 2)
-    margin = len(image) // 2 - int(away.max())
-    return image[margin : len(image) - margin, margin : len(image) - margin]
+    sums = [float(image.sum(dtype=float)) for image in _cells(grid)]
+    scale = survey.pixel_scale.value
+    return [Psf(image / s, scale, s) for image, s in zip(_cells(grid), sums, strict=True)]
 
 
 def _cells(grid) -> Float[np.ndarray, "n side side"]:

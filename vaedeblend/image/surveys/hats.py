@@ -88,10 +88,10 @@ def write_catalogue(
     record.unlink(missing_ok=True)  # without it what is there counts for nothing
     shutil.rmtree(out / CATALOGUE, ignore_errors=True)
     rows = sum(map(count_rows, settled))
-    schema = _write_schema(settled[0], out / WORK / "schema.parquet")
     given = {"output_path": out, "output_artifact_name": CATALOGUE, "progress_bar": False}
     properties = {f"vaedeblend_{name}": str(value) for name, value in about.items()}
     try:
+        schema = _write_schema(settled[0], out / WORK / "schema.parquet")
         collection = CollectionArguments(**given, addl_hats_properties=properties)
         collection.catalog(
             input_file_list=list(settled),

@@ -22,6 +22,8 @@ SHARDS, SETTLED, FAILED, WORK, NOISE = "shards", "settled", "failed", "work", "n
 """Folders of a survey's: shards and marks, which rows of shards are the tiles' own, sentences of
 tiles that failed, pieces of tiles under way, and what tiles say of their noise."""
 
+FORM = 2
+"""Number of the shards' form: tiles of another one are measured anew."""
 _INNER = "apparent", "core_depth"
 """Columns that are of shards alone."""
 
@@ -93,8 +95,12 @@ def own_rows(settled: Path, columns: Sequence[str] | None = None):
     Raises:
         SurveyError: A file is damaged.
     """
-    own = _read(settled)
-    rows = _read(shard_path(settled.parent.parent, settled.stem), columns).take(own["row"])
+    arrow, _ = _arrow()
+    own, path = _read(settled), shard_path(settled.parent.parent, settled.stem)
+    try:
+        rows = _read(path, columns).take(own["row"])
+    except (KeyError, arrow.ArrowException) as error:
+        raise SurveyError(f"{path}: not the shard that was settled ({error})") from error
     if "flags" in rows.column_names:
         at = rows.schema.get_field_index("flags")
         rows = rows.set_column(at, rows.schema.field(at), own["flags"])

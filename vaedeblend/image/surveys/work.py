@@ -132,6 +132,7 @@ def _files(task: TileTask, core: Core) -> list[Path]:
 def _values(task: TileTask) -> dict[str, Any]:
     """What a shard is made from besides files."""
     known = {"name": task.tile.name, "places": task.places, "weights": task.weights}
+    known |= {"form": shards.FORM}
     return task.options | known | {"noise": noise_digest(task.noise)}
 
 

@@ -17,8 +17,9 @@ from scipy import fft
 from scipy.ndimage import map_coordinates
 
 from vaedeblend.exceptions import PsfError
-from vaedeblend.pixels.psf import Psf, completed, effective_fwhm
+from vaedeblend.pixels.psf import Psf, effective_fwhm
 from vaedeblend.pixels.psfs.read import PsfGrid
+from vaedeblend.pixels.psfs.wings import completed
 
 KERNEL = 97
 """Side of kernels [VIS pixel]."""

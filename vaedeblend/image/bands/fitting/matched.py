@@ -126,6 +126,7 @@ def _batch(vis: VisSources, kernels: Kernels, placed: Placed, rows, shift) -> li
     light = fft.irfft2(fft.rfft2(pairs, (size, size)) * transfer[:, None], (size, size))
     light = light[:, :, :side, :side]
     squares = np.square(stamps).sum(axis=(1, 2))
+    squares /= np.where(vis.point[rows], 1, vis.amplitude[rows]) ** 2
     first = corner - KERNEL // 2
     if alike:
         cut = [_cut(*each) for each in zip(light, first - whole, seen, strict=True)]

@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from vaedeblend.exceptions import SurveyError
 from vaedeblend.image.catalogue.columns import BESIDE_BRIGHT, BRIGHT
 from vaedeblend.image.groups import beside_bright
 from vaedeblend.image.surveys import shards
@@ -70,6 +71,9 @@ def settle(task: UnionTask) -> int:
         FileError: The file cannot be written.
     """
     out, name = Path(task.out), task.tile.name
+    mark = shards.read_mark(out, name)
+    if mark is None or not shards.is_whole(out, mark):
+        raise SurveyError(f"{shards.shard_path(out, name)}: is not what its mark was written for")
     path = shards.shard_path(out, name, shards.SETTLED)
     known = shards.settled_rows(path, task.digest)
     if known is not None:
