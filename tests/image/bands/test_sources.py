@@ -8,6 +8,11 @@ from vaedeblend.image.bands.pipeline import photometry
 from vaedeblend.image.bands.sources import gradients, known_errors, read_sources, size_errors
 
 
+def squares_of(vis):
+    """Sums of the squares of profiles of unit flux."""
+    return np.array([np.square(s / f).sum() for s, f in zip(vis.profiles, vis.flux, strict=True)])
+
+
 def test_the_psf_is_that_of_the_deblendings_command(tmp_path):
     folder = tmp_path / ("a folder's name of such a length that its card goes on " * 2)
     folder.mkdir()
@@ -20,9 +25,7 @@ def test_the_psf_is_that_of_the_deblendings_command(tmp_path):
 def test_what_noise_does_not_explain_is_the_profiles(tmp_path):
     sky = Sky(np.random.default_rng(2), 4)
     vis, rows = read_sources(sky.deblended(tmp_path / "out", flux_err=0.1)), np.arange(4)
-    squares = np.array(
-        [np.square(s / f).sum() for s, f in zip(vis.profiles, vis.flux, strict=True)]
-    )
+    squares = squares_of(vis)
     known = known_errors(vis, rows, squares)
     assert known == pytest.approx(NOISE / np.sqrt(squares), rel=1e-3)
     expected = np.sqrt(0.1**2 - (known / sky.flux) ** 2)
@@ -39,9 +42,7 @@ def test_what_is_wider_than_the_psf_may_be_of_another_size(tmp_path):
     sky = Sky(np.random.default_rng(2), 3)
     sky.width[:] = 1e-3, VIS_SIGMA, 3 * VIS_SIGMA
     vis, rows = read_sources(sky.deblended(tmp_path / "out")), np.arange(3)
-    squares = np.array(
-        [np.square(s / f).sum() for s, f in zip(vis.profiles, vis.flux, strict=True)]
-    )
+    squares = squares_of(vis)
     found = gradients(vis, rows, squares)
     assert found / found[2] == pytest.approx([0, 0.5 / 0.9, 1], abs=0.05)
     points = read_sources(sky.deblended(tmp_path / "points", point=True))
@@ -68,9 +69,7 @@ def test_templates_are_as_bright_as_the_pixels_of_vis(tmp_path):
 def test_noise_does_not_tell_how_bright_templates_are(tmp_path):
     sky = Sky(np.random.default_rng(4), 5, flux=(0.1, 0.2))
     vis, rows = read_sources(leaving(sky.deblended(tmp_path / "faint"), 0.5)), np.arange(5)
-    squares = np.array(
-        [np.square(s / f).sum() for s, f in zip(vis.profiles, vis.flux, strict=True)]
-    )
+    squares = squares_of(vis)
     noise = known_errors(vis, rows, squares) / sky.flux
     assert noise.min() > 0.09 and vis.amplitude.max() < 1.02
 

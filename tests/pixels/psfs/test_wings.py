@@ -2,14 +2,10 @@
 
 import numpy as np
 import pytest
+from matched import gaussian
 
 from vaedeblend.pixels.psf import make_psf
 from vaedeblend.pixels.psfs.wings import completed
-
-
-def gaussian(side, sigma):
-    offset = np.arange(side) - side // 2
-    return np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * sigma**2))
 
 
 def falling(end):
@@ -20,7 +16,7 @@ def falling(end):
 
 
 def test_what_a_psf_lacks_falls_with_the_third_power_of_the_radius_beyond_it():
-    cut = make_psf(gaussian(13, 1.22), 0.1)._replace(total=0.95)  # dark where it is cut
+    cut = make_psf(gaussian(6, 6, (13, 13), 1.22), 0.1)._replace(total=0.95)  # dark where it is cut
     whole = completed(cut, 129)
     inner = slice(58, 71)
     np.testing.assert_allclose(whole.image[inner, inner], 0.95 * cut.image)
@@ -54,7 +50,7 @@ def test_a_padded_psf_is_completed_from_its_own_edge():
 
 @pytest.mark.parametrize("side", [1, 3, 5])
 def test_a_tiny_or_dark_psf_is_completed_too(side):
-    dark = make_psf(gaussian(side, 1.0), 0.1)._replace(total=0.95)
+    dark = make_psf(gaussian(side // 2, side // 2, (side, side), 1.0), 0.1)._replace(total=0.95)
     whole = completed(dark, 65).image
     assert whole.sum() == pytest.approx(1) and (whole >= 0).all()
     none = dark._replace(image=np.zeros((5, 5)))

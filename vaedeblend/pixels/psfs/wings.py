@@ -39,7 +39,7 @@ def _without_margin(image: Float[np.ndarray, "side side"]) -> Float[np.ndarray, 
     """The middle of an image that was padded."""
     half = len(image) // 2
     away = np.abs(np.argwhere(np.abs(image) > _DARK * image.max()) - half)
-    margin = half - int(away.max(initial=0)) if len(away) else 0
+    margin = half - away.max() if len(away) else 0
     return image[margin : len(image) - margin, margin : len(image) - margin]
 
 
