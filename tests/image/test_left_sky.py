@@ -1,15 +1,19 @@
 """Light between the sources of an image: found where no model has light, and taken off."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.io import fits
-from fitsfolder import RMS, SHAPE, folder, network, run, sky  # noqa: F401
+from fitsfolder import RMS, SHAPE, folder, network, run, sky, use_network  # noqa: F401
+from matched import PROFILE, matched_filter
 
 from vaedeblend.deblend.calibration import Response
 from vaedeblend.image import pieces
 from vaedeblend.image.inspection.sky.background import LeftSky, write_left_sky
-from vaedeblend.image.photometry import with_sky_error
+from vaedeblend.image.photometry import with_sky_error, without_sky
 from vaedeblend.io.mosaic import open_mosaic
+from vaedeblend.pixels.shapes import FWHM
 
 
 def quiet(*_):
@@ -83,15 +87,15 @@ def test_what_is_measured_again_holds_all_from_which_something_is_taken_off(tmp_
     for _ in range(200):
         y, x = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in values.shape)
         core, there = (slice(y[0], y[1]), slice(x[0], x[1])), level != 0
-        part, lit = found.part(core), there[y[0] : y[1], x[0] : x[1]]
+        part, lit = found.part(core, slight=True), there[y[0] : y[1], x[0] : x[1]]
         if part is None:
             assert not lit.any()
             continue
         assert all(c.start <= p.start < p.stop <= c.stop for c, p in zip(core, part, strict=True))
         assert there[part].sum() == lit.sum()
-    rows, columns = found.part((slice(0, 900), slice(0, 700)))
+    rows, columns = found.part((slice(0, 900), slice(0, 700)), slight=True)
     assert rows.stop - rows.start < 800 and columns.start == 0 and columns.stop < 500
-    assert found.part((slice(0, 900), slice(700, 850))) is None
+    assert found.part((slice(0, 900), slice(700, 850)), slight=True) is None
 
 
 def test_sources_far_from_the_light_are_measured_once_and_none_is_lost(folder, sky, monkeypatch):  # noqa: F811
@@ -106,7 +110,7 @@ def test_sources_far_from_the_light_are_measured_once_and_none_is_lost(folder, s
     half = SHAPE[1] // 2
     monkeypatch.setattr(pieces, "measure_tiles", counted)
     right = slice(0, SHAPE[0]), slice(half, SHAPE[1])
-    monkeypatch.setattr(LeftSky, "part", lambda self, core: right)
+    monkeypatch.setattr(LeftSky, "part", lambda self, core, slight: right)
     table = run(folder)
     (first, second) = measured
     assert len(second) == 1 and second[0][0] == len(first) and second[0][1] == right
@@ -127,12 +131,52 @@ def test_an_uneven_sky_is_found_beside_the_noise(tmp_path, rng, uneven):
     assert found.scatter == pytest.approx(uneven, abs=0.015) and found.rms == pytest.approx(1)
 
 
-def test_errors_hold_the_unevenness_of_the_area_that_a_flux_is_measured_in():
-    zeros, area = np.zeros(2, np.float32), 200.0
+def even(area):
+    """A response by which fluxes are as found, over an area of a sky."""
+    zeros = np.zeros(2, np.float32)
     numbers = np.zeros(3), zeros, zeros - 50, zeros + 50, 0.0
-    response = Response(*numbers, np.array([np.log(area), 0, 0]))
+    return Response(*numbers, np.array([np.log(area), 0, 0]))
+
+
+def test_a_slight_light_is_subtracted_from_fluxes_without_measuring_again(
+    folder,  # noqa: F811
+    sky,  # noqa: F811
+    monkeypatch,
+):
+    area = 1 / np.sum(PROFILE**2)  # of the matched filter
+    use_network(monkeypatch, SimpleNamespace(responding=lambda response: matched_filter))
+    monkeypatch.setattr(pieces, "_responding", lambda job, _: job._replace(response=even(area)))
+    plain, level = run(folder), 0.045 * RMS
+    lit(folder, level)
+    rounds, measure = [], pieces.measure_tiles
+
+    def counted(job, tiles, *rest):
+        rounds.append(len(tiles))
+        measure(job, tiles, *rest)
+
+    monkeypatch.setattr(pieces, "measure_tiles", counted)
+    table = run(folder)
+    assert sum(rounds) == 1
+    found = fits.getdata(folder / "out" / "sky.fits")
+    np.testing.assert_allclose(found, level, rtol=0.2)
+    for name, lights in (("flux", area), ("flux_aperture", np.pi * (10 * table["fwhm"]) ** 2)):
+        moved = (table[name] - plain[name]) / (lights * level)  # above 1 without a correction
+        assert np.abs(np.median(moved)) < 0.7, name
+
+
+def test_even_light_counts_over_the_area_of_a_galaxy_or_the_circle_of_a_point():
+    columns = {"flux": np.array([100.0, 400.0, np.nan]), "flux_err": np.array([3.0, 5.0, np.nan])}
+    columns |= {"flux_aperture": np.full(3, 80.0), "semi_major_axis": np.full(3, 1 / FWHM)}
+    columns |= {"axis_ratio": np.full(3, 0.5), "point_source_prob": np.array([0.1, 0.9, np.nan])}
+    found = without_sky(columns, np.full(3, 0.01), even(200.0), rms=0.5)
+    circle = np.pi / 2
+    np.testing.assert_allclose(found["flux"], [98, 400 - 0.01 * 2.2**2 * circle, np.nan])
+    np.testing.assert_allclose(found["flux_aperture"], 80 - 0.01 * circle)
+
+
+def test_errors_hold_the_unevenness_of_the_area_that_a_flux_is_measured_in():
     flux, error = np.array([100.0, 400.0, np.nan]), np.array([3.0, 5.0, np.nan])
-    found = with_sky_error(flux, error, response, rms=0.5, scatter=0.04)
+    found = with_sky_error(flux, error, even(200.0), rms=0.5, scatter=0.04)
     np.testing.assert_allclose(found, np.hypot(error, 200 * 0.04 * 0.5))
 
 
@@ -146,4 +190,5 @@ def test_boxes_are_of_the_core_wherever_it_lies(tmp_path, rng):
     level = fits.getdata(tmp_path / "sky.fits")
     np.testing.assert_allclose(level[:, 640:], found.levels[0, 1], atol=0.03)  # on beyond the core
     np.testing.assert_allclose(level[:, :384], 0, atol=1e-6)
-    assert found.part((slice(0, 512), slice(256, 768))) == (slice(0, 512), slice(384, 768))
+    whole = slice(0, 512), slice(256, 768)
+    assert found.part(whole, slight=False) == (slice(0, 512), slice(384, 768))

@@ -3,6 +3,7 @@
 light and residual of each source, noise --> flux in a circle; variance of its place; light left
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from vaedeblend.deblend.calibration import Response
 from vaedeblend.deblend.network import Deblended
 from vaedeblend.models.sinh_arcsinh import quantile
 from vaedeblend.pixels.apertures import circle_sums
-from vaedeblend.pixels.shapes import Shapes, measure_shapes
+from vaedeblend.pixels.shapes import FWHM, Shapes, measure_shapes
 from vaedeblend.pixels.stamps import PaddedImages
 from vaedeblend.survey import stamp_centre
 
@@ -210,11 +211,40 @@ def with_sky_error(
         rms: Background's rms, in their unit.
         scatter: Error of the sky under a source, of each pixel [rms].
     """
+    return np.hypot(flux_err, _area(flux, flux_err, response, rms) * scatter * rms)
+
+
+def without_sky(
+    measured: Mapping[str, np.ndarray],
+    level: Float[np.ndarray, " n"],
+    response: Response,
+    rms: float,
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """Total fluxes and those in apertures, less what even light has added to them: to first order.
+
+    Args:
+        measured: Columns of the catalogue.
+        level: Even light about each source [their unit per pixel].
+        response: Network's response, of which the areas are that light counts over.
+        rms: Background's rms, in their unit.
+    """
+    flux, error, point = (measured[key] for key in ("flux", "flux_err", "point_source_prob"))
+    area = _area(flux, error, response, rms)
+    aperture = np.pi * (FWHM * measured["semi_major_axis"]) ** 2 * measured["axis_ratio"]
+    circle = np.fmin(_WIDE[0] ** 2 * aperture, area)
+    area = np.where(point > _POINT, circle, area)
+    return {
+        "flux": flux - area * level,
+        "flux_aperture": measured["flux_aperture"] - aperture * level,
+    }
+
+
+def _area(flux, flux_err, response: Response, rms: float) -> Float[np.ndarray, " n"]:
+    """Area over which even light counts for a galaxy's flux [pixel]; 0 where that is not known."""
     with np.errstate(invalid="ignore", divide="ignore"):
         seen = np.stack([np.log(flux / rms), np.log(flux_err / rms)], axis=1)
     away = np.clip(seen, response.low, response.high) - response.middle
-    area = np.exp(response.sky[0] + away @ response.sky[1:])
-    return np.where(np.isfinite(area), np.hypot(flux_err, area * scatter * rms), flux_err)
+    return np.nan_to_num(np.exp(response.sky[0] + away @ response.sky[1:]))
 
 
 def _points(padded: PaddedImages, place, is_point, light, own, variance, form: Shapes):

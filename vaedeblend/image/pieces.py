@@ -9,7 +9,7 @@ import numpy as np
 from vaedeblend.image.catalogue.merge import Catalog, Part, is_whole_part, merge, read_part
 from vaedeblend.image.inspection.sky.background import LeftSky, write_left_sky
 from vaedeblend.image.options import read_survey
-from vaedeblend.image.photometry import with_sky_error
+from vaedeblend.image.photometry import with_sky_error, without_sky
 from vaedeblend.image.products import Report
 from vaedeblend.image.tiles import (
     Job,
@@ -57,7 +57,7 @@ def measure_pieces(
     """The catalogue of pieces of an image, measured as far as that has not been done.
 
     Where the models leave light between the sources, that is taken off, and the sources there are
-    measured again.
+    measured again; where it is slight, what it adds to their fluxes is subtracted.
 
     Args:
         mosaic: The image, as it is measured.
@@ -81,24 +81,36 @@ def measure_pieces(
     sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
     if sky.path is not None:
         job = job._replace(background=sky.path)
-        pieces = _again(pieces, sky, mosaic.shape)
+        pieces = _again(pieces, sky, mosaic.shape, slight=job.response is None)
         parts = [
             part.select(~piece.owns(part.columns["place"])) if piece else part
             for part, piece in zip(parts, pieces, strict=True)
         ]
+        parts = [_without_sky(part, job.response, sky) for part in parts]
         parts = measured(job, [piece for piece in pieces if piece]) + parts
     parts = [_with_sky_error(part, job.response, sky) for part in parts]
     names = [band.name for band in job.bands]
     return MeasuredPieces(merge(parts, mosaic, path, listed, names), job, sky)
 
 
-def _again(pieces: Sequence[Tile], sky: LeftSky, shape: tuple[int, int]) -> list[Tile | None]:
-    """The part of each piece from which light is taken off, if any, as a piece of its own."""
-    cores = [sky.part(each.core) for each in pieces]
+def _again(
+    pieces: Sequence[Tile], sky: LeftSky, shape: tuple[int, int], *, slight: bool
+) -> list[Tile | None]:
+    """The part of each piece from which much light is taken off, if any, as a piece of its own."""
+    cores = [sky.part(each.core, slight=slight) for each in pieces]
     return [
         core and plan(shape, max(shape), core=core)[0]._replace(number=len(pieces) + each.number)
         for each, core in zip(pieces, cores, strict=True)
     ]
+
+
+def _without_sky(part: Part, response, sky: LeftSky) -> Part:
+    """The sources of a tile, less what even light adds to their fluxes, to first order."""
+    if response is None:
+        return part
+    level = sky.at(*np.nan_to_num(part.columns["position"]).T)
+    fluxes = without_sky(part.columns, level, response, sky.rms)
+    return part._replace(columns=part.columns | fluxes)
 
 
 def _with_sky_error(part: Part, response, sky: LeftSky) -> Part:

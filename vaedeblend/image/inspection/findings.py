@@ -146,7 +146,8 @@ class Inspection(NamedTuple):
             left = dict.fromkeys(f"{level:+.3f}" for level in (sky.low, sky.high))
             text = (
                 f"between the sources {' to '.join(left)} rms of light are left: "
-                f"taken off with the background ({sky.path}), and the sources there measured again"
+                f"taken off with the background ({sky.path}); sources there are measured again or, "
+                "where it is slight, their fluxes corrected"
             )
             found.append(Finding("corrected", "sky", text))
         return self._replace(findings=(*self.findings, *found), numbers=numbers)

@@ -28,6 +28,9 @@ _DARK, _SURE = 0.05, 4.0
 taken off [sigma]."""
 _BOX, _FEWEST = 256, 0.1
 """Side of the boxes in which sky is left, about [pixel]; least share of one that has to be sky."""
+_SLIGHT = 0.05
+"""Largest level for which fluxes are corrected by the area that they are measured in, and sources
+are not measured again [rms]: to first order, which is within 0.1 flux_err there."""
 _SQUARE, _FULL, _FEW = 16, 0.9, 12
 """Side of the squares in which the sky is uneven [pixel]: of the light that a galaxy's flux is
 measured in; least share of one that has to be sky, and fewest squares that tell."""
@@ -79,15 +82,35 @@ class LeftSky(NamedTuple):
     rms: float
     """Typical rms of the background [image unit]."""
     levels: Float[np.ndarray, "row column"] | None = None
-    """What is taken off in the middle of each box; 0 where the sky is dark."""
+    """What is taken off in the middle of each box [image unit]; 0 where the sky is dark."""
     sides: tuple[float, float] = (1.0, 1.0)
     """Sides of the boxes (height, width) [pixel]."""
     first: tuple[int, int] = (0, 0)
     """(y, x) of the first pixel of the first of them."""
 
-    def part(self, core: tuple[slice, slice]) -> tuple[slice, slice] | None:
-        """The smallest part of a core that holds all from which something is taken off, if any."""
-        boxes = np.argwhere(np.zeros((0, 0)) if self.levels is None else self.levels)
+    def at(self, y, x) -> Float[np.ndarray, "*n"]:
+        """What is taken off at pixels of the image, linear between the middles of boxes.
+
+        Args:
+            y: Rows.
+            x: Columns, of the same shape.
+        """
+        if self.levels is None:
+            return np.zeros(np.shape(y))
+        places = zip((y, x), self.first, self.sides, strict=True)
+        inside = [(place - start + 0.5) / side - 0.5 for place, start, side in places]
+        return map_coordinates(self.levels, inside, order=1, mode="nearest")
+
+    def part(self, core: tuple[slice, slice], *, slight: bool) -> tuple[slice, slice] | None:
+        """The smallest part of a core that holds all from which much is taken off, if any.
+
+        Args:
+            core: Rows and columns of the image.
+            slight: Whether even a slight level is much.
+        """
+        least = 0 if slight else _SLIGHT * self.rms
+        levels = np.zeros((0, 0)) if self.levels is None else np.abs(self.levels)
+        boxes = np.argwhere(levels > least)
         ends = []
         places = zip(core, self.sides, self.first, strict=True)
         for axis, (span, side, first) in enumerate(places):
@@ -144,14 +167,12 @@ def write_left_sky(
         return LeftSky(None, *ends)
     path, header = out / f"{LEFT[0]}.fits", image_header(mosaic)
     header[_CARD] = True, "of the image that was measured"
+    sky = LeftSky(str(path), *ends, levels / scale, tuple(sides), first)
     with write.write_image(path, mosaic.shape, header) as put:
         for low in range(0, height, sides[0]):
             rows = slice(low, min(low + sides[0], height))
-            places = zip(np.mgrid[rows, :width], first, sides, strict=True)
-            at = [(place - start + 0.5) / side - 0.5 for place, start, side in places]
-            level = map_coordinates(levels, at, order=1, mode="nearest") / scale
-            put(_under(background, (rows, slice(0, width))) + level)
-    return LeftSky(str(path), *ends, levels, tuple(sides), first)
+            put(_under(background, (rows, slice(0, width))) + sky.at(*np.mgrid[rows, :width]))
+    return sky
 
 
 def _left(mosaic: Mosaic, background, profiles: Sequence[Profiles], window: tuple[slice, slice]):
