@@ -2,10 +2,12 @@
 
     PYTHONPATH=. python tests/benchmarks/ablation.py --workdir runs/ablation [--minutes M]
 
-Each row changes the quick recipe in one respect. Its steps are as many as fit into M minutes, a
-third of them for stage I, by the speed measured at the start of the row on the idle machine; seeds
-change parameters, batches and noise, not the galaxies. Errors are those of validation scenes, since
-they are there to choose by. A row that is done is not run again.
+Each row changes the quick recipe in one respect; the last two are of another kind of network, a
+direct regression of the central galaxy's image (`regression`), which states no errors. Its steps
+are as many as fit into M minutes, a third of them for stage I, by the speed measured at the start
+of the row on the idle machine; seeds change parameters, batches and noise, not the galaxies. Errors
+are those of validation scenes, since they are there to choose by. A row that is done is not run
+again.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import regression
 import throughput
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -48,10 +51,15 @@ ROWS = {
         "stages.blended.loss": quick.isolated_stage(steps=1)["loss"],
     },
 }
+REGRESSIONS = {
+    "direct regression of the image": 0.0,
+    "direct regression, with an adversary": regression.ADVERSARY,
+}
+"""Weight of the adversary, by row."""
 
 
 def configuration(changes, seed, options):
-    """The quick recipe with a row's changes, its data shared between rows of a seed."""
+    """The quick recipe with a row's changes, its data shared between rows."""
     config = quick.get_config()
     config.seed, config.data_dir = seed, str(options.workdir / "data")
     for key, value in changes.items():
@@ -61,15 +69,19 @@ def configuration(changes, seed, options):
             part = part[each]
         with part.unlocked():
             part[name] = ConfigDict(value) if isinstance(value, dict) else value
+    return config
+
+
+def set_steps(config, minutes):
+    """Gives both stages as many steps as fit into a time, and what depends on their number."""
     rates = throughput.training_rates(survey_of(config), config, 300, 30)
     for name, share in SHARES.items():
         stage = config.stages[name]
-        stage.steps = int(60 * options.minutes * share * rates[name] / stage.batch_size)
+        stage.steps = int(60 * minutes * share * rates[name] / stage.batch_size)
         if stage.loss.get("kl_warmup_steps"):
             stage.loss.kl_warmup_steps = stage.steps // 2
         if stage.loss.get("cleaned_from"):
             stage.loss.cleaned_from = 2 * stage.steps // 5
-    return config
 
 
 def errors(deblend, scenes, survey):
@@ -89,23 +101,37 @@ def errors(deblend, scenes, survey):
     return {
         "sigma": found["sigma"],
         "nmad": found["nmad"],
-        "coverage": metrics.coverage(flux, error, true),
+        "coverage": metrics.coverage(flux, error, true) if np.isfinite(error).all() else np.nan,
         "cosine": float(np.median(metrics.cosine_distance(light, scenes["isolated"]))),
     }
 
 
-def run(name, changes, seed, options, console):
+def trained(name, config, workdir, options, console):
+    """The deblender of a row, and the steps that it was trained for."""
+    survey = survey_of(config)
+    if name in REGRESSIONS:
+        galaxies = build_datasets(config, workdir, console)["galaxies"]
+        numbers = {"weight": REGRESSIONS[name], "minutes": options.minutes}
+        deblend, steps = regression.train(config, survey, galaxies, **numbers)
+        return deblend, {"isolated": 0, "blended": steps}
+    set_steps(config, options.minutes)
+    train(config, workdir)
+    steps = {stage: config.stages[stage].steps for stage in SHARES}
+    return make_deblend_stamps(load_deblender(workdir)), steps
+
+
+def run(name, seed, options, console):
     """Scores of one row and seed, trained where they are not there yet."""
     workdir = options.workdir / "-".join([*name.replace("(", "").split(), str(seed)])
     path = workdir / "scores.json"
     if not path.exists():
-        config = configuration(changes, seed, options)
-        train(config, workdir)
-        survey, deblend = survey_of(config), make_deblend_stamps(load_deblender(workdir))
-        directories = build_datasets(config, workdir, console)
-        scores = {"steps": {stage: config.stages[stage].steps for stage in SHARES}}
+        config = configuration(ROWS.get(name, {}), seed, options)
+        deblend, steps = trained(name, config, workdir, options, console)
+        directories, scores = build_datasets(config, workdir, console), {"steps": steps}
         for kind in SHARES:
-            scores[kind] = errors(deblend, dataset.load(directories[kind], "validation"), survey)
+            scenes = dataset.load(directories[kind], "validation")
+            scores[kind] = errors(deblend, scenes, survey_of(config))
+        workdir.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(scores, indent=2) + "\n")
         jax.clear_caches()
     return json.loads(path.read_text())
@@ -116,19 +142,22 @@ def main():
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", default=[*ROWS, *REGRESSIONS], metavar="ROW")
     options = parser.parse_args()
 
-    console = Console(width=140)
+    console = Console(width=160)
     columns = [f"{kind}: {what}" for kind in SHARES for what in ("sigma", "NMAD", "coverage")]
-    table = Table("changed", *columns, "cosine distance", title="mean and half range of seeds [%]")
-    for name, changes in ROWS.items():
-        found = [run(name, changes, seed, options, console) for seed in range(options.seeds)]
+    columns = "changed", "steps I, II", *columns, "cosine distance"
+    table = Table(*columns, title="mean and half range of seeds [%]")
+    for name in options.only:
+        found = [run(name, seed, options, console) for seed in range(options.seeds)]
         keys = [(kind, what) for kind in SHARES for what in ("sigma", "nmad", "coverage")]
         keys += [("blended", "cosine")]
         values = 100 * np.array([[scores[kind][what] for kind, what in keys] for scores in found])
         means, spreads = values.mean(axis=0), np.ptp(values, axis=0) / 2
         cells = [f"{m:.2f} +- {s:.2f}" for m, s in zip(means, spreads, strict=True)]
-        table.add_row(name, *cells)
+        steps = [", ".join(map(str, scores["steps"].values())) for scores in found]
+        table.add_row(name, " / ".join(steps), *cells)
         console.print(table)
 
 
