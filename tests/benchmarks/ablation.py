@@ -99,6 +99,7 @@ def errors(deblend, scenes, survey):
     flux, error, true = (a[:, 0].astype(float) for a in (flux, error, scenes["flux"]))
     found = metrics.summarise(metrics.relative_error(flux, true))
     return {
+        "bias": found["bias"],
         "sigma": found["sigma"],
         "nmad": found["nmad"],
         "coverage": metrics.coverage(flux, error, true) if np.isfinite(error).all() else np.nan,
@@ -145,18 +146,22 @@ def main():
     parser.add_argument("--only", nargs="+", default=[*ROWS, *REGRESSIONS], metavar="ROW")
     options = parser.parse_args()
 
-    console = Console(width=160)
-    columns = [f"{kind}: {what}" for kind in SHARES for what in ("sigma", "NMAD", "coverage")]
+    console = Console(width=200)
+    scores = "bias", "sigma", "nmad", "coverage"
+    columns = [f"{kind}: {what}" for kind in SHARES for what in scores]
     columns = "changed", "steps I, II", *columns, "cosine distance"
     table = Table(*columns, title="mean and half range of seeds [%]")
     for name in options.only:
         found = [run(name, seed, options, console) for seed in range(options.seeds)]
-        keys = [(kind, what) for kind in SHARES for what in ("sigma", "nmad", "coverage")]
+        keys = [(kind, what) for kind in SHARES for what in scores]
         keys += [("blended", "cosine")]
-        values = 100 * np.array([[scores[kind][what] for kind, what in keys] for scores in found])
+        values = 100 * np.array([[each[kind][what] for kind, what in keys] for each in found])
         means, spreads = values.mean(axis=0), np.ptp(values, axis=0) / 2
-        cells = [f"{m:.2f} +- {s:.2f}" for m, s in zip(means, spreads, strict=True)]
-        steps = [", ".join(map(str, scores["steps"].values())) for scores in found]
+        cells = [
+            f"{mean:.2f} +- {spread:.2f}" if np.isfinite(mean) else "-"
+            for mean, spread in zip(means, spreads, strict=True)
+        ]
+        steps = [", ".join(map(str, each["steps"].values())) for each in found]
         table.add_row(name, " / ".join(steps), *cells)
         console.print(table)
 

@@ -1,10 +1,10 @@
 """Direct regression of a galaxy's image, with or without an adversary: rows of the ablation.
 
-A residual network draws the light of a blend's central galaxy, as each branch of Reiman & Goehre
-(2019) does, and is trained on the scenes of the quick recipe. Its loss is the pixels' squared error
-in units of their variance, that of stage I. The adversary, after Ledig et al. (2017), tells such
-light from a galaxy's; the network is to deceive it, with the weight they give to that. The flux is
-the sum of the light: such a network states no error.
+A U-Net draws the light of a blend's central galaxy, as each branch of Reiman & Goehre's (2019)
+network does, and is trained on the scenes of the quick recipe. Its loss is the pixels' squared
+error in units of their variance, that of stage I. The adversary, after Ledig et al. (2017), tells
+such light from a galaxy's; the network is to deceive it, with the weight they give to that. The
+flux is the sum of the light: such a network states no error.
 """
 
 import time
@@ -25,28 +25,35 @@ ADVERSARY = 1e-3
 """Weight of the adversary's verdict (Ledig et al. 2017)."""
 WARM = 20
 """Steps by which the speed is measured."""
-_DARK = -7.0
-"""Bias of the last layer: an image that starts dark."""
+BATCH, WARM_SHARE = 32, 0.1
+"""Scenes in a batch, and share of the steps in which the rate warms up: of so short a training."""
 
 
 class Separator(nn.Module):
-    """A residual network at half the resolution, from a blend to light [background rms]."""
+    """A U-Net from a blend to the light of its central galaxy [background rms]."""
 
-    width: int = 48
-    blocks: int = 5
+    widths: tuple[int, ...] = (16, 32, 64)
+    blocks: int = 2
 
     @nn.compact
     def __call__(self, image):
-        x = first = nn.gelu(nn.Conv(self.width, (4, 4), 2)(jnp.arcsinh(image)))
+        x, passed = jnp.arcsinh(image), []
+        for width in self.widths:
+            x = nn.gelu(nn.Conv(width, (4, 4), 2)(x))
+            passed.append(x)
         for _ in range(self.blocks):
-            inside = nn.gelu(nn.Conv(self.width, (3, 3))(x))
-            x += nn.Conv(self.width, (3, 3), kernel_init=nn.initializers.zeros)(inside)
-        x = jnp.concatenate([x, first], axis=-1)
-        n, height, width, _ = x.shape
-        fine = nn.Conv(4, (3, 3), bias_init=nn.initializers.constant(_DARK))(x)
-        fine = fine.reshape(n, height, width, 2, 2).swapaxes(2, 3)
-        light = jax.nn.softplus(fine.reshape(n, 2 * height, 2 * width, 1))
-        return jnp.sinh(light.clip(max=10))
+            inside = nn.gelu(nn.Conv(self.widths[-1], (3, 3))(x))
+            x += nn.Conv(self.widths[-1], (3, 3), kernel_init=nn.initializers.zeros)(inside)
+        for width, known in zip(self.widths[-2::-1], passed[-2::-1], strict=True):
+            x = nn.gelu(nn.Conv(width, (3, 3))(jnp.concatenate([_finer(x), known], axis=-1)))
+        return _finer(nn.Conv(4, (3, 3), kernel_init=nn.initializers.zeros)(x))
+
+
+def _finer(x):
+    """Twice as many pixels along each axis, of a quarter of the channels (Shi et al. 2016)."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height, width, 2, 2, channels // 4).swapaxes(2, 3)
+    return x.reshape(n, 2 * height, 2 * width, channels // 4)
 
 
 class Adversary(nn.Module):
@@ -123,11 +130,12 @@ def train(config, survey, galaxies, *, weight, minutes):
     library, n_central = load_device_library(galaxies, None, n_psfs=config.data.n_psfs)
     apart = tuple(s / survey.pixel_scale.value for s in config.data.separation)
     scenes = Composing(separation=apart, max_purity=config.data.max_purity, **stage.scenes)
-    numbers = {"n_central": n_central, "batch_size": stage.batch_size, "size": size}
+    numbers = {"n_central": n_central, "batch_size": BATCH, "size": size}
     make_batch = make_batches(survey, scenes, Observing(**config.observation), **numbers)
 
     def prepared(steps):
-        optimizer = loop.make_optimizer(steps=steps, **stage.optimizer)
+        settings = stage.optimizer.to_dict() | {"warmup_steps": int(WARM_SHARE * steps)}
+        optimizer = loop.make_optimizer(steps=steps, **settings)
         error = config.stages.isolated.loss.model_error
         step = _make_step(make_batch, optimizer, weight, error, config.seed)
         return step, _start(optimizer, size, config.seed)
