@@ -126,13 +126,13 @@ def run(name, seed, options, console):
     workdir = options.workdir / "-".join([*name.replace("(", "").split(), str(seed)])
     path = workdir / "scores.json"
     if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
         config = configuration(ROWS.get(name, {}), seed, options)
         deblend, steps = trained(name, config, workdir, options, console)
         directories, scores = build_datasets(config, workdir, console), {"steps": steps}
         for kind in SHARES:
             scenes = dataset.load(directories[kind], "validation")
             scores[kind] = errors(deblend, scenes, survey_of(config))
-        workdir.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(scores, indent=2) + "\n")
         jax.clear_caches()
     return json.loads(path.read_text())
