@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vaedeblend.image import groups
-from vaedeblend.image.groups import beside_bright, find_groups
+from vaedeblend.image.groups import Groups, beside_bright, find_groups, with_shares
 from vaedeblend.pixels.profiles import Profiles
 
 SIZE = 32
@@ -47,6 +47,34 @@ def test_correlations_are_those_of_least_squares(rng):
     expected = (covariance / np.outer(std, std))[tuple(found.pair.T)]
     assert len(expected) == 6
     np.testing.assert_allclose(found.correlation, expected, atol=1e-3)
+
+
+def test_what_one_of_two_unresolved_sources_has_too_much_the_other_lacks():
+    pair = np.array([[0, 1], [2, 1], [2, 3], [3, 4]])
+    found = Groups(np.zeros(5, int), pair, np.array([-0.5, -0.4, -0.3, -0.2]))
+    flux, error = np.array([100.0, 40, 60, 50, np.nan]), np.array([3.0, 4, 5, 6, np.nan])
+    shared, whole = with_shares(found, np.array([[0, 1], [1, 2], [3, 4]]), flux, error)
+    both = np.hypot(4, 20 * np.sqrt(2))
+    np.testing.assert_allclose(whole, [np.hypot(3, 20), both, np.hypot(5, 20), 6, np.nan])
+    i, j = pair.T
+    before = found.correlation * error[i] * error[j]
+    after = shared.correlation * whole[i] * whole[j]
+    np.testing.assert_allclose(after[:2], before[:2] - 20**2)
+    np.testing.assert_allclose(after[2], before[2])  # their own share is not each other's
+    assert shared.correlation[3] == -0.2
+    alone = found._replace(pair=pair[:1], correlation=found.correlation[:1])
+    sums = [
+        np.sum(errors[:2] ** 2) + 2 * each.correlation[0] * errors[0] * errors[1]
+        for each, errors in ((alone, error), with_shares(alone, pair[:1], flux, error))
+    ]
+    assert sums[0] == pytest.approx(sums[1])  # the variance of the sum of both
+
+
+def test_resolved_sources_keep_errors_and_correlations():
+    found = groups_of([[0, 0], [3, 0]])
+    flux, error = np.array([9.0, 5.0]), np.array([1.0, 1.0])
+    same, whole = with_shares(found, np.zeros((0, 2), int), flux, error)
+    assert same is found and whole is error
 
 
 def test_pairs_that_cannot_overlap_are_passed_over_and_no_others(rng, monkeypatch):

@@ -145,6 +145,8 @@ def test_sources_that_are_not_resolved_are_flagged(image):
     found, row = measure(image, positions=places, passes=0)
     unresolved = np.asarray(found.table["flags"]) & BIT["unresolved"] > 0
     np.testing.assert_array_equal(unresolved, [False, False, True, False, True])
+    fainter = np.asarray(found.table["flux"])[unresolved].min().clip(0)
+    assert (np.asarray(found.table["flux_err"])[unresolved] > fainter / 2).all()
 
 
 def test_sources_of_a_blend_too_large_are_flagged(image, monkeypatch):

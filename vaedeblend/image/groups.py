@@ -18,6 +18,10 @@ _OUTSIDE = 0.49
 _WHOLE, _SURROUNDING = 500, 60
 """Galaxies of the largest group that is inverted as a whole, and of surroundings in larger ones."""
 
+_SHARE = 0.5
+"""Error of how two sources that are not resolved share their light [flux of the fainter one]:
+measured on simulated galaxies at positions that were given."""
+
 _SPIKES = 5.0
 """What a bright source may fake at a distance of r pixels: this share of its flux, by r^2. Spikes
 of struts fall like that, halos and bleeding columns are not far from it."""
@@ -57,6 +61,39 @@ def beside_bright(
         square = np.square(position - position[i]).sum(axis=1)
         doubtful |= np.nan_to_num(flux) * square < _SPIKES * apparent[i]
     return doubtful & ~bright & np.isfinite(flux)
+
+
+def with_shares(
+    groups: Groups,
+    together: Int[np.ndarray, "m 2"],
+    flux: Float[np.ndarray, " n"],
+    flux_err: Float[np.ndarray, " n"],
+) -> tuple[Groups, Float[np.ndarray, " n"]]:
+    """Errors of fluxes that hold how unresolved sources share their light; and their correlations.
+
+    Profiles that lie upon each other fit the pixels as well with light of the one given to the
+    other, which a network that measures one at a time does not know. What one has too much the
+    other lacks: the error of their sum stays.
+
+    Args:
+        groups: Groups of the galaxies.
+        together: Pairs that are not resolved, each once, the lower number first.
+        flux: Fluxes; NaN where there is none.
+        flux_err: Their errors without it.
+    """
+    if not len(together):
+        return groups, flux_err
+    n, fainter = len(flux), np.nan_to_num(flux)[together].min(axis=1).clip(0)
+    variance, square = np.square(_SHARE * fainter), np.zeros(n)
+    np.add.at(square, together, variance[:, None])
+    error = np.sqrt(np.square(flux_err) + square)
+    matrix = coo_array((variance, together.T), shape=(n, n)).tocsr()
+    i, j = np.sort(groups.pair, axis=1).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = groups.correlation * flux_err[i] * flux_err[j] - matrix[i, j]
+        correlation = covariance / (error[i] * error[j])
+    changed = (square[i] + square[j] > 0) & np.isfinite(correlation)
+    return groups._replace(correlation=np.where(changed, correlation, groups.correlation)), error
 
 
 def find_groups(profiles: Profiles, variance: Float[np.ndarray, "height width"]) -> Groups:

@@ -23,7 +23,7 @@ from vaedeblend.image.catalogue.columns import (
     UNLIKE,
     UNRESOLVED,
 )
-from vaedeblend.image.groups import Groups, find_groups
+from vaedeblend.image.groups import Groups, find_groups, with_shares
 from vaedeblend.image.photometry import (
     CIRCLE_TAILS,
     error_factor,
@@ -139,9 +139,12 @@ def _described(
     networks = weigh(flux, flux_err, measured.left, measured.left_err)
     weighed, in_circle = with_circles(networks, measured.point_flux, measured.point_flux_err)
     error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
+    position, origin = sources.positions(padded.size, shapes), sources.origin + padded.size // 2
+    together = _unresolved(position, origin)
+    groups, error = with_shares(groups, together, weighed.flux, error)
     wide = np.where(in_circle, CIRCLE_TAILS, error_factor(found, _NINETY_FIVE))
     columns = {
-        "position": sources.positions(padded.size, shapes),
+        "position": position,
         "flux": weighed.flux,
         "flux_err": error,
         "flux_err_95": error * wide,
@@ -168,8 +171,8 @@ def _described(
     peak, columns["apparent"] = _apparent(padded, index, corner, flux)
     flags = _flags(columns, profiles, background, peak > BRIGHTEST * typical, typical)
     left = _sky(padded, sources, canvas, columns, typical)
-    unlike, origin = columns["unlike_prob"] > _UNLIKE, sources.origin + padded.size // 2
-    flags |= _context(columns["position"], origin, coarse) | SKY * left | UNLIKE * unlike
+    unlike = columns["unlike_prob"] > _UNLIKE
+    flags |= _context(origin, together, coarse) | SKY * left | UNLIKE * unlike
     columns |= _further_bands(found, lost) | {"flags": flags}
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
@@ -201,17 +204,24 @@ def _sky(padded: PaddedImages, sources: Sources, canvas, columns, rms) -> Bool[n
     return sure & (np.abs(moved) > np.fmax(_MOVED * flux, columns["flux_err"]))
 
 
-def _context(position, origin, coarse) -> Int[np.ndarray, " n"]:
-    """Bits of `FLAGS` that tell of a source's surroundings."""
+def _unresolved(position, origin) -> Int[np.ndarray, "pair 2"]:
+    """Pairs of sources that were put, or whose light was found, so near that none can tell them."""
     if not len(position):
-        return np.zeros(0, int)
-    y, x = np.clip(origin, 0, np.subtract(coarse.shape, 1)).T
+        return np.zeros((0, 2), int)
     pairs = [
         cKDTree(place).query_pairs(_APART, output_type="ndarray")
         for place in (origin, np.nan_to_num(position))
     ]
-    together = np.isin(np.arange(len(origin)), np.concatenate(pairs))
-    return np.where(coarse[y, x], INCOMPLETE, 0) | np.where(together, UNRESOLVED, 0)
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _context(origin, together, coarse) -> Int[np.ndarray, " n"]:
+    """Bits of `FLAGS` that tell of a source's surroundings."""
+    if not len(origin):
+        return np.zeros(0, int)
+    y, x = np.clip(origin, 0, np.subtract(coarse.shape, 1)).T
+    unresolved = np.isin(np.arange(len(origin)), together)
+    return np.where(coarse[y, x], INCOMPLETE, 0) | np.where(unresolved, UNRESOLVED, 0)
 
 
 def _flags(columns, profiles: Profiles, variance, bright, rms) -> Int[np.ndarray, " n"]:

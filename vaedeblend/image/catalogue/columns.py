@@ -44,7 +44,8 @@ FLAGS = {
     ),
     256: (
         "unresolved",
-        "another source lies within 2.5 pixels: how they share their light is a guess",
+        "another source lies within 2.5 pixels: how they share their light is a guess, of which "
+        "their errors hold half the fainter one's flux",
     ),
     512: (
         "sky",
