@@ -69,7 +69,7 @@ def with_shares(
     flux: Float[np.ndarray, " n"],
     flux_err: Float[np.ndarray, " n"],
 ) -> tuple[Groups, Float[np.ndarray, " n"]]:
-    """Errors of fluxes that hold how unresolved sources share their light; and their correlations.
+    """The groups and errors of fluxes that hold how unresolved sources share their light.
 
     Profiles that lie upon each other fit the pixels as well with light of the one given to the
     other, which a network that measures one at a time does not know. What one has too much the
@@ -83,17 +83,32 @@ def with_shares(
     """
     if not len(together):
         return groups, flux_err
-    n, fainter = len(flux), np.nan_to_num(flux)[together].min(axis=1).clip(0)
-    variance, square = np.square(_SHARE * fainter), np.zeros(n)
-    np.add.at(square, together, variance[:, None])
-    error = np.sqrt(np.square(flux_err) + square)
+    n, variance = len(flux), _exchanged(together, flux)
+    error = shared_errors(together, flux, flux_err)
     matrix = coo_array((variance, together.T), shape=(n, n)).tocsr()
     i, j = np.sort(groups.pair, axis=1).T
     with np.errstate(invalid="ignore", divide="ignore"):
         covariance = groups.correlation * flux_err[i] * flux_err[j] - matrix[i, j]
         correlation = covariance / (error[i] * error[j])
-    changed = (square[i] + square[j] > 0) & np.isfinite(correlation)
-    return groups._replace(correlation=np.where(changed, correlation, groups.correlation)), error
+    unresolved = np.isin(groups.pair, together).any(axis=1) & np.isfinite(correlation)
+    correlation = np.where(unresolved, correlation, groups.correlation)
+    return groups._replace(correlation=correlation), error
+
+
+def shared_errors(
+    together: Int[np.ndarray, "m 2"],
+    flux: Float[np.ndarray, " n"],
+    flux_err: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+    """Errors of fluxes that hold how unresolved sources share their light; see `with_shares`."""
+    square = np.zeros(len(flux))
+    np.add.at(square, together, _exchanged(together, flux)[:, None])
+    return np.hypot(flux_err, np.sqrt(square))
+
+
+def _exchanged(together, flux) -> Float[np.ndarray, " m"]:
+    """Variance of the light that one of two unresolved sources may have of the other's."""
+    return np.square(_SHARE * np.nan_to_num(flux)[together].min(axis=1).clip(0))
 
 
 def find_groups(profiles: Profiles, variance: Float[np.ndarray, "height width"]) -> Groups:

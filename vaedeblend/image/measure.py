@@ -23,7 +23,7 @@ from vaedeblend.image.catalogue.columns import (
     UNLIKE,
     UNRESOLVED,
 )
-from vaedeblend.image.groups import Groups, find_groups, with_shares
+from vaedeblend.image.groups import Groups, find_groups, shared_errors, with_shares
 from vaedeblend.image.photometry import (
     CIRCLE_TAILS,
     error_factor,
@@ -131,11 +131,8 @@ def _described(
     own = np.where(total == 0, 0, stamps)  # where a pixel is ignored, there is nobody's light
     purity = _ratio(_product(own, own), _product(own, total)).clip(max=1)
     point = _known(found.point_source_prob, len(flux))
-    measured, groups = (
-        measure_photometry(padded, at, stamps, flux, canvas, purity, point),
-        find_groups(profiles, background),
-    )
-    shapes = measured.shapes
+    measured = measure_photometry(padded, at, stamps, flux, canvas, purity, point)
+    shapes, groups = measured.shapes, find_groups(profiles, background)
     networks = weigh(flux, flux_err, measured.left, measured.left_err)
     weighed, in_circle = with_circles(networks, measured.point_flux, measured.point_flux_err)
     error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
@@ -173,16 +170,21 @@ def _described(
     left = _sky(padded, sources, canvas, columns, typical)
     unlike = columns["unlike_prob"] > _UNLIKE
     flags |= _context(origin, together, coarse) | SKY * left | UNLIKE * unlike
-    columns |= _further_bands(found, lost) | {"flags": flags}
+    columns |= _further_bands(found, lost, together) | {"flags": flags}
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
     return Measured(Table(columns)[[*MEASURED, *BANDS]], profiles, groups, origin)
 
 
-def _further_bands(found: Deblended, lost) -> dict[str, Float[np.ndarray, "n band"]]:
+def _further_bands(found: Deblended, lost, together) -> dict[str, Float[np.ndarray, "n band"]]:
     """Fluxes in the bands beside the first one, and their errors."""
-    values = (np.where(lost[:, None], np.nan, a[:, 1:]) for a in (found.flux, found.flux_err))
-    return {name: each.astype(float) for name, each in zip(BANDS, values, strict=True)}
+    flux, error = (
+        np.where(lost[:, None], np.nan, each[:, 1:]).astype(float)
+        for each in (found.flux, found.flux_err)
+    )
+    for band, own in enumerate(flux.T):
+        error[:, band] = shared_errors(together, own, error[:, band])
+    return dict(zip(BANDS, (flux, error), strict=True))
 
 
 def _apparent(padded: PaddedImages, index, corner, flux):
