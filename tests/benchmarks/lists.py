@@ -54,7 +54,8 @@ def numbers(catalog, covariances, truth):
     true = np.asarray(truth["flux"], float)
     # Rows of a list come first, in its order.
     flux, error = (np.asarray(catalog[name], float)[:n] for name in ("flux", "flux_err"))
-    one, other, value = (np.asarray(covariances[name]) for name in ("id_1", "id_2", "covariance"))
+    one, other = (np.asarray(covariances[name], int) for name in ("id_1", "id_2"))
+    value = np.asarray(covariances["covariance"], float)
     pairs = coo_array((value, (one - 1, other - 1)), shape=2 * (len(catalog),)).tocsr()
     shared = np.asarray((pairs + pairs.T)[np.arange(n), nearest]).ravel()
     sums = np.sqrt(error**2 + error[nearest] ** 2 + 2 * shared)

@@ -48,6 +48,19 @@ def test_even_light_is_taken_off_and_fluxes_are_as_without_it(folder, sky):  # n
     assert any("of light are left: taken off" in each for each in said)
 
 
+@pytest.mark.parametrize("photons", [60.45, 155.57, 155.75])
+def test_photons_that_are_counted_leave_no_light(tmp_path, rng, photons):
+    values = rng.poisson(photons, (512, 700)) - photons
+    assert abs(np.median(values)) > 0.2  # of whole numbers less their mean
+    assert written(tmp_path, values, np.full_like(values, photons**0.5)).path is None
+
+
+def test_light_beneath_counted_photons_is_found(tmp_path, rng):
+    values = rng.poisson(156.0 + 2.5, (512, 700)) - 156.0
+    found = written(tmp_path, values, np.full_like(values, 156**0.5))
+    assert found.levels.mean() == pytest.approx(2.5, abs=0.1)
+
+
 def test_a_slope_is_followed_and_noise_is_not(tmp_path, rng):
     noise = rng.normal(size=(700, 900))
     assert written(tmp_path, noise, np.ones_like(noise)).path is None
