@@ -32,14 +32,18 @@ BINS = [(20, 23, 2), (23, 25, 2), (23, 25, 0.95), (23, 25, 0.8), (25, 26, 2)]
 """Magnitudes, and the purity below which galaxies are counted."""
 
 
+def simulated(folder, **options):
+    """Writes a field of `simulate_field`, unless that has been done."""
+    if not (folder / "truth.fits").exists():
+        survey, processes = Survey(), os.cpu_count() or 1
+        write_field(simulate_field(survey=survey, processes=processes, **options), survey, folder)
+
+
 def make(folder, style, size, density, seed, weights, iterations, console):
     """Simulates and deblends a field; its truth and both programs' catalogues."""
     survey = Survey()
-    if not (folder / "truth.fits").exists():
-        with console.status(f"{folder}: simulating"):
-            options = {"density": density, "style": style, "processes": os.cpu_count() or 1}
-            field = simulate_field(size=size, seed=seed, survey=survey, **options)
-            write_field(field, survey, folder)
+    with console.status(f"{folder}: simulating"):
+        simulated(folder, size=size, seed=seed, density=density, style=style)
     out = folder / f"{Path(weights).name}_{iterations}"
     if not (out / "index.html").exists():
         with console.status(f"{folder}: deblending"):

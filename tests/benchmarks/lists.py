@@ -9,12 +9,12 @@ covariance. What is done is not done again.
 """
 
 import argparse
-import os
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table as Columns
+from fields import simulated
 from rich.console import Console
 from rich.table import Table
 from scipy.sparse import coo_array
@@ -22,8 +22,6 @@ from scipy.spatial import cKDTree
 
 from vaedeblend.evaluate import metrics
 from vaedeblend.image.pipeline import deblend_image
-from vaedeblend.simulate.fields import simulate_field, write_field
-from vaedeblend.survey import Survey
 
 EDGES = (0, 1.5, 2.5, 3.5, 5, 8, 16, 100)
 """Distances to the next source [pixel]."""
@@ -33,12 +31,8 @@ FAINTEST = 26.0
 
 def listed(folder, seed, options):
     """Catalogue and covariances of a field's sources, and their truth."""
-    truth, out, survey = folder / "truth.fits", folder / "listed", Survey()
-    if not truth.exists():
-        sky = {"density": options.density, "processes": os.cpu_count() or 1}
-        write_field(
-            simulate_field(size=options.size, seed=seed, survey=survey, **sky), survey, folder
-        )
+    truth, out = folder / "truth.fits", folder / "listed"
+    simulated(folder, size=options.size, seed=seed, density=options.density)
     if not (out / "index.html").exists():
         files = {name: folder / f"{name}.fits" for name in ("rms", "psf")}
         deblend_image(folder / "image.fits", out, catalog=truth, **files)

@@ -29,7 +29,7 @@ from vaedeblend.io.workdir import find_workdir, read_config
 from vaedeblend.models.sinh_arcsinh import normal_score, quantile
 from vaedeblend.models.vae import reparameterize
 from vaedeblend.training.observe import Observing, make_batches
-from vaedeblend.training.placement import Composing, load_device_library
+from vaedeblend.training.placement import load_device_library, make_composing
 
 CREDIBLE = {68.3: 1.0, 95.4: 2.0}
 """Central intervals [%], and the z that bounds them."""
@@ -57,8 +57,7 @@ def scenes(config, stage, workdir, console, batch_size, **changed):
     survey, data = survey_of(config), config.data
     options = {"separation": data.separation, "max_purity": data.max_purity}
     options |= config.stages[stage].scenes.to_dict() | {"field_share": 0.0, "candidates": 1}
-    separation = tuple(s / survey.pixel_scale.value for s in options.pop("separation"))
-    composing = Composing(separation=separation, **options | changed)
+    composing = make_composing(survey.pixel_scale.value, **options | changed)
     numbers = {"n_central": n_central, "batch_size": batch_size, "size": data.stamp_size}
     make = make_batches(survey, composing, Observing(**config.observation), **numbers)
     return jax.jit(lambda key: make(key, library))

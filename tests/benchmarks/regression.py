@@ -19,7 +19,8 @@ from flax import linen as nn
 from vaedeblend.models.vae import background_rms
 from vaedeblend.training import loop
 from vaedeblend.training.observe import Observing, make_batches
-from vaedeblend.training.placement import Composing, load_device_library
+from vaedeblend.training.placement import load_device_library
+from vaedeblend.training.trainers.deblender import stage_composing
 
 ADVERSARY = 1e-3
 """Weight of the adversary's verdict (Ledig et al. 2017)."""
@@ -128,8 +129,7 @@ def train(config, survey, galaxies, *, weight, minutes):
     """
     stage, size = config.stages.blended, config.data.stamp_size
     library, n_central = load_device_library(galaxies, None, n_psfs=config.data.n_psfs)
-    apart = tuple(s / survey.pixel_scale.value for s in config.data.separation)
-    scenes = Composing(separation=apart, max_purity=config.data.max_purity, **stage.scenes)
+    scenes = stage_composing(config.data, stage.scenes, survey)
     numbers = {"n_central": n_central, "batch_size": BATCH, "size": size}
     make_batch = make_batches(survey, scenes, Observing(**config.observation), **numbers)
 

@@ -84,7 +84,7 @@ def with_shares(
     if not len(together):
         return groups, flux_err
     n, variance = len(flux), _exchanged(together, flux)
-    error = shared_errors(together, flux, flux_err)
+    error = _with_exchanged(together, variance, flux_err)
     matrix = coo_array((variance, together.T), shape=(n, n)).tocsr()
     i, j = np.sort(groups.pair, axis=1).T
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -101,8 +101,13 @@ def shared_errors(
     flux_err: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
     """Errors of fluxes that hold how unresolved sources share their light; see `with_shares`."""
-    square = np.zeros(len(flux))
-    np.add.at(square, together, _exchanged(together, flux)[:, None])
+    return _with_exchanged(together, _exchanged(together, flux), flux_err)
+
+
+def _with_exchanged(together, variance, flux_err) -> Float[np.ndarray, " n"]:
+    """Errors with the variance of the light that each of some pairs may have of the other's."""
+    square = np.zeros(len(flux_err))
+    np.add.at(square, together, variance[:, None])
     return np.hypot(flux_err, np.sqrt(square))
 
 

@@ -4,6 +4,7 @@ Training scenes are composed on the device from a library of single galaxies. A 
 before it has pixels.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,18 @@ class Composing(NamedTuple):
     central_share: float = 0.0
     """Share of companions that are drawn from the central galaxies: there are more of them, the
     more so of bright ones."""
+
+
+def make_composing(pixel_scale: float, *, separation: Sequence[float], **settings) -> Composing:
+    """Settings of scenes as configurations give them, distances in arcsec.
+
+    Args:
+        pixel_scale: Side of a pixel [arcsec].
+        separation: Range of companions' distances [arcsec].
+        **settings: The other fields of `Composing`.
+    """
+    low, high = (each / pixel_scale for each in separation)
+    return Composing(separation=(low, high), **settings)
 
 
 class SceneLayout(NamedTuple):

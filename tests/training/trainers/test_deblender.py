@@ -14,7 +14,7 @@ def settings(config):
 
 def test_separations_are_configured_in_arcsec_and_composed_in_pixels():
     config = quick.get_config()
-    composing = deblender._composing(*settings(config))
+    composing = deblender.stage_composing(*settings(config))
     assert composing.separation == pytest.approx((3.0, 30.0))
     assert composing.max_purity == config.data.max_purity
     assert composing.candidates == 8
@@ -24,7 +24,7 @@ def test_misspelt_key_of_a_stages_scenes_is_an_error():
     config = quick.get_config()
     config.stages.blended.scenes.candidtes = 3
     with pytest.raises(TypeError, match="candidtes"):
-        deblender._composing(*settings(config))
+        deblender.stage_composing(*settings(config))
 
 
 def test_field_of_the_calibration_has_the_trainings_galaxies():

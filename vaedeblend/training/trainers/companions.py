@@ -14,7 +14,7 @@ from vaedeblend.models.vae import N_CORRELATION_FEATURES, N_PSF_FEATURES, VAE
 from vaedeblend.survey import Survey, make_survey
 from vaedeblend.training import verdicts
 from vaedeblend.training.observe import Observing, make_batches
-from vaedeblend.training.placement import Composing, load_device_library
+from vaedeblend.training.placement import Composing, load_device_library, make_composing
 from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
 from vaedeblend.training.trainers.deblender import calibrate
 
@@ -96,7 +96,5 @@ def _objective(stage, model: Companions, deblender, params):
 
 
 def _composing(scenes, survey: Survey) -> Composing:
-    """Settings of a stage's scenes, of which distances are configured in arcsec."""
-    settings = scenes.to_dict()
-    separation = tuple(s / survey.pixel_scale.value for s in settings.pop("separation"))
-    return Composing(separation=separation, **settings)
+    """Settings of a stage's scenes."""
+    return make_composing(survey.pixel_scale.value, **scenes)

@@ -14,7 +14,7 @@ from vaedeblend.survey import Survey, make_survey
 from vaedeblend.training import objectives
 from vaedeblend.training.calibrate import calibrate_stage
 from vaedeblend.training.observe import Observing, make_batches, observe_validation
-from vaedeblend.training.placement import Composing, load_device_library
+from vaedeblend.training.placement import Composing, load_device_library, make_composing
 from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
 
 __all__ = ["STAGES", "check", "prepare"]
@@ -34,7 +34,7 @@ def check(config) -> None:
     model = VAE(**config.model, bands=len(survey.bands))
     Observing(**config.observation)
     for stage in (config.stages[name] for name in STAGES if name in config.stages):
-        _composing(config.data, stage.scenes, survey)
+        stage_composing(config.data, stage.scenes, survey)
         _objective(stage, model, {"encoder": {}})
 
 
@@ -49,7 +49,7 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     )
     make_batch = make_batches(
         survey,
-        _composing(config.data, stage.scenes, survey),
+        stage_composing(config.data, stage.scenes, survey),
         Observing(**config.observation),
         n_central=n_central,
         batch_size=stage.batch_size,
@@ -88,10 +88,10 @@ def _objective(stage, model: VAE, teacher: dict) -> objectives.Objective:
     return choose_objective(makers, stage)
 
 
-def _composing(data, scenes, survey: Survey) -> Composing:
-    """Settings of a stage's scenes, of which distances are configured in arcsec."""
-    separation = tuple(s / survey.pixel_scale.value for s in data.separation)
-    return Composing(separation=separation, max_purity=data.max_purity, **scenes)
+def stage_composing(data, scenes, survey: Survey) -> Composing:
+    """Settings of a stage's scenes."""
+    settings = {"separation": data.separation, "max_purity": data.max_purity, **scenes}
+    return make_composing(survey.pixel_scale.value, **settings)
 
 
 def calibrate(config, name: str, workdir: Path, directories, deblender: Deblender) -> None:
