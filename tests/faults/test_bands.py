@@ -73,6 +73,23 @@ def test_bands_of_one_name(made, tmp_path):
         photometry(out, [band, band])
 
 
+@pytest.mark.parametrize("name", ["VIS", "vis", "H band é", "../H", "-"])
+def test_a_name_that_no_column_or_file_may_have(made, tmp_path, name):
+    sky, out = made
+    with pytest.raises(VaedeblendError, match=r"band '.*' of .*H_image.fits; wanted letters"):
+        photometry(out, [sky.band(tmp_path)._replace(name=name)])
+    assert not (out / "photometry").exists()
+
+
+def test_a_map_of_another_bands_noise(made, tmp_path):
+    sky, out = made
+    band = sky.band(tmp_path, rng=np.random.default_rng(3))
+    noise = fits.getdata(band.rms)
+    fits.writeto(tmp_path / "other.fits", noise / 500)
+    with pytest.raises(VaedeblendError, match=r"other.fits: its median is .*, and pixels of .*H_"):
+        photometry(out, [band._replace(rms=tmp_path / "other.fits")])
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [

@@ -130,6 +130,8 @@ def test_photon_noise_in_the_rms_is_said(folder):
     fits.writeto(folder / "rms.fits", np.sqrt(RMS**2 + bright.clip(0) / 5), overwrite=True)
     found = inspected(folder)[1]
     assert "the sources' photon noise" in only(found, "corrected photons")
+    assert "where the photon noise in the map is that of " in only(found, "warned gain")
+    assert "warned gain" not in kinds(inspected(folder, gain=5.0)[1])
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,14 @@ def test_a_detectors_gain_is_that_of_the_exposure_in_an_image_per_second(folder,
     found, said = inspected(changed(folder, cards=cards))
     assert "GAIN 3.1 makes" in only(said, "corrected gain")
     assert found.corrections["gain"] == pytest.approx(gain)
+
+
+def test_the_gain_of_electrons_per_second_is_the_exposure_time(folder):
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        del hdus[0].header["GAIN"]
+    found, said = inspected(changed(folder, cards={"BUNIT": "e-/s", "EXPTIME": 300.0}))
+    assert "gain 300 electrons" in only(said, "assumed gain")
+    assert found.corrections["gain"] == 300
 
 
 @pytest.mark.parametrize(

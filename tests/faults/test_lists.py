@@ -78,6 +78,23 @@ def test_a_list_wholly_off_the_image_is_refused(folder, mine, capsys):  # noqa: 
         run(folder, catalog=mine)
 
 
+def test_a_tile_without_rows_has_what_is_detected_beside_the_list(folder, sky):  # noqa: F811
+    place = sky[0][sky[0][:, 0] < 60][:3]
+    listed = Table({"y": place[:, 0], "x": place[:, 1]})
+    whole, tiled = (run(folder, f"of_{tile}", catalog=listed, tile=tile) for tile in (4096, 64))
+    assert len(tiled) == len(whole) > 20
+
+
+def test_degrees_in_texts_off_the_image_are_refused_by_their_place(folder, mine):  # noqa: F811
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0}
+        cards |= {"CRPIX1": 130.5, "CRPIX2": 100.5, "CDELT1": -1 / 36000, "CDELT2": 1 / 36000}
+        hdus[0].header.update(cards)
+    texts = Table({"ra": ["10:00:00.1", "10:00:00.3"], "dec": ["+03:00:01", "+03:00:02"]})
+    with pytest.raises(MosaicError, match="none of 2 positions .ra and dec. is on .*image.fits"):
+        run(folder, catalog=texts)
+
+
 def test_an_empty_list_gives_an_empty_catalogue_and_says_so(folder, mine, capsys):  # noqa: F811
     mine[:0].write(folder / "list.fits")
     words = ["deblend", folder / "image.fits", "--rms", folder / "rms.fits"]

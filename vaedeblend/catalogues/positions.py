@@ -298,6 +298,8 @@ def _radians(table: Table, names: Mapping) -> str:
     """A hint where numbers without a unit may be radians."""
     pair = next((pair for pair in _SKY if names.keys() >= {*pair}), ())
     columns = [table[names[each]] for each in pair]
+    if any(each.dtype.kind in "US" and not _is_numeric(_with_points(each)) for each in columns):
+        return ""
     small = [np.nan_to_num(np.abs(_numbers("", each))).max() <= 2 * np.pi for each in columns]
     if not columns or not all(small) or any(each.unit for each in columns):
         return ""

@@ -75,6 +75,8 @@ def add_simulate(add) -> None:
 
 def simulate(*, out: str, style: str, star_fraction: float | None, **options) -> None:
     """`vaedeblend simulate`: see `simulate.fields`, and `euclid` for emc and mer."""
+    if options["seed"] < 0:
+        raise VaedeblendError(f"--seed is {options['seed']}; wanted a number from 0 on")
     if options["tiles"] != "1x1" and style != "mer":
         raise VaedeblendError(f"--tiles: of --style mer alone; wanted it, not --style {style}")
     if own_layout := {"emc": _simulate_challenge, "mer": _simulate_tile}.get(style):

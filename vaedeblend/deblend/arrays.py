@@ -25,8 +25,9 @@ _FAINTEST, _BRIGHTEST = 1e-37, 1e37
 """Variances beyond which single precision has no number."""
 
 
-_FEWEST, _FACTOR = 8, 3.0
-"""Least number of stamps whose noise is judged, and factor of the rms that is no accident."""
+_MANY, _FACTOR, _FACTOR_OF_FEW = 8, 3.0, 6.0
+"""Stamps from which on neighbours at single edges do not tell, and factors of the rms that are no
+accident of so many, and of fewer."""
 _EDGE, _LAG, _DIFFERENCE = 4, 4, 0.6745 * np.sqrt(2)
 """Width of a stamp's edge, distance of pixels whose difference is noise [pixel], and its median."""
 _COVERED = 0.1
@@ -125,7 +126,7 @@ def check_noise(
         image: Stamps.
         variance: Their variance; infinite where a pixel is ignored.
     """
-    if len(image) < _FEWEST or min(image.shape[1:3]) <= 2 * _LAG:
+    if min(image.shape[1:3]) <= 2 * _LAG:
         return
     with np.errstate(invalid="ignore"):
         valid = np.isfinite(image) & np.isfinite(variance) & (variance > 0)
@@ -139,7 +140,8 @@ def check_noise(
         scatter = np.nanmedian(steps, axis=1) / _DIFFERENCE
         ratio = scatter / np.sqrt(np.nanmedian(noise.reshape(len(image), -1), axis=1))
     known = ratio[np.isfinite(ratio) & (ratio > 0)]
-    if len(known) < _FEWEST or 1 / _FACTOR < np.median(known) < _FACTOR:
+    most = _FACTOR if len(known) >= _MANY else _FACTOR_OF_FEW
+    if not len(known) or 1 / most < np.median(known) < most:
         return
     text = f"variance: pixels at the stamps' edges scatter by {np.median(known):.3g} times its root"
     text += "; wanted about 1: is it an rms, an inverse variance, or in another unit?"
@@ -264,9 +266,11 @@ def _held(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _check_range(values) -> None:
-    """Refuses variances that vanish in single precision, all of them."""
+    """Refuses variances below 0, and such as vanish in single precision, all of them."""
     if isinstance(values, jax.Array):
         return
+    if (least := np.nanmin(values, initial=0)) < 0:
+        raise StampError(f"variance: its least is {least:.3g}; wanted none below 0")
     positive = values[np.isfinite(values) & (values > 0)] if values.ndim else values[None]
     if positive.size and (positive.max() < _FAINTEST or positive.min() > _BRIGHTEST):
         raise StampError(

@@ -69,7 +69,7 @@ def find_sources(
         positions, coarse = detect_all(*first, covariance=covariance)
     else:
         listed = len(positions)
-        if passes > 0 and listed:
+        if passes > 0:
             found, _ = detect_all(*first, covariance=covariance)
             positions = np.concatenate([positions, _beside(positions, found)])
         options["certain"] = np.arange(len(positions)) < listed

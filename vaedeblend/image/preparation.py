@@ -92,14 +92,18 @@ def prepare_image(
             background_rms = write_background_rms(mosaic, inspection.photons, out, report)
         files |= dict.fromkeys(NOISES) | {"rms": background_rms}
     files["noise_factor"] = inspection.noise.factor if inspection.noise else 1.0
+    listed = None if inspection.listed is None else inspection.listed.measured
+    measuring = measurement(options)
+    if listed is not None and not len(listed):
+        measuring["passes"] = 0  # a list of nothing is not one of all that is detected
     job = Job(
         str(image),
         files,
         background,
         str(out / TILES),
         str(options.weights),
-        measurement(options),
-        None if inspection.listed is None else inspection.listed.measured,
+        measuring,
+        listed,
         inspection.psfs,
         inspection.noise and inspection.noise.covariance,
         inspection.numbers["rms_electrons"],

@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from jaxtyping import Float
 
 from vaedeblend.image.catalogue.files import (
@@ -36,7 +38,8 @@ _STRIP = 512
 Report = Callable[[str, int, int], None]
 """Function of what is going on, how much of it is done, and how much there is."""
 
-
+PHOTOMETRY, PHOTOMETRY_TABLE = "photometry", "photometry.fits"
+"""Folder of the fluxes in other bands, within that of the results, and its table."""
 _PAGE, _SUMMARY = '<body class="image">', {"version", "weights", "findings"}
 """What a page, and the keys that a summary, of this program holds."""
 
@@ -69,16 +72,25 @@ def _holds(known: Callable[[Path], bool], path: Path) -> bool:
 
 
 def clear_products(out: Path) -> list[Path]:
-    """Removes the results of an earlier run from a folder.
+    """Removes the results of an earlier run from a folder, and the photometry of its sources.
+
+    Their ids are those of the earlier run's catalogue.
 
     Returns:
         What is beside them and may be another's: it stays.
     """
+    if _holds(_is_photometry, out / PHOTOMETRY / PHOTOMETRY_TABLE):
+        shutil.rmtree(out / PHOTOMETRY)
     names = "index.html", "summary.json", *(f"{n}.fits" for n in ("stamps", *IMAGES))
     for name in names:
         (out / name).unlink(missing_ok=True)
     others = [out / "injected.fits", *clear_catalogue(out)]
     return [path for path in others if path.exists()]
+
+
+def _is_photometry(path: Path) -> bool:
+    with fits.open(path) as hdus:
+        return "PHOTOMETRY" in hdus and {"BANDS", "VERSION"} <= {*hdus["PHOTOMETRY"].header}
 
 
 def write_products(

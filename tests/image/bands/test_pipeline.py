@@ -7,6 +7,7 @@ from banded import BAND_SIGMA, NOISE, Sky, drawn
 from vaedeblend.image.bands import measure as measuring
 from vaedeblend.image.bands import pipeline, tiles
 from vaedeblend.image.bands.pipeline import photometry
+from vaedeblend.image.products import clear_products
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,32 @@ def test_noise_is_that_of_the_errors(sky, out, tmp_path):
         chi2.append(np.asarray(table["chi2_h"]))
     assert np.std(pulls) == pytest.approx(1, abs=0.2) and abs(np.mean(pulls)) < 0.3
     assert np.mean(chi2) == pytest.approx(0.95, abs=0.05)  # a flux is fitted under each
+
+
+def test_a_run_replaces_the_one_before(sky, out, tmp_path):
+    folder = out / pipeline.PHOTOMETRY
+    photometry(out, [sky.band(tmp_path, "NIR-H")])
+    (folder / "notes.txt").write_text("mine")
+    photometry(out, [sky.band(tmp_path, "EXT-G")])
+    names = {each.name for each in folder.iterdir()}
+    images = {"ext_g_model.fits", "ext_g_residual.fits"}
+    assert names == {"notes.txt", "index.html", pipeline.PHOTOMETRY_TABLE} | images
+
+
+def test_fluxes_of_another_catalogue_do_not_stay_beside_a_new_one(sky, out, tmp_path):
+    photometry(out, [sky.band(tmp_path)])
+    assert clear_products(out) == [] and not (out / pipeline.PHOTOMETRY).exists()
+    (out / pipeline.PHOTOMETRY).mkdir()
+    (out / pipeline.PHOTOMETRY / "photometry.fits").write_text("another's")
+    clear_products(out)
+    assert (out / pipeline.PHOTOMETRY / "photometry.fits").exists()
+
+
+def test_a_small_image_says_that_its_scatter_is_not_measured(sky, out, tmp_path, monkeypatch):
+    band = sky.band(tmp_path, rng=np.random.default_rng(2))
+    assert "the scatter on the sky" in str(photometry(out, [band]).meta)
+    monkeypatch.setattr(measuring, "_FEW", 10**6)
+    assert "too little sky to measure its scatter" in str(photometry(out, [band]).meta)
 
 
 def test_results_are_in_files(sky, out, tmp_path):

@@ -59,6 +59,8 @@ def test_versions_of_a_name_are_told_apart(observation):
     with fits.open(path, mode="update") as hdus:
         hdus[2].ver = 2
     assert opened(f"{path}[SCI,2]")[0] == 2
+    with pytest.raises(MosaicError, match=r"HDU SCI,abc holds no image of two axes; there are"):
+        opened(f"{path}[SCI,abc]")
 
 
 @pytest.mark.parametrize("role", ["rms", "weight", "mask"])

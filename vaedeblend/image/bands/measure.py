@@ -66,7 +66,8 @@ def measure_band(
     for _ in spread(measure_piece, job, f"measuring {band.name}"):
         pass
     columns, pairs, unseen, sky, chi2 = gathered(len(vis.flux), job.folder, tiles)
-    factors = _noise_factors(forms, sky)
+    scatter = _noise_factors(forms, sky)
+    factors = scatter or NoiseFactors(np.ones(1), np.ones(1))
     shift = field.cells.mean(axis=(0, 1))
     said = [*band.said]
     if n:
@@ -75,8 +76,11 @@ def measure_band(
         said.append("no shift is known: too few bright sources")
     if kernels.mismatch > _MISMATCH:
         said.append(f"the matched PSF is up to {kernels.mismatch:.1%} of the peak off the band's")
-    text = ", ".join(f"{factor:.3f}" for factor in factors.factor)
-    said.append(f"errors are multiplied by {text} (points to extended), the scatter on the sky")
+    if scatter is not None:
+        text = ", ".join(f"{factor:.3f}" for factor in scatter.factor)
+        said.append(f"errors are multiplied by {text} (points to extended), the scatter on the sky")
+    else:
+        said.append("too little sky to measure its scatter: errors are those of the noise as given")
     named = tuple(f"{band.name}: {text}" for text in said)
     result = BandResult(band, columns, pairs, unseen, factors, chi2, shift, named)
     write_images(result, folder, job.folder, tiles)
@@ -122,8 +126,10 @@ def _forms(band: OpenBand) -> tuple[Float[np.ndarray, "_ _"], ...]:
     return tuple(forms)
 
 
-def _noise_factors(forms, sky: Float[np.ndarray, "k form"]) -> NoiseFactors:
+def _noise_factors(forms, sky: Float[np.ndarray, "k form"]) -> NoiseFactors | None:
     """Scatter of fluxes on the sky over their errors, by the area of what is fitted.
+
+    None where there is too little sky.
 
     Noise of neighbouring pixels that is correlated is not of one factor for all sizes.
     """
@@ -133,6 +139,4 @@ def _noise_factors(forms, sky: Float[np.ndarray, "k form"]) -> NoiseFactors:
         if len(known) >= _FEW:
             areas.append(form.sum() ** 2 / np.square(form).sum())
             factors.append(1.4826 * np.median(np.abs(known - np.median(known))))
-    if not areas:
-        return NoiseFactors(np.ones(1), np.ones(1))
-    return NoiseFactors(np.array(areas), np.array(factors))
+    return None if not areas else NoiseFactors(np.array(areas), np.array(factors))

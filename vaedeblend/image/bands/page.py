@@ -51,7 +51,9 @@ def write_photometry_page(
     deblended = vis.files[0].parent
     images = [("VIS", deblended / "model.fits", deblended / "residual.fits", vis.psfs.pixel_scale)]
     for result in results:
-        images.append((result.band.name, *band_images(folder, result), result.band.pixel_scale))
+        images.append(
+            (result.band.name, *band_images(folder, result.column), result.band.pixel_scale)
+        )
     with contextlib.ExitStack() as stack:
         shown = [
             _Shown(name, *(stack.enter_context(open_mosaic(path)) for path in paths), scale)

@@ -3,10 +3,12 @@
 results of deblend, images --open--> bands --shifts--> pieces --gather--> table, images, page
 """
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from astropy.io import fits
 from astropy.table import Table
 
 from vaedeblend import __version__
@@ -16,18 +18,19 @@ from vaedeblend.image.bands.measure import PIECES, measure_band
 from vaedeblend.image.bands.page import write_photometry_page
 from vaedeblend.image.bands.products import (
     BandResult,
+    band_column,
+    band_images,
     covariance_table,
     photometry_table,
     unseen_table,
 )
 from vaedeblend.image.bands.sources import VisSources, read_sources
-from vaedeblend.image.products import Report
+from vaedeblend.image.products import PHOTOMETRY, PHOTOMETRY_TABLE, Report
 from vaedeblend.io.folders.jobs import locked
 from vaedeblend.io.write import prepare_folder, write_tables
 
-PHOTOMETRY = "photometry"
-"""Folder of a band's results, within that of the deblending's."""
-PHOTOMETRY_TABLE = "photometry.fits"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
+"""A band's name in names of columns and files."""
 
 
 def photometry(
@@ -67,6 +70,7 @@ def photometry(
         opened = [open_band(each, vis) for each in images]
         _check_names(opened)
         folder = _own_folder(folder)
+        _clear(folder)
         options = {"non_negative": non_negative, "tile": tile, "processes": processes}
         results = [measure_band(vis, band, folder, report=report, **options) for band in opened]
         return _written(vis, results, folder)
@@ -88,6 +92,16 @@ def _written(vis: VisSources, results: Sequence[BandResult], folder: Path) -> Ta
     return table
 
 
+def _clear(folder: Path) -> None:
+    """Removes table, page and images of an earlier run, whose bands may have been others."""
+    table = folder / PHOTOMETRY_TABLE
+    if table.exists():
+        bands = fits.getheader(table, "PHOTOMETRY")["BANDS"].split(",")
+        images = [path for band in bands for path in band_images(folder, band)]
+        for path in [*images, folder / "index.html", table]:
+            path.unlink(missing_ok=True)
+
+
 def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
@@ -95,9 +109,13 @@ def _ascii(text: str) -> str:
 def _check_names(bands: Sequence[OpenBand]) -> None:
     if not bands:
         raise BandError("no image of a band is given; wanted --image, one or more")
-    names = [band.name for band in bands]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise BandError(f"band {min(twice)} is given twice; wanted names of their own (--band)")
+    names = [band_column(band) for band in bands]
+    for band, name in zip(bands, names, strict=True):
+        if name == "vis" or not _NAME.fullmatch(name):
+            wanted = "wanted letters, digits, _ . + or -, and not that of the deblended band, VIS"
+            raise BandError(f"band {band.name!r} of {band.given.image}; {wanted} (--band)")
+        if names.count(name) > 1:
+            raise BandError(f"band {band.name} is given twice; wanted names of their own (--band)")
 
 
 def _own_folder(out: Path) -> Path:

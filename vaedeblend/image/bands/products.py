@@ -76,7 +76,7 @@ class BandResult(NamedTuple):
     @property
     def column(self) -> str:
         """The band's name in those of columns."""
-        return column_name(self.band.name)
+        return band_column(self.band)
 
     @property
     def noise(self) -> Float[np.ndarray, " n"]:
@@ -87,6 +87,11 @@ class BandResult(NamedTuple):
     def variance(self) -> Float[np.ndarray, " n"]:
         """Variances of the fluxes [band's unit squared]."""
         return self.noise + self.columns["profile"]
+
+
+def band_column(band: OpenBand) -> str:
+    """A band's name as names of columns end in it."""
+    return column_name(band.name)
 
 
 def gathered(n: int, folder: str, tiles: Sequence[Tile]):
@@ -162,7 +167,7 @@ def write_images(result: BandResult, folder: Path, pieces: str, tiles: Sequence[
     rows = {tile.core[0].start: [] for tile in tiles}
     for tile in tiles:
         rows[tile.core[0].start].append(tile)
-    paths = band_images(folder, result)
+    paths = band_images(folder, result.column)
     with (
         write.write_image(paths[0], band.shape, header) as put_model,
         write.write_image(paths[1], band.shape, header) as put_residual,
@@ -175,9 +180,9 @@ def write_images(result: BandResult, folder: Path, pieces: str, tiles: Sequence[
             put_residual(np.where(pixels.valid, pixels.image - light, np.nan))
 
 
-def band_images(folder: Path, result: BandResult) -> tuple[Path, Path]:
-    """Files of a band's model and residual."""
-    return tuple(folder / f"{result.column}_{name}.fits" for name in ("model", "residual"))
+def band_images(folder: Path, column: str) -> tuple[Path, Path]:
+    """Files of model and residual of a band, by its name in columns."""
+    return tuple(folder / f"{column}_{name}.fits" for name in ("model", "residual"))
 
 
 def band_flags(result: BandResult, vis: VisSources) -> Int[np.ndarray, " n"]:

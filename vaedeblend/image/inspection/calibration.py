@@ -41,6 +41,10 @@ def gain_findings(mosaic: Mosaic, given: bool, rms: float) -> tuple[list[Finding
     """
     gain = mosaic.gain
     origin = "--gain" if given else mosaic.facts.origins["gain"]
+    rate, (seconds, card) = rate_of(mosaic.header), exposure_time(mosaic.header)
+    if gain is None and not given and rate == "electrons" and seconds:
+        text = f"gain {seconds:.6g} electrons per image unit: electrons per second, {card} seconds"
+        return [Finding("assumed", "gain", text)], seconds
     if gain is None:
         text = "no gain: photon noise is left out of the errors"
         return [Finding("given" if given else "assumed", "gain", text)], None
@@ -49,7 +53,6 @@ def gain_findings(mosaic: Mosaic, given: bool, rms: float) -> tuple[list[Finding
         text = f"gain {gain:.6g} electrons per image unit ({origin})"
         return [Finding("given" if given else "assumed", "gain", text)], gain
     said = f"{origin} {gain:.6g} makes the background's rms {electrons:.2g} electrons"
-    rate, (seconds, card) = rate_of(mosaic.header), exposure_time(mosaic.header)
     if rate and seconds and not given:
         exposed = seconds if rate == "electrons" else gain * seconds
         if exposed * rms >= _FEWEST:

@@ -18,7 +18,7 @@ from vaedeblend.image.inspection.samples import (
     without,
 )
 from vaedeblend.image.inspection.sky.noise import inspect_noise, is_refused
-from vaedeblend.image.inspection.sky.total import ROUNDS, photon_findings
+from vaedeblend.image.inspection.sky.total import ROUNDS, gain_contradiction, photon_findings
 from vaedeblend.io.mosaic import Mosaic
 
 
@@ -71,6 +71,8 @@ def inspect_image(
         electrons = photons.gain
         text = f"gain {electrons:.6g} electrons per image unit, of the photon noise in the map"
         gains = [Finding("found", "gain", text)]
+    elif photons is not None and electrons is not None:
+        gains += gain_contradiction(photons, electrons)
     units = unit_findings(mosaic, zero_point is not None, pixel_scale)
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
     values, limits = pixel_findings(mosaic, raw, strips, blocks, rms)

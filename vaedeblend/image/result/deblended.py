@@ -14,6 +14,7 @@ from vaedeblend.exceptions import CatalogueError
 from vaedeblend.image.catalogue.columns import FLAGS
 from vaedeblend.image.catalogue.merge import Catalog
 from vaedeblend.image.tiles import Job
+from vaedeblend.io.fits.numbers import as_count
 from vaedeblend.pixels.profiles import Profiles
 from vaedeblend.pixels.stamps import overlap
 
@@ -141,10 +142,14 @@ class DeblendedImage:
         Raises:
             CatalogueError: There is no such source, or it was not measured; or the weights are of
                 several bands.
+            MosaicError: n is no whole number from 1 on.
         """
         from vaedeblend.image.result.posterior import draw_source
 
-        return Samples(*draw_source(self.job, self.profiles, self._row(id), n, seed))
+        row = self._row(id)
+        known = {name: float(self.table[name][row]) for name in ("flux", "flux_err")}
+        n = as_count(n, "n", 1)
+        return Samples(*draw_source(self.job, self.profiles, row, n, seed, **known))
 
     def plot(self):
         """A figure (of matplotlib) of image, model and residual, the sources marked."""

@@ -16,11 +16,13 @@ from vaedeblend.survey import stamp_centre
 
 
 def draw_source(
-    job: Job, profiles: Profiles, row: int, n: int, seed: int
+    job: Job, profiles: Profiles, row: int, n: int, seed: int, *, flux: float, flux_err: float
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n size size"], int]:
     """Fluxes of a source, its light on its stamp's pixels [image unit], and these' binning.
 
-    The network measures the source once more, less its neighbours' light as it was found.
+    The network measures the source once more, less its neighbours' light as it was found. Its
+    posterior is moved, and widened in the flux's logarithm, to the catalogue's flux and error,
+    which hold what the pixels tell beside it.
 
     Args:
         job: How the image was measured.
@@ -28,6 +30,8 @@ def draw_source(
         row: Row of the source.
         n: Number of draws.
         seed: Seed of the draws.
+        flux: The catalogue's flux of the source [image unit].
+        flux_err: Its error.
 
     Raises:
         CatalogueError: The weights are of several bands, of which the neighbours' light is kept of
@@ -48,11 +52,15 @@ def draw_source(
     given = _given(network, *pixels, own)
     deblend = network.deblend
     decode = partial(deblend.decode, psf=given.get("psf"))
-    found = jax.tree.map(lambda a: np.repeat(a, n, axis=0), deblend(**given))
-    known = found.latent_mean, found.latent_std, found.log_flux
+    found = jax.device_get(deblend(**given))
+    of_each = jax.tree.map(lambda a: np.repeat(a, n, axis=0), found)
+    known = of_each.latent_mean, of_each.latent_std, of_each.log_flux
     drawn = draw_galaxies(decode, *known, jax.random.key(seed))
-    flux, light = (np.asarray(each)[..., 0] / scale for each in drawn)
-    return flux, light, int(profiles.binning[row])
+    fluxes, light = (np.asarray(each)[..., 0].astype(float) for each in drawn)
+    median, error = (float(a[0, 0]) for a in (found.flux, found.flux_err))
+    wider = np.arcsinh(flux_err / flux) / np.arcsinh(error / median)
+    moved = flux * (fluxes / median) ** wider
+    return moved, light * (moved / fluxes)[:, None, None], int(profiles.binning[row])
 
 
 def _given(network: Instrument, image, rms, neighbours, own: Profiles) -> dict:

@@ -159,6 +159,8 @@ def _shape(hdu) -> tuple[int, int] | None:
 def _named(hdus: fits.HDUList, wanted: int | str) -> int | None:
     """Number of the HDU of a number, of a name, or of name and version."""
     name, _, version = str(wanted).partition(",")
+    if version and not re.fullmatch(r"\s*\d+\s*", version):
+        return None
     if re.fullmatch(r"-?\d+", name.strip()):
         return int(name)
     same = [

@@ -24,6 +24,8 @@ large galaxies fill the sample, too."""
 RMS_KINDS = "auto", "background", "total"
 """What a map of the noise may be said to hold: by default its pixels are asked."""
 
+_SAME_GAIN = 1.5
+"""Ratio from which on two gains are not the same."""
 _FLOOR = 0.1
 """Quantile of the blocks' variance below which no pixel's is believed."""
 
@@ -62,6 +64,20 @@ def photon_findings(
     text += f" is taken out: that of {photons.scale:.4g} in a pixel is as large as the background's"
     others = [each for each in findings if each not in seen]
     return [*others, Finding("corrected", "photons", text)], photons
+
+
+def gain_contradiction(photons: PhotonNoise, gain: float) -> list[Finding]:
+    """That a map's photon noise is not that of a gain, where it was measured.
+
+    Args:
+        photons: The photon noise in the map.
+        gain: Electrons per image unit, of the header or the user.
+    """
+    if not photons.pixels or 1 / _SAME_GAIN < gain / photons.gain < _SAME_GAIN:
+        return []
+    text = f"gain {gain:.6g} electrons per image unit, where the photon noise in the map is that "
+    text += f"of {photons.gain:.6g}: fluxes of bright galaxies and their errors depend on it"
+    return [Finding("warned", "gain", text)]
 
 
 def of_gain(blocks: Blocks, gain: float | None) -> PhotonNoise | None:
