@@ -43,7 +43,7 @@ def gain_findings(mosaic: Mosaic, given: bool, rms: float) -> tuple[list[Finding
     origin = "--gain" if given else mosaic.facts.origins["gain"]
     rate, (seconds, card) = rate_of(mosaic.header), exposure_time(mosaic.header)
     if gain is None and not given and rate == "electrons" and seconds:
-        text = f"gain {seconds:.6g} electrons per image unit: electrons per second, {card} seconds"
+        text = f"gain {seconds:.6g} electrons per image unit ({card}, of electrons per second)"
         return [Finding("assumed", "gain", text)], seconds
     if gain is None:
         text = "no gain: photon noise is left out of the errors"
