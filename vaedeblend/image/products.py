@@ -79,7 +79,7 @@ def clear_products(out: Path) -> list[Path]:
     Returns:
         What is beside them and may be another's: it stays.
     """
-    if _holds(_is_photometry, out / PHOTOMETRY / PHOTOMETRY_TABLE):
+    if is_photometry(out / PHOTOMETRY):
         shutil.rmtree(out / PHOTOMETRY)
     names = "index.html", "summary.json", *(f"{n}.fits" for n in ("stamps", *IMAGES))
     for name in names:
@@ -88,9 +88,14 @@ def clear_products(out: Path) -> list[Path]:
     return [path for path in others if path.exists()]
 
 
-def _is_photometry(path: Path) -> bool:
-    with fits.open(path) as hdus:
-        return "PHOTOMETRY" in hdus and {"BANDS", "VERSION"} <= {*hdus["PHOTOMETRY"].header}
+def is_photometry(folder: Path) -> bool:
+    """Whether a folder holds the fluxes in other bands that this program has written."""
+
+    def known(path: Path) -> bool:
+        with fits.open(path) as hdus:
+            return "PHOTOMETRY" in hdus and {"BANDS", "VERSION"} <= {*hdus["PHOTOMETRY"].header}
+
+    return _holds(known, folder / PHOTOMETRY_TABLE)
 
 
 def write_products(

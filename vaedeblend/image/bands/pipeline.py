@@ -25,7 +25,7 @@ from vaedeblend.image.bands.products import (
     unseen_table,
 )
 from vaedeblend.image.bands.sources import VisSources, read_sources
-from vaedeblend.image.products import PHOTOMETRY, PHOTOMETRY_TABLE, Report
+from vaedeblend.image.products import PHOTOMETRY, PHOTOMETRY_TABLE, Report, is_photometry
 from vaedeblend.io.folders.jobs import locked
 from vaedeblend.io.write import prepare_folder, write_tables
 
@@ -95,7 +95,7 @@ def _written(vis: VisSources, results: Sequence[BandResult], folder: Path) -> Ta
 def _clear(folder: Path) -> None:
     """Removes table, page and images of an earlier run, whose bands may have been others."""
     table = folder / PHOTOMETRY_TABLE
-    if table.exists():
+    if is_photometry(folder):
         bands = fits.getheader(table, "PHOTOMETRY")["BANDS"].split(",")
         images = [path for band in bands for path in band_images(folder, band)]
         for path in [*images, folder / "index.html", table]:
@@ -122,9 +122,7 @@ def _own_folder(out: Path) -> Path:
     """The folder of results, of an earlier run or new."""
     folder = out / PHOTOMETRY
     if folder.exists() and not (
-        (folder / PHOTOMETRY_TABLE).exists()
-        or (folder / PIECES).is_dir()
-        or not any(folder.iterdir())
+        is_photometry(folder) or (folder / PIECES).is_dir() or not any(folder.iterdir())
     ):
         raise FolderError(
             f"{folder}: holds files that no run of this program has written; wanted another folder"

@@ -58,7 +58,7 @@ def draw_source(
     drawn = draw_galaxies(decode, *known, jax.random.key(seed))
     fluxes, light = (np.asarray(each)[..., 0].astype(float) for each in drawn)
     median, error = (float(a[0, 0]) for a in (found.flux, found.flux_err))
-    wider = np.arcsinh(flux_err / flux) / np.arcsinh(error / median)
+    wider = np.arcsinh(flux_err / abs(flux)) / np.arcsinh(error / median)
     moved = flux * (fluxes / median) ** wider
     return moved, light * (moved / fluxes)[:, None, None], int(profiles.binning[row])
 
