@@ -12,6 +12,7 @@ from vaedeblend.deblend.calibration import (
     read_calibrations,
     write_calibrations,
 )
+from vaedeblend.exceptions import CalibrationError
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 from vaedeblend.models.vae import Observation, Posterior
 
@@ -49,6 +50,13 @@ def test_written_calibration_is_read_again(rng, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, again)
     assert {values.dtype for values in jax.tree.leaves(again)} == {np.dtype(np.float32)}
     assert [p.name for p in tmp_path.iterdir()] == ["calibration.json"]
+
+
+def test_numbers_that_are_not_finite_are_not_written(rng, tmp_path):
+    broken = calibration(rng)._replace(log_tail=np.full(1, np.nan, np.float32))
+    with pytest.raises(CalibrationError, match="not finite; wanted a training that converged"):
+        write_calibrations(Calibrations(broken, broken, broken), tmp_path / "calibration.json")
+    assert not (tmp_path / "calibration.json").exists()
 
 
 def test_without_a_file_there_is_no_calibration(tmp_path):

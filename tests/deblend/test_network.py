@@ -270,6 +270,10 @@ def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
     with pytest.raises(WorkdirError, match="not valid JSON"):
         deblender.load_deblender(tmp_path)
     (tmp_path / "config.json").write_text('{"stages": {"isolated": {}}}')
+    with pytest.raises(WorkdirError, match="has no data, model, survey; wanted that of a training"):
+        deblender.load_deblender(tmp_path)
+    others = '"data": {}, "model": {}, "survey": {}'
+    (tmp_path / "config.json").write_text(f'{{"stages": {{"isolated": {{}}}}, {others}}}')
     with pytest.raises(WorkdirError, match="no stage 'blended'; wanted one of"):
         deblender.load_deblender(tmp_path)
 

@@ -5,7 +5,14 @@ import pytest
 
 from vaedeblend.exceptions import FileError, WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import claim, export, find_workdir, read_config
+from vaedeblend.io.workdir import (
+    check_export,
+    claim,
+    export,
+    find_workdir,
+    read_config,
+    read_trained,
+)
 
 CONFIG = {"seed": 0, "model": {"depth": 3, "sizes": [1, 2]}}
 
@@ -61,6 +68,38 @@ def test_another_training_is_exported_in_the_first_ones_place(tmp_path):
     assert style == "analytic+cosmos:hst#split+real:cube.fits.fz#split"
     for mark in (tmp_path / "weights").rglob("commit_success.txt"):
         assert str(tmp_path) not in mark.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["run/data/galaxies", "field/psf.fits", "run/blended/metrics.jsonl"]
+)
+def test_weights_are_written_over_nothing_but_weights(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("")
+    folder = tmp_path / name.split("/")[0]
+    with pytest.raises(WorkdirError, match="holds .*; wanted a folder for weights alone"):
+        check_export(tmp_path, folder)
+    with pytest.raises(WorkdirError, match="is the workdir of the training; wanted another"):
+        check_export(tmp_path / "new", tmp_path / "other" / ".." / "new")
+
+
+def test_shipped_weights_may_be_replaced_and_a_killed_export_too(tmp_path):
+    check_export(tmp_path, find_workdir("euclid_vis"))
+    (tmp_path / "half" / "blended" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "half" / "psf.fits.partial").write_text("")
+    check_export(tmp_path, tmp_path / "half")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[1]", "holds a list; wanted"), ("{}", "has no data, model, stages, survey")],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, said):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(WorkdirError, match=said):
+        read_trained(tmp_path)
+    with pytest.raises(WorkdirError, match="config.json/config.json: not found; wanted"):
+        read_trained(tmp_path / "config.json")
 
 
 def test_bands_are_in_the_order_of_their_names_whatever_the_file_s(tmp_path):

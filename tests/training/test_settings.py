@@ -31,14 +31,21 @@ def test_every_recipe_has_a_trainer_of_each_stage():
         ({"batch_size": 127}, "batch_size is 127; wanted a multiple of the 2 devices"),
         ({"compute_dtype": "float8"}, "compute_dtype is 'float8'; wanted one of .*'bfloat16'"),
         ({"micro_batches": 0}, "micro_batches is 0; wanted at least 1"),
+        ({"optimizer.learning_rate": -1.0}, "learning_rate is -1.0; wanted one above 0"),
+        ({"optimizer.learning_rate": float("nan")}, "learning_rate is nan; wanted one above 0"),
+        ({"average_decay": 2.0}, "average_decay is 2.0; wanted 0 to below 1"),
+        ({"scenes.candidates": 0}, "blended.scenes.candidates is 0; wanted at least 1"),
+        ({"scenes.hard_share": -1.0}, "scenes.hard_share is -1; wanted a share from 0 to 1"),
+        ({"loss.cleaned_share": 3.0}, "loss.cleaned_share is 3; wanted a share from 0 to 1"),
         ({"micro_batches": 3}, "128; wanted a multiple of the 3 micro_batches of 2 devices"),
     ],
 )
 def test_steps_and_batches_that_do_not_go_together_are_refused(change, said):
-    stage = quick.get_config().stages.isolated
-    stage.update(change)
+    name = "blended" if "scenes" in said or "cleaned" in said else "isolated"
+    stage = quick.get_config().stages[name]
+    stage.update_from_flattened_dict(change)
     with pytest.raises(VaedeblendError, match=said):
-        check_stage("isolated", stage, devices=2)
+        check_stage(name, stage, devices=2)
 
 
 def test_a_stage_may_have_no_steps():
@@ -53,6 +60,10 @@ def test_a_stage_may_have_no_steps():
             r"stages.isolated.batch_size is 14001 and sizes.galaxies.train 14000; wanted at least",
         ),
         ({"data.n_psfs": 14001}, "data.n_psfs is 14001 and sizes.galaxies.train 14000"),
+        ({"data.n_psfs": 0}, "data.n_psfs is 0; wanted at least 1"),
+        ({"model.latent_dim": 0}, "model.latent_dim is 0; wanted at least 1"),
+        ({"seed": -1}, "seed is -1; wanted at least 0"),
+        ({"observation.masked_share": -1.0}, "observation.masked_share is -1; wanted a share"),
         ({"data.stamp_size": 48}, "data.stamp_size is 48 and model.stamp_size 64; wanted one size"),
         ({"data.separation": (3.0, 0.3)}, r"data.separation is \(3, 0.3\); wanted the lower end"),
         (
@@ -75,6 +86,14 @@ def test_a_start_that_is_not_there_is_refused(tmp_path):
     check_data(config)
     config.stages.isolated.init_from = str(tmp_path / "lost" / "isolated")
     with pytest.raises(CheckpointError, match="init_from is '.*lost/isolated', and there is no"):
+        check_data(config)
+
+
+@pytest.mark.parametrize(("stage", "source"), [("isolated", "blended"), ("blended", "blended")])
+def test_a_stage_starts_from_one_before_it(stage, source):
+    config = quick.get_config()
+    config.stages[stage].init_from = source
+    with pytest.raises(CheckpointError, match=f"stages.{stage}.init_from is 'blended', and there"):
         check_data(config)
 
 

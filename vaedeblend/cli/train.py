@@ -6,6 +6,7 @@ goes on where it was.
 
 import contextlib
 import json
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,8 +48,12 @@ def train_command(
     _settle_logging()
     from vaedeblend.io import workdir as workdirs
     from vaedeblend.io.folders.jobs import locked
+    from vaedeblend.io.write import prepare_folder
     from vaedeblend.training import hosts
 
+    if export:
+        workdirs.check_export(workdir, export)
+        prepare_folder(export)
     if distributed:
         hosts.connect(distributed)
     if not hosts.is_first():
@@ -82,7 +87,7 @@ def read_training(path: str, overrides: Sequence[str] = ()):
         from absl import flags
         from ml_collections import config_flags
 
-        words = ["vaedeblend train", f"--config={path}", *overrides]
+        words = ["vaedeblend train", f"--config={path}", *map(_bracketed, overrides)]
         values = flags.FlagValues()
         config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
         _, *rest = values(words)
@@ -90,6 +95,15 @@ def read_training(path: str, overrides: Sequence[str] = ()):
             raise SettingsError(f"unexpected arguments {rest}; wanted --config.KEY=VALUE")
         _ = values.config.stages  # an error of the file is kept until it is asked for something
         return values.config
+
+
+def _bracketed(word: str) -> str:
+    """A word whose keys that are no names, as euclid-vis, are in brackets for ml_collections."""
+    key, mark, value = word.partition("=")
+    if "[" in key:
+        return word
+    first, *keys = key.split(".")
+    return first + "".join(f".{k}" if k.isidentifier() else f'["{k}"]' for k in keys) + mark + value
 
 
 @contextlib.contextmanager
@@ -126,10 +140,8 @@ def train(config, workdir: Path) -> None:
         seed = config.seed * len(trainer.STAGES) + trainer.STAGES.index(name)
         _train_stage(trainer, config, name, seed, workdir, directories)
     minutes = (time.monotonic() - start) / 60
-    console.print(
-        f"trained in {minutes:.1f} min; next: vaedeblend evaluate --workdir {workdir}",
-        soft_wrap=True,
-    )
+    following = f"vaedeblend evaluate --workdir {shlex.quote(str(workdir))}"
+    console.print(f"trained in {minutes:.1f} min; next: {following}", soft_wrap=True)
 
 
 def _plain(config) -> dict:

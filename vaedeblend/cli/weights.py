@@ -1,6 +1,7 @@
 """`vaedeblend weights`: the networks that are shipped, what they are for, those of a training."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,10 +49,10 @@ def _cells(folder: Path, config: Mapping) -> list[str]:
 
 
 def _info(name: str) -> None:
-    from vaedeblend.io.workdir import find_workdir, read_config
+    from vaedeblend.io.workdir import find_workdir, read_trained
 
     folder = find_workdir(name)
-    survey, _, style, stages, size = _cells(folder, config := read_config(folder))
+    survey, _, style, stages, size = _cells(folder, config := read_trained(folder))
     lines = {
         "folder": f"{folder} ({size} MB)",
         "bands": f"{survey}, pixels of {config['survey']['pixel_scale']} arcsec",
@@ -84,6 +85,8 @@ def _export(workdir: str, out: str) -> None:
 
     export(workdir, out)
     console.print(
-        Text(f"{out}: next: vaedeblend deblend IMAGE.fits --weights {out} --out RESULT"),
+        Text(
+            f"{out}: next: vaedeblend deblend IMAGE.fits --weights {shlex.quote(out)} --out RESULT"
+        ),
         soft_wrap=True,
     )

@@ -25,6 +25,8 @@ _FAINTEST, _BRIGHTEST = 1e-37, 1e37
 """Variances beyond which single precision has no number."""
 
 
+_NOISELESS = 1e-6
+"""Scatter over the rms below which stamps hold no noise that could be judged."""
 _MANY, _FACTOR, _FACTOR_OF_FEW = 8, 3.0, 6.0
 """Stamps from which on neighbours at single edges do not tell, and factors of the rms that are no
 accident of so many, and of fewer."""
@@ -139,7 +141,7 @@ def check_noise(
         warnings.simplefilter("ignore", RuntimeWarning)  # of stamps without a valid pixel
         scatter = np.nanmedian(steps, axis=1) / _DIFFERENCE
         ratio = scatter / np.sqrt(np.nanmedian(noise.reshape(len(image), -1), axis=1))
-    known = ratio[np.isfinite(ratio) & (ratio > 0)]
+    known = ratio[np.isfinite(ratio) & (ratio > _NOISELESS)]
     most = _FACTOR if len(known) >= _MANY else _FACTOR_OF_FEW
     if not len(known) or 1 / most < np.median(known) < most:
         return

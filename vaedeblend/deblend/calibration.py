@@ -123,7 +123,14 @@ def log_error(log_flux: SinhArcsinh) -> Float[Array, "*n"]:
 
 
 def write_calibrations(calibrations: Calibrations, path: str | Path) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file, whole or not at all.
+
+    Raises:
+        CalibrationError: A number is not finite: the network's fluxes or errors were not.
+    """
+    if not all(np.isfinite(a).all() for a in jax.tree.leaves(calibrations)):
+        wanted = "wanted a training that converged: a lower learning rate, another start"
+        raise CalibrationError(f"{path}: fluxes or errors of the network are not finite; {wanted}")
     lists = {
         name: {key: a.astype(float).round(5).tolist() for key, a in each._asdict().items()}
         for name, each in calibrations._asdict().items()

@@ -22,7 +22,7 @@ from vaedeblend.deblend.calibration import (
 )
 from vaedeblend.exceptions import WorkdirError
 from vaedeblend.io import checkpoint
-from vaedeblend.io.workdir import CHECKPOINTS, WORKDIR_PSF, find_workdir, read_config
+from vaedeblend.io.workdir import CHECKPOINTS, WORKDIR_PSF, find_workdir, read_trained
 from vaedeblend.models.companions import (
     COMPANION_STAGES,
     Candidates,
@@ -304,7 +304,7 @@ def load_deblender(name_or_workdir: str | Path, stage: str = "blended") -> Deble
         CheckpointError: The stage has no checkpoint, or a damaged one.
     """
     workdir = find_workdir(name_or_workdir)
-    config = read_config(workdir)
+    config = read_trained(workdir)
     if stage not in config["stages"]:
         raise WorkdirError(f"{workdir}: no stage {stage!r}; wanted one of {list(config['stages'])}")
     psf = workdir / WORKDIR_PSF

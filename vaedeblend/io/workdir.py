@@ -52,16 +52,32 @@ def read_config(workdir: str | Path) -> dict:
     path = Path(workdir) / "config.json"
     try:
         config = json.loads(path.read_text())
-        if bands := config.get("survey", {}).get("bands"):
-            config["survey"]["bands"] = dict(sorted(bands.items()))
-        return config
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         names = sorted(p.name for p in WEIGHTS.glob("*") if p.is_dir())
         raise WorkdirError(
             f"{path}: not found; wanted the workdir of a training, or one of {names}"
         ) from error
     except json.JSONDecodeError as error:
         raise WorkdirError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(config, dict):
+        found = type(config).__name__
+        raise WorkdirError(f"{path}: holds a {found}; wanted the configuration of a training")
+    if bands := config.get("survey", {}).get("bands"):
+        config["survey"]["bands"] = dict(sorted(bands.items()))
+    return config
+
+
+def read_trained(workdir: str | Path) -> dict:
+    """The configuration of weights: `read_config`, with all that they are described by.
+
+    Raises:
+        WorkdirError: There is none, it cannot be read, or lacks something.
+    """
+    config = read_config(workdir)
+    if missing := sorted({"data", "model", "stages", "survey"} - config.keys()):
+        path = Path(workdir) / "config.json"
+        raise WorkdirError(f"{path}: has no {', '.join(missing)}; wanted that of a training")
+    return config
 
 
 def claim(workdir: str | Path, config: Mapping) -> None:
@@ -101,13 +117,42 @@ def refuse_another(workdir: str | Path, config: Mapping) -> None:
         )
 
 
+def check_export(workdir: str | Path, folder: str | Path) -> None:
+    """Refuses a folder for weights that holds anything but weights that were exported before.
+
+    Raises:
+        WorkdirError: It is the training's own, another's, or holds other files.
+    """
+    folder = Path(folder)
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    others = [each.name for each in there if not _may_be_weights(each)]
+    if folder.resolve() == Path(workdir).resolve():
+        raise WorkdirError(f"{folder}: is the workdir of the training; wanted another folder")
+    if others:
+        names = ", ".join(others[:3])
+        raise WorkdirError(
+            f"{folder}: holds {names}; wanted a folder for weights alone, new, empty or of an "
+            "earlier export"
+        )
+
+
+def _may_be_weights(path: Path) -> bool:
+    """Whether a file or folder is of an export, or stands beside one that is shipped."""
+    if path.is_dir():
+        return path.name in _EXPORTED and not (path / "metrics.jsonl").exists()
+    metrics = path.match("metrics*.json")
+    names = "config.json", "config.json.partial", WORKDIR_PSF, f"{WORKDIR_PSF}.partial"
+    own = path.name in names and ((path.parent / _EXPORTED[0]).is_dir() or "config" in path.name)
+    return own or metrics or path.suffix == ".md"
+
+
 def export(workdir: str | Path, folder: str | Path) -> None:
     """Writes into a folder what a deblender needs of a finished training, and no more.
 
     The folder is that of weights when all is there: config.json comes last.
 
     Raises:
-        WorkdirError: Not the workdir of a training.
+        WorkdirError: Not the workdir of a training, or a folder of something else.
         CheckpointError: The stage has no checkpoint, or a damaged one.
         FileError: A file cannot be written.
     """
@@ -115,6 +160,7 @@ def export(workdir: str | Path, folder: str | Path) -> None:
 
     workdir, folder = Path(workdir), Path(folder)
     config = read_config(workdir)
+    check_export(workdir, folder)
     stages = [_EXPORTED[0], *(each for each in _EXPORTED[1:] if each in config["stages"])]
     trained = {each: workdir / each / CHECKPOINTS for each in stages}
     latest, load = checkpoint.latest_step, checkpoint.load_params

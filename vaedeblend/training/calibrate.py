@@ -36,6 +36,9 @@ _SIXTY_EIGHT = 0.6827
 _FEWEST = 10
 """Galaxies from which a bin is corrected; a network without purity leaves bins of it empty."""
 
+_KNOTS = np.arange(_BINS, dtype=np.float32), np.zeros(_BINS, np.float32)
+_NOTHING = Calibration(*3 * _KNOTS, np.zeros(1, np.float32))
+"""A calibration that changes nothing."""
 _TAILS = np.linspace(-0.6, 0.6, 121)
 """Changes of ln d that are tried."""
 _NINETY_FIVE, _WITHIN = 0.95, 1.96
@@ -54,6 +57,9 @@ def calibrate_stage(
         field: Keywords of `simulate_field` for a field of galaxies of all kinds, on which sources
             of whole images are calibrated; None for the stamps' calibration there, too.
         stamp_size: Side of the stamps that `deblend` takes [pixel].
+
+    Raises:
+        CalibrationError: The network's fluxes or errors are not finite.
     """
     calibrations = calibrate_iterations(deblend, batches)
     if field is not None:
@@ -122,6 +128,8 @@ def calibrate_field(
         gain: Electrons per image unit.
     """
     _, sources, _ = find_sources(deblend, image, rms, size=size, gain=gain)
+    if not len(sources.index):
+        return _NOTHING
     row = match(position, flux, sources.positions(size))
     # A binned source has an error of its own beside the network's: see `image.measure`.
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])
@@ -140,8 +148,7 @@ def calibrate_fluxes(truth, found, rms) -> Calibration:
     said = found.flux, found.flux_err, found.purity
     truth, flux, error, purity, rms = (np.asarray(a, float).ravel() for a in (truth, *said, rms))
     if len(truth) < _FEWEST:
-        nothing = np.arange(_BINS, dtype=np.float32), np.zeros(_BINS, np.float32)
-        return Calibration(*3 * nothing, np.zeros(1, np.float32))
+        return _NOTHING
     values = {"brightness": np.log(flux / rms), "purity": logit(purity.clip(1e-6, 1 - 1e-6))}
     found_scale = fit_calibration(np.log(truth / flux), np.arcsinh(error / flux), **values)
     stated = SinhArcsinh(*(np.asarray(a, float).ravel() for a in found.log_flux))

@@ -140,6 +140,8 @@ def _mean_over(function: Callable, examples, n: int, mesh):
 
 def create_state(params: dict, optimizer, *, trainable: Sequence[str], mesh) -> TrainState:
     """The state before the first step, a copy on every device."""
+    if unknown := sorted(set(trainable) - set(params)):
+        raise VaedeblendError(f"trainable: no part {unknown[0]!r}; wanted some of {sorted(params)}")
     optimized = optimizer.init({part: params[part] for part in trainable})
     average = jax.tree.map(jnp.array, params)  # of its own: the step donates its input
     state = TrainState(jnp.zeros((), int), params, average, optimized)

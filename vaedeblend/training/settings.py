@@ -4,6 +4,7 @@ from collections.abc import Collection
 from types import ModuleType
 
 import jax
+import numpy as np
 
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.io.workdir import find_trained
@@ -81,9 +82,26 @@ def check_stage(name: str, stage, devices: int) -> None:
             f"{key}.batch_size is {stage.batch_size}; "
             f"wanted a multiple of the {parts}{devices} devices"
         )
+    if not 0 < stage.optimizer.learning_rate < np.inf:
+        found = stage.optimizer.learning_rate
+        raise VaedeblendError(f"{key}.optimizer.learning_rate is {found}; wanted one above 0")
+    if not 0 <= stage.average_decay < 1:
+        raise VaedeblendError(f"{key}.average_decay is {stage.average_decay}; wanted 0 to below 1")
+    _check_shares(f"{key}.scenes", stage.get("scenes", {}))
+    _check_shares(f"{key}.loss", stage.get("loss", {}))
+    if stage.get("scenes", {}).get("candidates", 1) < 1:
+        found = stage.scenes.candidates
+        raise VaedeblendError(f"{key}.scenes.candidates is {found}; wanted at least 1")
     dtype = stage.get("compute_dtype", _DTYPES[0])
     if dtype not in _DTYPES:
         raise VaedeblendError(f"{key}.compute_dtype is {dtype!r}; wanted one of {_DTYPES}")
+
+
+def _check_shares(key: str, settings) -> None:
+    """Refuses a share that is none."""
+    for name, value in settings.items():
+        if name.endswith("_share") and not 0 <= value <= 1:
+            raise VaedeblendError(f"{key}.{name} is {value:g}; wanted a share from 0 to 1")
 
 
 def check_data(config) -> None:
@@ -96,6 +114,13 @@ def check_data(config) -> None:
     data, model = config.data, config.model
     ranges = {name: data[name] for name in _RANGES if name in data}
     ranges |= {f"selection.{name}": ends for name, ends in data.get("selection", {}).items()}
+    _check_shares("data", data)
+    _check_shares("observation", config.get("observation", {}))
+    least = {"seed": (config.seed, 0), "data.n_psfs": (data.get("n_psfs", 1), 1)}
+    least["model.latent_dim"] = model.get("latent_dim", 1), 1
+    for name, (found, wanted) in least.items():
+        if found < wanted:
+            raise VaedeblendError(f"{name} is {found}; wanted at least {wanted}")
     for name, (low, high) in ranges.items():
         if low > high:
             raise VaedeblendError(f"data.{name} is ({low:g}, {high:g}); wanted the lower end first")
@@ -115,11 +140,13 @@ def check_data(config) -> None:
             "sizes.galaxies.validation is missing; wanted galaxies for the validation of "
             "stages.companions"
         )
-    for name, stage in config.stages.items():
-        _check_sources(f"stages.{name}", stage, config.stages)
+    order = [*find_trainers(config.stages)]
+    for i, name in enumerate(order):
+        _check_sources(f"stages.{name}", config.stages[name], order[:i])
 
 
 def _check_sources(key: str, stage, stages) -> None:
+    """Refuses what a stage starts from, if it is none of the stages before it and not there."""
     for role in ("init_from", "teacher"):
         source = stage.get(role)
         if source and source not in stages and not find_trained(source).exists():

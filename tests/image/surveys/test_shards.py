@@ -9,7 +9,7 @@ from fitsfolder import RMS, folder, header, sky  # noqa: F401
 from surveyed import cut_tiles, planned, stub
 
 from vaedeblend.exceptions import FileError, FolderError, SurveyError
-from vaedeblend.image.surveys import page, shards
+from vaedeblend.image.surveys import hats, page, shards
 from vaedeblend.image.surveys.drift import drift_bits, drift_names, training_range
 from vaedeblend.image.surveys.listing import list_tiles
 from vaedeblend.image.surveys.page import write_survey_page
@@ -202,3 +202,20 @@ def test_drift_is_what_lies_outside_the_training():
         "density",
     ]
     assert drift_bits(dict.fromkeys(inside), ranges) == 0
+
+
+def test_a_catalogue_that_lost_a_partition_is_made_again(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    dataset = tmp_path / "catalogue" / "dataset"
+    part, known = dataset / "Norder=0" / "Npix=4.parquet", []
+    part.parent.mkdir(parents=True)
+    table = pa.table({"id": [1, 2]})
+    parquet.write_table(table, part, metadata_collector=known)
+    known[0].set_file_path("Norder=0/Npix=4.parquet")
+    assert not hats._is_whole(tmp_path)
+    parquet.write_metadata(table.schema, dataset / "_metadata", metadata_collector=known)
+    assert hats._is_whole(tmp_path)
+    part.unlink()
+    assert not hats._is_whole(tmp_path)

@@ -78,13 +78,13 @@ def write_catalogue(
         SurveyError: The extra is not installed, or hats-import fails.
     """
     record, made_digest = out / _RECORD, digest(made.encode())
-    if _recorded(record) == made_digest:
-        return False
     try:
         from hats_import.collection.arguments import CollectionArguments
         from hats_import.pipeline import pipeline_with_client
     except ImportError as error:
         raise SurveyError(EXTRA) from error
+    if _recorded(record) == made_digest and _is_whole(out / CATALOGUE):
+        return False
     record.unlink(missing_ok=True)  # without it what is there counts for nothing
     shutil.rmtree(out / CATALOGUE, ignore_errors=True)
     rows = sum(map(count_rows, settled))
@@ -134,6 +134,19 @@ def count_rows(path: Path) -> int:
 
     with parquet.ParquetFile(path) as file:
         return file.metadata.num_rows
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all partitions of a catalogue and its margin cache are there."""
+    from pyarrow import parquet
+
+    lists = [*folder.glob("*/dataset/_metadata")]
+    read = [(path.parent, parquet.read_metadata(path)) for path in lists]
+    return bool(lists) and all(
+        (folder / rows.row_group(i).column(0).file_path).exists()
+        for folder, rows in read
+        for i in range(rows.num_row_groups)
+    )
 
 
 def _recorded(path: Path) -> str | None:
