@@ -82,9 +82,9 @@ def check_stage(name: str, stage, devices: int) -> None:
             f"{key}.batch_size is {stage.batch_size}; "
             f"wanted a multiple of the {parts}{devices} devices"
         )
-    if not 0 < stage.optimizer.learning_rate < np.inf:
+    if not 0 <= stage.optimizer.learning_rate < np.inf:
         found = stage.optimizer.learning_rate
-        raise VaedeblendError(f"{key}.optimizer.learning_rate is {found}; wanted one above 0")
+        raise VaedeblendError(f"{key}.optimizer.learning_rate is {found}; wanted 0 or above")
     if not 0 <= stage.average_decay < 1:
         raise VaedeblendError(f"{key}.average_decay is {stage.average_decay}; wanted 0 to below 1")
     _check_shares(f"{key}.scenes", stage.get("scenes", {}))
