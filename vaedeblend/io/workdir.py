@@ -140,10 +140,10 @@ def _may_be_weights(path: Path) -> bool:
     """Whether a file or folder is of an export, or stands beside one that is shipped."""
     if path.is_dir():
         return path.name in _EXPORTED and not (path / "metrics.jsonl").exists()
-    metrics = path.match("metrics*.json")
-    names = "config.json", "config.json.partial", WORKDIR_PSF, f"{WORKDIR_PSF}.partial"
-    own = path.name in names and ((path.parent / _EXPORTED[0]).is_dir() or "config" in path.name)
-    return own or metrics or path.suffix == ".md"
+    name = path.name.removesuffix(".partial")
+    if name == WORKDIR_PSF:  # a simulated field has one, too
+        return (path.parent / _EXPORTED[0]).is_dir()
+    return name == "config.json" or path.match("metrics*.json") or path.suffix == ".md"
 
 
 def export(workdir: str | Path, folder: str | Path) -> None:

@@ -78,13 +78,13 @@ def write_catalogue(
         SurveyError: The extra is not installed, or hats-import fails.
     """
     record, made_digest = out / _RECORD, digest(made.encode())
+    if _recorded(record) == made_digest and _is_whole(out / CATALOGUE):
+        return False
     try:
         from hats_import.collection.arguments import CollectionArguments
         from hats_import.pipeline import pipeline_with_client
     except ImportError as error:
         raise SurveyError(EXTRA) from error
-    if _recorded(record) == made_digest and _is_whole(out / CATALOGUE):
-        return False
     record.unlink(missing_ok=True)  # without it what is there counts for nothing
     shutil.rmtree(out / CATALOGUE, ignore_errors=True)
     rows = sum(map(count_rows, settled))
