@@ -57,13 +57,14 @@ def _default_config(kind: str) -> SceneConfig:
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Noise-free stamps: single galaxies, scenes beside their central galaxy, or sheets of sky."""
 
-    VERSION = tfds.core.Version("1.4.0")
+    VERSION = tfds.core.Version("1.5.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "1.1.0": "Kinds standard and fields; the PSF of each example of kind galaxies.",
         "1.2.0": "The autocorrelation of the noise of each example of kind galaxies.",
         "1.3.0": "PSFs of 65 pixels, whose sum is the share of the light that they hold.",
         "1.4.0": "Structured galaxies fitted to real ones.",
+        "1.5.0": "Real galaxies without neighbours, and deconvolved no further than is seen.",
     }
     BUILDER_CONFIGS = [_default_config(kind) for kind in simulation.KINDS]
 

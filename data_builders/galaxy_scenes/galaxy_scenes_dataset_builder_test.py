@@ -128,7 +128,7 @@ def test_datasets_keep_the_names_that_earlier_versions_gave(tmp_path, monkeypatc
     options = {"seed": 3, "area": 0.03} | options
     kind, sizes = name.split("-")[0], {"train": 2}
     made = builder.build(kind, sizes=sizes, survey=Survey(), data_dir=tmp_path, **options)
-    assert made == tmp_path / "galaxy_scenes" / name / "1.4.0"
+    assert made == tmp_path / "galaxy_scenes" / name / "1.5.0"
 
 
 def test_files_at_a_style_s_path_are_seen_to_change(tmp_path):

@@ -310,7 +310,7 @@ def render_sources(
         galaxies, phase = sources.galaxies.take(members), sources.phase[members]
         margin = (size - _CORE) // 2
         core = slice(margin, size - margin)
-        seeds = [(seed, _POSE, i) for i in members.tolist()]
+        seeds = [structure_seed(seed, i) for i in members.tolist()]
         stamps = render_stamps(galaxies, phase, seeds=seeds, size=size, **drawing)
         for i, stamp in zip(members, stamps, strict=True):
             on_image, on_stamp = _about(sources.pixel[i], size, shape)
@@ -323,6 +323,11 @@ def render_sources(
         own = core[on_core].astype(np.float32)
         purities[i] = purity(np.stack([own, light[on_image] / flux[i] - own]))
     return light, purities
+
+
+def structure_seed(seed: int, i: int) -> tuple[int, ...]:
+    """Words of the seed from which `render_sources` draws the structure of source i."""
+    return seed, _POSE, i
 
 
 def stamp_sizes(

@@ -110,6 +110,48 @@ def test_neighbours_give_way_to_the_light_of_the_other_side():
     np.testing.assert_allclose(stamp, alone[middle, middle], atol=0.02 * alone.max())
 
 
+def distance(x=0.0, y=0.0):
+    """Of each pixel from the middle of a stamp, in sigmas of a Gaussian of 0.3 arcsec."""
+    row, column = SCALE * (np.indices((SIDE, SIDE)) - SIDE // 2)
+    return np.hypot(column - x, row - y) / 0.3
+
+
+@pytest.mark.parametrize(
+    ("apart", "flux", "fwhm"), [(0.9, 0.02, 0.01), (0.9, 0.1, 0.01), (1.5, 0.1, 0.4)]
+)
+def test_a_source_on_the_wing_of_a_galaxy_is_made_up_for(apart, flux, fwhm):
+    galaxy, noise = galsim.Gaussian(sigma=0.3), 1e-5
+    other = flux * galsim.Gaussian(fwhm=fwhm).shift(apart, 0)
+    rng = np.random.default_rng(2)
+    alone = drawn(galaxy) + noise * rng.standard_normal((SIDE, SIDE))
+    light = alone + drawn(other)
+    found = cutouts.without_neighbours(light, noise, distance())
+    assert abs(found - alone).sum() < 0.2 * flux
+    np.testing.assert_array_equal(found[:, : SIDE // 2], light[:, : SIDE // 2])
+
+
+def test_knots_tails_and_noise_are_the_galaxy_s():
+    galaxy, rng = galsim.Gaussian(sigma=0.3), np.random.default_rng(3)
+    knot = 0.1 * galsim.Gaussian(fwhm=0.1).shift(0.3, 0.1)
+    tail = 0.1 * galsim.Gaussian(sigma=0.3).shear(q=0.2, beta=0 * galsim.degrees).shift(0.6, 0)
+    light = drawn(galaxy + knot + tail) + 1e-4 * rng.standard_normal((SIDE, SIDE))
+    np.testing.assert_array_equal(cutouts.without_neighbours(light, 1e-4, distance()), light)
+
+
+@pytest.mark.parametrize(("fwhm", "same"), [(0.12, False), (0.17, True)])
+def test_a_galaxy_is_deconvolved_only_where_euclid_sees_no_more_than_its_telescope(fwhm, same):
+    """At its own size: Hubble's stamps are, Webb's, whose PSF is Euclid's, are drawn as seen."""
+    galaxy, psf = galsim.Exponential(half_light_radius=0.5), galsim.Gaussian(fwhm=fwhm)
+    image = galsim.Convolve(galaxy, psf).drawImage(nx=101, ny=101, scale=SCALE, method="no_pixel")
+    psf_image = psf.drawImage(nx=31, ny=31, scale=SCALE, method="no_pixel")
+    noise = galsim.UncorrelatedNoise(1e-10, scale=SCALE)
+    pair = cutouts.make_real_galaxies(cutouts.RealStamp(image, psf_image, noise))
+    assert pair[0].psf_sigma == pytest.approx(fwhm / 2.355, rel=0.04)
+    shape = 1.02 * pair[0].axes
+    (light,) = cutouts.as_asked(pair, np.ones(1), shape, np.random.default_rng(0))
+    assert (light.original == pair[1].light.original) is same
+
+
 @pytest.mark.parametrize(("share", "one"), [(0.04, True), (0.3, False)])
 def test_a_galaxy_with_a_knot_is_one_and_a_pair_is_not(share, one):
     disk, knot = analytic(sample().take(0))[0], galsim.Gaussian(sigma=0.05)

@@ -1,8 +1,12 @@
 """Real galaxies on stamps: their light before the telescope's PSF, and at the shape asked for.
 
 A stamp's galaxy is deconvolved by the PSF of its telescope, as GalSim's RealGalaxy is, and what is
-beyond it is cut off, noise and all. Where it is to be magnified along any direction by more than a
-third it is not deconvolved: nothing is sharpened further than the PSF under which it will be seen.
+beyond it is cut off, noise and all. Where its PSF would be magnified, along any direction, beyond
+the one under which it will be seen, it is not deconvolved: nothing is sharpened further than that,
+and no noise blown up.
+
+Other sources on its wings are made up for by the galaxy's own light about them. Those are peaks
+outside of it that stand out of the light between; its knots, arms and plumes do not, or lie in it.
 """
 
 from typing import NamedTuple
@@ -12,8 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
-_SHARP = 1.3
-"""A stamp magnified by more is not deconvolved: Euclid's PSF would be smaller than its own."""
+_SHARP = 0.069
+"""A stamp whose PSF would be magnified to a larger sigma is not deconvolved: it is Euclid's, and
+Hubble's magnified by a third [arcsec]."""
 _REACH, _FULL, _FADING = 10.0, 0.8, 0.2
 """Radius beyond which nothing of a stamp is kept [sigma of the light], and shares of that radius:
 out to which all is kept, and over which the window falls."""
@@ -28,6 +33,11 @@ _BLUR, _THRESHOLD = 1.0, 3.0
 [rms there]."""
 _LEVELS = 24
 """Levels between threshold and peak at which a galaxy may fall into parts."""
+_OUTSIDE, _STEEP, _SIGNIFICANT = 1.5, 1.4, 6.0
+"""Distance from which on a part is another source [sigma of the light], and what its peak is of the
+highest level at which it is one with the galaxy, and above that [rms]."""
+_RING = 0.25
+"""Width of the rings of a galaxy's light [sigma of the light]."""
 _BLURRED = 1.6
 """Growth of a squared half-light radius under a Gaussian, in squares of its sigma: 2 ln 2 = 1.39
 for a galaxy that is a Gaussian itself, and 1.68 for an exponential disk."""
@@ -42,6 +52,8 @@ class RealGalaxy(NamedTuple):
     light: galsim.GSObject
     axes: Float[np.ndarray, "2 2"]
     """Linear map of the unit circle to the ellipse of half its light, (x, y) [arcsec]."""
+    psf_sigma: float
+    """Of its telescope's PSF [arcsec]."""
 
 
 class RealStamp(NamedTuple):
@@ -59,8 +71,11 @@ def make_real_galaxies(stamp: RealStamp) -> tuple[RealGalaxy, RealGalaxy] | None
     moments, core = (galsim.hsm.FindAdaptiveMom(i, strict=False) for i in (stamp.image, stamp.psf))
     if moments.moments_status or core.moments_status:
         return None
-    window = _window(_covariance(moments, scale), _places(stamp.image, moments))
-    image = galsim.Image(stamp.image.array * window, scale=scale)
+    place = _places(stamp.image, moments)
+    covariance = _covariance(moments, scale)
+    sigmas = np.sqrt(np.einsum("iyx,ij,jyx->yx", place, np.linalg.inv(covariance), place))
+    alone = without_neighbours(stamp.image.array, stamp.noise.getVariance() ** 0.5, sigmas)
+    image = galsim.Image(alone * _window(covariance, place, sigmas), scale=scale)
     flux = float(image.array.sum())
     if flux <= 0:
         return None
@@ -68,14 +83,45 @@ def make_real_galaxies(stamp: RealStamp) -> tuple[RealGalaxy, RealGalaxy] | None
     seen.noise = stamp.noise / (flux * scale**2) ** 2
     sharpen = galsim.Deconvolve(galsim.InterpolatedImage(stamp.psf, flux=1.0))
     lights = galsim.Convolve(seen, sharpen), seen
-    axes = [_half_light_axes(each, _CORE * scale * core.moments_sigma, image) for each in lights]
+    psf_sigma = scale * float(core.moments_sigma)
+    axes = [_half_light_axes(each, _CORE * psf_sigma, image) for each in lights]
     if any(each is None for each in axes):
         return None
     shift = scale * (stamp.image.true_center - moments.moments_centroid)
     sharp, blurred = (
-        RealGalaxy(each.shift(shift), a) for each, a in zip(lights, axes, strict=True)
+        RealGalaxy(each.shift(shift), a, psf_sigma) for each, a in zip(lights, axes, strict=True)
     )
     return sharp, blurred
+
+
+def without_neighbours(
+    light: Float[np.ndarray, "height width"],
+    rms: float,
+    sigmas: Float[np.ndarray, "height width"],
+) -> Float[np.ndarray, "height width"]:
+    """The light of one galaxy: its median at their distance in place of other sources.
+
+    Args:
+        light: Light without sky.
+        rms: Rms of its noise.
+        sigmas: Distance of each pixel from the galaxy's centre [sigma of its light].
+    """
+    blurred, noise = _blurred(light, rms)
+    others = np.zeros(light.shape, bool)
+    for level in np.geomspace(
+        _THRESHOLD * noise, max(blurred.max(), 2 * _THRESHOLD * noise), _LEVELS
+    ):
+        parts, _ = ndimage.label(blurred > level)
+        standing = max(_STEEP * level, level + _SIGNIFICANT * noise)
+        for k, box in enumerate(ndimage.find_objects(parts), 1):
+            own = parts[box] == k
+            if sigmas[box][own].min() > _OUTSIDE and blurred[box][own].max() > standing:
+                others[box] |= own
+    others = ndimage.binary_dilation(others, iterations=1)
+    ring = np.rint(sigmas / _RING).astype(int)
+    known = np.unique(ring[~others])
+    medians = ndimage.median(light, np.where(others, -1, ring), known)
+    return np.where(others, np.interp(sigmas, _RING * known, medians), light)
 
 
 def segment(
@@ -87,9 +133,8 @@ def segment(
         light: Light without sky.
         rms: Rms of its noise.
     """
-    blurred = ndimage.gaussian_filter(light, _BLUR)
-    labels, _ = ndimage.label(blurred > _THRESHOLD * rms / (2 * np.pi**0.5 * _BLUR))
-    return blurred, labels
+    blurred, noise = _blurred(light, rms)
+    return blurred, ndimage.label(blurred > _THRESHOLD * noise)[0]
 
 
 def is_one(
@@ -134,9 +179,14 @@ def as_asked(
     """
     mirror = np.diag(rng.choice([-1.0, 1.0], 2))
     changes = [shape @ mirror @ np.linalg.inv(each.axes) for each in pair]
-    blurred = bool(np.linalg.norm(changes[0], 2) > _SHARP)
+    blurred = bool(np.linalg.norm(changes[0], 2) * pair[0].psf_sigma > _SHARP)
     light = pair[blurred].light.transform(*changes[blurred].ravel())
     return [light.withFlux(float(flux)) for flux in fluxes]
+
+
+def _blurred(light, rms: float) -> tuple[Float[np.ndarray, "height width"], float]:
+    """The light under a Gaussian, and the rms of what is left of white noise there."""
+    return ndimage.gaussian_filter(light, _BLUR), rms / (2 * np.pi**0.5 * _BLUR)
 
 
 def _covariance(moments: galsim.hsm.ShapeData, scale: float) -> Float[np.ndarray, "2 2"]:
@@ -154,11 +204,10 @@ def _places(image: galsim.Image, moments) -> Float[np.ndarray, "2 height width"]
     return float(image.scale) * np.stack([x - centroid.x, y - centroid.y])
 
 
-def _window(covariance, place) -> Float[np.ndarray, "height width"]:
+def _window(covariance, place, sigmas) -> Float[np.ndarray, "height width"]:
     """One out to 8 sigma and zero beyond 10, or less if such an ellipse would leave the stamp."""
     inside = np.array([min(-each.min(), each.max()) for each in place])
     reach = np.clip((inside / np.sqrt(np.diag(covariance))).min(), 0.1, _REACH)
-    sigmas = np.sqrt(np.einsum("iyx,ij,jyx->yx", place, np.linalg.inv(covariance), place))
     outward = np.clip((sigmas / reach - _FULL) / _FADING, 0, 1)
     return np.cos(0.5 * np.pi * outward) ** 2
 
