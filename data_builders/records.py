@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
+from vaedeblend.catalogues.egg import PROGRAM
 from vaedeblend.exceptions import FileError, SettingsError, VaedeblendError
+from vaedeblend.io.fits.planes import split_plane
 from vaedeblend.io.folders.digest import digest_file
 
 
@@ -22,8 +25,9 @@ def tensor(*shape: int, dtype=np.float32) -> tfds.features.Tensor:
 def seen(options: Mapping, *others: str | None) -> list[str]:
     """Digests of the files that data depend on, so that a copy of them elsewhere counts as them.
 
-    They are the catalogue, what lies at the paths of styles (of a folder its FITS files, and the
-    checkpoints of the training that it holds), and others; those that there are.
+    They are the catalogue, or EGG's program where that makes it; what lies at the paths of styles
+    (of a folder its FITS files, and the checkpoints of the training that it holds); and others;
+    those that there are.
 
     Args:
         options: Options of the data: source and style, where they have them.
@@ -31,7 +35,8 @@ def seen(options: Mapping, *others: str | None) -> list[str]:
     """
     styles = (each.partition(":")[2] for each in options.get("style", "").split("+"))
     styles = (each.partition("#")[0] for each in styles)
-    paths = [Path(each) for each in (options.get("source"), *styles, *others) if each]
+    source = options.get("source") or shutil.which(PROGRAM)
+    paths = [Path(split_plane(each)[0]) for each in (source, *styles, *others) if each]
     folders = [path for path in paths if path.is_dir()]
     inside = [f.glob(each) for f in folders for each in ("*.fits*", "*/checkpoints/*")]
     files = [path for path in paths if path.is_file()] + [

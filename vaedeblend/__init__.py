@@ -8,7 +8,7 @@ The way through the package is the way of the light::
     training     how they learn                         scenes on the device, noise, objectives
     deblend      a network on stamps                    (image, variance, ...) -> Deblended
     image        from a FITS image to a catalogue       tiles, measurement, products, priors
-    emc          the Euclid Morphology Challenge        fields read, counted, written
+    euclid       the files of Euclid                    MER's tiles, the Morphology Challenge
     evaluate     how good it is                         flux errors, bounds, SExtractor
     report       what an evaluation shows               report/index.html
     pixels, io   the ground: geometry; files            stamps, PSFs, shapes; FITS, checkpoints

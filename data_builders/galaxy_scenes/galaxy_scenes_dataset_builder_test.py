@@ -151,6 +151,15 @@ def test_files_at_a_style_s_path_are_seen_to_change(tmp_path):
     step.with_name("80").mkdir()
     assert seen({"style": style}) != changed
     assert seen({"style": "analytic", "source": ""}) == []
+    assert seen({}, f"{galaxies}[PSF]") == seen({}, str(galaxies)) != []
+
+
+def test_catalogues_of_egg_s_own_program_are_others_than_the_sampler_s(tmp_path, monkeypatch):
+    program = tmp_path / "egg-gencat"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert len(seen({"style": "analytic", "source": ""})) == 1
 
 
 def test_a_build_cut_off_leaves_nothing_under_its_name(tmp_path, monkeypatch):

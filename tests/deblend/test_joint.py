@@ -35,3 +35,19 @@ def test_a_flux_that_ran_away_is_nan_and_never_0():
     for network, lost in ((dark, True), (matched_filter, False)):
         found = make_deblend_stamps(network, passes=0)(image, np.ones_like(image))
         assert (np.isnan(found.flux) == lost).all() and (np.isnan(found.flux_err) == lost).all()
+
+
+def test_pixels_without_variance_or_value_are_as_masked_ones():
+    image = np.tile(200 * gaussian() + 500 * gaussian(y=1.0, x=11.0), (2, 1, 1, 1))
+    mask, variance = np.zeros(image.shape, bool), np.ones(image.shape)
+    mask[:, :4, :4] = True
+    deblend = make_deblend_stamps(matched_filter, iterations=3)
+    wanted = deblend(image, variance, mask)
+    for given in (
+        (image, np.where(mask, 0, variance)),
+        (image, np.where(mask, np.nan, variance)),
+        (np.where(mask, np.nan, image), variance),
+    ):
+        found = deblend(*given)
+        np.testing.assert_allclose(found.flux, wanted.flux, rtol=1e-6)
+        np.testing.assert_allclose(found.image, wanted.image, rtol=1e-6)

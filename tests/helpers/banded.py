@@ -1,7 +1,5 @@
 """A deblended image of round Gaussians, and the same sky in other bands, all known exactly."""
 
-import shlex
-
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
@@ -90,9 +88,8 @@ class Sky:
         columns |= {"flux_aperture_err": noise}
         columns["point_source_prob"] = np.full(n, 1.0 if point else np.nan)
         table = Table(columns)
-        words = ["vaedeblend", "deblend", "a.fits", "--psf", str(folder / "vis_psf.fits")]
-        command = shlex.join(words)
-        table.meta |= {"MAGZERO": 23.9, "VERSION": "0", "FLAG1": "edge", "COMMAND": command} | cards
+        psf = str(folder / "vis_psf.fits")
+        table.meta |= {"MAGZERO": 23.9, "VERSION": "0", "FLAG1": "edge", "PSF": psf} | cards
         write_tables(folder / "catalog.fits", {"CATALOG": table})
         return folder
 

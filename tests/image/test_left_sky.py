@@ -205,3 +205,12 @@ def test_boxes_are_of_the_core_wherever_it_lies(tmp_path, rng):
     np.testing.assert_allclose(level[:, :384], 0, atol=1e-6)
     whole = slice(0, 512), slice(256, 768)
     assert found.part(whole, slight=False) == (slice(0, 512), slice(384, 768))
+
+
+@pytest.mark.parametrize("empty", [300, 700, 1024])
+def test_parts_without_sky_say_nothing_of_its_noise(tmp_path, rng, empty):
+    values = 0.01 * rng.standard_normal((300, 1024))
+    values[:, :empty] = np.nan
+    found = written(tmp_path, values, np.full_like(values, 0.01))
+    assert found.rms == pytest.approx(0.01 if empty < 1024 else 1.0, rel=1e-3)
+    assert found.low == found.high == 0

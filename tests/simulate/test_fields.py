@@ -1,5 +1,7 @@
 """Fields: what is on the image is what the truth says, to the pixel, the photon and the seed."""
 
+import re
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from vaedeblend.cli import main
 from vaedeblend.exceptions import CatalogueError, FileError, SkyError
 from vaedeblend.io.mosaic import open_mosaic
 from vaedeblend.pixels.psf import read_psf
-from vaedeblend.simulate.fields import simulate_field, write_field
+from vaedeblend.simulate.fields import field_shape, simulate_field, write_field
 from vaedeblend.simulate.library import place_sources
 from vaedeblend.survey import Band, Survey, flux_to_magnitude
 
@@ -203,8 +205,9 @@ def test_a_field_of_a_split_holds_no_other_galaxies_and_as_many(catalogue_file):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"size": 0}, "size is 0; wanted positive"),
-        ({"size": (64, -1)}, r"size is \(64, -1\); wanted positive"),
+        ({"size": 0}, "size is 0; wanted one or two whole numbers above 0"),
+        ({"size": (64, -1)}, r"size is \(64, -1\); wanted one or two whole numbers"),
+        ({"seed": -1}, "seed is -1; wanted 0 or more"),
         ({"density": 0.0}, r"density is 0\.0; wanted positive"),
         ({"density": np.nan}, "density is nan; wanted positive"),
         ({"density": np.inf}, "density is inf; wanted positive and finite"),
@@ -302,3 +305,14 @@ def test_command_refuses_what_makes_no_sense(tmp_path, capsys):
     assert main(["simulate", "--out", str(tmp_path / "one"), "--density", "-1"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error:") and "density is -1" in said
+
+
+@pytest.mark.parametrize("size", [64.5, (64, 64, 1), "64", True])
+def test_a_size_is_of_whole_numbers(size):
+    with pytest.raises(SkyError, match=f"size is {re.escape(str(size))}; wanted one or two whole"):
+        field_shape(size)
+
+
+def test_a_size_may_be_numpy_s():
+    assert field_shape(np.int64(80)) == (80, 80)
+    assert field_shape(np.array([80, 90])) == (80, 90)

@@ -12,6 +12,7 @@ from vaedeblend.simulate.library import (
     STAMP_SIZES,
     PlacedSources,
     place_sources,
+    random_sources,
     render_library,
     render_sources,
     stamp_sizes,
@@ -275,3 +276,16 @@ def test_neighbours_are_bright_and_near():
     # The faint one is nobody's; the fifth is off the image, and the sixth's all the same.
     np.testing.assert_array_equal(truth["id"], [0, 1, 2, 3, 5])
     np.testing.assert_array_equal(truth["n_neighbours"], [1, 2, 2, 1, 1])
+
+
+@pytest.mark.parametrize("magnitude", [(24.0, 27.0), (26.0, 27.0)])
+def test_random_sources_are_as_faint_as_asked_for(magnitude):
+    found = random_sources(300, magnitude, (64, 64), ("euclid-vis",), seed=2).magnitude
+    assert magnitude[0] <= found.min() and magnitude[1] - 0.1 < found.max() <= magnitude[1]
+
+
+def test_random_sources_do_not_depend_on_the_programs_that_there_are(monkeypatch):
+    asked = 5, (22.0, 25.0), (64, 64), ("euclid-vis",), 3
+    wanted = random_sources(*asked).magnitude
+    monkeypatch.setattr(egg.shutil, "which", lambda name: "/there/" + name)
+    np.testing.assert_array_equal(random_sources(*asked).magnitude, wanted)

@@ -133,6 +133,23 @@ def test_tails_are_corrected_to_what_they_are(rng, tail):
     assert all(abs(v).max() < 0.1 for k, v in calibration._asdict().items() if "scale" in k)
 
 
+def test_galaxies_without_a_flux_calibrate_nothing(rng):
+    n = 2000
+    zeros = np.zeros((n, 1))
+    stated = SinhArcsinh(zeros + 3, zeros - 2, zeros, zeros)
+    truth, flux = np.exp(quantile(stated, rng.normal(size=(n, 1)))), np.exp(stated.median)
+    found = Found(flux, 0.14 * flux, zeros + 0.9, stated)
+    some = jax.tree.map(lambda values: values[5:], found)
+    flux, error = flux.copy(), found.flux_err.copy()
+    flux[:4], error[4] = np.nan, 0.0
+    lacking = found._replace(flux=flux, flux_err=error)
+    made = [
+        calibrate_fluxes(truth, lacking, np.ones((n, 1))),
+        calibrate_fluxes(truth[5:], some, np.ones((n - 5, 1))),
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *made)
+
+
 class Found(NamedTuple):
     flux: np.ndarray
     flux_err: np.ndarray

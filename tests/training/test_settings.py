@@ -61,8 +61,12 @@ def test_a_stage_may_have_no_steps():
         ),
         ({"data.n_psfs": 14001}, "data.n_psfs is 14001 and sizes.galaxies.train 14000"),
         ({"data.n_psfs": 0}, "data.n_psfs is 0; wanted at least 1"),
-        ({"model.latent_dim": 0}, "model.latent_dim is 0; wanted at least 1"),
+        ({"model.latent_dim": 1}, "model.latent_dim is 1; wanted at least 2"),
         ({"seed": -1}, "seed is -1; wanted at least 0"),
+        (
+            {"calibration_field.size": 512, "survey.bands.nir-h": {"psf": ""}},
+            "calibration_field.size is 512 with 2 bands; wanted 0, or weights of one band",
+        ),
         ({"observation.masked_share": -1.0}, "observation.masked_share is -1; wanted a share"),
         ({"data.stamp_size": 48}, "data.stamp_size is 48 and model.stamp_size 64; wanted one size"),
         ({"data.separation": (3.0, 0.3)}, r"data.separation is \(3, 0.3\); wanted the lower end"),

@@ -21,6 +21,10 @@ from vaedeblend.catalogues.catalogue import read, validate
 from vaedeblend.exceptions import CatalogueError
 from vaedeblend.survey import magnitude_to_flux
 
+PROGRAM = "egg-gencat"
+"""EGG's own program."""
+FAINTEST = 26.0
+"""Magnitude to which catalogues are made, unless fainter galaxies are asked for [AB]."""
 BAND = "euclid-vis"
 WAVELENGTHS = MappingProxyType(
     {
@@ -42,7 +46,7 @@ def catalogue(
     area_deg2: float,
     *,
     seed: int,
-    magnitude_limit: float = 26.0,
+    magnitude_limit: float = FAINTEST,
     bands: Sequence[str] = (BAND,),
 ) -> QTable:
     """Galaxies from EGG where its program is on PATH, else from the embedded sampler.
@@ -53,7 +57,7 @@ def catalogue(
         CatalogueError: EGG fails, or there is no EGG and `bands` are not those that the sampler
             knows.
     """
-    if shutil.which("egg-gencat"):
+    if shutil.which(PROGRAM):
         return gencat(area_deg2, seed, magnitude_limit, bands)
     if bands[0] != BAND or not {band.upper() for band in bands[1:]} <= {*WAVELENGTHS}:
         raise CatalogueError(
@@ -64,7 +68,7 @@ def catalogue(
 
 
 def gencat(
-    area_deg2: float, seed: int, magnitude_limit: float = 26.0, bands: Sequence[str] = (BAND,)
+    area_deg2: float, seed: int, magnitude_limit: float = FAINTEST, bands: Sequence[str] = (BAND,)
 ) -> QTable:
     """Galaxies made by EGG's own program, down to an AB magnitude in the first of `bands`.
 
@@ -74,7 +78,7 @@ def gencat(
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "egg.fits"
         command = [
-            "egg-gencat",
+            PROGRAM,
             f"area={area_deg2}",
             f"maglim={magnitude_limit}",
             f"selection_band={bands[0]}",
@@ -87,13 +91,13 @@ def gencat(
         if run.returncode or not out.exists():
             said = (run.stderr or run.stdout).strip()
             raise CatalogueError(f"{' '.join(command)}: exit status {run.returncode}, said: {said}")
-        return validate(read(out, bands), "egg-gencat")
+        return validate(read(out, bands), PROGRAM)
 
 
 def sample(
     area_deg2: float,
     rng: np.random.Generator,
-    magnitude_limit: float = 26.0,
+    magnitude_limit: float = FAINTEST,
     bands: Sequence[str] = (BAND,),
 ) -> QTable:
     """Galaxies brighter than a VIS AB magnitude, uniform over a square patch around (0, 0).

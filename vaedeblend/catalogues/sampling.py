@@ -42,10 +42,21 @@ class SampleRecipe(NamedTuple):
     star_fraction: float = 0.0
     """Share of companions that are stars."""
 
+    @property
+    def faintest(self) -> float:
+        """Magnitude to which a catalogue holds all that is asked of it."""
+        cuts = self.selection, *(cuts for _, cuts in self.populations)
+        ends = [each["magnitude"][1] for each in cuts if "magnitude" in each]
+        return max([egg.FAINTEST, self.companion_magnitude[1], *ends])
+
 
 @kept_while_unchanged(maxsize=2)
 def population(
-    source: str, area: float, seed: int, bands: tuple[str, ...], magnitude_limit: float = 26.0
+    source: str,
+    area: float,
+    seed: int,
+    bands: tuple[str, ...],
+    magnitude_limit: float = egg.FAINTEST,
 ) -> QTable:
     """The catalogue of a file, or EGG's of `area` deg2; kept, since every split reads it."""
     if source:
@@ -59,7 +70,7 @@ def split_population(
     area: float,
     seed: int,
     bands: tuple[str, ...],
-    magnitude_limit: float = 26.0,
+    magnitude_limit: float = egg.FAINTEST,
 ) -> QTable:
     """The galaxies of `population` that belong to a split, `catalogue.split`."""
     table = population(source, area, seed, bands, magnitude_limit)
@@ -108,7 +119,7 @@ def choose_sources(
 ) -> QTable:
     """Rows of a range of magnitudes, the last `star_fraction` of them stars."""
     n_stars = round(star_fraction * n)
-    galaxies = catalogue.select(table, {"magnitude": tuple(magnitude)})
+    galaxies = catalogue.select(_galaxies(table), {"magnitude": tuple(magnitude)})
     parts = [_cycle(galaxies, n - n_stars, (*words, _COMPANION))]
     if n_stars:
         rng = np.random.default_rng((*words, _STAR))
@@ -121,7 +132,7 @@ def _mixture(table, n: int, words, populations, n_groups: int) -> QTable:
     if shares.min() < 0 or not np.isclose(shares.sum(), 1):
         found = f"shares {shares.tolist()} that add up to {shares.sum():g}"
         raise CatalogueError(f"populations of {found}; wanted none negative, and a sum of 1")
-    table = table[np.asarray(table["id"]) >= 0]  # a catalogue's stars have radii of 0, too
+    table = _galaxies(table)
     label = _interleaved(shares, -(-n // n_groups)).repeat(n_groups)[:n]
     parts = [
         _members(table, cuts, int((label == k).sum()), (*words, _POPULATION, k))
@@ -129,6 +140,11 @@ def _mixture(table, n: int, words, populations, n_groups: int) -> QTable:
     ]
     # Row i of the mixture is the next one of its population.
     return _stack(parts, table)[np.argsort(np.argsort(label, kind="stable"))]
+
+
+def _galaxies(table: QTable) -> QTable:
+    """A catalogue without its own stars, which have radii of 0, too."""
+    return table[np.asarray(table["id"]) >= 0]
 
 
 def _members(table, cuts: Cuts, n: int, seed) -> QTable:

@@ -112,7 +112,7 @@ def as_stamps(
         _single(pixels.values),
         _single(values),
         _any(ignored),
-        None if psf is None else _as_psf(psf, shape),
+        as_psf(psf, shape[0], shape[-1]),
         None if gain is None else _as_gain(gain, pixels.unit, shape),
         None if light is None else _as_neighbours(light, pixels.unit, shape),
     )
@@ -173,8 +173,8 @@ def unit_scale(variance: np.ndarray) -> float:
 
 
 def native(values):
-    """An array in the machine's byte order; one on a device, or being traced, as it is."""
-    if isinstance(values, jax.Array):
+    """An array in the machine's byte order; None, and one on a device or being traced, as it is."""
+    if values is None or isinstance(values, jax.Array):
         return values
     values = np.asarray(values)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -324,14 +324,25 @@ def _as_neighbours(given: _Given, unit: u.UnitBase | None, shape: tuple[int, ...
     return _single(values)
 
 
-def _as_psf(psf, shape: tuple[int, ...]):
-    """PSFs that sum to the light that they hold; those that are being traced as they are."""
+def as_psf(psf, n: int, bands: int):
+    """PSFs that sum to the light that they hold; those that are being traced as they are.
+
+    Args:
+        psf: Effective PSF, one or one for each stamp; None remains None.
+        n: Number of stamps.
+        bands: Number of bands.
+
+    Raises:
+        StampError: A shape or a pixel is not what is wanted.
+    """
+    if psf is None:
+        return None
     values = _given(psf, "psf").values
-    if values.ndim not in (3, 4) or values.shape[-1] != shape[-1]:
-        wanted = f"(height, width, {shape[-1]}), or one for each of the {shape[0]} stamps"
+    if values.ndim not in (3, 4) or values.shape[-1] != bands:
+        wanted = f"(height, width, {bands}), or one for each of the {n} stamps"
         raise StampError(f"psf: shape {values.shape}; wanted {wanted}")
-    if values.ndim == 4 and values.shape[0] not in (1, shape[0]):
-        raise StampError(f"psf: {values.shape[0]} of them; wanted one, or {shape[0]}, as stamps")
+    if values.ndim == 4 and values.shape[0] not in (1, n):
+        raise StampError(f"psf: {values.shape[0]} of them; wanted one, or {n}, as stamps")
     height, width = values.shape[-3:-1]
     if height != width or height % 2 == 0:
         raise StampError(f"psf: {height} x {width} pixels; wanted a square image of odd side")

@@ -243,9 +243,10 @@ def make_deblend_stamps(deblend: Deblend, *, passes: int = 3, **options) -> Debl
         image, variance, mask, psf, gain = map(_on_host, given[:-1])
         if not len(image):
             return jax.device_get(deblend(image, variance))
-        variance = np.broadcast_to(variance, image.shape)
+        seen = np.isfinite(image) & (variance > 0)
         if mask is not None:
-            variance = np.where(mask, np.float32(np.inf), variance)
+            seen &= ~mask
+        variance = np.where(seen, variance, np.float32(np.inf))
         check_noise(image, variance)
         scale = np.float32(unit_scale(variance))
         image, variance = image * scale, variance * scale * scale

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaedeblend.deblend.arrays import Stamps, as_stamps
+from vaedeblend.deblend.arrays import Stamps, as_psf, as_stamps, native
 from vaedeblend.deblend.calibration import (
     Calibration,
     Calibrations,
@@ -147,7 +147,7 @@ class Deblender:
         stamps = self._stamps(image, variance, mask, psf, gain, neighbours)
         if not len(stamps.image):  # of no length are no programs: one dark stamp's, cut
             return jax.tree.map(lambda a: a[:0], self(self._dark(), 1.0))
-        return _deblend(self, *stamps, correlation)
+        return _deblend(self, *stamps, native(correlation))
 
     def sample(
         self, key, n: int, image, variance, mask=None, psf=None, gain=None
@@ -172,15 +172,18 @@ class Deblender:
         return _sample(self, key, n, *stamps)
 
     def decode(
-        self, latent: Float[Array, "batch latent"], psf=None
+        self, latent: Float[np.ndarray | Array, "batch latent"], psf=None
     ) -> Float[Array, "batch height width band"]:
         """Profiles of unit flux as a network draws them from latents.
 
         Args:
             latent: Latents of galaxies, such as `Deblended.latent_mean`.
             psf: Effective PSF, one or one of each; by default the network's own.
+
+        Raises:
+            StampError: The PSF is not what is wanted.
         """
-        return _decode(self, latent, psf)
+        return _decode(self, native(latent), as_psf(psf, len(latent), self.model.bands))
 
     def judge(
         self, image, variance, light, purity, neighbours, psf=None, gain=None
@@ -207,8 +210,7 @@ class Deblender:
 
     def of_fields(self) -> "Deblender":
         """The deblender with the calibration of sources that a detection finds on an image."""
-        calibrations = self.calibrations and self.calibrations.of_fields()
-        return replace(self, calibrations=calibrations)
+        return replace(self, calibrations=self.calibrations and self.calibrations.of_fields())
 
     def under_noise(self, covariance: Float[np.ndarray, "lag lag *band"]) -> "Deblender":
         """The deblender of noise with an autocovariance of unit sum, each band's or all's."""
@@ -391,8 +393,7 @@ def _observation(
     neighbours = jnp.where(jnp.isfinite(variance), neighbours, 0.0)
     condition = _psf_condition(network.psf if psf is None else psf, network.psf)
     condition = jnp.broadcast_to(condition, (n, condition.shape[-1]))
-    if correlation is None:
-        correlation = network.covariance
+    correlation = network.covariance if correlation is None else correlation
     correlation = jnp.ones((1, 1, bands)) if correlation is None else jnp.asarray(correlation)
     numbers = correlation_features(correlation)
     numbers = jnp.broadcast_to(numbers, (n, numbers.shape[-1]))

@@ -267,7 +267,8 @@ def method_errors(column: ExampleColumns) -> dict:
     ours, theirs = column["vae_error"], column["sextractor_error"]
     run = np.isfinite(theirs)
     found = column["found"][run]
-    return {"vae": summarise(ours), "sextractor": summarise(theirs[run], found)}
+    measured = np.isfinite(column["vae_flux"])
+    return {"vae": summarise(ours, measured), "sextractor": summarise(theirs[run], found)}
 
 
 def closer_counts(column: ExampleColumns) -> dict:

@@ -70,7 +70,8 @@ def make_table(
     table.add_column(np.full(len(table), kind), name="set", index=0)
     _add_sources(table, scenes, pixel_scale)
     table["vae_flux"], table["vae_flux_err"] = found.flux, found.flux_err
-    table["vae_pit"] = stats.norm.cdf(normal_score(found.log_flux, np.log(scenes["flux"])))
+    below = stats.norm.cdf(normal_score(found.log_flux, np.log(scenes["flux"])))
+    table["vae_pit"] = np.where(np.isfinite(found.flux), below, np.nan)
     table["vae_purity"] = found.purity
     table["bound_free"], table["bound_prior"] = bound.free, bound.prior
     true = scenes["flux"][:, 0].astype(float)

@@ -17,9 +17,18 @@ from vaedeblend.image.bands.aligned.windows import AlignedBand
 from vaedeblend.image.bands.inputs import BandImage, tile_images
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.tile import tile_inputs
-from vaedeblend.io.mosaic import Mosaic, as_count, as_number
-from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir, read_config
+from vaedeblend.io.mosaic import NOISES, PSF_CARDS, Mosaic, as_count, as_number
+from vaedeblend.io.workdir import (
+    CHECKPOINTS,
+    DEBLENDER_STAGES,
+    WORKDIR_PSF,
+    find_workdir,
+    read_config,
+)
 from vaedeblend.survey import Survey, make_survey
+
+OPENING = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
+"""Options that say how an image is opened."""
 
 
 class ImageOptions(NamedTuple):
@@ -161,6 +170,16 @@ def _word(value) -> str:
     return str(value) if plain else f"({type(value).__name__})"
 
 
+def psf_record(options: ImageOptions, out: Path) -> dict[str, str]:
+    """Where the PSF that is used lies, from the folder of the results or the root; its sampling."""
+    if options.psf is None:
+        return {}
+    path = Path(options.psf).absolute()
+    inside = path.is_relative_to(out.absolute())
+    values = path.relative_to(out.absolute()) if inside else path, options.psf_scale
+    return {name: str(v) for name, v in zip(PSF_CARDS, values, strict=True) if v is not None}
+
+
 def mer_keywords(mosaic: Mosaic, options: ImageOptions) -> dict | None:
     """Keywords of `mer.mer_table`; None where its terms are not wanted, or cannot be."""
     wanted = options.mer_names or options.tile_id is not None
@@ -186,10 +205,12 @@ def read_single_band(weights: str | Path) -> Survey:
     return survey
 
 
-def weights_files(weights: str | Path, stage: str = "blended") -> list[Path]:
+def weights_files(weights: str | Path) -> list[Path]:
     """Files and folders of which a deblender is made; those that there are."""
-    names = "config.json", WORKDIR_PSF, f"{stage}/calibration.json", f"{stage}/checkpoints"
-    paths = [find_workdir(weights) / name for name in names]
+    of_stages = [
+        f"{s}/{name}" for s in DEBLENDER_STAGES for name in ("calibration.json", CHECKPOINTS)
+    ]
+    paths = [find_workdir(weights) / name for name in ("config.json", WORKDIR_PSF, *of_stages)]
     return [path for path in paths if path.exists()]
 
 

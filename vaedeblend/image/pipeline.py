@@ -24,6 +24,7 @@ from vaedeblend.image.options import (
     command_line,
     mer_keywords,
     open_folder,
+    psf_record,
     read_options,
     read_survey,
     takes,
@@ -129,7 +130,8 @@ def _deblend(
         inspection = inspection.under_response(job.response).under_sky(sky)
         found = found._replace(said=inspection.said)
         about = {"version": __version__, "image": str(image), "weights": str(options.weights)}
-        cards = inspection.cards(mosaic, **about, command=command, **provenance(made))
+        recorded = provenance(made) | psf_record(options, out) | {"command": command}
+        cards = inspection.cards(mosaic, **about, **recorded)
         found.table.meta.update(cards)
         sources = int((found.table["binning"] > 0).sum())  # a list has rows without one
         summary = inspection.summary(**about, sources=sources)

@@ -18,6 +18,7 @@ from vaedeblend.image.inspection.sky.background import (
     write_background_rms,
 )
 from vaedeblend.image.options import (
+    OPENING,
     ImageOptions,
     check_mer,
     further_bands,
@@ -32,8 +33,6 @@ from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic, split_plane
 
 _SAME_SCALE = 0.02
 """Relative difference of pixel scales that is none."""
-_FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
-"""Options that say how an image is opened."""
 _INSPECTED = "weights", "psf", "psf_scale", "gain", "zero_point", "catalog", "rms_kind"
 """Options that are compared with the image."""
 
@@ -159,7 +158,7 @@ def inspect_given(image: str | Path, options: ImageOptions, **how: int) -> Inspe
 
 def _opening(options: ImageOptions) -> dict:
     """Keywords of `open_mosaic` as the user has them."""
-    return {name: getattr(options, name) for name in _FILES}
+    return {name: getattr(options, name) for name in OPENING}
 
 
 def _check_overwritten(out: Path, options: ImageOptions, mosaic: Mosaic) -> None:

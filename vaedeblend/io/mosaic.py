@@ -32,6 +32,8 @@ from vaedeblend.io.write import prepare_folder, replacing, write_image
 
 _LARGEST = 1e15
 """Absolute value above which, or below whose inverse, squares leave single precision's range."""
+PSF_CARDS = "PSF", "PSFSCALE"
+"""Header cards of results: the PSF that was given, from their folder or the root; its sampling."""
 NOISES = "rms", "variance", "weight"
 """Forms of a map of the background's noise."""
 _STRIP = 512

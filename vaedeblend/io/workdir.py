@@ -12,7 +12,7 @@ from vaedeblend.io.write import prepare_folder, replacing, write_text
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the workdirs that are shipped with the package, by name."""
 
-_EXPORTED = "blended", "companions"
+DEBLENDER_STAGES = "blended", "companions"
 """Stages that a deblender is made of, and that are exported; the second where it is trained."""
 
 WORKDIR_PSF = "psf.fits"
@@ -139,10 +139,10 @@ def check_export(workdir: str | Path, folder: str | Path) -> None:
 def _may_be_weights(path: Path) -> bool:
     """Whether a file or folder is of an export, or stands beside one that is shipped."""
     if path.is_dir():
-        return path.name in _EXPORTED and not (path / "metrics.jsonl").exists()
+        return path.name in DEBLENDER_STAGES and not (path / "metrics.jsonl").exists()
     name = path.name.removesuffix(".partial")
     if name == WORKDIR_PSF:  # a simulated field has one, too
-        return (path.parent / _EXPORTED[0]).is_dir()
+        return (path.parent / DEBLENDER_STAGES[0]).is_dir()
     return name == "config.json" or path.match("metrics*.json") or path.suffix == ".md"
 
 
@@ -161,7 +161,10 @@ def export(workdir: str | Path, folder: str | Path) -> None:
     workdir, folder = Path(workdir), Path(folder)
     config = read_config(workdir)
     check_export(workdir, folder)
-    stages = [_EXPORTED[0], *(each for each in _EXPORTED[1:] if each in config["stages"])]
+    stages = [
+        DEBLENDER_STAGES[0],
+        *(each for each in DEBLENDER_STAGES[1:] if each in config["stages"]),
+    ]
     trained = {each: workdir / each / CHECKPOINTS for each in stages}
     latest, load = checkpoint.latest_step, checkpoint.load_params
     parts = {s: (latest(f), checkpoint.rounded(load(f))) for s, f in trained.items()}

@@ -44,8 +44,6 @@ LIBRARY_SIZE = 128
 FIELD_SIZE = 192
 """Side of a sheet of sky [pixel]."""
 _MAX_LIBRARY = 8192
-_FAINTEST = 26.0
-"""Magnitude to which the catalogue is made, unless a recipe asks for fainter galaxies."""
 _CHUNK = 64
 """Canonical galaxies that are drawn, and handed over, at a time."""
 _POSE, _SCENE, _CELLS, _PSF, _CANONICAL, _NOISE = 3, 4, 5, 7, 8, 9
@@ -150,8 +148,7 @@ def prepare_examples(kind: Kind, split: Split, n: int, *, survey: Survey, **opti
 def galaxy_examples(split: Split, n: int, recipe: Recipe) -> Make:
     """Single galaxies on library stamps: n central ones, then the recipe's companions."""
     words, sample, n_psfs = _words("galaxies", split, recipe), recipe.sample, recipe.psfs.n_psfs
-    asked = [cuts["magnitude"][1] for _, cuts in sample.populations if "magnitude" in cuts]
-    table = _catalogue(split, recipe, max([_FAINTEST, *asked]))
+    table = _catalogue(split, recipe, sample.faintest)
     family = _psfs(split, recipe, n)
     counts = n, sample.n_companions
     chosen = sampling.choose_galaxies(table, *counts, words, sample, n_groups=n_psfs)
@@ -360,7 +357,7 @@ def _scene_library(kind: Kind, split, n: int, recipe: Recipe) -> Library:
 def _scene_galaxies(kind: Kind, split, n_central: int, n_other: int, recipe: Recipe) -> dict:
     """Arguments of `render_library` for the scenes of a kind, under the survey's own PSF."""
     words = _words(kind, split, recipe)
-    table = _catalogue(split, recipe, _FAINTEST)
+    table = _catalogue(split, recipe, recipe.sample.faintest)
     family = _psfs(split, recipe._replace(psfs=PsfRecipe()), n_central)
     sample = recipe.sample._replace(populations=())
     chosen = sampling.choose_galaxies(table, n_central, n_other, words, sample)

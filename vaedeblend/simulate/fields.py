@@ -84,7 +84,7 @@ class Field(NamedTuple):
 
 def simulate_field(
     *,
-    size: int | tuple[int, int],
+    size,
     seed: int,
     survey: Survey,
     psfs: tuple[Psf, ...] | None = None,
@@ -110,11 +110,11 @@ def simulate_field(
         StyleError: There is no such style.
         TypeError: `SkyRecipe` has no such field.
     """
-    shape, recipe = (size, size) if isinstance(size, int) else size, SkyRecipe(**sky)
+    shape, recipe = field_shape(size), SkyRecipe(**sky)
     find_style(style := of_split(style, recipe.split[0]) if recipe.split else style)
-    _check(min(shape) > 0, "size", size, "positive")
     psfs = field_psfs(survey) if psfs is None else psfs
     n_bands = len(survey.bands)
+    _check(seed >= 0, "seed", seed, "0 or more")
     _check(len(psfs) == n_bands, "number of PSFs", len(psfs), f"that of the bands, {n_bands}")
     sources = place_field(shape, seed, survey, **sky)
     drawing = {"style": style, "seed": seed, "processes": processes}
@@ -243,6 +243,19 @@ def _check_sky(sky: SkyRecipe) -> None:
     source, area = sky.source, sky.area
     usable = area is not None and 0 < area < np.inf if source else area is None
     _check(usable, "area", area, f"the deg2 that {source} covers" if source else "none for EGG")
+
+
+def field_shape(size) -> tuple[int, int]:
+    """Height and width of a field [pixel], of one side or both.
+
+    Raises:
+        SkyError: It is not one or two whole numbers above 0.
+    """
+    sides = np.atleast_1d(size)
+    usable = sides.dtype.kind in "iu" and sides.shape in ((1,), (2,)) and (sides > 0).all()
+    _check(usable, "size", size, "one or two whole numbers above 0")
+    height, width = np.broadcast_to(sides, 2).tolist()
+    return height, width
 
 
 def _check(holds, name: str, found, wanted: str) -> None:

@@ -15,15 +15,14 @@ from astropy.table import QTable
 from jaxtyping import Bool, Float, Int
 from scipy.special import gammaincc
 
-from vaedeblend.catalogues import catalogue
+from vaedeblend.catalogues import catalogue, egg
 from vaedeblend.catalogues.galaxies import Galaxies, make_galaxies
-from vaedeblend.catalogues.sampling import population
 from vaedeblend.io.parallel import parallel_map
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.pixels.stamps import overlap
 from vaedeblend.simulate.render import make_draw, survey_psfs
-from vaedeblend.survey import Survey, flux_to_magnitude
+from vaedeblend.survey import Survey, flux_to_magnitude, inside
 
 STAMP_SIZES = (64, 128, 256, 512)
 """Sides of the stamps on which a field's sources are rendered [pixel]."""
@@ -84,8 +83,7 @@ class PlacedSources(NamedTuple):
 
     def on_image(self, shape: tuple[int, int]) -> Bool[np.ndarray, " n"]:
         """Whether a source's centre lies on the field."""
-        edge = np.subtract(shape, 0.5)
-        return ((self.position >= -0.5) & (self.position < edge)).all(axis=1)
+        return inside(self.position, shape)
 
 
 class _Task(NamedTuple):
@@ -245,11 +243,14 @@ def random_sources(
     bands: tuple[str, ...],
     seed: int,
 ) -> PlacedSources:
-    """Galaxies of EGG's catalogue within a range of magnitude, evenly over a field.
+    """Galaxies by EGG's prescriptions within a range of magnitude, evenly over a field.
 
     Each galaxy of the catalogue is taken once before any is taken again.
     """
-    table = catalogue.select(population("", _SAMPLED, seed, bands), {"magnitude": magnitude})
+    # The embedded sampler, whether or not EGG is there: fluxes of images are corrected by these.
+    faintest = max(egg.FAINTEST, magnitude[1])
+    table = egg.sample(_SAMPLED, np.random.default_rng(seed), faintest, bands)
+    table = catalogue.select(table, {"magnitude": magnitude})
     rng = np.random.default_rng((seed, _CHOICE))
     chosen = table[np.resize(rng.permutation(len(table)), n)]
     galaxies, phase = random_poses(make_galaxies(chosen), (seed, _CHOSEN_POSE))
@@ -299,7 +300,7 @@ def render_sources(
     the source as far as they lie on the image; NaN for sources off it.
     """
     light = np.zeros((*shape, len(psfs)), np.float32)
-    inside = sources.on_image(shape)
+    seen = sources.on_image(shape)
     sizes = stamp_sizes(sources.galaxies, psfs, pixel_scale, STAMP_SIZES)
     drawing = {"psfs": [psfs], "pixel_scale": pixel_scale, "style": style, "processes": processes}
     flux = sources.galaxies.flux.astype(np.float32)
@@ -315,7 +316,7 @@ def render_sources(
         for i, stamp in zip(members, stamps, strict=True):
             on_image, on_stamp = _about(sources.pixel[i], size, shape)
             light[on_image] += stamp[on_stamp]
-            if inside[i]:  # half precision: the cores are most of what is held
+            if seen[i]:  # half precision: the cores are most of what is held
                 cores.append((i, (stamp[core, core] / flux[i]).astype(np.float16)))
     purities = np.full((len(sizes), len(psfs)), np.nan)
     for i, core in cores:
@@ -357,8 +358,8 @@ def _beyond(galaxies: Galaxies, psfs, radius) -> Float[np.ndarray, " n"]:
 
 def _psf_beyond(psf: Psf, radius) -> float:
     side = len(psf.image)
-    inside = abs(np.arange(side) - side // 2) * psf.pixel_scale < radius
-    return 1 - psf.image[np.ix_(inside, inside)].sum()
+    near = abs(np.arange(side) - side // 2) * psf.pixel_scale < radius
+    return 1 - psf.image[np.ix_(near, near)].sum()
 
 
 def _make_render(psfs, drawing):

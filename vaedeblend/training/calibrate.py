@@ -146,12 +146,14 @@ def calibrate_fluxes(truth, found, rms) -> Calibration:
         rms: Background noise (n, band), in the unit of `truth`.
     """
     said = found.flux, found.flux_err, found.purity
-    truth, flux, error, purity, rms = (np.asarray(a, float).ravel() for a in (truth, *said, rms))
+    each = [np.asarray(a, float).ravel() for a in (truth, *said, rms, *found.log_flux)]
+    measured = np.isfinite(each[1]) & (each[2] > 0)  # what is not believed has no flux
+    truth, flux, error, purity, rms, *stated = (a[measured] for a in each)
     if len(truth) < _FEWEST:
         return _NOTHING
     values = {"brightness": np.log(flux / rms), "purity": logit(purity.clip(1e-6, 1 - 1e-6))}
     found_scale = fit_calibration(np.log(truth / flux), np.arcsinh(error / flux), **values)
-    stated = SinhArcsinh(*(np.asarray(a, float).ravel() for a in found.log_flux))
+    stated = SinhArcsinh(*stated)
     seen = (*values.values(), values["brightness"] + np.asarray(log_error(stated)))
     log_scale = log_error_factor(found_scale, seen, np.interp)
     return found_scale._replace(log_tail=_fit_tail(stated, log_scale, np.log(truth)))

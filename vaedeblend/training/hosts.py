@@ -56,8 +56,10 @@ def first_of_all(make: Callable[[], Any], what: str) -> Any:
         make: Function that makes files, or finds them where they are.
         what: Name of what is made.
     """
-    made = make() if is_first() else None
-    wait(what)
+    try:
+        made = make() if is_first() else None
+    finally:  # where it fails, the others fail by themselves
+        wait(what)
     return made if is_first() else make()
 
 

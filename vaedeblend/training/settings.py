@@ -117,7 +117,7 @@ def check_data(config) -> None:
     _check_shares("data", data)
     _check_shares("observation", config.get("observation", {}))
     least = {"seed": (config.seed, 0), "data.n_psfs": (data.get("n_psfs", 1), 1)}
-    least["model.latent_dim"] = model.get("latent_dim", 1), 1
+    least["model.latent_dim"] = model.get("latent_dim", 2), 2  # halves of which the prior couples
     for name, (found, wanted) in least.items():
         if found < wanted:
             raise VaedeblendError(f"{name} is {found}; wanted at least {wanted}")
@@ -129,6 +129,10 @@ def check_data(config) -> None:
             f"data.stamp_size is {data.stamp_size} and model.stamp_size {model.stamp_size}; "
             "wanted one size"
         )
+    side, bands = config.get("calibration_field", {}).get("size", 0), config.survey.bands
+    if side and len(bands) > 1:
+        found = f"calibration_field.size is {side} with {len(bands)} bands"
+        raise VaedeblendError(f"{found}; wanted 0, or weights of one band")
     kind = "canonical" if "canonical" in config.sizes else "galaxies"
     n, key = config.sizes[kind].train, f"sizes.{kind}.train"
     wanted = {f"stages.{name}.batch_size": s.batch_size for name, s in config.stages.items()}

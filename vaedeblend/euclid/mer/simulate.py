@@ -20,7 +20,13 @@ from vaedeblend.euclid.mer.layout import FATAL_BITS
 from vaedeblend.euclid.mer.products import DEAD_RMS, write_planes, write_psf_grid
 from vaedeblend.exceptions import MerError
 from vaedeblend.io import write
-from vaedeblend.simulate.fields import field_header, make_truth, place_field, write_truth
+from vaedeblend.simulate.fields import (
+    field_header,
+    field_shape,
+    make_truth,
+    place_field,
+    write_truth,
+)
 from vaedeblend.simulate.library import field_psfs, render_sources
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT, Band, Survey
 
@@ -78,7 +84,7 @@ def simulate_tile(
     recipe = recipe or TileRecipe()
     _check_bands(bands)
     program, survey = _program(recipe), Survey((Band(n_exposures=1),))
-    shape = (size, size) if isinstance(size, int) else size
+    shape = field_shape(size)
     drawing = {"style": style, "seed": seed, "processes": processes}
     (psf,), tile = field_psfs(survey), WCS(field_header(survey, shape))
     several = Survey((*survey.bands, *map(Band, bands)))

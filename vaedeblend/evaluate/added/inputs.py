@@ -9,15 +9,13 @@ from vaedeblend.exceptions import FolderError, MosaicError
 from vaedeblend.image.inspection.findings import Inspection
 from vaedeblend.image.inspection.inspect import inspect_image
 from vaedeblend.image.inspection.tile import tile_inputs
-from vaedeblend.image.options import read_single_band
+from vaedeblend.image.options import OPENING, read_single_band
 from vaedeblend.image.pipeline import GIVEN
 from vaedeblend.io.mosaic import NOISES, open_mosaic, write_given
 from vaedeblend.survey import Survey
 
 _PIXELS = 100
 """Least number of the image's pixels for each galaxy: beyond, nothing can be told apart."""
-_FILES = *NOISES, "mask", "mask_bits", "hdu", "zero_point", "gain"
-"""Options that say how an image is opened."""
 _INSPECTED = "psf", "psf_scale", "gain", "zero_point", "rms_kind"
 """Options that are compared with the image."""
 
@@ -34,7 +32,7 @@ class Inputs(NamedTuple):
     @property
     def files(self) -> dict[str, Any]:
         """Keywords of `mosaic.open_mosaic`."""
-        return {name: self.options.get(name) for name in _FILES}
+        return {name: self.options.get(name) for name in OPENING}
 
     def inspect(self) -> Inspection:
         """What the pixels say of the inputs; see `inspect.inspect_image`."""

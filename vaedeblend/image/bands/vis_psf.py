@@ -1,15 +1,13 @@
 """The PSF of a deblended image: what its deblending was given, by the record in its catalogue."""
 
 import re
-import shlex
 from pathlib import Path
 
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from vaedeblend.euclid.mer.layout import find_tile
-from vaedeblend.exceptions import MerError
 from vaedeblend.io.fits.planes import split_plane
+from vaedeblend.io.mosaic import PSF_CARDS
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir
 from vaedeblend.pixels.psf import Psf, read_native_psfs
 from vaedeblend.pixels.psfs.read import PsfGrid, read_psfs
@@ -30,14 +28,13 @@ def read_vis_psfs(
     Raises:
         PsfError: A PSF cannot be read.
     """
-    words = shlex.split(_long_card(catalogue, "COMMAND"))
-    given = _given_psf(words) if psf is None else Path(psf)
-    if given is None:
+    recorded, step = (_long_card(catalogue, name) for name in PSF_CARDS)
+    given = psf or (recorded and catalogue.parent / recorded)
+    if not given:
         weights = _long_card(catalogue, "WEIGHTS") or "euclid_vis"
         image = read_native_psfs(find_workdir(weights) / WORKDIR_PSF, pixel_scale)[..., 0]
         return [[Psf(image.astype(float), pixel_scale)]], None
-    step = _after(words, "--psf-scale") if psf is None else None
-    sampling = {"given": None if step is None else float(step), "default": pixel_scale}
+    sampling = {"given": float(step) if step and not psf else None, "default": pixel_scale}
     return read_psfs(given, shape, wcs, **sampling).grid, split_plane(given)[0]
 
 
@@ -50,21 +47,3 @@ def _long_card(path: Path, key: str) -> str:
     texts = [re.search(r"'((?:[^']|'')*)'", card) for card in cards]
     parts = [text[1].replace("''", "'").rstrip() for text in texts if text]
     return "".join(part.removesuffix("&") for part in parts)
-
-
-def _given_psf(words: list[str]) -> Path | None:
-    """The PSF that a deblending was given: of its command line, or of its tile."""
-    if path := _after(words, "--psf"):
-        return Path(path)
-    if len(words) < 3 or not Path(words[2]).is_dir():
-        return None
-    number = _after(words, "--tile-id")
-    try:
-        return find_tile(words[2], None if number is None else int(number)).psf
-    except MerError:
-        return None
-
-
-def _after(words: list[str], option: str) -> str | None:
-    """The value of an option of a command line."""
-    return words[words.index(option) + 1] if option in words else None

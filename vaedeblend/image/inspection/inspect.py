@@ -80,7 +80,8 @@ def inspect_image(
     place = mosaic.shape, mosaic.wcs
     points, psfs = psf_findings(psf, weights, *place, scale=pixel_scale, **scales)
     sharp, width = ([], None) if psfs is None else sharpness_findings(psf, psfs, strips, blocks)
-    numbers |= {"empty": share, "rms_electrons": None if electrons is None else electrons * rms}
+    counted = electrons is not None and np.isfinite(rms)
+    numbers |= {"empty": share, "rms_electrons": electrons * rms if counted else None}
     numbers["sharpest_sources_fwhm"] = width
     light = None if psfs is None else float(np.median(psfs.sum(axis=(2, 3))))
     numbers["encircled_energy"] = light

@@ -11,8 +11,6 @@ from vaedeblend.io.html import number
 
 MOST_MARKS = 2000
 """Most sources that are marked on the image, and have a row of the table: the brightest."""
-BLENDED = 0.95
-"""Purity below which a source counts as blended, here and in every statistic."""
 CLEAR = 5.0
 """Least flux over its error of a blend that is shown."""
 PAGE_COLUMNS = ("id", "x", "y", "ra", "dec", "flux", "flux_err", "mag", "mag_err", "purity")

@@ -12,7 +12,6 @@ from vaedeblend.exceptions import PageError
 from vaedeblend.image.page.given import Overview, Panel
 from vaedeblend.image.page.signs import STAMP_LETTERS, make_signs
 from vaedeblend.image.page.sources import (
-    BLENDED,
     CLEAR,
     PAGE_COLUMNS,
     SourceColumns,
@@ -24,6 +23,7 @@ from vaedeblend.image.page.sources import (
 from vaedeblend.image.page.views import LIGHT_SCALE, RESIDUAL_SCALE, colour_bar, make_view
 from vaedeblend.io.html import number, share, templates
 from vaedeblend.io.write import write_text
+from vaedeblend.pixels.blending import BLENDED_PURITY
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -76,7 +76,7 @@ def write_page(
         table=table_rows(sources, unit, flags),
         counts=_counts(sources),
         clear=CLEAR,
-        blended=BLENDED,
+        blended=BLENDED_PURITY,
     )
     write_text(path, text)
 
@@ -100,14 +100,15 @@ def _median(values: np.ndarray) -> float:
 def _keys(sources: SourceColumns, unit: str) -> list[tuple[str, str]]:
     """Label and value of the key numbers."""
     n, limit = len(sources["id"]), 5 * _median(sources["flux_err"])
-    blended, flagged = int(np.sum(sources["purity"] < BLENDED)), int(np.sum(sources["flags"] > 0))
+    blended = int(np.sum(sources["purity"] < BLENDED_PURITY))
+    flagged = int(np.sum(sources["flags"] > 0))
     with np.errstate(all="ignore"):
         zero = _median(sources["mag"] + 2.5 * np.log10(sources["flux"]))
         if np.isfinite(zero):
             limit, unit = zero - 2.5 * np.log10(limit), "mag"
         return [
             ("sources", str(n)),
-            (f"blended (purity below {BLENDED}): {blended}", share(np.divide(blended, n))),
+            (f"blended (purity below {BLENDED_PURITY}): {blended}", share(np.divide(blended, n))),
             (f"flagged: {flagged}", share(np.divide(flagged, n))),
             ("median χ² per pixel", number(_median(sources["chi2"]))),
             ("5 σ limit at the median flux error", f"{number(limit)} {unit}"),

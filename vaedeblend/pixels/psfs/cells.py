@@ -64,7 +64,7 @@ def cell_centres(shape: tuple[int, int], cell: int = CELL) -> Float[np.ndarray, 
     """
     parts = np.maximum(np.rint(np.divide(shape, cell)), 1).astype(int)
     number = np.stack(np.indices(tuple(parts.tolist())), axis=-1)
-    return (number + 0.5) * np.divide(shape, parts)
+    return (number + 0.5) * np.divide(shape, parts) - 0.5
 
 
 def places_of(

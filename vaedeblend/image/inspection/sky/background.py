@@ -164,7 +164,9 @@ def write_left_sky(
         squares += [_squares(left[:, box], rms[:, box]) for box in boxes]
     report("estimating the sky that is left", spans[0], spans[0])
     levels, noise = np.moveaxis(np.array(found), -1, 0)
-    relative, typical = levels / noise, float(np.median(noise))
+    known = noise[np.isfinite(noise)]
+    typical = float(np.median(known)) if len(known) else 1.0
+    relative = levels / np.where(np.isfinite(noise), noise, typical)
     ends = float(relative.min()), float(relative.max()), _excess(squares), typical / scale
     if not levels.any():
         return LeftSky(None, *ends)
@@ -213,9 +215,9 @@ def _under(background: str | None, window: tuple[slice, slice]):
 
 
 def _level(left, rms: Float[np.ndarray, "height width"]) -> tuple[float, float]:
-    """The level of a box, 0 where it may be noise, and the rms."""
+    """The level of a box, 0 where it may be noise, and the rms; NaN where no pixel is dark."""
     dark = np.isfinite(left)
-    n, noise = int(dark.sum()), float(np.median(rms[dark])) if dark.any() else 1.0
+    n, noise = int(dark.sum()), float(np.median(rms[dark])) if dark.any() else np.nan
     if not n > _FEWEST * left.size:
         return 0.0, noise
     level = float(np.median(left[dark]))

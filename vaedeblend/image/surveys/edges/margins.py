@@ -19,12 +19,11 @@ from vaedeblend.image.surveys.edges.cores import missing_margin
 from vaedeblend.image.surveys.listing import SurveyTile, as_cards
 from vaedeblend.io import write
 from vaedeblend.io.fits.sky import to_pixels, to_sky
-from vaedeblend.io.mosaic import Mosaic, as_rms, image_header, open_mosaic
+from vaedeblend.io.mosaic import NOISES, Mosaic, as_rms, image_header, open_mosaic
 from vaedeblend.pixels.psfs.product import is_psf_product
 
 _ALIGNED = 0.01
 """Distance of pixels that are the same [pixel]."""
-_FORMS = "rms", "variance", "weight"
 
 
 def prepare_tile(
@@ -152,7 +151,7 @@ def _lent_margin(tile: SurveyTile, others, lent, window) -> tuple[tuple[int, int
 
 
 def _opened(tile: SurveyTile):
-    noise = {form: tile.options.get(form) for form in _FORMS}
+    noise = {form: tile.options.get(form) for form in NOISES}
     given = {name: tile.options.get(name) for name in ("mask", "mask_bits")}
     return open_mosaic(tile.image, **given, **noise)
 
