@@ -24,7 +24,6 @@ from vaedeblend.image.tiles import TILES, Job, are_tiles, read_pixels
 from vaedeblend.io import write
 from vaedeblend.io.mosaic import Mosaic, image_header
 from vaedeblend.pixels.blending import footprint_owner
-from vaedeblend.pixels.coadds import pixel_variance
 from vaedeblend.pixels.stamps import box_sums
 
 IMAGES = {"model": np.float32, "residual": np.float32, "segmentation": np.int32}
@@ -152,7 +151,7 @@ def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: 
             for name, values in (("model", model), ("residual", residual), ("segmentation", owner)):
                 put[name](values)
             parts = [values * mosaic.scale for values in (image, model, residual, rms)]
-            chi2 = _chi2(*parts[1:], gain / mosaic.scale) / pixel_variance(job.covariance)
+            chi2 = _chi2(*parts[1:], gain / mosaic.scale) / job.pixel_variance
             sums += _counts(chi2, owner)
             overview.append(_binned(parts[:3], parts[3], binning))
     report("writing images", height, height)

@@ -76,6 +76,11 @@ class Job(NamedTuple):
     bands: tuple[AlignedBand, ...] = ()
     """Further bands of the weights', on the same pixels."""
 
+    @property
+    def pixel_variance(self) -> float:
+        """Variance of a pixel's noise in units of the white-equivalent one."""
+        return 1.0 if self.covariance is None else float(self.covariance.max())
+
 
 def plan(
     shape: tuple[int, int],
