@@ -157,6 +157,18 @@ def test_the_gain_of_electrons_per_second_is_the_exposure_time(folder):
     assert found.corrections["gain"] == 300
 
 
+@pytest.mark.parametrize("unit", ["electron", "ELECTRONS", "e-"])
+def test_the_gain_of_electrons_is_one(folder, unit):
+    with fits.open(folder / "image.fits", mode="update") as hdus:
+        del hdus[0].header["GAIN"]
+    noise_of(changed(folder, lambda image: 50 * image, {"BUNIT": unit}), 50 * RMS)
+    found, said = inspected(folder)
+    assert f"gain 1 electrons per image unit (unit {unit})" in only(said, "assumed gain")
+    assert found.corrections["gain"] == 1
+    noise_of(changed(folder, lambda image: image / 50), RMS)
+    assert not inspected(folder)[0].corrections["gain"]
+
+
 @pytest.mark.parametrize(
     ("cards", "options"),
     [

@@ -44,6 +44,11 @@ def ccd(pixels, header):
     return {"image": CCDData(pixels, error, BAD, unit="uJy", wcs=WCS(header))}
 
 
+def ccd_of_units(pixels, header):
+    error = StdDevUncertainty(np.full(SHAPE, 1e3 * RMS), unit="nJy")
+    return {"image": CCDData(pixels, error, BAD, unit="uJy", wcs=WCS(header))}
+
+
 def hdus(pixels, header):
     planes = [fits.PrimaryHDU(), fits.ImageHDU(pixels, header, name="SCI")]
     return {
@@ -53,7 +58,7 @@ def hdus(pixels, header):
     }
 
 
-@pytest.mark.parametrize("kind", [array, masked, quantity, ccd, hdus])
+@pytest.mark.parametrize("kind", [array, masked, quantity, ccd, ccd_of_units, hdus])
 def test_what_is_in_memory_has_the_files_pixels(pixels, folder, kind):  # noqa: F811
     files = write_given(kind(*pixels), folder / "given")
     everywhere = [slice(0, side) for side in SHAPE]
@@ -62,8 +67,8 @@ def test_what_is_in_memory_has_the_files_pixels(pixels, folder, kind):  # noqa: 
         np.testing.assert_array_equal(bad, BAD)
         np.testing.assert_array_equal(image[~BAD], pixels[0][~BAD])
         np.testing.assert_allclose(rms[~BAD], RMS, rtol=1e-6)
-        assert mosaic.unit == (u.uJy if kind in (quantity, ccd, hdus) else None)
-        assert (mosaic.wcs is not None) == (kind in (ccd, hdus))
+        assert mosaic.unit == (u.uJy if kind in (quantity, ccd, ccd_of_units, hdus) else None)
+        assert (mosaic.wcs is not None) == (kind in (ccd, ccd_of_units, hdus))
 
 
 def test_an_image_in_memory_gives_the_catalogue_of_its_file(pixels, folder):  # noqa: F811

@@ -42,6 +42,8 @@ def test_the_mask_of_an_image_in_memory_may_have_bits():
             {"mask": np.zeros((64, 64)), "mask_bits": [1.5]},
             "bit of the mask is 1.5; wanted",
         ),
+        ({"mask": np.zeros((64, 64), "i2"), "mask_bits": 32}, "bit 32 of numbers of 16 bits; wan"),
+        ({"rms_kind": "Background"}, "rms_kind is 'Background'; wanted one of auto, background"),
         (
             {"catalog": np.ones((3, 2))},
             "catalog of ndarray: .*wanted a table, a data fr",

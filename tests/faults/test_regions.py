@@ -40,3 +40,13 @@ def test_depths_that_differ_as_the_map_says_are_right(folder):  # noqa: F811
     noise = rms * np.random.default_rng(9).normal(size=SHAPE)
     changed(folder, lambda image: noise)
     assert not kinds(inspected(noise_of(folder, rms))[1])
+
+
+@pytest.mark.parametrize(("axis", "which"), [(0, "columns"), (1, "rows")])
+@pytest.mark.parametrize("level", [0.4, 1.0])
+def test_rows_or_columns_with_levels_of_their_own_are_named(folder, axis, which, level):  # noqa: F811
+    levels = np.random.default_rng(4).normal(0, level * RMS, SHAPE[1 - axis])
+    changed(folder, lambda image: image + np.expand_dims(levels, axis))
+    line = only(inspected(folder)[1], "warned stripes")
+    assert f"its {which} differ by " in line
+    assert float(line.split("differ by ")[1].split()[0]) == pytest.approx(level, abs=0.2)

@@ -26,11 +26,12 @@ def lit(folder, level):  # noqa: F811
         hdus[0].data = (hdus[0].data + level).astype(hdus[0].data.dtype)
 
 
-def written(tmp_path, values, rms, core=None):
+def written(tmp_path, values, rms, core=None, gain=None):
     for name, plane in (("image", values), ("rms", rms)):
         fits.writeto(tmp_path / f"{name}.fits", plane.astype(np.float32))
     core = core or tuple(slice(0, n) for n in values.shape)
-    with open_mosaic(tmp_path / "image.fits", rms=str(tmp_path / "rms.fits")) as mosaic:
+    noise = str(tmp_path / "rms.fits")
+    with open_mosaic(tmp_path / "image.fits", rms=noise, gain=gain) as mosaic:
         return write_left_sky(mosaic, None, [], core, tmp_path, quiet)
 
 
@@ -52,12 +53,19 @@ def test_even_light_is_taken_off_and_fluxes_are_as_without_it(folder, sky):  # n
 def test_photons_that_are_counted_leave_no_light(tmp_path, rng, photons):
     values = rng.poisson(photons, (512, 700)) - photons
     assert abs(np.median(values)) > 0.2  # of whole numbers less their mean
-    assert written(tmp_path, values, np.full_like(values, photons**0.5)).path is None
+    assert written(tmp_path, values, np.full_like(values, photons**0.5), gain=1).path is None
+
+
+@pytest.mark.parametrize("step", [0.1, 0.5, 1.0, 1.5])
+@pytest.mark.parametrize("gain", [None, 7.3])
+def test_values_that_are_multiples_of_a_step_leave_no_light(tmp_path, rng, step, gain):
+    values = step * np.round(rng.normal(size=(512, 700)) / step)
+    assert written(tmp_path, values, np.ones_like(values), gain=gain).path is None
 
 
 def test_light_beneath_counted_photons_is_found(tmp_path, rng):
     values = rng.poisson(156.0 + 2.5, (512, 700)) - 156.0
-    found = written(tmp_path, values, np.full_like(values, 156**0.5))
+    found = written(tmp_path, values, np.full_like(values, 156**0.5), gain=1)
     assert found.levels.mean() == pytest.approx(2.5, abs=0.1)
 
 

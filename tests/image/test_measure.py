@@ -5,7 +5,7 @@ import pytest
 from matched import SIZE, gaussian, matched_filter, recording_psfs
 
 from vaedeblend.deblend.network import Deblended
-from vaedeblend.image.catalogue.columns import FLAGS
+from vaedeblend.image.catalogue.columns import FLAGS, POOR
 from vaedeblend.image.measure import measure_field
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
 
@@ -288,3 +288,21 @@ def test_what_the_network_knows_of_stars_is_a_column(image):
     assert np.isnan(
         measure_field(matched_filter, image, rms, **given).table["point_source_prob"]
     ).all()
+
+
+@pytest.mark.parametrize("chance", [0.9, 0.1])
+def test_a_star_that_is_measured_in_a_circle_is_not_poor_where_its_profile_is(chance):
+    """Profiles that are too wide: a galaxy's flux is not to be used, a star's is not of it."""
+    middle, psf = SIZE / 2 - 0.5, gaussian(20, 20, (41, 41))[..., None]
+    profile = gaussian(middle, middle, (SIZE, SIZE), 3.5)[None, ..., None]
+
+    def wide(image, variance, **options):
+        found = matched_filter(image, variance, **options)
+        light = found.flux[:, None, None] * profile
+        return found._replace(image=light, point_source_prob=jnp.full(len(image), chance))
+
+    star, rms = 3000 * gaussian(*PLACES[0], SHAPE), np.full(SHAPE, 0.3)
+    given = {"size": SIZE, "positions": PLACES[:1], "passes": 0, "psf": psf}
+    (row,) = measure_field(wide, star, rms, **given).table
+    assert row["chi2"] > 3
+    assert bool(row["flags"] & POOR) is (chance < 0.5)

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 from astropy.io import fits
 from fitsfolder import folder, network, sky  # noqa: F401
 
 from vaedeblend.cli import commands, main
 from vaedeblend.cli.reading.line import make_parsers
-from vaedeblend.image.options import ImageOptions, command_line
+from vaedeblend.image.options import ImageOptions, command_line, psf_record, weights_files
 from vaedeblend.io.folders.digest import digest_file
 
 
@@ -44,3 +46,22 @@ def test_a_catalogue_says_how_and_from_what_it_was_made(folder):
     assert made["image.fits"] == digest_file(folder / "image.fits")
     assert made["rms.fits"] == digest_file(folder / "rms.fits")
     assert "calibration.json" in made or "config.json" in made
+
+
+def test_a_psf_is_recorded_so_that_it_is_found_from_anywhere(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    out, options = Path("out"), ImageOptions(psf="psf.fits", psf_scale=0.05)
+    assert psf_record(options, out) == {"PSF": str(folder / "psf.fits"), "PSFSCALE": "0.05"}
+    given = ImageOptions(psf=folder / "out" / "given" / "psf.fits")
+    assert psf_record(given, out) == {"PSF": "given/psf.fits"}
+    assert psf_record(ImageOptions(), out) == {}
+
+
+def test_weights_are_all_files_that_a_deblender_is_made_of():
+    names = {
+        "/".join(p.parts[p.parts.index("euclid_vis") + 1 :]) for p in weights_files("euclid_vis")
+    }
+    assert names == {
+        *("config.json", "psf.fits", "blended/calibration.json"),
+        *("blended/checkpoints", "companions/checkpoints"),
+    }

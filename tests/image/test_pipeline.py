@@ -64,6 +64,11 @@ def test_segmentation_gives_a_galaxys_centre_its_id(folder):
     owner = image_of(folder, "segmentation")
     y, x = (np.rint(np.asarray(table[name])).astype(int) for name in ("y", "x"))
     np.testing.assert_array_equal(owner[y, x], table["id"])
+    cards = [fits.getheader(folder / "out" / f"{n}.fits") for n in ("segmentation", "model")]
+    assert [{"BUNIT", "MAGZERO", "GAIN"} & {*each} for each in cards] == [
+        set(),
+        {"MAGZERO", "GAIN"} | ({"BUNIT"} & {*cards[1]}),
+    ]
 
 
 def test_second_table_has_the_covariance_of_neighbours(folder):
@@ -225,6 +230,8 @@ def test_command_says_what_it_found(folder, capsys):
 def test_a_misspelt_option_is_refused_with_the_nearest(folder):
     with pytest.raises(TypeError, match="no option 'zeropoint'; nearest is 'zero_point'"):
         run(folder, zeropoint=23.9)
+    with pytest.raises(TypeError, match="no option 'no_add'; nearest is 'passes=0'"):
+        run(folder, no_add=True)
     assert not (folder / "out").exists()
 
 

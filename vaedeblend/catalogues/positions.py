@@ -3,7 +3,8 @@
     table --columns, units--> (y, x) on the image --> which rows can be measured --> catalogue
 
 The names that are understood are those of this package, of SExtractor, of photutils, of Euclid's
-MER and of VizieR, in any letters, and coordinates of astropy (a SkyCoord of an ECSV file).
+MER, of T-PHOT and of VizieR, in any letters, and coordinates of astropy (a SkyCoord of an ECSV
+file).
 """
 
 import re
@@ -30,6 +31,7 @@ _PIXELS = {
     ("x_image", "y_image"): 1,
     ("xcentroid", "ycentroid"): 0,
     ("x_centroid", "y_centroid"): 0,
+    ("x_center", "y_center"): 1,
 }
 """Names of pixel columns, and the number of the first pixel in them."""
 _SKY = (
@@ -42,6 +44,10 @@ _SKY = (
     ("ra_icrs", "de_icrs"),
     ("_ra.icrs", "_de.icrs"),
     ("_ra", "_de"),
+    ("radeg", "dedeg"),
+    ("ra_deg", "dec_deg"),
+    ("raicrs", "deicrs"),
+    ("x_world", "y_world"),
 )
 """Names of columns of right ascension and declination, degrees where no unit is stated."""
 _COORDINATES = {name for pair in (*_PIXELS, *_SKY) for name in pair}

@@ -83,12 +83,14 @@ def inject(
             found = deblend_image(folder / "image.fits", folder, report=report, **given).table
             tables.append(recovered(sources, ground.unit, found, before, each))
         table = vstack(tables)
-        write_tables(out / TABLE, {"INJECTED": table})
         said = [*account(table, recipe.total), *ground.said()]
         about = {"image": str(inputs.image)} | recipe._asdict()
         links = {BEFORE: "The image as it is", _FOLDER.format(seed): "with sources"}
         links = {f"{folder}/index.html": name for folder, name in links.items()}
         write_shown(out, table, said, about, links)
+        for name in ("flux", "flux_found", "flux_err", "flux_err_95"):
+            table[name].unit = before["flux"].unit
+        write_tables(out / TABLE, {"INJECTED": table})
         table.meta["said"] = said
         return table
 

@@ -159,6 +159,7 @@ def _described(
         "point_source_prob": point,
         "chi2": footprint_chi2(profiles, (image - model) / noise, rms, covariance),
         "captured": _ratio(stamps.sum(axis=(1, 2), dtype=float), flux),
+        "in_circle": in_circle,
         "hidden": sources.hidden,
         "p_companion": np.where(sources.hidden, sources.p_companion, 1.0),
         "blend_prob": sources.blend_prob,
@@ -239,7 +240,8 @@ def _flags(columns, profiles: Profiles, variance, bright, rms) -> Int[np.ndarray
         masked > _SHARE,
         (columns["captured"] < _CAPTURED) | (columns["binning"] > 1),
         bright,
-        (columns["chi2"] > _POOR) | (~np.isfinite(columns["flux_err"]) & np.isfinite(rms)),
+        (columns["chi2"] > _POOR) & ~columns["in_circle"]
+        | (~np.isfinite(columns["flux_err"]) & np.isfinite(rms)),
         ~np.isfinite(columns["flux"]),
     ]
     return sum(

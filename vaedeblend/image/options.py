@@ -114,6 +114,8 @@ def takes(options: type) -> Callable[[Callable], Callable]:
     return decorate
 
 
+_COMMANDS = {"no_add": "passes=0", "noise": "rms", "positions": "catalog", "flags": "mask"}
+"""What the command calls options, or others do."""
 _COUNTS = {"iterations": 1, "passes": 0, "tile": 64, "processes": 1, "tile_id": 0}
 """Options that are whole numbers, and the least of each: no tile is smaller than a stamp."""
 
@@ -130,8 +132,8 @@ def read_options(given: dict) -> ImageOptions:
         given["iterations"] = given.pop("looks")
     for name in given:
         if name not in ImageOptions._fields:
-            nearest = get_close_matches(name, ImageOptions._fields, 1, 0)[0]
-            raise TypeError(f"deblend_image: no option {name!r}; nearest is {nearest!r}")
+            near = _COMMANDS.get(name) or get_close_matches(name, ImageOptions._fields, 1, 0)[0]
+            raise TypeError(f"deblend_image: no option {name!r}; nearest is {near!r}")
     counts = {name: as_count(given[name], name, n) for name, n in _COUNTS.items() if name in given}
     for name in ("psf_scale", "core_margin"):
         if name in given:

@@ -134,13 +134,15 @@ def write_images(mosaic: Mosaic, job: Job, catalog: Catalog, out: Path, report: 
     binning = -(-max(mosaic.shape) // _OVERVIEW)
     step = binning * max(_STRIP // binning, 1)
     gain = np.inf if mosaic.gain is None else mosaic.gain
-    overview, sums = [], Counter()
+    overview, sums, numbers = [], Counter(), header.copy()
+    for card in ("BUNIT", "MAGZERO", "GAIN"):
+        numbers.remove(card, ignore_missing=True)
     with contextlib.ExitStack() as stack:
         put = {
             name: stack.enter_context(
-                write.write_image(out / f"{name}.fits", mosaic.shape, header, kind)
+                write.write_image(out / f"{name}.fits", mosaic.shape, own, kind)
             )
-            for name, kind in IMAGES.items()
+            for (name, kind), own in zip(IMAGES.items(), (header, header, numbers), strict=True)
         }
         for low in range(0, height, step):
             report("writing images", low, height)

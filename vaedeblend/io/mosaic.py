@@ -217,6 +217,8 @@ def open_mosaic(
         for role, path in given.items():
             planes[role] = open_plane(stack, path, role, image=planes["image"])
         _check_planes(planes)
+        if "mask" in planes and mask_bits is not None:
+            _check_bits(planes["mask"], max(mask_bits, default=0))
         header, inherited = with_inherited(planes["image"].hdu.header, planes["image"].primary)
         facts = read_facts(header, inherited)
         zero_point = facts.zero_point if zero_point is None else zero_point
@@ -304,7 +306,8 @@ def _parts(image: NDData, given: Mapping) -> dict[str, Any]:
         parts["mask"] = image.mask
     if image.uncertainty is not None and not any(given.get(each) is not None for each in NOISES):
         deviation = image.uncertainty.represent_as(StdDevUncertainty)
-        parts["rms"] = deviation.array
+        unit = deviation.unit
+        parts["rms"] = deviation.array if unit is None else u.Quantity(deviation.array, unit)
     return parts
 
 
@@ -380,6 +383,14 @@ def _bit(bit: int) -> int:
     if not 0 <= bit < 63:
         raise MosaicError(f"bit {bit} of the mask; wanted those from 0 to 62")
     return bit
+
+
+def _check_bits(mask: Plane, highest: int) -> None:
+    """Refuses a bit that the mask's numbers do not have: it may be the value of one."""
+    bits = abs(mask.hdu.header["BITPIX"])
+    if highest >= bits:
+        wanted = f"wanted the numbers of bits, from 0 to {bits - 1}, and not their values"
+        raise MosaicError(f"{mask}: bit {highest} of numbers of {bits} bits; {wanted}")
 
 
 def _check_number(name: str, value: float | None, above: float, or_zero: bool = False) -> None:

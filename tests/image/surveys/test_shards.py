@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from fitsfolder import RMS, folder, header, sky  # noqa: F401
 from surveyed import cut_tiles, planned, stub
@@ -149,6 +150,15 @@ def test_tiles_are_found_where_a_user_says(tiles):
         list_tiles([tiles / "in" / "t10.fits", tiles / "in" / "list.txt"])
     with pytest.raises(SurveyError, match="no such file"):
         list_tiles([tiles / "nothing"])
+
+
+def test_tiles_of_another_unit_than_most_are_named(tiles):
+    for name in ("t00", "t01", "t10", "t11"):
+        fits.setval(tiles / "in" / f"{name}.fits", "MAGZERO", value=31.4 if name == "t10" else 23.9)
+    found = list_tiles([tiles / "in"])  # a folder of images and their products
+    assert [each.name for each in found.tiles] == ["t00", "t01", "t11"]
+    said = "t10.fits: zero point 31.4; wanted 23.9, which 3 of the 4 tiles have"
+    assert said in found.unusable["t10"]
 
 
 def test_a_folder_is_of_one_survey(tiles):

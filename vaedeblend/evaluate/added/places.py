@@ -58,6 +58,7 @@ def make_addition(n, stars, magnitude, beside_bright: bool = False, seed=0, repe
     if not low < high:
         raise MosaicError(f"magnitudes from {low} to {high}; wanted the brighter one first")
     stars = as_count(stars, "stars", 0)
+    seed = as_count(seed, "seed", 0)
     seeds = tuple(range(seed, seed + as_count(repeats, "repeats", 1)))
     n = as_count(n, "n", 0 if stars else 1)
     return Addition(n, stars, (low, high), beside_bright, seeds)

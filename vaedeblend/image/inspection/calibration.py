@@ -42,6 +42,8 @@ def gain_findings(mosaic: Mosaic, given: bool, rms: float) -> tuple[list[Finding
     gain = mosaic.gain
     origin = "--gain" if given else mosaic.facts.origins["gain"]
     rate, (seconds, card) = rate_of(mosaic.header), exposure_time(mosaic.header)
+    if origin.startswith("unit ") and gain and gain * rms < _FEWEST:
+        gain = None  # electrons they are called, and a rate they are
     if gain is None and not given and rate == "electrons" and seconds:
         text = f"gain {seconds:.6g} electrons per image unit ({card}, of electrons per second)"
         return [Finding("assumed", "gain", text)], seconds

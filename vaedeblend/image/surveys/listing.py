@@ -1,6 +1,7 @@
 """The tiles of a survey: what a user names, as images with their products and places on the sky."""
 
 import glob
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ def list_tiles(given: Sequence[str | Path]) -> Listing:
                 unusable[name] = " ".join(str(error).split())
     if not tiles and not unusable:
         raise SurveyError(f"{', '.join(map(str, given))}: no tile; wanted MER's, or images")
-    unusable |= _incomplete(tiles)
+    unusable |= _of_another_unit(tiles) | _incomplete(tiles)
     return Listing(tuple(tiles[name] for name in sorted({*tiles} - {*unusable})), unusable)
 
 
@@ -112,6 +113,20 @@ def _incomplete(tiles: Mapping[str, SurveyTile]) -> dict[str, str]:
         name: said.format(tiles[name].image, " and no ".join(missing), len(tiles))
         for name, missing in lacks.items()
         if missing
+    }
+
+
+def _of_another_unit(tiles: Mapping[str, SurveyTile]) -> dict[str, str]:
+    """Tiles of another zero point than most: one column of the catalogue holds all fluxes."""
+    points = Counter(tile.zero_point for tile in tiles.values())
+    if len(points) < 2:
+        return {}
+    (usual, n), *_ = points.most_common()
+    said = f"zero point {{}}; wanted {usual}, which {n} of the {len(tiles)} tiles have"
+    return {
+        name: f"{tile.image}: {said.format(tile.zero_point)}: fluxes of a survey have one unit"
+        for name, tile in tiles.items()
+        if tile.zero_point != usual
     }
 
 
@@ -135,10 +150,14 @@ def _named(path: Path) -> Iterator:
             return
         yield path.name.split(".fits")[0], lambda: _of_image(path, _beside(path))
         return
-    for tile in all_tiles(path):
+    tiles, images = all_tiles(path), sorted(path.rglob(_IMAGE))
+    for tile in tiles:
         yield f"{tile.number:09d}", lambda tile=tile: _of_mer(tile)
-    for image in sorted(path.rglob(_IMAGE)):
+    for image in images:
         yield image.parent.name, lambda image=image: _of_image(image, _within(image.parent))
+    if not tiles and not images:
+        for file in sorted(path.glob("*.fits*")):
+            yield from _named(file)
 
 
 def _of_mer(tile: MerTile) -> SurveyTile:

@@ -25,6 +25,8 @@ _LIKE_ZERO_POINTS = re.compile(r"(?!.?ZERO\d*$).*(ZP|ZERO|FLUXMAG0|PHOTFLAM).*")
 _FAINTEST = 90.0
 """Zero points beyond are marks of unknown ones [mag]."""
 _GAINS = "GAIN", "EGAIN"
+_ELECTRONS = {"e", "e-", "electron", "electrons", "photoelectron", "photoelectrons"}
+"""Units of images that count electrons."""
 _SCALES = "PIXSCALE", "PIXELSCL", "PSFSCALE"
 _EXPOSURES = "EXPTIME", "TEXPTIME", "EXPOSURE"
 _SATURATIONS = "SATURATE", "SATLEVEL", "SATURLEV"
@@ -122,6 +124,8 @@ def read_facts(header: fits.Header, inherited: Collection[str] = ()) -> Facts:
     if zero_point is None and _text(header).lower() in ("mjy", "mjy/sr") and unit is None:
         notes.append(f"BUNIT {_text(header)!r} may be mJy or MJy; wanted the case of either")
     gain, gain_origin = _number(header, _GAINS, 0.0, notes)
+    if gain is None and _text(header).lower() in _ELECTRONS:
+        gain, gain_origin = 1.0, f"unit {_text(header)}"
     origins = {"zero_point": zero_origin, "gain": gain_origin, "pixel_scale": scale_origin}
     above = {*inherited, f"unit {_text(header)}"} if "BUNIT" in inherited else inherited
     origins |= {what: f"{o} of the primary header" for what, o in origins.items() if o in above}

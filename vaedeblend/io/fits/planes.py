@@ -180,7 +180,8 @@ def _chosen(hdus, images: dict, role: str, image: Plane | None) -> int | None:
         known = [i for i in known if _stem(hdus[i].name) == _stem(image.name)] or known
     if len(known) > 1:
         names = ", ".join(hdus[i].name for i in known)
-        raise MosaicError(f"{hdus.filename()}: planes {names}; wanted one, as FILE[NAME]")
+        said = f"planes {names}; wanted one, as FILE[NAME], or FILE[NAME,2] of several of a name"
+        raise MosaicError(f"{hdus.filename()}: {said}")
     if known or len(images) < 2:
         return (known or [*images, None])[0]
     others = [i for i in images if not _role(hdus[i].name) and not _is(image, hdus, i)]

@@ -28,9 +28,9 @@ _DARK, _SURE = 0.05, 4.0
 taken off [sigma]."""
 _BOX, _FEWEST = 256, 0.1
 """Side of the boxes in which sky is left, about [pixel]; least share of one that has to be sky."""
-_SAMPLE, _DISTINCT = 4096, 0.2
-"""Pixels by which it is judged whether values are counts, and the share of distinct values of
-others."""
+_SAMPLE, _DISTINCT, _ELECTRON = 4096, 0.2, 0.1
+"""Pixels by which it is judged whether values are multiples of a step, the share of distinct values
+of others, and how far such a step may be from an electron, of that."""
 _SLIGHT = 0.05
 """Largest level for which fluxes are corrected by the area that they are measured in, and sources
 are not measured again [rms]: to first order, which is within 0.1 flux_err there."""
@@ -188,22 +188,25 @@ def _left(mosaic: Mosaic, background, profiles: Sequence[Profiles], window: tupl
     for each in profiles:
         model += each.select(each.reaching(low, high)).moved(low).lay(image.shape)
     dark = ~bad & (model < _DARK * rms)
-    image = image + _dither(image[dark], image.shape)
+    image = image + _dither(image[dark], image.shape, mosaic.gain)
     left = np.where(dark, image - _under(background, window) - model, np.nan)
     return left * mosaic.scale, rms * mosaic.scale
 
 
-def _dither(values, shape: tuple[int, int]) -> Float[np.ndarray, "height width"] | float:
-    """What makes of counted photons values whose median is their mean; 0 where none are counted.
+def _dither(
+    values, shape: tuple[int, int], gain: float | None
+) -> Float[np.ndarray, "height width"] | float:
+    """What makes of multiples of a step values whose median is their mean; 0 of other values.
 
-    The median of whole numbers is off by up to half of one, 0.04 of an rms of 12 photons, and that
-    of their skew distribution lies a sixth below the mean.
+    The median of whole numbers is off by up to half of one, 0.04 of an rms of 12. Where they are
+    electrons, by the gain, that of their skew distribution lies a sixth below the mean besides.
     """
     distinct = np.unique(values[:_SAMPLE])
     if not 1 < len(distinct) < _DISTINCT * min(len(values), _SAMPLE):
         return 0.0
     step = float(np.median(np.diff(distinct)))
-    return step * np.random.default_rng(0).uniform(-1 / 2 + 1 / 6, 1 / 2 + 1 / 6, shape)
+    skew = 1 / 6 if gain and abs(step * gain - 1) < _ELECTRON else 0.0
+    return step * np.random.default_rng(0).uniform(skew - 1 / 2, skew + 1 / 2, shape)
 
 
 def _under(background: str | None, window: tuple[slice, slice]):

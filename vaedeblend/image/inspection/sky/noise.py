@@ -31,6 +31,9 @@ _CORRELATED = 0.5
 """Scatter over rms below which neighbouring pixels are said to be correlated."""
 _SAID, _REFUSED, _FLAT = 0.3, 2.0, 0.5
 """Sky that is said, and that is refused [rms]; range of an even sky over the image, of itself."""
+_LAG, _MANY, _STRIPED = 4, 100, 1.04
+"""Distance of pixels whose differences are noise [pixel], and blocks from which on their scatter
+along rows and columns tells, where one is larger by this factor, of stripes."""
 _GROWN = 0.3
 """Growth of the variance on bright pixels that is one."""
 
@@ -70,6 +73,8 @@ def inspect_noise(
         if len(blocks.image) and blocks.image.shape[1] >= _LEAST:
             found, numbers = noise_findings(mosaic, raw, blocks)
             findings += found
+    if len(blocks.image) >= _MANY and blocks.image.shape[1] >= _LEAST:
+        findings += _stripes(mosaic, blocks)
     sky = None if is_refused(findings) else measure_blank_sky(strips)
     correlated = correlated_noise(sky)
     return findings + correlation_findings(correlated), numbers, sky, correlated
@@ -138,12 +143,28 @@ def _median(raw) -> str:
 
 
 def _ratio(blocks: Blocks, given: Float[np.ndarray, " n"]) -> _Ratio:
-    near = block_quantile(np.abs(np.diff(blocks.image, axis=2)), 0.5)
-    far = block_quantile(np.abs(blocks.image[:, :, 4:] - blocks.image[:, :, :-4]), 0.5)
+    near, far = (_differences(blocks, lag) for lag in (1, _LAG))
     known = far > 0
     correlation = float(np.median(near[known] / far[known])) if known.any() else 1.0
     low = float(np.quantile(blocks.floor / given, 0.1))
     return _Ratio(low, float(np.median(blocks.scatter / given)), min(correlation, 1.0))
+
+
+def _differences(blocks: Blocks, lag: int, axis: int = 2) -> Float[np.ndarray, " n"]:
+    """Median absolute difference of each block's pixels at a distance along an axis."""
+    pixels = np.moveaxis(blocks.image, axis, 2)
+    return block_quantile(np.abs(pixels[:, :, lag:] - pixels[:, :, :-lag]), 0.5)
+
+
+def _stripes(mosaic: Mosaic, blocks: Blocks) -> list[Finding]:
+    """Rows or columns of an image that have levels of their own."""
+    along, down = (float(np.median(_differences(blocks, _LAG, axis))) for axis in (2, 1))
+    larger, smaller = max(along, down), min(along, down)
+    if not smaller > 0 or larger < _STRIPED * smaller:
+        return []
+    which, level = "rows" if down > along else "columns", np.sqrt((larger / smaller) ** 2 - 1)
+    text = f"{mosaic.planes['image']}: its {which} differ by {level:.2g} of the pixels' scatter: "
+    return [Finding("warned", "stripes", text + "such stripes are taken for faint sources")]
 
 
 def _agrees(ratio: _Ratio) -> bool:

@@ -10,6 +10,7 @@ whole image: the light in a pixel whose photons are as noisy as the background. 
 
 import numpy as np
 
+from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.inspection.findings import Finding, PhotonNoise
 from vaedeblend.image.inspection.samples import (
     FEWEST_BRIGHT,
@@ -46,7 +47,12 @@ def photon_findings(
         gain: Electrons per image unit, of the header or the user; it serves where too few pixels
             are bright.
         rounds: Rounds of `fit_photon_noise`.
+
+    Raises:
+        MosaicError: There is no such kind.
     """
+    if kind not in RMS_KINDS:
+        raise MosaicError(f"rms_kind is {kind!r}; wanted one of {', '.join(RMS_KINDS)}")
     seen = [each for each in findings if each.about == "photons"]
     if kind == "background" or not (seen or kind == "total"):
         return findings, None
