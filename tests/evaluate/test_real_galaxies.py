@@ -85,3 +85,11 @@ def test_who_draws_a_galaxy_is_known(benchmark, tmp_path):
     assert 1 < len(set(found)) <= 5 and found.min() == 0
     for style in ("analytic", "structured"):
         np.testing.assert_array_equal(benchmark.drawn_by(sources, cell, style, 3), cell)
+
+
+def test_the_worst_drawer_is_the_one_that_makes_most_of_the_scatter(benchmark):
+    drawer = np.arange(300) % 3
+    error = np.random.default_rng(3).normal(0, 0.05, 300)
+    error[drawer == 1] *= 5
+    error[::7] = np.nan
+    assert benchmark.worst(error, drawer) == 1
