@@ -142,3 +142,13 @@ def test_a_simulation_takes_the_place_of_an_earlier_one(tmp_path):
         _refuse_others(tmp_path, *_FIELD)
     write_tables(tmp_path / "truth.fits", {"TRUTH": Table({"x": [1.0]})})
     _refuse_others(tmp_path, *_FIELD)
+
+
+def test_results_of_the_field_before_do_not_stay_beside_another(tmp_path, monkeypatch):
+    words = ["simulate", "--size", "64", "--processes", "1", "--out", str(tmp_path), "--seed"]
+    assert main([*words, "1"]) == 0
+    image, rms = tmp_path / "image.fits", tmp_path / "rms.fits"
+    assert main(["deblend", str(image), "--rms", str(rms), "--out", str(tmp_path)]) in (0, 3)
+    assert (tmp_path / "catalog.fits").exists() and (tmp_path / "model.fits").exists()
+    assert main([*words, "2"]) == 0
+    assert not (tmp_path / "catalog.fits").exists() and not (tmp_path / "model.fits").exists()

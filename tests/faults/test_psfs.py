@@ -178,3 +178,10 @@ def test_psfs_of_two_sizes_are_refused(folder):
     fits.writeto(psfs / "9.fits", small, fits.Header({"X": 1, "Y": 1}))
     with pytest.raises(PsfError, match="9.fits: 9 pixels of 0.1 arcsec; wanted 21 of 0.1"):
         inspected(folder, psf=psfs)
+
+
+def test_single_pixels_are_said_to_be_cosmic_rays(folder):
+    light = 900 * (np.indices(SHAPE) % 40 == 20).all(axis=0)
+    changed(folder, lambda image: NOISE + light)
+    (line,) = [e for e in inspected(folder, psf=psf_file(folder, NARROW))[1] if "sharpest" in e]
+    assert "are they cosmic rays or hot pixels? Mask them" in line

@@ -87,6 +87,7 @@ def simulate(*, out: str, style: str, star_fraction: float | None, **options) ->
     if options.pop("bands") != "VIS":
         raise VaedeblendError(f"--bands: a field of --style {style} has VIS alone; wanted mer")
     _refuse_others(Path(out), *_FIELD)
+    from vaedeblend.image.products import clear_earlier
     from vaedeblend.simulate.fields import simulate_field, write_field
     from vaedeblend.survey import Survey
 
@@ -95,6 +96,7 @@ def simulate(*, out: str, style: str, star_fraction: float | None, **options) ->
         field = simulate_field(
             survey=survey, style=style, star_fraction=star_fraction or 0.0, **options
         )
+        clear_earlier(Path(out))
         write_field(field, survey, out)
     console.print(Text(f"{len(field.truth)} galaxies and stars: {out}/image.fits"))
 

@@ -88,6 +88,12 @@ def clear_products(out: Path) -> list[Path]:
     return [path for path in others if path.exists()]
 
 
+def clear_earlier(out: Path) -> None:
+    """Removes the results of an earlier run from a folder, where there are such."""
+    if _holds(is_catalogue, out / CATALOGUE):
+        clear_products(out)
+
+
 def is_photometry(folder: Path) -> bool:
     """Whether a folder holds the fluxes in other bands that this program has written."""
 

@@ -38,6 +38,8 @@ _BRIGHT, _STARS, _SIDE = 50.0, 10, 7
 """Peak of a source whose width is measured [rms], least number, and side of its stamp [pixel]."""
 _WIDER, _ANOTHER = 1.3, 1.5
 """Width over that of the sharpest sources of a PSF that is said, and of one that is refused."""
+_HIT = 0.8
+"""Width below which the sharpest sources are single pixels, whose own is 0.66 [pixel]."""
 _ALIKE, _FEWEST, _SHARE = 0.04, 5, 0.5
 """Range of the widths of stars, which are alike, their least number among the sharpest sources, and
 the least share of stars among the bright sources where galaxies might be taken for them."""
@@ -125,6 +127,8 @@ def sharpness_findings(
     width = float(np.median(effective_fwhm(psfs[..., inner, inner])))
     stars, n = _stars(widths)
     ratio, words = width / sharpest, "is it sampled as the image is, and its own?"
+    if sharpest < _HIT:
+        words = "single pixels: are they cosmic rays or hot pixels? Mask them; or " + words
     if ratio > _WIDER:
         text = f"{path}: the PSF is {ratio:.2g} times wider than the sharpest of the image's "
         kind = "refused" if ratio > _ANOTHER and n >= _FEWEST and stars < width else "warned"
