@@ -56,6 +56,10 @@ def test_no_pixel_and_no_range_are_refused():
         on_good_pixels(mixture(), np.zeros(SHAPE, bool), 1.0, NONE, 0)
     with pytest.raises(MosaicError, match="magnitudes from 25 to 22; wanted the brighter"):
         make_addition(3, 0, (25, 22))
+    with pytest.raises(MosaicError, match="from 8 to 10: EGG has no such galaxies"):
+        make_addition(3, 0, (8, 10))
+    with pytest.raises(MosaicError, match="seed is -3; wanted"):
+        make_addition(3, 0, (22, 25), seed=-3)
 
 
 def test_stars_alone_may_be_fainter_than_any_galaxy():

@@ -8,11 +8,12 @@ from jaxtyping import Bool, Float
 
 from vaedeblend.catalogues.galaxies import Galaxies
 from vaedeblend.evaluate.added.ground import Ground
-from vaedeblend.exceptions import MosaicError
+from vaedeblend.exceptions import CatalogueError, MosaicError
 from vaedeblend.image.catalogue.columns import BRIGHT
 from vaedeblend.image.groups import beside_bright
 from vaedeblend.io.fits.numbers import as_count
 from vaedeblend.simulate.library import PlacedSources, random_sources, random_stars
+from vaedeblend.survey import Survey
 
 _MOVED = 24
 """Purpose of random numbers; `library` and `fields` have the others."""
@@ -61,7 +62,18 @@ def make_addition(n, stars, magnitude, beside_bright: bool = False, seed=0, repe
     seed = as_count(seed, "seed", 0)
     seeds = tuple(range(seed, seed + as_count(repeats, "repeats", 1)))
     n = as_count(n, "n", 0 if stars else 1)
+    if n:
+        _check_there(float(low), float(high))
     return Addition(n, stars, (low, high), beside_bright, seeds)
+
+
+def _check_there(low: float, high: float) -> None:
+    """Refuses a range without galaxies before an image is deblended for nothing."""
+    try:
+        random_sources(1, (low, high), (1, 1), Survey().band_names, 0)
+    except CatalogueError as error:
+        text = f"magnitudes from {low:g} to {high:g}: EGG has no such galaxies on 0.1 deg2"
+        raise MosaicError(f"{text}; wanted fainter or brighter ones") from error
 
 
 def place_sources_on(ground: Ground, recipe: Addition, before: Table, seed: int) -> PlacedSources:
