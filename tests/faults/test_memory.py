@@ -95,12 +95,6 @@ def test_the_forms_of_noise_are_brought_to_the_images_unit(tmp_path):
         write_given(inputs, tmp_path)
 
 
-@pytest.mark.parametrize("image", [{"a": 1}, np.array(["a"]), np.ones((9, 9), complex)])
-def test_what_is_no_image_is_refused(tmp_path, image):
-    with pytest.raises(MosaicError, match="image: .*wanted a path, an array or an HDU"):
-        write_given({"image": image}, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("form", "value"),
     [
@@ -170,3 +164,23 @@ def test_a_folder_may_have_a_name_in_brackets(folder, capsys):  # noqa: F811
     arguments = ["deblend", str(folder / "image.fits"), "--out", str(out)]
     assert main([*arguments, "--rms", str(folder / "rms.fits")]) == 0
     assert "run[/b]/index.html" in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.ones((64, 64), complex), "image: an array of complex128; wanted real numbers"),
+        (np.array(["a"]), "image: an array of <U1; wanted real numbers"),
+        ({"a": 1}, "image: dict; wanted a path, an array or an HDU"),
+    ],
+)
+def test_what_is_no_image_is_named(tmp_path, image, said):
+    with pytest.raises(MosaicError, match=said):
+        deblend_image(image, tmp_path / "out")
+
+
+def test_a_file_that_is_closed_already_is_named(folder, tmp_path):  # noqa: F811
+    with fits.open(folder / "image.fits", memmap=False, lazy_load_hdus=True) as hdus:
+        pass
+    with pytest.raises(MosaicError, match="image: HDU 'PRIMARY' .*closed file.*; wanted an open"):
+        deblend_image(hdus, tmp_path / "out")

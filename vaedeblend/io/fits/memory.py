@@ -49,11 +49,11 @@ def refuse_another(path: Path) -> None:
 
 def _hdus(value, name: str) -> fits.HDUList:
     if isinstance(value, fits.HDUList):
-        return fits.HDUList([hdu.copy() for hdu in value])
+        return fits.HDUList([_copied(hdu, name) for hdu in value])
     if isinstance(value, fits.PrimaryHDU):
-        return fits.HDUList([value.copy()])
+        return fits.HDUList([_copied(value, name)])
     if isinstance(value, _HDUS):
-        return fits.HDUList([fits.PrimaryHDU(), value.copy()])
+        return fits.HDUList([fits.PrimaryHDU(), _copied(value, name)])
     unit = getattr(value, "unit", None)
     header = fits.Header()
     if isinstance(value, NDData):
@@ -65,6 +65,13 @@ def _hdus(value, name: str) -> fits.HDUList:
     if unit is not None:
         header["BUNIT"] = _unit_name(unit)
     return fits.HDUList([fits.PrimaryHDU(_numbers(value, name), header)])
+
+
+def _copied(hdu, name: str):
+    try:
+        return hdu.copy()
+    except ValueError as error:  # its file was closed before its pixels were read
+        raise MosaicError(f"{name}: HDU {hdu.name!r} ({error}); wanted an open file") from error
 
 
 def _unit_name(unit: u.UnitBase) -> str:
@@ -79,7 +86,9 @@ def _numbers(value, name: str) -> np.ndarray:
     if np.ma.isMaskedArray(value):
         value = np.where(np.ma.getmaskarray(value), np.nan, value.filled(0))
     values = np.asarray(getattr(value, "value", value))
-    if values.dtype.kind not in "biuf" or not values.ndim:
+    if values.ndim and values.dtype.kind not in "biuf":
+        raise MosaicError(f"{name}: an array of {values.dtype}; wanted real numbers")
+    if not values.ndim:
         raise MosaicError(f"{name}: {type(value).__name__}; wanted a path, an array or an HDU")
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
