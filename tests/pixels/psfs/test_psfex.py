@@ -61,7 +61,7 @@ def test_cells_of_a_model_are_evaluated_at_their_centres(tmp_path):
     found, model = read_psfs(path, SHAPE, given=None, default=0.1), read_psfex(path)
     assert (len(found.grid), len(found.grid[0])) == (2, 2)
     assert found.sampling == pytest.approx(0.05) and found.origin == "PSF_SAMP of 0.5 pixels"
-    wanted = model.at(np.array([750, 1050]))
+    wanted = model.at(np.array([749.5, 1049.5]))
     np.testing.assert_allclose(found.grid[1][1].image, wanted / wanted.sum())
     assert found.total == 1 and found.grid[0][0].encircled_energy == 1
     left, right = (effective_fwhm(found.grid[0][i].image[None])[0] for i in (0, 1))
