@@ -110,16 +110,16 @@ def found_by_them(image, rms, survey):
 
 def drawn_by(sources, cell, style, seed):
     """Number, from 0 on, of the real galaxy that draws each one; of its cell, if it is made up."""
-    draw, numbers = find_style(style), {}
+    draw, drawers = find_style(style), []
     for i, own in enumerate(cell):
         light = draw(sources.galaxies.take(i), structure_seed(seed, i))[0]
         image = getattr(light, "original", None)
         if isinstance(image, galsim.Convolution):  # of the image with the inverse of its PSF
             image = image.obj_list[0]
         seen = isinstance(image, galsim.InterpolatedImage)
-        numbers.setdefault(i, image if seen else int(own))
-    names = {name: k for k, name in enumerate(dict.fromkeys(numbers.values()))}
-    return np.array([names[name] for name in numbers.values()])
+        drawers.append(image if seen else int(own))
+    numbers = {drawer: k for k, drawer in enumerate(dict.fromkeys(drawers))}
+    return np.array([numbers[drawer] for drawer in drawers])
 
 
 def judged(sources, catalog):
@@ -152,7 +152,8 @@ def statistics(error, covered, false):
 
 def resampled(cell, drawer, rng):
     """Rows of one bootstrap: each cell as often as its drawers are drawn, multiplied."""
-    times = rng.multinomial(drawer.max() + 1, np.full(drawer.max() + 1, 1 / (drawer.max() + 1)))
+    n = drawer.max() + 1
+    times = rng.multinomial(n, np.full(n, 1 / n))
     pairs = np.unique(np.stack([cell, drawer], axis=1), axis=0)  # a drawer counts once a cell
     weight = np.ones(cell.max() + 1, int)
     np.multiply.at(weight, pairs[:, 0], times[pairs[:, 1]])

@@ -247,14 +247,18 @@ def random_sources(
 
     Each galaxy of the catalogue is taken once before any is taken again.
     """
-    # The embedded sampler, whether or not EGG is there: fluxes of images are corrected by these.
-    faintest = max(egg.FAINTEST, magnitude[1])
-    table = egg.sample(_SAMPLED, np.random.default_rng(seed), faintest, bands)
+    table = _sampled(seed, max(egg.FAINTEST, magnitude[1]), bands)
     table = catalogue.select(table, {"magnitude": magnitude})
     rng = np.random.default_rng((seed, _CHOICE))
     chosen = table[np.resize(rng.permutation(len(table)), n)]
     galaxies, phase = random_poses(make_galaxies(chosen), (seed, _CHOSEN_POSE))
     return PlacedSources(np.arange(n), galaxies, rng.integers(0, shape, (n, 2)), phase)
+
+
+@functools.lru_cache(maxsize=2)
+def _sampled(seed: int, faintest: float, bands: tuple[str, ...]) -> QTable:
+    """By the embedded sampler, whether or not EGG is there: fluxes of images are corrected so."""
+    return egg.sample(_SAMPLED, np.random.default_rng(seed), faintest, bands)
 
 
 def random_stars(

@@ -5,6 +5,7 @@ from astropy.wcs import WCS
 
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.io.fits.header import (
+    counts_electrons,
     exposure_time,
     is_logarithmic,
     like_zero_points,
@@ -42,11 +43,12 @@ def gain_findings(mosaic: Mosaic, given: bool, rms: float) -> tuple[list[Finding
     gain = mosaic.gain
     origin = "--gain" if given else mosaic.facts.origins["gain"]
     rate, (seconds, card) = rate_of(mosaic.header), exposure_time(mosaic.header)
-    if origin.startswith("unit ") and gain and gain * rms < _FEWEST:
-        gain = None  # electrons they are called, and a rate they are
     if gain is None and not given and rate == "electrons" and seconds:
         text = f"gain {seconds:.6g} electrons per image unit ({card}, of electrons per second)"
         return [Finding("assumed", "gain", text)], seconds
+    if gain is None and not given and (unit := counts_electrons(mosaic.header)) and rms >= _FEWEST:
+        text = f"gain 1 electrons per image unit (unit {unit})"
+        return [Finding("assumed", "gain", text)], 1.0
     if gain is None:
         text = "no gain: photon noise is left out of the errors"
         return [Finding("given" if given else "assumed", "gain", text)], None

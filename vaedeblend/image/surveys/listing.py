@@ -122,9 +122,9 @@ def _of_another_unit(tiles: Mapping[str, SurveyTile]) -> dict[str, str]:
     if len(points) < 2:
         return {}
     (usual, n), *_ = points.most_common()
-    said = f"zero point {{}}; wanted {usual}, which {n} of the {len(tiles)} tiles have"
+    wanted = f"wanted {usual}, which {n} of the {len(tiles)} tiles have: fluxes have one unit"
     return {
-        name: f"{tile.image}: {said.format(tile.zero_point)}: fluxes of a survey have one unit"
+        name: f"{tile.image}: zero point {tile.zero_point}; {wanted}"
         for name, tile in tiles.items()
         if tile.zero_point != usual
     }

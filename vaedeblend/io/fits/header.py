@@ -124,8 +124,6 @@ def read_facts(header: fits.Header, inherited: Collection[str] = ()) -> Facts:
     if zero_point is None and _text(header).lower() in ("mjy", "mjy/sr") and unit is None:
         notes.append(f"BUNIT {_text(header)!r} may be mJy or MJy; wanted the case of either")
     gain, gain_origin = _number(header, _GAINS, 0.0, notes)
-    if gain is None and _text(header).lower() in _ELECTRONS:
-        gain, gain_origin = 1.0, f"unit {_text(header)}"
     origins = {"zero_point": zero_origin, "gain": gain_origin, "pixel_scale": scale_origin}
     above = {*inherited, f"unit {_text(header)}"} if "BUNIT" in inherited else inherited
     origins |= {what: f"{o} of the primary header" for what, o in origins.items() if o in above}
@@ -190,6 +188,12 @@ def rate_of(header: fits.Header) -> str | None:
     if found is None or not (found[2].strip(" .") or found[4]):
         return None
     return "electrons" if found[1].startswith("e") else "counts"
+
+
+def counts_electrons(header: fits.Header) -> str | None:
+    """The name of the unit where it is electrons; None where it is another."""
+    unit = _text(mended(header))
+    return unit if unit.lower() in _ELECTRONS else None
 
 
 def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:

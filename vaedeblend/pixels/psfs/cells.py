@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from vaedeblend.exceptions import PsfError
+from vaedeblend.survey import inside
 
 CELL = 600
 """Side of a cell within which PSFs are averaged: an arcmin of Euclid's VIS [pixel]."""
@@ -42,13 +43,13 @@ def psf_cells(
     """
     centres = cell_centres(shape, cell)
     parts = centres.shape[:2]
-    inside = ((psfs.position >= -0.5) & (psfs.position < np.subtract(shape, 0.5))).all(axis=1)
-    row, column = (psfs.position[inside] // np.divide(shape, parts)).astype(int).clip(0).T
+    here = inside(psfs.position, shape)
+    row, column = (psfs.position[here] // np.divide(shape, parts)).astype(int).clip(0).T
     number = row * parts[1] + column
     n, side = parts[0] * parts[1], psfs.stamps.shape[1]
     counts = np.bincount(number, minlength=n)
     sums = np.zeros((n, side, side))
-    np.add.at(sums, number, psfs.stamps[inside])
+    np.add.at(sums, number, psfs.stamps[here])
     nearest = psfs.stamps[cKDTree(psfs.position).query(centres.reshape(-1, 2))[1]]
     means = sums / np.maximum(counts, 1)[:, None, None]
     cells = np.where(counts[:, None, None] > 0, means, nearest)
