@@ -6,6 +6,7 @@ from vaedeblend.survey import (
     Band,
     Survey,
     flux_to_magnitude,
+    magnitude_error,
     magnitude_to_flux,
     make_survey,
     stamp_centre,
@@ -54,6 +55,13 @@ def test_magnitudes_invert():
     magnitudes = np.linspace(18, 27, 10)
     np.testing.assert_allclose(flux_to_magnitude(magnitude_to_flux(magnitudes)), magnitudes)
     assert magnitude_to_flux(23.9) == pytest.approx(1)
+
+
+def test_errors_of_magnitudes_are_of_positive_fluxes():
+    found = magnitude_error(np.array([100.0, 100.0, 0.0, -1.0]), np.array([1.0, 0.0, 1.0, 1.0]))
+    np.testing.assert_allclose(found, [1.0857e-2, 0, np.nan, np.nan], rtol=1e-4)
+    brighter = flux_to_magnitude(100.0) - flux_to_magnitude(100.01)
+    assert magnitude_error(100.0, 0.01) == pytest.approx(brighter, rel=1e-3)
 
 
 def test_centre_of_even_and_odd_stamps():

@@ -44,6 +44,12 @@ def flux_to_magnitude(flux):
     return MICROJANSKY_ZERO_POINT - 2.5 * np.log10(flux)
 
 
+def magnitude_error(flux, flux_err):
+    """Error of a flux's magnitude, of a small error of the flux; NaN where that is not positive."""
+    positive = np.where(np.asarray(flux) > 0, flux, np.nan)
+    return 2.5 / np.log(10) * flux_err / positive
+
+
 def stamp_centre(size: int) -> float:
     """Centre of a stamp of `size` pixels, along either axis [0-based pixels]."""
     return (size - 1) / 2

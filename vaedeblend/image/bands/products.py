@@ -16,7 +16,7 @@ from vaedeblend.image.tiles import Tile
 from vaedeblend.io import write
 from vaedeblend.io.fits.sky import to_sky
 from vaedeblend.io.mosaic import image_header, open_mosaic
-from vaedeblend.survey import MICROJANSKY_ZERO_POINT
+from vaedeblend.survey import flux_to_magnitude, magnitude_error
 
 BAND_FLAGS = {
     1: ("edge", "a tenth or more of the light lies beyond the band's image"),
@@ -33,7 +33,6 @@ _EDGE, _MASKED, _CORE, _BLENDED, _POOR, _UNMEASURED, _POINT = BAND_FLAGS
 _CLEAR = 5.0
 """Least flux over its error of a source that VIS lacks."""
 _LOST, _INFLATED, _FAR, _LEAST = 0.1, 5.0, 3.0, 1 / 3
-_MAGNITUDES = 2.5 / np.log(10)
 _SHARED = 0.75
 """Correlation of a profile's errors of two bands' fluxes: part of what is wrong in a profile is its
 extent, which moves all fluxes alike, part the way it falls. Measured on simulated tiles."""
@@ -208,8 +207,7 @@ def _add_band(table: Table, result: BandResult, vis: VisSources) -> None:
     flux = np.where(good, unit * result.columns["flux"], np.nan)
     error = np.where(good, unit * np.sqrt(result.variance), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        magnitude = MICROJANSKY_ZERO_POINT - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
-        relative = _MAGNITUDES * error / np.abs(flux)
+        magnitude = flux_to_magnitude(np.where(flux > 0, flux, np.nan))
     noise = np.where(good, unit * np.sqrt(result.noise), np.nan)
     columns = {
         "flux": (flux, "uJy", "total, of VIS's profile under the band's PSF"),
@@ -217,7 +215,7 @@ def _add_band(table: Table, result: BandResult, vis: VisSources) -> None:
         "flux_noise": (noise, "uJy", "the part of flux_err that is not the profile's"),
         "mag": (magnitude, "mag", "AB; NaN of fluxes below 0"),
         "mag_err": (
-            np.where(flux > 0, relative, np.nan),
+            magnitude_error(flux, error),
             "mag",
             "2.5 / ln(10) times flux_err / flux",
         ),
@@ -247,7 +245,7 @@ def _add_colour(table: Table, vis: VisSources, blue: BandResult | None, red: Ban
         own = sum(np.square(r) for r in response) - 2 * _SHARED * response[0] * response[1]
         variance = own * np.square(size)
         variance = variance + _apart(red) + (_apart(blue) if blue else _of_vis(vis, size))
-        error = _MAGNITUDES * np.sqrt(variance)
+        error = magnitude_error(1.0, np.sqrt(variance))
     name = "_".join(names)
     table[f"colour_{name}"] = _described(colour, "mag", f"AB, {names[0]} - {names[1]}")
     table[f"colour_err_{name}"] = _described(

@@ -17,7 +17,7 @@ from vaedeblend.image.catalogue.ellipses import ellipticities, sky_angles, sky_a
 from vaedeblend.io.fits.sky import to_sky
 from vaedeblend.io.mosaic import Mosaic
 from vaedeblend.pixels.shapes import FWHM
-from vaedeblend.survey import magnitude_to_flux
+from vaedeblend.survey import magnitude_error, magnitude_to_flux
 
 FLAGS = {
     1: ("edge", "a tenth or more of the light lies beyond the image"),
@@ -64,9 +64,6 @@ _BITS = {name: bit for bit, (name, _) in FLAGS.items()}
 BRIGHT, POOR, UNMEASURED = (_BITS[name] for name in ("bright", "poor", "unmeasured"))
 BESIDE_BRIGHT, INCOMPLETE = _BITS["beside_bright"], _BITS["incomplete"]
 UNRESOLVED, SKY, UNLIKE = _BITS["unresolved"], _BITS["sky"], _BITS["unlike"]
-
-_MAGNITUDES = 2.5 / np.log(10)
-"""Magnitude error of a small relative flux error of one."""
 
 _NO_WCS = "ICRS; NaN without a WCS"
 _HALF = "half the posterior's central 68 % interval"
@@ -152,8 +149,8 @@ CATALOGUE_COLUMNS = (
         float,
         "mag",
         "stat.error;phot.mag",
-        "2.5 / ln(10) times flux_err / flux",
-        lambda s, _: _MAGNITUDES * s["flux_err"] / s["flux"],
+        "2.5 / ln(10) times flux_err / flux; NaN below 0",
+        lambda s, _: magnitude_error(s["flux"], s["flux_err"]),
     ),
     Column("half_light_radius", float, _pixel, "phys.angSize", f"{_SEEN}; of a circle"),
     Column("purity", float, None, "", "share of the light under the profile that is its own"),
