@@ -58,6 +58,13 @@ def test_a_companion_joins_with_its_probability_and_all_are_judged(images):
     np.testing.assert_allclose(found.blend_prob, 1 / (1 + np.exp(-2.0)))
 
 
+@pytest.mark.parametrize(("x", "there"), [(79.4, 1), (79.6, 0), (-0.4, 1), (-0.6, 0)])
+def test_companions_lie_on_the_pixels_of_the_image(images, x, there):
+    sources = measured(matched_filter, images, PLACES[:1])
+    position = np.array([[20.0, x]])
+    assert len(missed._apart(images, sources, np.zeros(1, int), position, np.ones(1))) == there
+
+
 def test_a_detection_beside_a_brighter_one_is_a_source_if_the_test_finds_it(images):
     for threshold, n in ((6.0, 2), (1e3, 1)):
         found = measured(Judge(threshold), images, iterations=20)

@@ -19,7 +19,7 @@ from vaedeblend.deblend.network import Deblend
 from vaedeblend.deblend.sources import Sources, believed
 from vaedeblend.models.companions import CANDIDATE_REACH
 from vaedeblend.pixels.stamps import PaddedImages
-from vaedeblend.survey import stamp_centre
+from vaedeblend.survey import inside, stamp_centre
 
 ACCEPTED = 0.5
 """Probability from which on a candidate is a companion."""
@@ -127,8 +127,8 @@ def _apart(images: PaddedImages, sources: Sources, index, position, probability)
     places = images.apart(index, position)
     known = images.apart(sources.index, sources.corner + stamp_centre(images.size))
     new = cKDTree(known).query(places)[0] > _LEAST if len(places) else np.zeros(0, bool)
-    inside = ((position >= 0) & (position < np.array(images.inner(images.image).shape[1:3]))).all(1)
+    there = inside(position, images.inner(images.image).shape[1:3])
     near, taken = cKDTree(places).query_ball_point(places, _SAME), np.zeros(len(places), bool)
     for i in np.argsort(-probability, kind="stable"):
-        taken[i] = new[i] and inside[i] and not taken[near[i]].any()
+        taken[i] = new[i] and there[i] and not taken[near[i]].any()
     return np.flatnonzero(taken)
