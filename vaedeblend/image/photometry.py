@@ -220,7 +220,7 @@ def without_sky(
     response: Response,
     rms: float,
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Total fluxes and those in apertures, less what even light has added to them: to first order.
+    """Fluxes, and what corrects them, less what even light has added to them: to first order.
 
     Args:
         measured: Columns of the catalogue.
@@ -235,6 +235,7 @@ def without_sky(
     area = np.where(point > _POINT, circle, area)
     return {
         "flux": flux - area * level,
+        "flux_correction": measured["flux_correction"] - area * level,
         "flux_aperture": measured["flux_aperture"] - aperture * level,
     }
 
