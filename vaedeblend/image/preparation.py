@@ -92,7 +92,7 @@ def prepare_image(
         files |= dict.fromkeys(NOISES) | {"rms": background_rms}
     files["noise_factor"] = inspection.noise.factor if inspection.noise else 1.0
     listed = None if inspection.listed is None else inspection.listed.measured
-    measuring = measurement(options)
+    measuring, electrons = measurement(options), inspection.numbers["rms_electrons"]
     if listed is not None and not len(listed):
         measuring["passes"] = 0  # a list of nothing is not one of all that is detected
     job = Job(
@@ -105,7 +105,7 @@ def prepare_image(
         listed,
         inspection.psfs,
         inspection.noise and inspection.noise.covariance,
-        inspection.numbers["rms_electrons"],
+        electrons and electrons * files["noise_factor"],
         bands=bands,
     )
     with open_mosaic(image, **files) as mosaic:
