@@ -142,3 +142,16 @@ def test_samples_are_of_the_posterior_in_the_catalogue(tmp_path, monkeypatch):
     again = result.samples(int(table["id"][0]), 3, seed=1)
     np.testing.assert_array_equal(again.flux, result.samples(int(table["id"][0]), 3, seed=1).flux)
     assert not Path(result.folder).is_relative_to(tmp_path)
+
+
+@pytest.mark.slow
+def test_samples_are_drawn_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    survey = vaedeblend.Survey()
+    vaedeblend.write_field(
+        vaedeblend.simulate_field(survey=survey, size=160, seed=3), survey, tmp_path
+    )
+    with monkeypatch.context() as context:
+        context.chdir(tmp_path)
+        result = vaedeblend.deblend_image("image.fits", rms="rms.fits", psf="psf.fits")
+    assert len(result.samples(int(result.table["id"][0]), 2, seed=1).flux) == 2

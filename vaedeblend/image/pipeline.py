@@ -138,7 +138,7 @@ def _deblend(
         forms = {"tphot": options.tphot, "mer": mer_keywords(mosaic, options)}
         write_products(mosaic, job, found, out, report, summary=summary, **forms)
     shutil.rmtree(job.folder)
-    return DeblendedImage(found, job, out.absolute())
+    return DeblendedImage(found, job.from_anywhere(), out.absolute())
 
 
 GIVEN = "given"

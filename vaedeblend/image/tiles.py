@@ -6,6 +6,7 @@ tile in whose core it lies, and the others forget it.
 The network is imported when the first tile has been read: bad input is answered before that.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +27,7 @@ from vaedeblend.image.bands.aligned.windows import (
 )
 from vaedeblend.image.catalogue.merge import Part, write_part
 from vaedeblend.io.folders.digest import kept_while_unchanged
-from vaedeblend.io.mosaic import Mosaic, open_mosaic
+from vaedeblend.io.mosaic import NOISES, Mosaic, open_mosaic
 from vaedeblend.io.parallel import parallel_map
 from vaedeblend.io.workdir import find_workdir
 from vaedeblend.survey import inside
@@ -80,6 +81,16 @@ class Job(NamedTuple):
     def pixel_variance(self) -> float:
         """Variance of a pixel's noise in units of the white-equivalent one."""
         return 1.0 if self.covariance is None else float(self.covariance.max())
+
+    def from_anywhere(self) -> "Job":
+        """The job with paths that lead to its files from any folder."""
+        maps = [name for name in (*NOISES, "mask") if self.files.get(name)]
+        return self._replace(
+            image=os.path.abspath(self.image),
+            files=self.files | {name: os.path.abspath(self.files[name]) for name in maps},
+            background=self.background and os.path.abspath(self.background),
+            weights=os.path.abspath(find_workdir(self.weights)),
+        )
 
 
 def plan(
