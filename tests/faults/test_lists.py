@@ -42,6 +42,11 @@ def test_rows_come_back_in_their_order_with_their_columns(folder, mine):  # noqa
     assert np.ma.getmaskarray(beside["OBJECT_ID"]).all()
 
 
+def test_one_iteration_adds_what_is_detected_beside_a_list(folder, mine):  # noqa: F811
+    table = run(folder, catalog=mine, iterations=1)
+    assert (table["input_row"] == -1).sum() > 5
+
+
 def test_none_are_added_where_that_is_not_wanted(folder, mine, capsys):  # noqa: F811
     mine.write(folder / "list.fits")
     words = ["deblend", folder / "image.fits", "--rms", folder / "rms.fits", "--no-add"]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from fitsfolder import RMS, SHAPE, folder, network, run, sky, use_network  # noqa: F401
 from matched import PROFILE, matched_filter
 
@@ -47,6 +48,16 @@ def test_even_light_is_taken_off_and_fluxes_are_as_without_it(folder, sky):  # n
     assert np.abs(np.median(moved)) < 0.1
     said = [value for key, value in table.meta.items() if key.startswith("SAID")]
     assert any("of light are left: taken off" in each for each in said)
+
+
+def test_light_beside_the_sources_of_a_list_alone_is_no_sky(folder, sky):  # noqa: F811
+    """It may be that of galaxies that the list lacks."""
+    lit(folder, 0.2 * RMS)
+    y, x = sky[0][::4].T
+    run(folder, catalog=Table({"x": x, "y": y}), passes=0)
+    assert not (folder / "out" / "sky.fits").exists()
+    run(folder, catalog=Table({"x": x, "y": y}))
+    assert (folder / "out" / "sky.fits").exists()
 
 
 @pytest.mark.parametrize("photons", [60.45, 155.57, 155.75])
@@ -188,10 +199,13 @@ def test_a_slight_light_is_subtracted_from_fluxes_without_measuring_again(
 def test_even_light_counts_over_the_area_of_a_galaxy_or_the_circle_of_a_point():
     columns = {"flux": np.array([100.0, 400.0, np.nan]), "flux_err": np.array([3.0, 5.0, np.nan])}
     columns |= {"flux_aperture": np.full(3, 80.0), "semi_major_axis": np.full(3, 1 / FWHM)}
-    columns |= {"axis_ratio": np.full(3, 0.5), "point_source_prob": np.array([0.1, 0.9, np.nan])}
+    columns |= {"axis_ratio": np.full(3, 0.5), "flux_correction": np.array([1.0, 0.0, np.nan])}
+    columns |= {"point_source_prob": np.array([0.1, 0.9, np.nan])}
     found = without_sky(columns, np.full(3, 0.01), even(200.0), rms=0.5)
     circle = np.pi / 2
     np.testing.assert_allclose(found["flux"], [98, 400 - 0.01 * 2.2**2 * circle, np.nan])
+    corrected = found["flux_correction"] - columns["flux_correction"]
+    np.testing.assert_allclose(corrected, found["flux"] - columns["flux"])
     np.testing.assert_allclose(found["flux_aperture"], 80 - 0.01 * circle)
 
 

@@ -52,7 +52,8 @@ def find_sources(
         rms: Background noise; infinite where a pixel is ignored.
         size: Side of the stamps that `deblend` takes [pixel].
         positions: (y, x) of sources that are there, and come first; detections beside them follow.
-        passes: Searches for sources that others hide; with 0, none is added to the positions.
+        passes: Searches for sources that others hide, none with one iteration; with 0, none is
+            added to the positions.
         psf: PSF of the image, or a function of the position on it.
         gain: Electrons per image unit.
         covariance: Autocovariance of the first band's noise, of unit sum, its middle lag 0; None
@@ -73,12 +74,12 @@ def find_sources(
             found, _ = detect_all(*first, covariance=covariance)
             positions = np.concatenate([positions, _beside(positions, found)])
         options["certain"] = np.arange(len(positions)) < listed
-    options["passes"] = passes
     valid = int(np.isfinite(first[1]).sum())
     if len(positions) > _MANY and len(positions) * _CROWDED > valid:
         _check_confusion(len(positions), valid)
-        options |= {"iterations": 1, "passes": 0}
+        options["iterations"] = 1
         coarse, most = np.ones(image.shape[:2], bool), 1
+    options["passes"] = 0 if options.get("iterations") == 1 else passes
     frames = image[None], np.square(rms)[None]
     padded = PaddedImages(*frames, size=size, psf=psf, gain=gain, most=most)
     return padded, _sources(deblend, padded, positions, **options), coarse

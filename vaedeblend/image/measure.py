@@ -95,7 +95,8 @@ def measure_field(
         size: Side of the stamps that `deblend` takes [pixel].
         positions: (y, x) of the sources, whose rows are the column input_row; by default they are
             detected.
-        passes: Searches for sources that others hide.
+        passes: Searches for sources that others hide, none with one iteration; with 0, none is
+            added to the positions.
         psf: PSF of the image, or a function of the position on it; by default the one trained for.
         gain: Electrons per image unit.
         iterations: Measurements of each source at most, each less its neighbours' light as the

@@ -75,7 +75,8 @@ class ImageOptions(NamedTuple):
     """Measurements of each source at most, each less its neighbours' light as the last one found
     it; 1 for the network alone."""
     passes: int = 3
-    """Searches for sources that others hide; none with one iteration."""
+    """Searches for sources that others hide, none with one iteration; with 0, nothing is measured
+    beside a list."""
     tile: int = 4096
     """Side of the pieces in which the image is measured [pixel]."""
     processes: int = 1
@@ -228,8 +229,7 @@ def further_bands(
 
 def measurement(options: ImageOptions) -> dict:
     """Keywords of `measure_field`."""
-    passes = options.passes if options.iterations > 1 else 0
-    return {"iterations": options.iterations, "passes": passes}
+    return {"iterations": options.iterations, "passes": options.passes}
 
 
 def check_company(image, options: ImageOptions) -> None:

@@ -57,7 +57,8 @@ def measure_pieces(
     """The catalogue of pieces of an image, measured as far as that has not been done.
 
     Where the models leave light between the sources, that is taken off, and the sources there are
-    measured again; where it is slight, what it adds to their fluxes is subtracted.
+    measured again; where it is slight, what it adds to their fluxes is subtracted. Where a list
+    alone is measured, it stays: it may be that of galaxies that the list lacks.
 
     Args:
         mosaic: The image, as it is measured.
@@ -78,7 +79,10 @@ def measure_pieces(
         job = _responding(job, mosaic)
     parts, core = measured(job, pieces), core or _joint_core(pieces)
     profiles = [part.profiles for part in parts]
-    sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
+    if job.positions is not None and not job.options["passes"]:
+        sky = LeftSky(None, 0.0, 0.0, 0.0, 1.0)
+    else:
+        sky = write_left_sky(mosaic, job.background, profiles, core, path.parent, report)
     if sky.path is not None:
         job = job._replace(background=sky.path)
         pieces = _again(pieces, sky, mosaic.shape, slight=job.response is None)
