@@ -8,7 +8,7 @@ import pytest
 
 from vaedeblend import __version__
 from vaedeblend.cli import commands, main
-from vaedeblend.cli.console import console, progress_bars
+from vaedeblend.cli.console import console, progress_bars, say
 from vaedeblend.cli.reading.line import make_parsers
 from vaedeblend.cli.train import read_training
 from vaedeblend.configs import quick
@@ -90,6 +90,15 @@ def test_help_has_defaults_and_an_example():
     for default in ("4096", "euclid_vis", "22.0 26.0", "auto"):
         assert f"(default: {default})" in flat
     assert "None" not in flat and "False" not in flat
+
+
+@pytest.mark.parametrize("words", [[], ["-q"]])
+def test_what_is_warned_of_is_on_stderr(work, capsys, words):
+    work("weights", lambda **_: say(["assumed: no gain", "warned: pixels are lost"]))
+    assert main([*words, "weights", "list"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "warned: pixels are lost\n"
+    assert said.out == ("" if words else "assumed: no gain\n")
 
 
 def test_a_quiet_command_shows_warnings_and_errors_alone(work, capsys):

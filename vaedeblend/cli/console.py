@@ -1,9 +1,10 @@
 """The terminal to which the commands speak, and how much they say there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from rich.console import Console
+from rich.text import Text
 
 from vaedeblend.io import progress
 
@@ -25,6 +26,13 @@ def set_verbosity(level: int) -> None:
         level: -1 for warnings and errors alone, 0 as ever, 1 for seconds and tracebacks, too.
     """
     console.quiet, console.verbose = level < 0, level > 0
+
+
+def say(findings: Iterable[str]) -> None:
+    """Shows what was found of the inputs, a line each; warnings on stderr, quiet or not."""
+    for line in findings:
+        where = errors if line.startswith("warned:") else console
+        where.print(Text(line), soft_wrap=True)
 
 
 def progress_bars() -> AbstractContextManager[Callable[..., None]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from vaedeblend.cli.console import console, errors, progress_bars
+from vaedeblend.cli.console import console, errors, progress_bars, say
 from vaedeblend.exceptions import MosaicError
 
 INPUTS = ("image", "rms", "variance", "weight", "mask", "psf", "catalog", "bands")
@@ -29,8 +29,7 @@ def deblend(**options) -> int:
     options["bands"] = tuple(BandImage(image, psf, rms, name) for name, image, rms, psf in bands)
     with progress_bars() as report:
         catalog = deblend_image(**options, report=report)
-    for line in catalog.said:
-        console.print(Text(line), soft_wrap=True)
+    say(catalog.said)
     sources = catalog.table[catalog.table["binning"] > 0]
     flagged, out = int((sources["flags"] > 0).sum()), options["out"]
     console.print(Text(f"{len(sources)} sources, {flagged} of them flagged: {out}/index.html"))
@@ -53,8 +52,7 @@ def inject_galaxies(*, magnitude: list[float], **options) -> None:
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
-    said = *table.meta["said"], str(Path(options["out"]) / results.PAGE)
-    console.print(*map(Text, said), sep="\n", soft_wrap=True)
+    say([*table.meta["said"], str(Path(options["out"]) / results.PAGE)])
 
 
 def add_deblend(add) -> None:

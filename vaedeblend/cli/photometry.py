@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from vaedeblend.cli.console import console, progress_bars
+from vaedeblend.cli.console import console, progress_bars, say
 from vaedeblend.exceptions import BandError
 
 _EACH = {
@@ -44,9 +44,7 @@ def photometry_command(*, out: str, **options) -> None:
     given = {name.replace("-", "_"): options.pop(name.replace("-", "_")) or [] for name in _EACH}
     with progress_bars() as report:
         table = photometry(out, **_images(**given), **options, report=report)
-    for name, text in table.meta.items():
-        if name.startswith("SAID"):
-            console.print(Text(text), soft_wrap=True)
+    say(text for name, text in table.meta.items() if name.startswith("SAID"))
     console.print(Text(f"{len(table)} sources: {out}/{PHOTOMETRY}/index.html"), soft_wrap=True)
 
 
