@@ -54,6 +54,14 @@ def test_the_plane_beside_the_images_is_taken(observation):
         opened(observation("A", name="other.fits"), rms=path)
 
 
+def test_none_of_the_images_of_several_bands_is_taken(observation):
+    path = observation("DES_BGSUB", "DES_RMS", "VIS_BGSUB", "VIS_RMS")
+    with pytest.raises(MosaicError, match=r"images DES_BGSUB, VIS_BGSUB; wanted one, as FILE"):
+        opened(path, rms=f"{path}[VIS_RMS]")
+    one = observation("VIS_BGSUB", "VIS_RMS", name="one.fits")
+    assert opened(one, rms=one)[:2] == (1, 2)
+
+
 def test_versions_of_a_name_are_told_apart(observation):
     path = observation("SCI", "SCI")
     with fits.open(path, mode="update") as hdus:

@@ -25,6 +25,9 @@ _WORDS = {
 }
 """Words of EXTNAME by which a plane is known, by the part that it plays."""
 
+_PICTURES = {"BGSUB", "FLUX", "IMAGE"}
+"""Words of EXTNAME beside which those of an image's band stand."""
+
 _ROWS = 32
 """Rows that are read at a time."""
 
@@ -175,7 +178,7 @@ def _chosen(hdus, images: dict, role: str, image: Plane | None) -> int | None:
     """Number of the plane that plays a part, where none is named."""
     known = [i for i in images if _role(hdus[i].name) == role]
     if role == "image":
-        return known[0] if known else next(iter(images), None)
+        return known[0] if known else _only_band(hdus, images)
     if len(known) > 1 and image is not None:
         known = [i for i in known if _stem(hdus[i].name) == _stem(image.name)] or known
     if len(known) > 1:
@@ -189,6 +192,16 @@ def _chosen(hdus, images: dict, role: str, image: Plane | None) -> int | None:
         names = ", ".join(hdus[i].name or str(i) for i in images)
         raise MosaicError(f"{hdus.filename()}: planes {names}; wanted one of {role}, as FILE[NAME]")
     return others[0]
+
+
+def _only_band(hdus, images: dict) -> int | None:
+    """Number of the first image, unless it is that of one band beside those of others."""
+    first = next(iter(images), None)
+    bands = [i for i in images if _PICTURES & {*_words(hdus[i].name)}]
+    if first in bands and len({_stem(hdus[i].name) for i in bands}) > 1:
+        names = ", ".join(hdus[i].name for i in bands)
+        raise MosaicError(f"{hdus.filename()}: images {names}; wanted one, as FILE[NAME]")
+    return first
 
 
 def _alike(hdus, images: dict, number: int) -> tuple[str, ...]:
@@ -218,5 +231,5 @@ def _role(name: str) -> str | None:
 
 def _stem(name: str) -> tuple[str, ...]:
     """What a name says besides its part: VIS of VIS_RMS."""
-    known = set().union(*_WORDS.values(), {"BGSUB", "FLUX", "IMAGE"})
+    known = set().union(*_WORDS.values(), _PICTURES)
     return tuple(word for word in _words(name) if word not in known)
