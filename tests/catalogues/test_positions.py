@@ -180,6 +180,23 @@ def test_pixels_of_another_image_give_way_to_the_sky(plain):
     assert "of another image" not in read_positions(Table({**table, "x": X}), plain).meaning
 
 
+@pytest.mark.parametrize("turn", [1.0, 90.0, 180.0])
+def test_a_list_of_another_place_is_refused_though_its_pixels_would_fit(plain, turn):
+    ra, dec = sky()
+    table = Table({"x": X, "y": Y, "ra": ra + turn, "dec": dec})
+    with pytest.raises(MosaicError, match=r"none of 3 positions \(ra and dec \(not x and y"):
+        read_positions(table, plain)
+    table["ra"] = np.nan  # as of an image without a WCS
+    assert_places(read_positions(table, plain))
+
+
+def test_lists_of_tphot_count_from_one(plain):
+    bounds = {name: np.ones(3, int) for name in ("xmin", "ymin", "xmax", "ymax")}
+    listed = read_positions(Table({"id": [1, 2, 3], "x": X + 1, "y": Y + 1, **bounds}), plain)
+    assert_places(listed)
+    assert "1-based" in listed.meaning
+
+
 def test_rows_within_a_pixel_are_one_and_rows_off_the_image_none(plain):
     x = [10.0, 10.5, 11.2, 30.0, -0.6, np.nan, 30.0]
     listed = read_positions(Table({"x": x, "y": np.full(7, 20.0)}), plain)

@@ -147,6 +147,7 @@ def test_a_list_whose_axes_are_others_is_warned_of(folder, sky, how, turn):  # n
     listed = Table({"x": x, "y": y})
     line = only(inspected(folder, catalog=listed)[1], "warned catalog")
     assert how in line
+    assert how in only(inspected(folder, catalog=listed[::4])[1], "warned catalog")
     rng = np.random.default_rng(2)
     nowhere = Table({"x": rng.uniform(9, 250, 60), "y": rng.uniform(9, 190, 60)})
     assert kinds(inspected(folder, catalog=nowhere)[1]) == {"assumed catalog"}

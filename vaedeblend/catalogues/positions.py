@@ -50,6 +50,8 @@ _SKY = (
     ("x_world", "y_world"),
 )
 """Names of columns of right ascension and declination, degrees where no unit is stated."""
+_TPHOT = {"xmin", "ymin", "xmax", "ymax"}
+"""Columns beside x and y in T-PHOT's lists, whose first pixel is 1."""
 _COORDINATES = {name for pair in (*_PIXELS, *_SKY) for name in pair}
 _PIXEL_UNITS = {"pix", "pixel", "pixels", "px", ""}
 _HOURS = {"h", "hr", "hour", "hourangle"}
@@ -174,7 +176,7 @@ def _places(name: str, table: Table, names: Mapping, mosaic: Mosaic) -> list[tup
     pixels = next((pair for pair in _PIXELS if names.keys() >= {*pair}), None)
     if pixels is not None:
         x, y = (_pixel_numbers(name, table[names[each]]) for each in pixels)
-        first = _PIXELS[pixels]
+        first = 1 if names.keys() >= _TPHOT else _PIXELS[pixels]
         meaning = f"{_both(pixels, names)} ({first}-based pixels)"
         found.append((meaning, np.stack([y, x], axis=1) - first))
     sky = _sky_columns(name, table, names)
@@ -186,7 +188,11 @@ def _places(name: str, table: Table, names: Mapping, mosaic: Mosaic) -> list[tup
     if mosaic.wcs is None:
         said = f"has {sky[0]}, but {mosaic.path} has no WCS; wanted x, y"
         raise MosaicError(f"{name}: {said}")
-    return [*found, (sky[0], to_pixels(mosaic.wcs, *sky[1:], mosaic.shape))]
+    meaning, ra, dec = sky
+    position = to_pixels(mosaic.wcs, ra, dec, mosaic.shape)
+    behind = np.isfinite(ra + dec) & np.isnan(position).any(axis=1)
+    position[behind] = np.inf  # is somewhere, but not on the image
+    return [*found, (meaning, position)]
 
 
 def _both(pair: tuple[str, str], names: Mapping) -> str:
@@ -197,10 +203,11 @@ def _chosen(places: list[tuple], shape: tuple[int, int]) -> tuple[str, Float[np.
     """Pixels, unless places on the sky say that they are another image's."""
     (meaning, position), *others = places
     for other, there in others:
-        seen = inside(there, shape)
-        apart = np.hypot(*(there - position)[seen].T)
+        apart = np.hypot(*(there - position)[inside(there, shape)].T)
         apart = apart[np.isfinite(apart)]
-        if seen.any() and not (len(apart) and np.median(apart) <= _DIFFERENT):
+        if not np.isnan(there).any(axis=1).all() and not (
+            len(apart) and np.median(apart) <= _DIFFERENT
+        ):
             return f"{other} (not {meaning}: of another image)", there
     return meaning, position
 

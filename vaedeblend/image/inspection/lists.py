@@ -17,8 +17,9 @@ _OFF, _SPREAD, _SURE = 0.5, 0.7, 5.0
 """Offset that is no accident, spread of offsets that are all of one kind [pixel], and the least
 offset of that kind [its error]."""
 _SHARE, _MORE, _BESIDE = 0.2, 3, 2.0
+_LEAST, _TENTH = 4, 0.1
 """Share of the positions with light below which others are tried, how many times more of these must
-have some, and how far it may be off [pixel]."""
+have some, and how far it may be off [pixel]; how many at least, and what share of all."""
 _WHOLE = 0.2
 """Distance from a whole number of pixels that is one."""
 
@@ -69,7 +70,7 @@ def _turned(mosaic: Mosaic, positions, offset) -> list[Finding]:
     }
     for how, there in others.items():
         n = _near(_offsets(mosaic, np.stack(there, axis=1)))
-        if n >= _FEWEST and n > _MORE * here:
+        if n >= max(_LEAST, _TENTH * min(known, _MOST)) and n > _MORE * here:
             text = (
                 f"light is at {here} of the list's positions, and at {n} with {how}: is that how "
             )
