@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from matched import gaussian
 
+from vaedeblend.deblend.calibration import Response
 from vaedeblend.deblend.network import Deblended
+from vaedeblend.image.inspection.findings import Inspection
 from vaedeblend.image.inspection.response import Conditions, fit_response, measure_response
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh
 from vaedeblend.pixels.coadds import Dithers, noise_autocorrelation
@@ -60,6 +62,15 @@ def test_the_fit_finds_what_fluxes_lack_though_some_are_far_off(rng):
     assert response.galaxies[0] == pytest.approx(middle, abs=5e-3)
     assert response.stars == pytest.approx(0.03, abs=5e-3)
     np.testing.assert_allclose(response.sky[1:], [0.5, 0], atol=0.02)
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.97, "corrected"), (0.66, "warned")])
+def test_weights_that_lose_much_of_the_light_are_warned_of(share, kind):
+    numbers = np.array([-np.log(share), 0, 0]), *np.zeros((3, 2)), np.zeros(()), np.zeros(3)
+    (found,) = Inspection((), {}, {}).under_response(Response(*numbers)).findings
+    assert (
+        found.kind == kind and f"finds {100 * share:.1f} % of the light of galaxies" in found.text
+    )
 
 
 def test_few_galaxies_with_a_flux_have_no_response(rng):
