@@ -225,19 +225,23 @@ def test_the_lists_columns_go_with_its_rows(plain, tmp_path):
     table = QTable({"x": X, "y": Y, "OBJECT_ID": [7, 5, 9], "name": ["a", "b", "c"]})
     table["Flux"], table["size"] = [1.0, 2.0, 3.0] * u.uJy, np.ones((3, 2))
     table["coord"] = SkyCoord(*sky(), unit="deg")
+    table["good"] = [True, False, True]
     listed = read_positions(table, plain)
+    assert listed.said.endswith("columns coord are left out: FITS cannot hold them")
     catalogue = Table({"x": [0.0] * 4, "y": [0.0] * 4, "flux": [0.0] * 4})
     catalogue["input_row"] = [0, 1, 2, -1]
     found = with_list(catalogue, listed)
     assert found.colnames[4:] == [
         *("same_row", "x_list", "y_list"),
-        *("input_x", "input_y", "OBJECT_ID", "name", "input_Flux", "size"),
+        *("input_x", "input_y", "OBJECT_ID", "name", "input_Flux", "size", "good"),
     ]
     np.testing.assert_array_equal(found["OBJECT_ID"][:3], [7, 5, 9])
     np.testing.assert_array_equal(found["same_row"], [0, 1, 2, -1])
     assert found["input_Flux"].unit == u.uJy and found["OBJECT_ID"].mask[3]
     assert found.meta["LIST"] == f"x and y (0-based pixels) of {Path('catalog').name}"
     found.write(tmp_path / "catalog.fits")
+    again = Table.read(tmp_path / "catalog.fits")
+    assert list(again["good"][:3]) == [1, 0, 1] and again["good"].mask[3]
 
 
 def test_two_columns_of_one_name_are_refused(plain):

@@ -91,11 +91,44 @@ def test_texts_are_brought_into_ascii():
 def test_columns_are_brought_into_what_fits_holds(tmp_path):
     table = Table({"e": [1, 2], "é": [3, 4], "plain": ["a", "b"]})
     table["name"] = MaskedColumn(["Þór", "β"], mask=[False, True])
-    kept, changed = for_fits(table)
+    kept, changed, left_out = for_fits(table)
     assert kept.colnames == ["e", "e_", "plain", "name"] and changed == ["é", "name"]
+    assert not left_out
     assert kept["name"][0] == "\\xdeor" and kept["name"].mask[1]
     np.testing.assert_array_equal(kept["e_"], table["é"])
     kept.write(tmp_path / "kept.fits")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        MaskedColumn([True, False, True], mask=[False, False, True]),
+        MaskedColumn([1, -5, 0], dtype=np.int8, mask=[False, False, True]),
+        MaskedColumn([999999, -(2**63), 5], mask=[False, False, True]),
+        MaskedColumn([63, 0, 1], dtype=np.uint8, mask=[False, False, True]),
+        MaskedColumn([2**15, 0, 1], dtype=np.uint16, mask=[False, False, True]),
+        MaskedColumn([1.5, -2.5, 1], dtype=np.longdouble, mask=[False, False, True]),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_numbers_and_what_has_none_are_the_same_in_a_file(tmp_path, values):
+    for_fits(Table({"values": values}))[0].write(tmp_path / "kept.fits")
+    found = Table.read(tmp_path / "kept.fits")["values"]
+    np.testing.assert_array_equal(found[:2], values[:2])
+    np.testing.assert_array_equal(found.mask, values.mask)
+    with fits.open(tmp_path / "kept.fits") as hdus:
+        assert "TZERO1" not in hdus[1].header  # what is none is counted without it
+
+
+def test_all_small_numbers_leave_one_for_no_value():
+    numbers = np.arange(-(2**15), 2**15, dtype=np.int16)
+    assert for_fits(Table({"values": numbers}))[0]["values"].fill_value not in numbers
+
+
+def test_columns_that_fits_cannot_hold_are_named():
+    table = Table({"x": [1, 2], "none": np.ones((2, 0)), "any": np.array(["a", None], object)})
+    kept, _, left_out = for_fits(table)
+    assert kept.colnames == ["x"] and left_out == ["none", "any"]
 
 
 def test_a_name_is_never_bare_of_all():

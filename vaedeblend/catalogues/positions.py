@@ -81,6 +81,8 @@ class Listed(NamedTuple):
     """Columns whose names or texts had to be brought into ASCII."""
     shift: tuple[float, float] = (0.0, 0.0)
     """(y, x) from the list's positions to those that are measured [pixel]."""
+    left_out: tuple[str, ...] = ()
+    """Columns that no FITS table can hold."""
 
     @property
     def measured(self) -> Float[np.ndarray, "n 2"]:
@@ -105,6 +107,8 @@ class Listed(NamedTuple):
         of = f"{int((same == row).sum())} of {len(row)} rows are measured"
         if self.in_ascii:
             left.append(f"columns {', '.join(self.in_ascii)} are written in ASCII")
+        if self.left_out:
+            left.append(f"columns {', '.join(self.left_out)} are left out: FITS cannot hold them")
         return f"positions are {self.meaning}: " + "; ".join([of, *left])
 
 
@@ -128,8 +132,9 @@ def read_positions(source, mosaic: Mosaic) -> Listed:
     if len(position) and not here.any():
         raise MosaicError(f"{name}: {_none_inside(meaning, position, table, names, mosaic)}")
     same_row = _same_rows(position, here)
-    kept, changed = for_fits(table)
-    return Listed(position, same_row, kept, f"{meaning} of {Path(name).name}", tuple(changed))
+    kept, changed, left_out = for_fits(table)
+    listed = Listed(position, same_row, kept, f"{meaning} of {Path(name).name}", tuple(changed))
+    return listed._replace(left_out=tuple(left_out))
 
 
 def with_list(catalogue: Table, listed: Listed) -> Table:

@@ -68,26 +68,51 @@ def as_ascii(text: str) -> str:
     return letters.encode("ascii", "backslashreplace").decode()
 
 
-def for_fits(table: Table) -> tuple[Table, list[str]]:
+def for_fits(table: Table) -> tuple[Table, list[str], list[str]]:
     """The columns that a FITS table can hold, without units that it cannot, all in ASCII.
 
+    Whole numbers have one for no value, which none of them is; FITS has none of truth values, and
+    none of less than 16 bits with a sign.
+
     Returns:
-        The table, and the names of the columns that are changed by this.
+        The table, and the names of the columns that are brought into ASCII, and of those left out.
     """
-    kept, changed = Table(), []
+    kept, changed, left_out = Table(), [], []
     for name in table.colnames:
-        column = table[name]
-        if not isinstance(column, Column | u.Quantity) or column.dtype.kind not in "biufSU":
+        column, own = table[name], bare_name(name)
+        if not _is_held(column):
+            left_out.append(own)
             continue
-        values, own = getattr(column, "value", column), bare_name(name)
-        found = _texts_in_ascii(values) if column.dtype.kind == "U" else values
+        values = getattr(column, "value", column)
+        found = _texts_in_ascii(values) if column.dtype.kind == "U" else _numbers_of_fits(values)
         free = as_ascii(own)[:_WIDEST]
-        if found is not values or free != own:
+        if free != own or (column.dtype.kind == "U" and found is not values):
             changed.append(own)
         while free in kept.colnames:
             free += "_"
-        kept[free] = MaskedColumn(found, unit=_fits_unit(column.unit))
-    return kept, changed
+        none = _free_number(found) if found.dtype.kind in "iu" else None
+        kept[free] = MaskedColumn(found, unit=_fits_unit(column.unit), fill_value=none)
+    return kept, changed, left_out
+
+
+def _is_held(column) -> bool:
+    """Whether FITS has a form of a column: of numbers or texts, and some of them in each row."""
+    plain = isinstance(column, Column | u.Quantity) and column.dtype.kind in "biufSU"
+    return plain and 0 not in column.shape[1:]
+
+
+def _numbers_of_fits(values):
+    """Numbers of a type that FITS has, with a number to spare; texts as they are."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind in "biu" and size < 8:
+        return values.astype(np.promote_types(values.dtype, np.int32))
+    return values.astype(float) if kind == "f" and size > 8 else values
+
+
+def _free_number(values) -> int:
+    """The lowest number of a type that is none of the values."""
+    lowest = np.iinfo(values.dtype).min + np.arange(values.size + 1, dtype=values.dtype)
+    return int(np.setdiff1d(lowest, np.ma.getdata(values))[0])
 
 
 def _texts_in_ascii(values):
