@@ -110,6 +110,24 @@ def test_angles_may_be_texts(plain):
         read_positions(table, plain)
 
 
+@pytest.mark.parametrize("kind", ["sexagesimal", "numbers", "bytes"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_row_without_a_place_is_not_measured(plain, kind, masked):
+    numbers = np.transpose(sky()).astype(str)
+    texts = SkyCoord(*sky(), unit="deg").to_string("hmsdms", sep=":", precision=6)
+    rows = numbers if kind == "numbers" else np.array([text.split() for text in texts])
+    table = Table([*rows.T], names=["ra", "dec"], masked=masked)
+    if masked:
+        table["ra"].mask[1] = table["dec"].mask[1] = True
+    else:
+        table["ra"][1] = table["dec"][1] = ""
+    if kind == "bytes":  # as tables of FITS have them
+        table.convert_unicode_to_bytestring()
+    listed = read_positions(table, plain)
+    np.testing.assert_array_equal(listed.same_row, [0, -1, 2])
+    np.testing.assert_allclose(listed.position[[0, 2]], np.stack([Y, X], 1)[[0, 2]], atol=1e-3)
+
+
 def test_numbers_may_have_a_decimal_comma(plain, tmp_path):
     for name, values in (("x y", (X, Y)), ("ra dec", sky())):
         rows = [

@@ -60,6 +60,8 @@ _HOURS = {"h", "hr", "hour", "hourangle"}
 _DECIMAL = re.compile(r"[+-]?\d+([,.]\d+)?([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})?")
 """Numbers with a comma: of decimals, and such as may be of thousands as well."""
+_NONE = "nan"
+"""Text of a cell without one."""
 SAME = 1.0
 """Distance within which two rows of a list are one source [pixel]."""
 _DIFFERENT = 2.0
@@ -252,7 +254,7 @@ def _pixel_numbers(name: str, column) -> Float[np.ndarray, " n"]:
 
 
 def _degrees(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
-    if column.dtype.kind in "US" and not _is_numeric(_with_points(column)):
+    if _is_sexagesimal(column):
         return _sexagesimal(name, column, is_ra)
     values, unit = _numbers(name, column), column.unit
     if unit is None:
@@ -266,38 +268,60 @@ def _degrees(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
         raise MosaicError(f"{name}: column {column.info.name} in {unit}; {wanted}") from error
 
 
+def _texts(column):
+    """Texts of a column, `_NONE` where a cell is masked or empty; all else as it is."""
+    if column.dtype.kind not in "US":
+        return column
+    texts = np.ma.filled(np.ma.asarray(column), column.dtype.type())
+    if column.dtype.kind == "S":
+        texts = np.char.decode(texts, "utf-8", "replace")
+    texts = np.char.strip(texts)
+    return np.where(texts == "", _NONE, texts)
+
+
+def _known(texts) -> list[str]:
+    return texts[texts != _NONE].tolist()
+
+
 def _with_points(column):
     """Texts with a decimal comma with a point; those that may have one of thousands as they are."""
-    if column.dtype.kind != "U" or column.ndim > 1:
-        return column
-    texts = np.ma.asarray(column)
-    known = [text.strip() for text in np.ma.compressed(texts).tolist()]
-    if not all(map(_DECIMAL.fullmatch, known)) or all(map(_THOUSANDS.fullmatch, known)):
-        return column
-    return np.ma.array(np.char.replace(texts.data, ",", "."), mask=np.ma.getmaskarray(texts))
+    texts = _texts(column)
+    if texts.dtype.kind != "U" or not all(map(_DECIMAL.fullmatch, _known(texts))):
+        return texts
+    return texts if _may_be_thousands(texts) else np.char.replace(texts, ",", ".")
 
 
-def _wanted(column) -> str:
-    commas = column.dtype.kind == "U" and all(map(_THOUSANDS.fullmatch, map(str, column)))
+def _may_be_thousands(texts) -> bool:
+    return texts.dtype.kind == "U" and all(map(_THOUSANDS.fullmatch, _known(texts)))
+
+
+def _wanted(texts) -> str:
+    commas = _may_be_thousands(texts)
     return "wanted numbers" + " with a point: a comma may be one of thousands" * commas
 
 
-def _is_numeric(column) -> bool:
-    try:
-        np.ma.asarray(column).astype(float)
-    except ValueError:
+def _is_sexagesimal(column) -> bool:
+    """Whether a column is of texts that are no numbers."""
+    texts = _with_points(column)
+    if texts.dtype.kind != "U" or texts.ndim > 1:
         return False
-    return True
+    try:
+        texts.astype(float)
+    except ValueError:
+        return True
+    return False
 
 
 def _sexagesimal(name: str, column, is_ra: bool) -> Float[np.ndarray, " n"]:
     """Degrees of texts as 10:00:12.3 and +02:12:00; right ascensions are hours, if none says d."""
+    texts = _texts(column)
+    degrees = np.full(len(texts), np.nan)
     try:
-        texts = [str(text) for text in np.ma.filled(np.ma.asarray(column.astype(str)), "nan")]
-        return np.array(Angle(texts, u.hourangle if is_ra else u.deg).deg)
+        degrees[texts != _NONE] = Angle(_known(texts), u.hourangle if is_ra else u.deg).deg
     except (ValueError, TypeError) as error:
-        wanted = f"{_wanted(column)}, or angles as 10:00:12.3"
+        wanted = f"{_wanted(texts)}, or angles as 10:00:12.3"
         raise MosaicError(f"{name}: column {column.info.name} ({error}); {wanted}") from error
+    return degrees
 
 
 def _none_inside(meaning: str, position, table: Table, names: Mapping, mosaic: Mosaic) -> str:
@@ -316,7 +340,7 @@ def _radians(table: Table, names: Mapping) -> str:
     """A hint where numbers without a unit may be radians."""
     pair = next((pair for pair in _SKY if names.keys() >= {*pair}), ())
     columns = [table[names[each]] for each in pair]
-    if any(each.dtype.kind in "US" and not _is_numeric(_with_points(each)) for each in columns):
+    if any(map(_is_sexagesimal, columns)):
         return ""
     small = [np.nan_to_num(np.abs(_numbers("", each))).max() <= 2 * np.pi for each in columns]
     if not columns or not all(small) or any(each.unit for each in columns):
