@@ -57,6 +57,12 @@ def test_a_file_gives_options_and_the_command_line_comes_before_it(ran):
     assert ran["rms"] is None and ran["weight"] == "weight.fits"
 
 
+def test_options_are_not_shortened(ran, capsys):
+    with pytest.raises(SystemExit):
+        main(["deblend", "image.fits", "--out", "out", "--conf", settings("iterations = 2")[1]])
+    assert "--conf given.toml; nearest is --config" in capsys.readouterr().err and not ran
+
+
 def test_what_ran_is_written_and_runs_again_from_anywhere(ran, tmp_path, monkeypatch):
     assert main(["deblend", *settings(GIVEN)]) == 3
     first, written = dict(ran), tomllib.loads((tmp_path / "out" / SETTINGS).read_text())

@@ -53,6 +53,7 @@ def make_parsers(
             description=f"{command.said[0].upper()}{command.said[1:]}.",
             epilog=f"example:\n  {command.example}",
             formatter_class=_Help,
+            allow_abbrev=False,  # --config is read before all else, by its whole name
         )
         command.add(parsers[name])
         _add_verbosity(parsers[name])
