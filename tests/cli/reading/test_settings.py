@@ -1,6 +1,7 @@
 """Options of a command from a TOML file, and what ran as such a file."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ def ran(tmp_path, monkeypatch):
     def work(**options):
         given.clear()
         given.update(options)
-        (tmp_path / "out").mkdir(exist_ok=True)
+        Path("out").mkdir(exist_ok=True)
         return 3
 
     for name in ("deblend", "inject", "simulate"):
@@ -74,6 +75,23 @@ def test_what_ran_is_written_and_runs_again_from_anywhere(ran, tmp_path, monkeyp
     here = {name: str(tmp_path / first[name]) for name in ("image", "rms", "out")}
     here["bands"] = [["NIR-H", *(str(tmp_path / f"{n}.fits") for n in ("image", "rms")), "2.0"]]
     assert ran == first | here
+
+
+def test_what_ran_is_found_again_among_brackets_and_names_that_are_folders(
+    ran, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run[1] of 2"
+    for name in ("euclid_vis", "NIR-H"):
+        (folder / name).mkdir(parents=True)
+    (folder / "image.fits").touch()
+    given = GIVEN.replace('rms = "rms.fits"', f'rms = "{folder}/image.fits[RMS]"')
+    monkeypatch.chdir(folder)
+    assert main(["deblend", *settings(given.replace('"rms.fits"', '"image.fits[2]"'))]) == 3
+    written = tomllib.loads((folder / "out" / SETTINGS).read_text())
+    assert written["weights"] == "euclid_vis" and written["image"] == f"{folder}/image.fits"
+    assert written["rms"] == f"{folder}/image.fits[RMS]"
+    paths = [f"{folder}/image.fits", f"{folder}/image.fits[2]"]
+    assert written["band"] == [["NIR-H", *paths, "2.0"]]
 
 
 def test_a_band_s_files_have_to_be_there(ran, capsys):

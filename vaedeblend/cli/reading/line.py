@@ -109,8 +109,16 @@ def perform(
     folder = Path(options["out"])
     refuse_other_settings(folder)
     status = command.run(**options) or 0
-    write_settings(folder, name, parser, options, {*command.inputs, "out", "weights"})
+    paths = {*command.inputs, "out"} | _weights_path(options.get("weights"))
+    write_settings(folder, name, parser, options, paths)
     return status
+
+
+def _weights_path(weights: str | None) -> set[str]:
+    """The option of weights where these are a workdir's path, and no name of shipped ones."""
+    from vaedeblend.io.workdir import find_workdir
+
+    return {"weights"} if weights and find_workdir(weights) == Path(weights) else set()
 
 
 def _config(words: Sequence[str]) -> str | None:

@@ -132,10 +132,12 @@ def _read(path: str | Path) -> dict[str, Any]:
 
 
 def _absolute(value):
-    """A path that leads there from anywhere; lists hold what are paths, and other words."""
+    """A path that leads there from anywhere; lists are of a name and then of what may be paths."""
+    from vaedeblend.io.fits.planes import split_plane
+
     if isinstance(value, list):
-        return [_absolute(each) for each in value]
-    return os.path.abspath(value) if Path(value.partition("[")[0]).exists() else value
+        return [[name, *map(_absolute, paths)] for name, *paths in value]
+    return os.path.abspath(value) if split_plane(value)[0].exists() else value
 
 
 def _value(action: argparse.Action, value, name: str):
