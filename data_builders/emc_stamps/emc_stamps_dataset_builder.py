@@ -16,6 +16,7 @@ from vaedeblend.euclid.emc import census, layout
 from vaedeblend.euclid.emc.layout import DATASETS
 from vaedeblend.exceptions import EmcError
 from vaedeblend.io.folders.digest import digest_file
+from vaedeblend.io.folders.walk import files_below
 from vaedeblend.pixels.blending import purity
 from vaedeblend.pixels.psf import PSF_SIZE
 from vaedeblend.simulate.render import resampled_psfs
@@ -155,7 +156,7 @@ def build(
     config = StampConfig(name=dataset, **options)
     config.noise_free = _noise_free(config)
     del options["folder"]  # which counts as what it holds, wherever that lies
-    seen = [(p.name, digest_file(p)) for p in sorted(_files(folder))]
+    seen = [(p.name, digest_file(p)) for p in _files(folder)]
     digest = hashlib.sha256(repr((sorted(options.items()), seen)).encode()).hexdigest()
     config.name = f"{dataset}-{digest[:12]}"
     return prepared(lambda: Builder(config=config, data_dir=data_dir))
@@ -168,7 +169,7 @@ def read_census(directory: str | Path) -> Table:
 
 
 def _files(folder) -> Iterator[Path]:
-    return (p for p in Path(folder).rglob("*") if p.suffix in (".fits", ".list"))
+    return (p for p in files_below(folder) if p.suffix in (".fits", ".list"))
 
 
 def _read(config: StampConfig, number: int) -> layout.EmcField:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vaedeblend.euclid.mer.layout import find_tile, product_name
+from vaedeblend.euclid.mer.layout import all_tiles, find_tile, product_name, tile_bands
 from vaedeblend.exceptions import MerError
 
 TILE, OTHER = 102018211, 102018212
@@ -37,6 +37,15 @@ def test_products_are_found_in_any_layout(tmp_path, layout):
     tile = find_tile(tmp_path)
     assert tile == (TILE, image, rms, flags, grid, catalog, None, ())
     assert tile.psf == grid
+
+
+def test_products_are_found_behind_a_link_to_their_folder(tmp_path):
+    (image,) = touch(tmp_path / "archive" / "VIS", name("image"))
+    (tmp_path / "tile").mkdir()
+    (tmp_path / "tile" / "VIS").symlink_to(image.parent)
+    found = tmp_path / "tile" / "VIS" / image.name
+    assert find_tile(tmp_path / "tile").image == all_tiles(tmp_path / "tile")[0].image == found
+    assert tile_bands(tmp_path / "tile") == ["VIS"]
 
 
 def test_a_real_name_is_found(tmp_path):

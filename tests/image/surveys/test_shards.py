@@ -152,6 +152,14 @@ def test_tiles_are_found_where_a_user_says(tiles):
         list_tiles([tiles / "nothing"])
 
 
+def test_tiles_are_found_behind_a_link(tiles):
+    (tiles / "archive").mkdir()
+    (tiles / "in" / "t00.fits").rename(tiles / "archive" / "image.fits")
+    (tiles / "linked").mkdir()
+    (tiles / "linked" / "t00").symlink_to(tiles / "archive")
+    assert [each.name for each in list_tiles([tiles / "linked"]).tiles] == ["t00"]
+
+
 def test_tiles_of_another_unit_than_most_are_named(tiles):
     for name in ("t00", "t01", "t10", "t11"):
         fits.setval(tiles / "in" / f"{name}.fits", "MAGZERO", value=31.4 if name == "t10" else 23.9)

@@ -36,6 +36,16 @@ def test_digests_are_of_contents_alone(tmp_path):
     assert digest_file(tmp_path / "a" / "file") == digest_file(tmp_path / "b" / "file")
 
 
+def test_a_digest_holds_what_lies_behind_a_link(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "b" / "file").write_bytes(b"content")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "b")
+    before = digest_file(tmp_path / "a")
+    (tmp_path / "b" / "file").write_bytes(b"contend")
+    assert digest_file(tmp_path / "a") != before
+
+
 def test_sealed_json_is_what_was_written():
     text = sealed_json({"a": [1.5, None], "b": {"c": "d"}})
     assert unsealed_json(text) == {"a": [1.5, None], "b": {"c": "d"}}

@@ -31,6 +31,7 @@ from astropy.table import Table
 from jaxtyping import Bool, Float, Int
 
 from vaedeblend.exceptions import EmcError, MosaicError, PsfError
+from vaedeblend.io.folders.walk import files_below
 from vaedeblend.io.mosaic import open_mosaic
 from vaedeblend.pixels.psf import Psf, read_psf
 from vaedeblend.survey import MICROJANSKY_ZERO_POINT
@@ -102,7 +103,7 @@ def find(folder, name: str, *, needed: bool = True) -> Path | None:
     Raises:
         EmcError: There are several, or none.
     """
-    found = sorted(Path(folder).rglob(name))
+    found = files_below(folder, name)
     if len(found) > 1 or (needed and not found):
         there = ", ".join(map(str, found)) or "none there"
         raise EmcError(f"{folder}: {there}; wanted one file {name}")
@@ -173,7 +174,7 @@ def field_numbers(folder: str | Path, dataset: str) -> list[int]:
     if dataset not in DATASETS:
         raise EmcError(f"{folder}: dataset {dataset!r}; wanted one of {list(DATASETS)}")
     pattern = re.compile(rf"{dataset}_(\d+)_vis\.fits")
-    found = (pattern.fullmatch(path.name) for path in Path(folder).rglob(f"{dataset}_*_vis.fits"))
+    found = (pattern.fullmatch(path.name) for path in files_below(folder, f"{dataset}_*_vis.fits"))
     numbers = sorted({int(match[1]) for match in found if match})
     if not numbers:
         raise EmcError(f"{folder}: no field; wanted files {dataset}_0_vis.fits and so on")

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from vaedeblend.exceptions import MerError
+from vaedeblend.io.folders.walk import files_below
 
 FATAL_BITS = MappingProxyType({"INVALID": 0, "SAT": 3, "NO_DATA": 22})
 """Bits of a VIS flag map whose pixels hold no measurement. The others are of single exposures, such
@@ -67,7 +68,7 @@ def find_tile(folder: str | Path, number: int | None = None, *, band: str = "VIS
     Raises:
         MerError: There is no mosaic of the tile, or mosaics of several tiles.
     """
-    found = _versions(Path(folder), band)
+    found = _versions(folder, band)
     tiles = _numbers(found)
     if number is None and len(tiles) > 1:
         raise MerError(
@@ -90,7 +91,7 @@ def all_tiles(folder: str | Path, *, band: str = "VIS") -> list[MerTile]:
         folder: Folder of any layout.
         band: The products' name of the band.
     """
-    found = _versions(Path(folder), band)
+    found = _versions(folder, band)
     return [_tile(found, number) for number in _numbers(found)]
 
 
@@ -109,7 +110,7 @@ def _tile(found, number: int) -> MerTile:
 def tile_bands(folder: str | Path) -> list[str]:
     """Names of the bands whose mosaics lie in a folder, or in folders below it."""
     pattern = re.compile(f"EUC_MER_{_PRODUCTS['image'].format(band='(.+?)')}{_REST}")
-    names = (pattern.fullmatch(path.name) for path in Path(folder).rglob("EUC_MER_*"))
+    names = (pattern.fullmatch(path.name) for path in files_below(folder, "EUC_MER_*"))
     return sorted({match[1] for match in names if match})
 
 
@@ -131,12 +132,12 @@ def _digits(kind: str, number: int) -> str:
     return f"{zlib.crc32(f'{kind}{number}'.encode()) & 0xFFFFFF:06X}"
 
 
-def _versions(folder: Path, band: str) -> dict[tuple[str, int], list[Path]]:
+def _versions(folder: str | Path, band: str) -> dict[tuple[str, int], list[Path]]:
     """Files of each product and tile, the latest last."""
     kinds = {f"EUC_MER_{kind.format(band=band)}": name for name, kind in _PRODUCTS.items()}
     pattern = re.compile(f"({'|'.join(map(re.escape, kinds))}){_REST}")
     found: dict[tuple[str, int], list[tuple[str, Path]]] = {}
-    for path in folder.rglob("EUC_MER_*"):
+    for path in files_below(folder, "EUC_MER_*"):
         if match := pattern.fullmatch(path.name):
             kind, tile, time = match.groups()
             found.setdefault((kinds[kind], int(tile)), []).append((time, path))

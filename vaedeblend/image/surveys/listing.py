@@ -15,6 +15,7 @@ from vaedeblend.euclid.mer.layout import FATAL_BITS, MerTile, all_tiles
 from vaedeblend.exceptions import MerError, SurveyError, VaedeblendError
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.fits.sky import to_sky
+from vaedeblend.io.folders.walk import files_below
 from vaedeblend.io.mosaic import open_mosaic
 
 _IMAGE = "image.fits"
@@ -150,7 +151,7 @@ def _named(path: Path) -> Iterator:
             return
         yield path.name.split(".fits")[0], lambda: _of_image(path, _beside(path))
         return
-    tiles, images = all_tiles(path), sorted(path.rglob(_IMAGE))
+    tiles, images = all_tiles(path), files_below(path, _IMAGE)
     for tile in tiles:
         yield f"{tile.number:09d}", lambda tile=tile: _of_mer(tile)
     for image in images:

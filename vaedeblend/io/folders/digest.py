@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from vaedeblend.io.folders.walk import files_below
 from vaedeblend.io.write import write_text
 
 SEAL = "digests.json"
@@ -99,7 +100,7 @@ def _state(path: str | Path) -> tuple[tuple[str, int, int], ...]:
     if not str(path):  # no path is meant, and not the folder one is in
         return ()
     path = Path(path)
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = files_below(path) if path.is_dir() else [path]
     stats = ((str(each), each.stat()) for each in files if each.is_file())
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
@@ -107,7 +108,7 @@ def _state(path: str | Path) -> tuple[tuple[str, int, int], ...]:
 def _digests(folder: str | Path) -> dict[str, str]:
     """Digest of each file below a folder, by its path there."""
     folder = Path(folder)
-    files = (each for each in sorted(folder.rglob("*")) if each.is_file() and each.name != SEAL)
+    files = (each for each in files_below(folder) if each.is_file() and each.name != SEAL)
     return {each.relative_to(folder).as_posix(): digest_file(each) for each in files}
 
 
