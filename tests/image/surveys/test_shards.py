@@ -14,7 +14,7 @@ from vaedeblend.image.surveys import hats, page, shards
 from vaedeblend.image.surveys.drift import drift_bits, drift_names, training_range
 from vaedeblend.image.surveys.listing import list_tiles
 from vaedeblend.image.surveys.page import write_survey_page
-from vaedeblend.image.surveys.plan import make_plan
+from vaedeblend.image.surveys.plan import last_plan, make_plan
 from vaedeblend.image.surveys.status import TileState, read_states, said_of
 from vaedeblend.image.surveys.work import is_unchanged, measure_survey_tile
 
@@ -158,6 +158,15 @@ def test_tiles_are_found_behind_a_link(tiles):
     (tiles / "linked").mkdir()
     (tiles / "linked" / "t00").symlink_to(tiles / "archive")
     assert [each.name for each in list_tiles([tiles / "linked"]).tiles] == ["t00"]
+
+
+def test_a_survey_within_the_folder_of_its_tiles_goes_on(tiles):
+    out, image = tiles / "in" / "survey", (tiles / "in" / "t00.fits").read_bytes()
+    for place in (tiles / "in" / "t20", out / shards.WORK / "t20"):  # the latter killed
+        place.mkdir(parents=True)
+        (place / "image.fits").write_bytes(image)
+    assert [each.name for each in make_plan(out, [f"{tiles}/in"], {}).tiles] == ["t20"]
+    assert [each.name for each in last_plan(out).tiles] == ["t20"]
 
 
 def test_tiles_of_another_unit_than_most_are_named(tiles):

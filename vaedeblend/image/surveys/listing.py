@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from vaedeblend.euclid.mer.layout import FATAL_BITS, MerTile, all_tiles
 from vaedeblend.exceptions import MerError, SurveyError, VaedeblendError
+from vaedeblend.image.surveys.shards import WORK
 from vaedeblend.io.fits.header import read_facts
 from vaedeblend.io.fits.sky import to_sky
 from vaedeblend.io.folders.walk import files_below
@@ -78,20 +79,21 @@ def as_cards(header: fits.Header) -> str:
     return header.tostring(_LINE, endcard=False, padding=False)
 
 
-def list_tiles(given: Sequence[str | Path]) -> Listing:
+def list_tiles(given: Sequence[str | Path], out: str | Path | None = None) -> Listing:
     """The tiles that lie where a user says.
 
     Args:
         given: Folders of MER tiles or of images with rms.fits, mask.fits and psf.fits, at any
             depth; FITS files, beside NAME.fits NAME_rms.fits and so on; patterns of those; and
             text files of a path a line.
+        out: Folder of the survey, whose pieces of tiles under way are none of them.
 
     Raises:
         SurveyError: There are none, or two of one name.
     """
     tiles, unusable = {}, {}
     for path in _expanded(given):
-        for name, make in _named(path):
+        for name, make in _named(path, out and (Path(out) / WORK).resolve()):
             if name in tiles or name in unusable:
                 raise SurveyError(f"{path}: a second tile {name}; wanted names that differ")
             try:
@@ -144,21 +146,23 @@ def _expanded(given: Sequence[str | Path]) -> Iterator[Path]:
             raise SurveyError(f"{each}: no such file or folder; wanted tiles of a survey")
 
 
-def _named(path: Path) -> Iterator:
-    """Names of the tiles at a path, and functions that open them."""
+def _named(path: Path, work: Path | None) -> Iterator:
+    """Names of the tiles at a path, but for those within a folder, and functions that open them."""
     if path.is_file():
         if _is_product(path):
             return
         yield path.name.split(".fits")[0], lambda: _of_image(path, _beside(path))
         return
     tiles, images = all_tiles(path), files_below(path, _IMAGE)
+    if work is not None:
+        images = [each for each in images if not each.resolve().is_relative_to(work)]
     for tile in tiles:
         yield f"{tile.number:09d}", lambda tile=tile: _of_mer(tile)
     for image in images:
         yield image.parent.name, lambda image=image: _of_image(image, _within(image.parent))
     if not tiles and not images:
         for file in sorted(path.glob("*.fits*")):
-            yield from _named(file)
+            yield from _named(file, work)
 
 
 def _of_mer(tile: MerTile) -> SurveyTile:

@@ -71,7 +71,7 @@ def make_plan(out: Path, given: Sequence[str], options: Mapping[str, Any]) -> Pl
                 "wanted another folder"
             )
     read_single_band(wanted["weights"])
-    listing = list_tiles(paths)
+    listing = list_tiles(paths, out)
     plan = plan_tiles(listing, wanted | {"tiles": paths})
     write_text(out / PLAN, sealed_json(plan.options))
     return plan
@@ -86,7 +86,7 @@ def last_plan(out: Path) -> Plan:
     known = read_options(out)
     if not known:
         raise SurveyError(f"{out}: no survey; wanted the folder of one")
-    return plan_tiles(list_tiles(known["tiles"]), known)
+    return plan_tiles(list_tiles(known["tiles"], out), known)
 
 
 def plan_tiles(listing: Listing, options: Mapping[str, Any]) -> Plan:
