@@ -169,6 +169,13 @@ def test_a_survey_within_the_folder_of_its_tiles_goes_on(tiles):
     assert [each.name for each in last_plan(out).tiles] == ["t20"]
 
 
+def test_lines_of_a_list_of_tiles_are_from_its_folder(tiles, monkeypatch):
+    (tiles / "in" / "list.txt").write_text("# the first row\nt00.fits\n  # and\n\nt1*.fits\n")
+    for elsewhere, path in ((tiles / "in", "list.txt"), (tiles, "in/list.txt")):
+        monkeypatch.chdir(elsewhere)
+        assert [each.name for each in list_tiles([path]).tiles] == ["t00", "t10", "t11"]
+
+
 def test_tiles_of_another_unit_than_most_are_named(tiles):
     for name in ("t00", "t01", "t10", "t11"):
         fits.setval(tiles / "in" / f"{name}.fits", "MAGZERO", value=31.4 if name == "t10" else 23.9)

@@ -85,7 +85,7 @@ def list_tiles(given: Sequence[str | Path], out: str | Path | None = None) -> Li
     Args:
         given: Folders of MER tiles or of images with rms.fits, mask.fits and psf.fits, at any
             depth; FITS files, beside NAME.fits NAME_rms.fits and so on; patterns of those; and
-            text files of a path a line.
+            text files of a path a line, from the file's folder, and comments behind #.
         out: Folder of the survey, whose pieces of tiles under way are none of them.
 
     Raises:
@@ -133,17 +133,20 @@ def _of_another_unit(tiles: Mapping[str, SurveyTile]) -> dict[str, str]:
     }
 
 
-def _expanded(given: Sequence[str | Path]) -> Iterator[Path]:
-    for each in map(str, given):
-        if glob.has_magic(each):
-            yield from map(Path, sorted(glob.glob(each, recursive=True)))
-        elif each.endswith(".txt"):
-            lines = Path(each).read_text(encoding="utf-8").splitlines()
-            yield from _expanded([line.strip() for line in lines if line.strip()])
-        elif Path(each).exists():
-            yield Path(each)
+def _expanded(given: Sequence[str | Path], folder: Path = Path()) -> Iterator[Path]:
+    """Files and folders of what is named within a folder."""
+    for each in given:
+        path = folder / each
+        if glob.has_magic(str(path)):
+            yield from map(Path, sorted(glob.glob(str(path), recursive=True)))
+        elif path.suffix == ".txt" and path.is_file():
+            lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+            named = [line for line in lines if line and not line.startswith("#")]
+            yield from _expanded(named, path.parent)
+        elif path.exists():
+            yield path
         else:
-            raise SurveyError(f"{each}: no such file or folder; wanted tiles of a survey")
+            raise SurveyError(f"{path}: no such file or folder; wanted tiles of a survey")
 
 
 def _named(path: Path, work: Path | None) -> Iterator:
