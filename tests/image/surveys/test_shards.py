@@ -176,6 +176,14 @@ def test_lines_of_a_list_of_tiles_are_from_its_folder(tiles, monkeypatch):
         assert [each.name for each in list_tiles([path]).tiles] == ["t00", "t10", "t11"]
 
 
+@pytest.mark.parametrize("name", ["t00.fits", "t[01]0.fits", ".", "list.txt"])
+def test_tiles_in_a_folder_with_brackets_in_its_name_are_found(tiles, name):
+    given = (tiles / "in").rename(tiles / "run[1]")
+    (given / "list.txt").write_text("t00.fits\nt1*.fits\n")
+    assert list_tiles([given / name]).tiles[0].name == "t00"
+    assert len(make_plan(tiles, [f"{given}/t*.fits"], {}).tiles) == 4
+
+
 def test_tiles_of_another_unit_than_most_are_named(tiles):
     for name in ("t00", "t01", "t10", "t11"):
         fits.setval(tiles / "in" / f"{name}.fits", "MAGZERO", value=31.4 if name == "t10" else 23.9)

@@ -137,16 +137,23 @@ def _expanded(given: Sequence[str | Path], folder: Path = Path()) -> Iterator[Pa
     """Files and folders of what is named within a folder."""
     for each in given:
         path = folder / each
-        if glob.has_magic(str(path)):
-            yield from map(Path, sorted(glob.glob(str(path), recursive=True)))
-        elif path.suffix == ".txt" and path.is_file():
+        if path.suffix == ".txt" and path.is_file():
             lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
             named = [line for line in lines if line and not line.startswith("#")]
             yield from _expanded(named, path.parent)
         elif path.exists():
             yield path
+        elif glob.has_magic(str(each)):
+            yield from _matching(path)
         else:
             raise SurveyError(f"{path}: no such file or folder; wanted tiles of a survey")
+
+
+def _matching(pattern: Path) -> Iterator[Path]:
+    """Paths of a pattern; in the names of folders that are there, brackets are no part of it."""
+    there = next(folder for folder in pattern.parents if folder.exists())
+    names = str(pattern.relative_to(there))
+    yield from (there / name for name in sorted(glob.glob(names, root_dir=there, recursive=True)))
 
 
 def _named(path: Path, work: Path | None) -> Iterator:
