@@ -67,7 +67,7 @@ class Job(NamedTuple):
     positions: Float[np.ndarray, "n 2"] | None
     """(y, x) on the image of the rows of a list, NaN where one is not measured; without, None."""
     psf: Float[np.ndarray, "rows columns side side"] | None
-    """PSFs of the parts of an even grid over the image, at its pixels."""
+    """PSFs of the parts of an even grid over the image, or its `psf_section`, at its pixels."""
     covariance: Float[np.ndarray, "lag lag"] | None = None
     """Autocovariance of the noise, of unit sum; None where pixels are independent."""
     electrons: float | None = None
@@ -158,7 +158,9 @@ def network_at(
     grids = [job.psf, *(band.psf for band in job.bands)]
     psf = None
     if any(grid is not None for grid in grids):
-        psf = _psf_at(whole_grids(grids, deblend), corner, mosaic.shape)
+        whole = tuple(slice(0, n) for n in mosaic.shape)
+        section = mosaic.facts.psf_section or whole
+        psf = _psf_at(whole_grids(grids, deblend), corner, section)
     gain = None if mosaic.gain is None else mosaic.gain / mosaic.scale
     if windows:
         gain = np.array([np.inf if gain is None else gain, *(each.gain for each in windows)])
@@ -249,11 +251,12 @@ def _loaded(workdir: Path):
     return deblender.of_fields(), deblender.model.stamp_size
 
 
-def _psf_at(grids, corner, shape):
+def _psf_at(grids, corner, section):
     """The function from image and position on a tile to the PSFs of the nearest parts of grids."""
+    first, end = (np.array([getattr(s, name) for s in section]) for name in ("start", "stop"))
 
     def psf_at(index, position):
-        place = (position + corner) / np.array(shape)
+        place = (position + corner - first) / (end - first)
         return np.stack([_nearest(grid, place) for grid in grids], axis=-1)
 
     return psf_at

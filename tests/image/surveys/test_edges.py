@@ -6,15 +6,19 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from fitsfolder import RMS, folder, header, network, run, sky  # noqa: F401
+from matched import gaussian
 from surveyed import cut_tiles, planned, same_sources
 
 from vaedeblend.exceptions import SurveyError
 from vaedeblend.image.surveys import shards
 from vaedeblend.image.surveys.edges.cores import core_depth, find_core, with_edges
-from vaedeblend.image.surveys.edges.margins import lenders, widen
+from vaedeblend.image.surveys.edges.margins import lenders, prepare_tile, widen
 from vaedeblend.image.surveys.edges.union import settle, union_tasks
 from vaedeblend.image.surveys.listing import SurveyTile, as_cards
+from vaedeblend.image.surveys.plan import OPTIONS
 from vaedeblend.image.surveys.work import measure_survey_tile
+from vaedeblend.image.tiles import network_at
+from vaedeblend.io.mosaic import open_mosaic
 
 pytest.importorskip("pyarrow")
 
@@ -67,6 +71,50 @@ def test_a_tile_reads_what_it_lacks_from_its_neighbours(folder, tmp_path, reach)
     np.testing.assert_array_equal(fits.getdata(wide.options["rms"]), rms)
     x, y = wide.wcs.all_world2pix(*last.wcs.all_pix2world(7, 9, 0), 0)
     np.testing.assert_allclose([x, y], [7 + offset[1], 9 + offset[0]], atol=1e-6)
+
+
+def write_psfs(path, kind):
+    """PSFs of one tile that are wider towards its right: of a grid, at places, or of a model."""
+    narrow, broad = (gaussian(16, 16, (33, 33), sigma=sigma) for sigma in (1.2, 1.5))
+    if kind == "grid":
+        fits.writeto(path, np.stack([narrow, broad])[None])
+    elif kind == "stamps":
+        image = fits.ImageHDU(
+            np.concatenate([narrow, broad], axis=1), fits.Header({"STMPSIZE": 33})
+        )
+        places = Table({"x_center": [17.0, 50.0], "y_center": [17.0, 17.0]})
+        places["x"], places["y"] = [10.0, 60.0], [65.0, 65.0]  # the second is nearer to the middle
+        table = fits.BinTableHDU(places)
+        fits.HDUList([fits.PrimaryHDU(), image, table]).writeto(path)
+    else:
+        basis = np.array([narrow, broad - narrow])
+        model = np.concatenate([basis, 0 * basis[:1]])
+        column = fits.Column("PSF_MASK", f"{model.size}E", dim="(33,33,3)")
+        table = fits.BinTableHDU.from_columns([column], nrows=1)
+        table.data["PSF_MASK"][0] = model
+        cards = {"PSF_SAMP": 1.0, "POLNAXIS": 2, "POLDEG1": 1, "POLNGRP": 1}
+        for i, name in enumerate(("X_IMAGE", "Y_IMAGE"), 1):
+            cards |= {f"POLNAME{i}": name, f"POLZERO{i}": 1.0, f"POLSCAL{i}": 130.0}
+        table.header.update(cards)
+        table.writeto(path)
+
+
+@pytest.mark.parametrize("kind", ["grid", "stamps", "model"])
+def test_psfs_stay_on_the_pixels_of_a_tile_that_is_widened(folder, tmp_path, kind):
+    image = fits.getdata(folder / "image.fits")
+    cut_tiles(tmp_path, image, np.full_like(image, RMS), header(), size=130, reach=0)
+    for name in ("t00", "t01", "t10", "t11"):
+        write_psfs(tmp_path / f"{name}_psf.fits", kind)
+    plan, _ = planned(tmp_path, tmp_path)
+    last, others = plan.tiles[3], {each.name: each for each in plan.others(3)}
+    window, found = find_core(last, others).window, []
+    for near in ({}, others):
+        prepared, offset = prepare_tile(last, near, window, OPTIONS, None, tmp_path)
+        with open_mosaic(prepared.job.image, **prepared.job.files) as mosaic:
+            psf = network_at(prepared.job, mosaic, np.array(offset)).psf
+        found.append(psf(None, np.array([[9.0, 9.0], [60.0, 64.0], [9.0, 66.0], [60.0, 120.0]])))
+    assert offset == (130, 130)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
 
 
 def test_a_tile_that_others_cover_has_no_source_of_its_own(folder, tmp_path):

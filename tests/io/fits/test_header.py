@@ -4,7 +4,15 @@ import astropy.units as u
 import pytest
 from astropy.io import fits
 
-from vaedeblend.io.fits.header import exposure_time, rate_of, read_facts, sampling, with_inherited
+from vaedeblend.io.fits.header import (
+    PSF_SECTION,
+    as_section,
+    exposure_time,
+    rate_of,
+    read_facts,
+    sampling,
+    with_inherited,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,13 @@ def test_what_an_image_lacks_is_of_the_primary_header():
     unit = fits.Header({"NAXIS": 0, "BUNIT": "uJy"})
     facts = read_facts(*with_inherited(fits.Header(), unit))
     assert facts.origins["zero_point"] == "unit uJy of the primary header"
+
+
+def test_the_part_of_an_image_that_its_psfs_are_of_is_a_card():
+    section = slice(10, 30), slice(0, 25)
+    assert as_section(*section) == "[1:25,11:30]"
+    assert read_facts(fits.Header({PSF_SECTION: as_section(*section)})).psf_section == section
+    assert read_facts(fits.Header({PSF_SECTION: "[all]"})).psf_section is None
 
 
 @pytest.mark.parametrize("primary", [None, fits.Header({**PRIMARY, "NAXIS": 2})])

@@ -8,7 +8,7 @@ from vaedeblend.image.inspection.calibration import gain_findings, scale_of, uni
 from vaedeblend.image.inspection.findings import Finding, Inspection
 from vaedeblend.image.inspection.gaps import find_empty, pixel_findings
 from vaedeblend.image.inspection.lists import list_findings
-from vaedeblend.image.inspection.psfs import psf_findings, sharpness_findings
+from vaedeblend.image.inspection.psfs import psf_findings, psf_place, sharpness_findings
 from vaedeblend.image.inspection.samples import (
     Blocks,
     block_quantile,
@@ -77,8 +77,7 @@ def inspect_image(
     gaps = [] if refused else _gaps(mosaic, blocks, empty, share)
     values, limits = pixel_findings(mosaic, raw, strips, blocks, rms)
     scales = {"given": psf_scale, "default": mosaic.pixel_scale or pixel_scale}
-    place = mosaic.shape, mosaic.wcs
-    points, psfs = psf_findings(psf, weights, *place, scale=pixel_scale, **scales)
+    points, psfs = psf_findings(psf, weights, *psf_place(mosaic), scale=pixel_scale, **scales)
     sharp, width = ([], None) if psfs is None else sharpness_findings(psf, psfs, strips, blocks)
     counted = electrons is not None and np.isfinite(rms)
     numbers |= {"empty": share, "rms_electrons": electrons * rms if counted else None}

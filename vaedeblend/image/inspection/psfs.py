@@ -10,7 +10,7 @@ from scipy.ndimage import maximum_filter
 from vaedeblend.exceptions import PsfError
 from vaedeblend.image.inspection.findings import Finding
 from vaedeblend.image.inspection.samples import Blocks
-from vaedeblend.io.mosaic import Pixels
+from vaedeblend.io.mosaic import Mosaic, Pixels
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir
 from vaedeblend.pixels.psf import (
     PSF_SIZE,
@@ -47,6 +47,16 @@ the least share of stars among the bright sources where galaxies might be taken 
 PsfArray = Float[np.ndarray, "rows columns side side"]
 
 
+def psf_place(mosaic: Mosaic) -> tuple[tuple[int, int], WCS | None]:
+    """Shape and celestial coordinates of what an image's PSFs are of: of it, or of a part."""
+    section = mosaic.facts.psf_section
+    if section is None:
+        return mosaic.shape, mosaic.wcs
+    rows, columns = section
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    return shape, None if mosaic.wcs is None else mosaic.wcs[rows, columns]
+
+
 def psf_findings(
     path: str | Path | None,
     weights: str | Path,
@@ -66,8 +76,8 @@ def psf_findings(
     Args:
         path: What `read.read_psfs` takes: FITS file or folder; None for the PSF trained for.
         weights: Name of shipped weights, or a workdir.
-        shape: Height and width of the image [pixel].
-        wcs: Celestial coordinates of the image.
+        shape: Height and width of the image, or of the part that they are of [pixel].
+        wcs: Celestial coordinates of that.
         given: Sampling that the user has given [arcsec].
         default: Sampling where the header has none [arcsec].
         scale: Pixel scale of the survey [arcsec].

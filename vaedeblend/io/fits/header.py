@@ -32,6 +32,10 @@ _EXPOSURES = "EXPTIME", "TEXPTIME", "EXPOSURE"
 _SATURATIONS = "SATURATE", "SATLEVEL", "SATURLEV"
 _INHERITED = _ZERO_POINTS, _GAINS, _SCALES, _EXPOSURES, _SATURATIONS, ("BUNIT",)
 
+PSF_SECTION = "PSFSEC"
+"""Card of the part of an image that its PSFs are of, as `as_section` writes it."""
+_SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
+
 _NAMES = {"ujy": "uJy", "microjy": "uJy", "njy": "nJy", "nanojy": "nJy", "jy": "Jy"}
 _NAMES |= dict.fromkeys(("nanomaggy", "nanomaggie", "nanomaggies", "nmgy"), "3.631e-6 Jy")
 """Units that are known whatever the case: mJy and MJy are not among them."""
@@ -63,6 +67,8 @@ class Facts(NamedTuple):
     """Card from which zero_point, gain and pixel_scale are, by name."""
     notes: tuple[str, ...]
     """What could not be used, each a sentence without the file."""
+    psf_section: tuple[slice, slice] | None = None
+    """Rows and columns that the image's PSFs are of; None for all."""
 
 
 def mended(header: fits.Header) -> fits.Header:
@@ -127,7 +133,21 @@ def read_facts(header: fits.Header, inherited: Collection[str] = ()) -> Facts:
     origins = {"zero_point": zero_origin, "gain": gain_origin, "pixel_scale": scale_origin}
     above = {*inherited, f"unit {_text(header)}"} if "BUNIT" in inherited else inherited
     origins |= {what: f"{o} of the primary header" for what, o in origins.items() if o in above}
-    return Facts(wcs, scale, zero_point, gain, unit, origins, tuple(notes))
+    return Facts(wcs, scale, zero_point, gain, unit, origins, tuple(notes), _psf_section(header))
+
+
+def as_section(rows: slice, columns: slice) -> str:
+    """A part of an image as cards have it: its first and last column and row, from 1."""
+    ends = (f"{span.start + 1}:{span.stop}" for span in (columns, rows))
+    return f"[{','.join(ends)}]"
+
+
+def _psf_section(header: fits.Header) -> tuple[slice, slice] | None:
+    found = _SECTION.fullmatch(str(header.get(PSF_SECTION, "")))
+    if found is None:
+        return None
+    left, right, bottom, top = map(int, found.groups())
+    return slice(bottom - 1, top), slice(left - 1, right)
 
 
 def pixel_scale(header: fits.Header, wcs: WCS | None = None) -> tuple[float | None, str]:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
-from astropy.table import Table
 
 from vaedeblend.image.inspection.findings import ImageNoise
 from vaedeblend.image.options import ImageOptions
@@ -18,9 +16,9 @@ from vaedeblend.image.preparation import Prepared, prepare_image
 from vaedeblend.image.surveys.edges.cores import missing_margin
 from vaedeblend.image.surveys.listing import SurveyTile, as_cards
 from vaedeblend.io import write
+from vaedeblend.io.fits.header import PSF_SECTION, as_section
 from vaedeblend.io.fits.sky import to_pixels, to_sky
 from vaedeblend.io.mosaic import NOISES, Mosaic, as_rms, image_header, open_mosaic
-from vaedeblend.pixels.psfs.product import is_psf_product
 
 _ALIGNED = 0.01
 """Distance of pixels that are the same [pixel]."""
@@ -98,8 +96,8 @@ def _strips(shape: tuple[int, int], missing) -> list[tuple]:
 def widen(tile: SurveyTile, others: Mapping[str, SurveyTile], window, folder: Path):
     """A tile whose window has its margin, as far as neighbours hold it; where its pixels begin.
 
-    Where it lacks nothing, or nobody has it, that is the tile itself; else its image, rms, mask and
-    PSF are written anew.
+    Where it lacks nothing, or nobody has it, that is the tile itself; else its image and rms
+    are written anew, without what is masked. Its PSFs stay those of its own pixels.
 
     Args:
         tile: The tile.
@@ -125,14 +123,14 @@ def widen(tile: SurveyTile, others: Mapping[str, SurveyTile], window, folder: Pa
         noise = mosaic.noise is not None
     for key, shift in (("CRPIX1", left), ("CRPIX2", top)):
         header[key] = header.get(key, 0.0) + shift
+    own = zip((top, left), tile.shape, strict=True)
+    header[PSF_SECTION] = as_section(*(slice(first, first + n) for first, n in own))
     planes = {"image": image} | ({"rms": rms} if noise else {})
     options = {"mask": None, "mask_bits": None, "psf": tile.options.get("psf")}
     for name, plane in planes.items():
         with write.write_image(folder / f"{name}.fits", shape, header) as put:
             put(plane)
         options[name] = str(folder / f"{name}.fits")
-    if options["psf"] is not None and is_psf_product(options["psf"]):
-        options["psf"] = _moved_psf(options["psf"], (top, left), folder / "psf.fits")
     cards, image = as_cards(header), options.pop("image")
     wide = tile._replace(image=image, options=options, shape=shape, header=cards)
     return wide, (top, left)
@@ -172,20 +170,3 @@ def _valid(mosaic: Mosaic, rows: slice, columns: slice):
     known = np.where(pixels.bad, np.nan, pixels.image)
     rms = np.inf if mosaic.noise is None else as_rms(mosaic.noise, pixels.rms)
     return known, rms
-
-
-def _moved_psf(path: str, offset: tuple[int, int], to: Path) -> str:
-    """Writes a product of PSFs whose places on the image are counted from another pixel."""
-    with fits.open(path) as hdus:
-        table = Table(hdus[2].data)
-        names = {name.lower(): name for name in table.colnames}
-        if {"ra", "dec"} <= names.keys():
-            return path
-        y, x = (np.array(table[names[axis]], float) for axis in "yx")
-        if not {"x_center", "gridx"} & names.keys():
-            table["x_center"], table["y_center"] = x, y
-        table[names["y"]], table[names["x"]] = y + offset[0], x + offset[1]
-        moved = [hdus[0].copy(), hdus[1].copy(), fits.BinTableHDU(table, name=hdus[2].name)]
-        with write.replacing(to) as partial:
-            fits.HDUList(moved).writeto(partial)
-    return str(to)
