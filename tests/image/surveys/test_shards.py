@@ -225,6 +225,14 @@ def test_status_and_page_name_what_failed_and_what_drifts(tiles):
     assert json.loads(shards.mark_path(tiles, "t00").read_text())["rows"] == 1
 
 
+def test_a_tile_that_is_taken_off_the_list_has_no_state(tiles):
+    _, tasks = planned(tiles / "in", tiles)
+    for name in ("t11", "t99"):
+        shards.write_failure(tiles, name, "damaged", 1)
+    states = {each.name: each.state for each in read_states(tiles, [*tasks])}
+    assert states == dict.fromkeys(("t00", "t01", "t10"), "waiting") | {"t11": "failed"}
+
+
 @pytest.mark.parametrize(("spread", "colours"), [(1e-4, 1), (0.5, 8)])
 def test_maps_have_as_many_colours_as_their_numbers_differ(spread, colours):
     states = [TileState(str(i), "done", "", {"depth": 1 + spread * i}, {}) for i in range(9)]

@@ -36,7 +36,7 @@ def read_states(out: Path, names: Sequence[str]) -> list[TileState]:
         names: Names of its tiles.
     """
     failures, found = shards.read_failures(out), []
-    for name in sorted({*names, *failures}):
+    for name in sorted(names):
         done = shards.read_mark(out, name)
         if name in failures:
             found.append(TileState(name, "failed", failures[name], {}, {}))
