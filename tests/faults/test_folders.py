@@ -174,6 +174,14 @@ def test_a_damaged_tile_is_named_and_measured_again(folder, monkeypatch):
     np.testing.assert_array_equal(table["flux"], run(folder, "whole", tile=130)["flux"])
 
 
+def test_a_piece_that_was_not_finished_is_not_called_damaged(tmp_path, recwarn):
+    pieces, record = tmp_path / "pieces", jobs.made_from({"tile": 3}, [])
+    jobs.keep_pieces(pieces, record, Path.is_dir)
+    (pieces / "tile_3.fits.partial").write_text("half")
+    jobs.keep_pieces(pieces, record, Path.is_dir)
+    assert [path.name for path in pieces.iterdir()] == ["job.json"] and not recwarn.list
+
+
 def test_pieces_stay_with_their_record_alone(tmp_path):
     """Not with another's, nor with one that is damaged."""
     pieces, record = tmp_path / "pieces", jobs.made_from({"tile": 3}, [])

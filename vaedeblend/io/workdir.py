@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaedeblend.exceptions import WorkdirError
-from vaedeblend.io.write import prepare_folder, replacing, write_text
+from vaedeblend.io.write import PARTIAL, prepare_folder, replacing, write_text
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the workdirs that are shipped with the package, by name."""
@@ -140,7 +140,7 @@ def _may_be_weights(path: Path) -> bool:
     """Whether a file or folder is of an export, or stands beside one that is shipped."""
     if path.is_dir():
         return path.name in DEBLENDER_STAGES and not (path / "metrics.jsonl").exists()
-    name = path.name.removesuffix(".partial")
+    name = path.name.removesuffix(PARTIAL)
     if name == WORKDIR_PSF:  # a simulated field has one, too
         return (path.parent / DEBLENDER_STAGES[0]).is_dir()
     return name == "config.json" or path.match("metrics*.json") or path.suffix == ".md"

@@ -16,6 +16,9 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from vaedeblend.exceptions import FileError
 
+PARTIAL = ".partial"
+"""End of the names of what is being written: it stays where a job was killed."""
+
 
 def write_text(path: str | Path, text: str) -> None:
     """Writes a file in UTF-8.
@@ -156,7 +159,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises:
         FileError: It cannot be written.
     """
-    partial = Path(f"{path}.partial")
+    partial = Path(f"{path}{PARTIAL}")
     with writing(path):
         partial.unlink(missing_ok=True)
         try:
@@ -179,7 +182,7 @@ def replacing_folder(path: str | Path, own: Collection[str]) -> Iterator[Path]:
     """
     with writing(path):
         folder = Path(path).resolve()
-        partial, old = (folder.with_name(folder.name + end) for end in (".partial", ".old"))
+        partial, old = (folder.with_name(folder.name + end) for end in (PARTIAL, ".old"))
         for each in (folder, partial, old):
             _refuse_others(each, own)
         shutil.rmtree(partial, ignore_errors=True)

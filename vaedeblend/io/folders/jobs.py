@@ -22,7 +22,7 @@ import numpy as np
 from vaedeblend import __version__
 from vaedeblend.exceptions import FileError, FolderError
 from vaedeblend.io.folders.digest import digest, digest_file, sealed_json, unsealed_json
-from vaedeblend.io.write import prepare_folder, write_text
+from vaedeblend.io.write import PARTIAL, prepare_folder, write_text
 
 try:
     import fcntl
@@ -109,7 +109,8 @@ def keep_pieces(folder: str | Path, job: Mapping, is_whole: Callable[[Path], boo
     Args:
         folder: Folder of the pieces, made where it is missing.
         job: What they are made from: JSON's plain values.
-        is_whole: Whether a piece is undamaged. One that is not is removed, with a warning.
+        is_whole: Whether a piece is undamaged. One that is not is removed, with a warning, and one
+            that was not finished without.
 
     Raises:
         FileError: The folder cannot be made or written into.
@@ -117,7 +118,9 @@ def keep_pieces(folder: str | Path, job: Mapping, is_whole: Callable[[Path], boo
     folder = Path(folder)
     if _recorded(folder / _RECORD) == job:
         for piece in sorted({*folder.iterdir()} - {folder / _RECORD}):
-            if not is_whole(piece):
+            if piece.suffix == PARTIAL:
+                piece.unlink()
+            elif not is_whole(piece):
                 piece.unlink()
                 warnings.warn(f"{piece}: damaged; made anew", FolderWarning, stacklevel=2)
         return
