@@ -1,5 +1,6 @@
 """The queue of tiles: retries, failures that end no survey, clusters as files describe them."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -78,6 +79,17 @@ def test_a_cluster_is_what_its_file_says(tmp_path):
     path.write_text('class = "NoCluster"\n')
     with pytest.raises(SurveyError, match="no cluster"), connected(Workers(cluster=str(path))):
         pass
+
+
+def test_what_goes_well_in_the_queue_is_not_logged(monkeypatch):
+    logger, said = logging.getLogger("distributed"), []
+    logger.setLevel(logging.INFO)  # as dask has it
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", said.append)
+    monkeypatch.setattr(logger, "handlers", [handler])
+    with connected(Workers(1)) as client:
+        assert client.submit(abs, -1).result() == 1
+    assert not said
 
 
 def recipe(path, jobs):

@@ -6,6 +6,7 @@ programs that XLA compiles, and each keeps the weights that it has loaded.
 
 import contextlib
 import importlib
+import logging
 import os
 import time
 import tomllib
@@ -210,4 +211,5 @@ def _distributed():
     except ImportError as error:
         raise SurveyError(EXTRA) from error
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # whatever handles it
     return distributed
