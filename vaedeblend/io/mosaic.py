@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.io.fits.header import Facts, mended, read_facts, with_inherited
+from vaedeblend.io.fits.header import Facts, read_facts, with_inherited
 from vaedeblend.io.fits.memory import MARK, as_hdus, refuse_another
 from vaedeblend.io.fits.numbers import as_count as as_count  # of any option of an image
 from vaedeblend.io.fits.numbers import as_gain, is_constant
@@ -366,9 +366,8 @@ def image_header(mosaic: Mosaic) -> fits.Header:
     header = fits.Header()
     if mosaic.wcs is not None:
         header.update(mosaic.wcs.to_header(relax=True))  # relaxed, it keeps SIP
-    known = mended(mosaic.header)
-    if "BUNIT" in known:
-        header["BUNIT"] = known["BUNIT"]
+    if "BUNIT" in mosaic.header:
+        header["BUNIT"] = mosaic.header["BUNIT"]
     for name, value in (("MAGZERO", mosaic.zero_point), ("GAIN", mosaic.gain)):
         if value is not None:
             header[name] = value

@@ -8,6 +8,7 @@ from vaedeblend.io.fits.header import (
     PSF_SECTION,
     as_section,
     exposure_time,
+    mended,
     rate_of,
     read_facts,
     sampling,
@@ -61,6 +62,19 @@ def test_cards_that_break_the_standard_are_read_as_text():
     facts = read_facts(header)
     assert facts.gain is None and facts.notes == ("GAIN '14276,3' is no number",)
     assert facts.unit == u.uJy and facts.zero_point == 23.9
+
+
+@pytest.mark.parametrize(
+    "card",
+    ["HISTORY a\tb", "FOO     = 1 / a\tb", "FOO     = 'a\tb' / x", "A.B     = 1", "FOO*    = 1"],
+)
+def test_cards_that_cannot_be_mended_are_left_out(card):
+    header = fits.Header.fromstring("BUNIT   = 'uJy'".ljust(80) + card.ljust(80))
+    assert [*mended(header)] == [*with_inherited(header, header)[0]] == ["BUNIT"]
+    facts = read_facts(header)
+    assert facts.unit == u.uJy and not facts.notes
+    scale = fits.Header.fromstring("PIXSCALE= 'a\tb'".ljust(80) + "CDELT2  = 1e-5".ljust(80))
+    assert sampling(scale) == (pytest.approx(0.036), "CDELT2", "")
 
 
 def test_surface_brightness_is_that_of_a_pixel():

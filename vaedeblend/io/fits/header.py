@@ -11,6 +11,7 @@ from typing import NamedTuple
 import astropy.units as u
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
@@ -72,33 +73,40 @@ class Facts(NamedTuple):
 
 
 def mended(header: fits.Header) -> fits.Header:
-    """A copy in which cards that break the standard hold what stands in them, as text."""
+    """A copy in which cards that break the standard hold what stands in them, as text.
+
+    Those that cannot be mended, of a keyword or a character that it does not have, are left out.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        header = header.copy()
-        for card in header.cards:
-            card.verify("silentfix")
-    return header
+        return fits.Header([card for card in header.copy().cards if _is_mended(card)])
+
+
+def _is_mended(card: fits.Card) -> bool:
+    """Whether a card, mended where it can be, keeps to the standard."""
+    try:
+        card.verify("silentfix")
+    except (VerifyError, ValueError):  # ValueError where astropy's mending fails
+        return False
+    return True
 
 
 def with_inherited(
     header: fits.Header, primary: fits.Header | None
 ) -> tuple[fits.Header, frozenset[str]]:
-    """A header with what it leaves to its file's primary header, and the names of these cards.
+    """A header, mended, with what it leaves to its file's primary one, and these cards' names.
 
     Args:
         header: Header of an image.
         primary: The primary header, if it is another one and has no image itself.
     """
-    taken = {}
+    header, taken = mended(header), {}
     if primary is not None and primary.get("NAXIS") == 0:
         above = mended(primary)
         for names in _INHERITED:
             if not any(name in header for name in names):
                 taken |= {name: above[name] for name in names if name in above}
-    if taken:
-        header = mended(header)
-        header.update(taken)
+    header.update(taken)
     return header, frozenset(taken)
 
 
@@ -166,11 +174,12 @@ def sampling(header: fits.Header) -> tuple[float | None, str, str]:
 
     A card of its own goes before a WCS, which may be that of the image.
     """
+    header = mended(header)
     notes: list[str] = []
     scale, origin = _number(header, _SCALES, 0.0, notes)
     wrong = "; ".join(notes) if scale is None else ""
     if scale is None:
-        scale, origin = pixel_scale(header, _wcs(mended(header), []))
+        scale, origin = pixel_scale(header, _wcs(header, []))
     return scale, origin, wrong
 
 

@@ -9,6 +9,7 @@ from astropy.nddata import NDData
 from astropy.wcs import WCS
 
 from vaedeblend.exceptions import FolderError, MosaicError
+from vaedeblend.io.fits.header import mended
 
 MARK = "GIVEN", True, "to a run, in memory"
 """Header card by which a file is known to be what was given in memory."""
@@ -26,6 +27,8 @@ def as_hdus(value, name: str) -> fits.HDUList:
         MosaicError: It is none of these, or holds no numbers.
     """
     hdus = _hdus(value, name)
+    for hdu in hdus:
+        hdu.header = mended(hdu.header)
     hdus[0].header.append(MARK)
     return hdus
 
