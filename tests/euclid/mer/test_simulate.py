@@ -27,7 +27,7 @@ def test_products_are_mer_s(tile):
     assert image["MAGZERO"] == rms["MAGZERO"] == ZERO_POINT and "GAIN" not in image
     assert "MAGZERO" not in fits.getheader(tile.flags)
     assert fits.getdata(tile.flags).dtype.kind == "i"
-    psfs = read_psf_product(tile.psf)
+    psfs = read_psf_product(tile.psf, (SIZE, SIZE))
     assert psfs.stamps.shape[1:] == (33, 33)
     assert ((psfs.stamps.sum(axis=(1, 2)) > 0.93) & (psfs.stamps.sum(axis=(1, 2)) < 0.99)).all()
 
@@ -93,7 +93,7 @@ def test_tiles_of_a_grid_are_pieces_of_one_sky(tile, tmp_path):
         x, y = wcs.all_world2pix(own["ra"], own["dec"], 0)
         np.testing.assert_allclose([x, y], [own["x"], own["y"]], atol=1e-6)
         assert len(own) and set(own["id"]) < set(truth["id"])
-        stamps, all_stamps = read_psf_product(tile.psf), read_psf_product(whole.psf)
+        stamps, all_stamps = (read_psf_product(e.psf, (SIZE, SIZE)) for e in (tile, whole))
         places = all_stamps.position.tolist()
         for place, stamp in zip(
             stamps.position + [s.start for s in span], stamps.stamps, strict=True

@@ -54,7 +54,7 @@ def write(path, image, table, size=SIZE):
 
 
 def test_stamps_of_a_grid_are_those_of_their_places(tmp_path):
-    found = read_psf_product(write_grid(tmp_path / "grid.fits"))
+    found = read_psf_product(write_grid(tmp_path / "grid.fits"), SHAPE)
     assert len(found.stamps) == 8 * 12
     for (_, x), stamp in zip(found.position, found.stamps, strict=True):
         np.testing.assert_allclose(stamp, psf(sigma_at(x)), atol=1e-7)
@@ -62,7 +62,7 @@ def test_stamps_of_a_grid_are_those_of_their_places(tmp_path):
 
 def test_stamps_of_a_catalogue_are_those_of_their_places(tmp_path):
     places = [(10, 300), (200, 5), (120, 180)]
-    found = read_psf_product(write_catalog(tmp_path / "catalog.fits", places))
+    found = read_psf_product(write_catalog(tmp_path / "catalog.fits", places), SHAPE)
     np.testing.assert_array_equal(found.position, places)
     for (_, x), stamp in zip(places, found.stamps, strict=True):
         np.testing.assert_allclose(stamp, psf(sigma_at(x)), atol=1e-7)
@@ -70,12 +70,12 @@ def test_stamps_of_a_catalogue_are_those_of_their_places(tmp_path):
 
 def test_an_incomplete_grid_is_read(tmp_path):
     missing = [(15, 15), (45, 15)]
-    found = read_psf_product(write_grid(tmp_path / "grid.fits", drop=missing))
+    found = read_psf_product(write_grid(tmp_path / "grid.fits", drop=missing), SHAPE)
     assert len(found.stamps) == 8 * 12 - 2
 
 
 def test_cells_hold_the_mean_of_their_psfs(tmp_path):
-    found = read_psf_product(write_grid(tmp_path / "grid.fits"))
+    found = read_psf_product(write_grid(tmp_path / "grid.fits"), SHAPE)
     cells = psf_cells(found, SHAPE, 120)
     assert cells.shape == (2, 3, SIZE, SIZE)
     for column in range(3):
@@ -85,7 +85,7 @@ def test_cells_hold_the_mean_of_their_psfs(tmp_path):
 
 
 def test_an_empty_cell_has_the_nearest_psf(tmp_path):
-    found = read_psf_product(write_catalog(tmp_path / "catalog.fits", [(10, 10), (20, 350)]))
+    found = read_psf_product(write_catalog(tmp_path / "catalog.fits", [(10, 10), (20, 350)]), SHAPE)
     cells = psf_cells(found, SHAPE, 120)
     np.testing.assert_array_equal(cells[1, 0], found.stamps[0])
     np.testing.assert_array_equal(cells[1, 2], found.stamps[1])
@@ -108,14 +108,14 @@ def test_bad_products_are_refused(tmp_path, size, columns, words):
     table = Table(rows=[(20.0, 20.0)], names=columns)
     path = write(tmp_path / "bad.fits", np.ones((60, 60)) / SIZE**2, table, size)
     with pytest.raises(PsfError, match=words):
-        read_psf_product(path)
+        read_psf_product(path, SHAPE)
 
 
 def test_stamps_that_hold_no_psf_are_no_psfs(tmp_path):
     table = Table(rows=[(20.0, 20.0)], names=("x", "y"))
     path = write(tmp_path / "dark.fits", np.zeros((60, 60)), table)
     with pytest.raises(PsfError, match="none of 1 stamps holds a PSF"):
-        read_psf_product(path)
+        read_psf_product(path, SHAPE)
 
 
 def test_stamps_of_another_sampling_are_read_by_what_their_header_says(tmp_path):
@@ -144,8 +144,8 @@ def test_places_on_the_sky_go_before_those_of_another_image(tmp_path):
         table = Table(hdus[2].data)
         table["RA"], table["Dec"] = wcs.all_pix2world([300.0], [10.0], 0)
         hdus[2] = fits.BinTableHDU(table)
-    np.testing.assert_allclose(read_psf_product(path, wcs).position, [(10, 300)], atol=1e-4)
-    np.testing.assert_array_equal(read_psf_product(path).position, [(5010, 5300)])
+    np.testing.assert_allclose(read_psf_product(path, SHAPE, wcs).position, [(10, 300)], atol=1e-4)
+    np.testing.assert_array_equal(read_psf_product(path, SHAPE).position, [(5010, 5300)])
 
 
 def test_a_grid_with_gaps_has_the_nearest_psfs_there(tmp_path):

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from vaedeblend.exceptions import PsfError
+from vaedeblend.io.fits.sky import to_pixels
 from vaedeblend.survey import inside
 
 CELL = 600
@@ -69,14 +70,17 @@ def cell_centres(shape: tuple[int, int], cell: int = CELL) -> Float[np.ndarray, 
 
 
 def places_of(
-    source: str | Path, columns: Mapping[str, Any], wcs: WCS | None
+    source: str | Path, columns: Mapping[str, Any], shape: tuple[int, int], wcs: WCS | None
 ) -> Float[np.ndarray, "n 2"]:
     """(y, x) on an image [0-based pixels] of columns X and Y, which count from 1, or RA and DEC.
+
+    NaN of what has no place on the image's sky.
 
     Args:
         source: Name of what holds the columns, in errors.
         columns: Columns by name, in small or capital letters; coordinates on the sky in degrees.
-        wcs: Celestial coordinates of the image.
+        shape: Height and width of the image [pixel].
+        wcs: Its celestial coordinates.
 
     Raises:
         PsfError: There are no such columns, one holds no numbers, or the image has no WCS.
@@ -86,11 +90,12 @@ def places_of(
     if pair is None:
         raise PsfError(f"{source}: columns {', '.join(columns)}; wanted x and y, or ra and dec")
     try:
-        first, second = (np.ma.filled(np.ma.asarray(named[n], float), np.nan) for n in pair)
+        numbers = (np.ma.filled(np.ma.asarray(named[n], float), np.nan) for n in pair)
+        first, second = map(np.atleast_1d, numbers)
     except (TypeError, ValueError) as error:
         raise PsfError(f"{source}: {' and '.join(pair)} hold no numbers ({error})") from error
     if pair == _ON_SKY:
         if wcs is None:
             raise PsfError(f"{source}: has ra and dec, but the image has no WCS; wanted x and y")
-        first, second = (np.atleast_1d(each) + 1 for each in wcs.all_world2pix(first, second, 0))
-    return np.stack([np.atleast_1d(second), np.atleast_1d(first)], axis=1) - 1
+        return to_pixels(wcs, first, second, shape)
+    return np.stack([second, first], axis=1) - 1

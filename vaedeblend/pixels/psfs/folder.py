@@ -24,6 +24,7 @@ _CARDS = "X", "Y", "X_IMAGE", "Y_IMAGE", "RA", "DEC"
 
 def read_psf_folder(
     folder: str | Path,
+    shape: tuple[int, int],
     wcs: WCS | None = None,
     *,
     default_pixel_scale: float,
@@ -32,11 +33,13 @@ def read_psf_folder(
     """The PSFs of a folder's images, and their sampling [arcsec].
 
     A table beside them (text or CSV, or FITS) has a column `file` and x and y, which count from 1,
-    or ra and dec in degrees; without one the images' headers have these.
+    or ra and dec in degrees; without one the images' headers have these. PSFs whose place is NaN,
+    or not on the image's sky, are left out.
 
     Args:
         folder: Folder of FITS images of one size and sampling, a PSF each.
-        wcs: Celestial coordinates of the image that is measured.
+        shape: Height and width of the image that is measured [pixel].
+        wcs: Its celestial coordinates.
         default_pixel_scale: Sampling of PSFs whose headers have none [arcsec].
         pixel_scale: Sampling, where the user gives it [arcsec].
 
@@ -51,12 +54,14 @@ def read_psf_folder(
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
         raise PsfError(f"{folder}: holds tables {names}; wanted one, of the PSFs' places")
-    position = _tabled(tables[0], paths, wcs) if tables else _in_headers(folder, paths, wcs)
-    if not (known := np.isfinite(position).all(axis=1)).all():
-        lacking = next(path for path, has in zip(paths, known, strict=True) if not has)
+    places = _tabled(tables[0], shape, wcs) if tables else _in_headers(folder, paths, shape, wcs)
+    if lacking := [path for path in paths if path.name not in places]:
         raise PsfError(
-            f"{lacking}: has no place; wanted x and y, or ra and dec, in table or header"
+            f"{lacking[0]}: has no place; wanted x and y, or ra and dec, in table or header"
         )
+    paths = [path for path in paths if np.isfinite(places[path.name]).all()]
+    if not paths:
+        raise PsfError(f"{folder}: no PSF has a place on the image's sky; wanted one at least")
     scales = {"default_pixel_scale": default_pixel_scale, "pixel_scale": pixel_scale}
     psfs = [read_psf(path, **scales) for path in paths]
     for path, psf in zip(paths, psfs, strict=True):
@@ -66,6 +71,7 @@ def read_psf_folder(
                 f"{path}: {kind[0]} pixels of {kind[1]:.4g} arcsec; wanted {wanted[0]} of "
                 f"{wanted[1]:.4g}, as {paths[0].name} has"
             )
+    position = np.stack([places[path.name] for path in paths])
     return PsfStamps(position, np.stack([p.image * p.total for p in psfs])), psfs[0].pixel_scale
 
 
@@ -88,8 +94,10 @@ def _is_table(path: Path) -> bool:
         return False
 
 
-def _tabled(path: Path, images: Sequence[Path], wcs: WCS | None) -> Float[np.ndarray, "n 2"]:
-    """Places by the rows of a table; NaN of images that it lacks."""
+def _tabled(
+    path: Path, shape: tuple[int, int], wcs: WCS | None
+) -> dict[str, Float[np.ndarray, "2"]]:
+    """Places by the rows of a table, by the images' names."""
     table = _read(path)
     named = {name.lower(): name for name in table.colnames}
     key = next((named[name] for name in _FILES if name in named), None)
@@ -97,11 +105,9 @@ def _tabled(path: Path, images: Sequence[Path], wcs: WCS | None) -> Float[np.nda
         found = ", ".join(table.colnames)
         raise PsfError(f"{path}: columns {found}; wanted one called file, with the images' names")
     columns: dict[str, Any] = {name: table[name] for name in table.colnames if name != key}
-    places = places_of(path, columns, wcs)
-    rows = {
-        Path(str(name).strip()).name: place for name, place in zip(table[key], places, strict=True)
-    }
-    return np.array([rows.get(image.name, (np.nan, np.nan)) for image in images])
+    places = places_of(path, columns, shape, wcs)
+    names = (Path(str(name).strip()).name for name in table[key])
+    return dict(zip(names, places, strict=True))
 
 
 def _read(path: Path) -> Table:
@@ -115,9 +121,11 @@ def _read(path: Path) -> Table:
         raise PsfError(f"{path}: no table could be read ({error}); wanted file, x, y") from error
 
 
-def _in_headers(folder: Path, images: Sequence[Path], wcs: WCS | None) -> Float[np.ndarray, "n 2"]:
-    """Places by the cards of each image."""
-    places = []
+def _in_headers(
+    folder: Path, images: Sequence[Path], shape: tuple[int, int], wcs: WCS | None
+) -> dict[str, Float[np.ndarray, "2"]]:
+    """Places by the cards of each image, by their names."""
+    places = {}
     for path in images:
         cards = _cards(path)
         if not cards:
@@ -125,8 +133,8 @@ def _in_headers(folder: Path, images: Sequence[Path], wcs: WCS | None) -> Float[
                 f"{path}: no cards X and Y, or RA and DEC, and no table in {folder}; wanted the "
                 "PSF's place on the image"
             )
-        places.append(places_of(path, cards, wcs)[0])
-    return np.array(places)
+        places[path.name] = places_of(path, cards, shape, wcs)[0]
+    return places
 
 
 def _cards(path: Path) -> dict[str, Any]:

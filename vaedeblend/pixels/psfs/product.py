@@ -46,12 +46,15 @@ def product_step(path: str | Path) -> float:
     return float(step)
 
 
-def read_psf_product(path: str | Path, wcs: WCS | None = None) -> PsfStamps:
-    """The PSFs of a GRID-PSF or CATALOG-PSF product; rows without a usable stamp are left out.
+def read_psf_product(path: str | Path, shape: tuple[int, int], wcs: WCS | None = None) -> PsfStamps:
+    """The PSFs of a GRID-PSF or CATALOG-PSF product.
+
+    Rows without a usable stamp, or without a place on the mosaic's sky, are left out.
 
     Args:
         path: FITS file.
-        wcs: Celestial coordinates of the mosaic, for tables that have the sky alone.
+        shape: Height and width of the mosaic [pixel].
+        wcs: Its celestial coordinates, for tables that have the sky alone.
 
     Raises:
         PsfError: The file is damaged or of another kind, or holds no PSF.
@@ -61,7 +64,7 @@ def read_psf_product(path: str | Path, wcs: WCS | None = None) -> PsfStamps:
             size = int(hdus[1].header["STMPSIZE"])
             table = Table(hdus[2].data)
             columns = {name: np.asarray(table[name]) for name in table.colnames}
-            position = places_of(path, _of_sky(columns, wcs), wcs)
+            position = places_of(path, _of_sky(columns, wcs), shape, wcs)
             centre = _on_stamps(columns, position)
             image = hdus[1].data
             stamps = [_cut(image, at, size) for at in centre]

@@ -67,7 +67,8 @@ def read_psfs(
 def _read(path, shape, wcs, given: float | None, default: float) -> tuple[PsfGrid, str]:
     said = "" if given is None else "--psf-scale"
     if Path(path).is_dir():
-        stamps, scale = read_psf_folder(path, wcs, default_pixel_scale=default, pixel_scale=given)
+        scales = {"default_pixel_scale": default, "pixel_scale": given}
+        stamps, scale = read_psf_folder(path, shape, wcs, **scales)
         return _of_places(path, stamps, shape, scale), said or (
             "" if scale == default else "headers"
         )
@@ -81,7 +82,7 @@ def _read(path, shape, wcs, given: float | None, default: float) -> tuple[PsfGri
         return grid, said or f"PSF_SAMP of {model.step:.4g} pixels"
     if is_psf_product(path):
         step = product_step(path)
-        stamps = read_psf_product(path, wcs)
+        stamps = read_psf_product(path, shape, wcs)
         said = said or (f"SAMPLING of {step:.4g} pixels" if step != 1 else "")
         return _of_places(path, stamps, shape, given or step * default), said
     origin = psf_sampling(path, given, default)[1]
