@@ -7,6 +7,7 @@ from astropy.io import fits
 from vaedeblend.io.fits.header import (
     PSF_SECTION,
     as_section,
+    counts_electrons,
     exposure_time,
     mended,
     rate_of,
@@ -38,6 +39,8 @@ def test_sampling_is_a_cards_or_a_wcs(cards, scale, origin):
     [
         *(("electron/s", "electrons"), ("e-/s", "electrons"), ("ELECTRONS/S", "electrons")),
         *(("electron s-1", "electrons"), ("adu / s", "counts"), ("DN/s", "counts")),
+        *(("electron/s/pix", "electrons"), ("electron / (pix s)", "electrons")),
+        *(("ct pix-1 s-1", "counts"), ("e-/s/PIXEL", "electrons"), ("electron/pix", None)),
         *(
             ("counts s**-1", "counts"),
             ("electron", None),
@@ -49,6 +52,15 @@ def test_sampling_is_a_cards_or_a_wcs(cards, scale, origin):
 )
 def test_rates_are_known_by_their_unit(unit, counted):
     assert rate_of(fits.Header({"BUNIT": unit})) == counted
+
+
+@pytest.mark.parametrize(
+    "unit", ["uJy/pix", "uJy / pixel", "uJy per pixel", "uJy pix-1", "uJy.pix**-1"]
+)
+def test_a_flux_of_a_pixel_is_a_flux(unit):
+    facts = read_facts(fits.Header({"BUNIT": unit}))
+    assert (facts.zero_point, facts.unit) == (23.9, u.uJy)
+    assert counts_electrons(fits.Header({"BUNIT": unit.replace("uJy", "electron")})) == "electron"
 
 
 def test_exposure_time_is_a_positive_number():

@@ -40,7 +40,13 @@ _SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
 _NAMES = {"ujy": "uJy", "microjy": "uJy", "njy": "nJy", "nanojy": "nJy", "jy": "Jy"}
 _NAMES |= dict.fromkeys(("nanomaggy", "nanomaggie", "nanomaggies", "nmgy"), "3.631e-6 Jy")
 """Units that are known whatever the case: mJy and MJy are not among them."""
-_PER_SECOND = re.compile(r"(e-?|electrons?|adu|dn|counts?|cts?)( */ *|[ .]*)(s|sec)(\^?-1|\*\*-1)?")
+_PER_SECOND = re.compile(
+    r"(e-?|electrons?|adu|dn|counts?|cts?)( */ *|[ .]*)\(?(s|sec)\)?(\^?-1|\*\*-1)?"
+)
+_PER_PIXEL = re.compile(
+    r"( */ *| per +)pix(el)?\b|[ .*]*\bpix(el)?(\^|\*\*)?\(?-1\)?|(?<=\()pix (?=\w+\))", re.I
+)
+"""Factor of a unit, as in uJy/pix, uJy pix-1, electron / (pix s)."""
 _STEP = re.compile(r"(CD|PC)\d+_\d+|CDELT\d+|(CD|PC)\d{6}")
 """Cards of the size of pixels."""
 _CELESTIAL = re.compile(r"(RA--|DEC-|.LON|.LAT)-")
@@ -284,11 +290,8 @@ def _is_number(value) -> bool:
 
 
 def _text(header: fits.Header) -> str:
-    """The text of BUNIT."""
-    text = str(header.get("BUNIT", "")).strip()
-    for end in ("/pixel", "/pix", "/ pixel", "/ pix", " per pixel"):
-        text = text.removesuffix(end)
-    return text.strip()
+    """The text of BUNIT, less that it is of a pixel."""
+    return _PER_PIXEL.sub("", str(header.get("BUNIT", ""))).strip()
 
 
 def _unit(
