@@ -8,7 +8,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.io.mosaic import image_header, open_mosaic
+from vaedeblend.io.mosaic import image_header, open_mosaic, write_given
 
 SHAPE = 30, 40
 ALL = slice(0, 30), slice(0, 40)
@@ -249,3 +249,33 @@ def test_a_window_of_a_large_file_costs_no_more_than_itself(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 2**22
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize(
+    ("unit", "noise", "factor"),
+    [
+        ("MJy/sr", u.Unit("MJy/sr"), 1),
+        ("MJy/sr", u.Unit("kJy/sr"), 1e-3),
+        ("uJy/pix", u.Unit("uJy/pix"), 1),
+        ("uJy", u.Unit("nJy/pix"), 1e-3),
+        ("uJy pix-1", u.nJy, 1e-3),
+        ("nanomaggies", u.uJy, 1 / 3.631),
+        ("counts", u.uJy, 1),
+    ],
+)
+def test_noise_is_brought_to_the_unit_of_a_header(tmp_path, image, in_memory, unit, noise, factor):
+    """That of pixels, which need not be one of fluxes; what is not known is taken as it is."""
+    header = fits.Header({"BUNIT": unit})
+    path = written(tmp_path / "a.fits", image, header)
+    given = {"image": fits.PrimaryHDU(image, header) if in_memory else path}
+    for form, power in (("rms", 1), ("variance", 2), ("weight", -2)):
+        files = write_given(given | {form: np.full(SHAPE, 2.0**power) * noise**power}, tmp_path)
+        rms = read(files["image"], **{form: files[form]}).rms
+        np.testing.assert_allclose(rms, 2 * factor)
+
+
+def test_noise_of_another_kind_than_the_image_is_refused(tmp_path, image):
+    path = written(tmp_path / "a.fits", image, fits.Header({"BUNIT": "MJy/sr"}))
+    with pytest.raises(MosaicError, match="variance: in uJy; wanted MJy2 / sr2, as the image has"):
+        write_given({"image": path, "variance": np.ones(SHAPE) * u.uJy}, tmp_path)

@@ -21,10 +21,10 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from vaedeblend.exceptions import MosaicError
-from vaedeblend.io.fits.header import Facts, read_facts, with_inherited
+from vaedeblend.io.fits.header import Facts, pixel_unit, read_facts, with_inherited
 from vaedeblend.io.fits.memory import MARK, as_hdus, refuse_another
 from vaedeblend.io.fits.numbers import as_count as as_count  # of any option of an image
-from vaedeblend.io.fits.numbers import as_gain, is_constant
+from vaedeblend.io.fits.numbers import as_gain, as_noise, is_constant
 from vaedeblend.io.fits.numbers import as_number as as_number
 from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
 from vaedeblend.io.fits.planes import split_plane as split_plane  # of any path to a plane
@@ -256,10 +256,7 @@ def write_given(
         raise MosaicError("image: None; wanted a path, an array or an HDU")
     if isinstance(image, NDData):
         given |= _parts(image, given)
-    unit, files = getattr(image, "unit", None), {}
-    if isinstance(image, str | Path) and _has_unit(given):
-        with open_mosaic(image, hdu=hdu) as mosaic:
-            unit = mosaic.unit
+    files: dict[str, Path] = {}
     in_memory = {
         name: value
         for name, value in given.items()
@@ -268,8 +265,9 @@ def write_given(
     for name in in_memory:
         refuse_another(folder / f"{name}.fits")
     for name, value in in_memory.items():
-        if name in NOISES:
-            value = _in_unit(value, None if unit is None else unit ** _POWER[name], name)
+        if name in NOISES and getattr(value, "unit", None) is not None:
+            unit = getattr(image, "unit", None) or _unit_of(files.get("image", image), hdu)
+            value = as_noise(value, name, unit)
         files[name] = prepare_folder(folder) / f"{name}.fits"
         if name in NOISES and is_constant(value):
             _write_constant(files[name], value, name, files.get("image", image), hdu)
@@ -280,8 +278,9 @@ def write_given(
     return given | files
 
 
-def _has_unit(given: Mapping) -> bool:
-    return any(getattr(given.get(form), "unit", None) is not None for form in NOISES)
+def _unit_of(image: str | Path, hdu) -> u.UnitBase | None:
+    with open_mosaic(image, hdu=hdu) as mosaic:
+        return pixel_unit(mosaic.header)
 
 
 def _write_constant(path: Path, value, name: str, image: str | Path, hdu) -> None:
@@ -295,10 +294,6 @@ def _write_constant(path: Path, value, name: str, image: str | Path, hdu) -> Non
             put(np.full((min(_STRIP, height - low), width), number, np.float32))
 
 
-_POWER = {"rms": 1, "variance": 2, "weight": -2}
-"""Power of the image's unit in which noise is."""
-
-
 def _parts(image: NDData, given: Mapping) -> dict[str, Any]:
     """Mask and noise of an NDData, where they are not given."""
     parts = {}
@@ -309,16 +304,6 @@ def _parts(image: NDData, given: Mapping) -> dict[str, Any]:
         unit = deviation.unit
         parts["rms"] = deviation.array if unit is None else u.Quantity(deviation.array, unit)
     return parts
-
-
-def _in_unit(value, unit, name: str):
-    if unit is None or getattr(value, "unit", None) is None:
-        return value
-    try:
-        numbers = value.data if isinstance(value, NDData) else value.value
-        return u.Quantity(numbers, value.unit).to(unit)
-    except u.UnitConversionError as error:
-        raise MosaicError(f"{name}: in {value.unit}; wanted {unit}, as the image has it") from error
 
 
 def as_rms(form: str, noise: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

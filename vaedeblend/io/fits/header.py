@@ -198,13 +198,16 @@ def like_zero_points(header: fits.Header) -> list[str]:
 
 def is_logarithmic(header: fits.Header) -> bool:
     """Whether the unit is one of magnitudes, of which no sum is a flux."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            unit = u.Unit(_text(mended(header)))
-    except (ValueError, TypeError):
-        return False
-    return not isinstance(unit, u.UnitBase) or any(base in (u.mag, u.dex) for base in unit.bases)
+    unit = _parsed(mended(header))
+    if isinstance(unit, u.UnitBase):
+        return any(base in (u.mag, u.dex) for base in unit.bases)
+    return unit is not None
+
+
+def pixel_unit(header: fits.Header) -> u.UnitBase | None:
+    """Unit of a pixel's value; None where it is not known, or that of a logarithm, as mag(AB)."""
+    unit = _parsed(mended(header))
+    return unit if isinstance(unit, u.UnitBase) else None
 
 
 def exposure_time(header: fits.Header) -> tuple[float | None, str]:
@@ -294,18 +297,23 @@ def _text(header: fits.Header) -> str:
     return _PER_PIXEL.sub("", str(header.get("BUNIT", ""))).strip()
 
 
-def _unit(
-    header: fits.Header, scale: float | None
-) -> tuple[u.UnitBase | None, u.UnitBase | u.Quantity | None]:
-    """The unit of a flux, and of a pixel's; no unit where its factor is none for FITS tables."""
+def _parsed(header: fits.Header) -> u.UnitBase | u.FunctionUnitBase | None:
+    """The unit of BUNIT, less that it is of a pixel."""
     text = _text(header)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            unit = u.Unit(_NAMES.get(text.replace(" ", "").lower(), text))
+            return u.Unit(_NAMES.get(text.replace(" ", "").lower(), text))
     except (ValueError, TypeError):
-        return None, None
-    if not isinstance(unit, u.UnitBase):  # of a logarithm, as mag(AB)
+        return None
+
+
+def _unit(
+    header: fits.Header, scale: float | None
+) -> tuple[u.UnitBase | None, u.UnitBase | u.Quantity | None]:
+    """The unit of a flux, and of a pixel's; no unit where its factor is none for FITS tables."""
+    unit = pixel_unit(header)
+    if unit is None:
         return None, None
     if unit.is_equivalent(u.Jy / u.sr):
         area = None if scale is None else (scale * u.arcsec) ** 2

@@ -4,8 +4,14 @@ from numbers import Real
 
 import astropy.units as u
 import numpy as np
+from astropy.nddata import NDData
 
 from vaedeblend.exceptions import MosaicError
+
+_POWER = {"rms": 1, "variance": 2, "weight": -2}
+"""Power of the image's unit in which noise is, by its form."""
+_ALIKE = [(u.pix, None), *u.zero_point_flux(3631 * u.Jy)]
+"""Fluxes are of pixels, whether their unit says so or not; maggies are those of AB magnitudes."""
 
 
 def as_number(value, name: str) -> float | None:
@@ -65,6 +71,29 @@ def as_gain(value, unit: u.UnitBase | None) -> float | None:
             return as_number(value.to_value(u.electron / each), "gain")
     wanted = u.electron / (unit or u.adu)
     raise MosaicError(f"gain: in {given}; wanted {wanted}, as the image has it")
+
+
+def as_noise(value, form: str, unit: u.UnitBase | None):
+    """Noise in the unit of the image; as it is where that is not known.
+
+    Args:
+        value: Quantity or NDData, with a unit.
+        form: What it is: rms, variance or weight.
+        unit: The image's.
+
+    Raises:
+        MosaicError: It is in a unit that the image's does not fit.
+    """
+    if unit is None:
+        return value
+    power = _POWER[form]
+    try:
+        factor = (value.unit ** (1 / power)).to(unit, equivalencies=_ALIKE) ** power
+    except u.UnitConversionError as error:
+        text = f"{form}: in {value.unit}; wanted {unit**power}, as the image has it"
+        raise MosaicError(text) from error
+    numbers = value.data if isinstance(value, NDData) else value.value
+    return u.Quantity(factor * numbers, unit**power)
 
 
 def is_constant(value) -> bool:
