@@ -4,6 +4,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import NDData
 from astropy.table import Table
 from astropy.wcs import WCS
 
@@ -279,3 +280,8 @@ def test_noise_of_another_kind_than_the_image_is_refused(tmp_path, image):
     path = written(tmp_path / "a.fits", image, fits.Header({"BUNIT": "MJy/sr"}))
     with pytest.raises(MosaicError, match="variance: in uJy; wanted MJy2 / sr2, as the image has"):
         write_given({"image": path, "variance": np.ones(SHAPE) * u.uJy}, tmp_path)
+
+
+def test_an_uncertainty_of_no_kind_is_refused(tmp_path, image):
+    with pytest.raises(MosaicError, match="UnknownUncertainty; wanted StdDevUncertainty, Variance"):
+        write_given({"image": NDData(image, uncertainty=image)}, tmp_path)

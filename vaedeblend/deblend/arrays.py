@@ -16,6 +16,7 @@ from astropy.nddata import NDData, NDUncertainty, VarianceUncertainty
 from jaxtyping import Float
 
 from vaedeblend.exceptions import StampError
+from vaedeblend.io.fits.numbers import as_uncertainty
 from vaedeblend.pixels.psf import PSF_SIZE, encircled_energy
 
 _AXES = "(batch, height, width, band)"
@@ -185,7 +186,7 @@ def _given(argument, name: str) -> _Given:
     if isinstance(argument, jax.Array):  # a tracer is one, too
         return _Given(argument)
     if isinstance(argument, NDUncertainty):
-        argument = argument.represent_as(VarianceUncertainty)
+        argument = as_uncertainty(argument, VarianceUncertainty, StampError)
         return _Given(_numbers(argument.array, name), argument.unit)
     if isinstance(argument, NDData):
         values = _given(argument.data, name)

@@ -24,7 +24,7 @@ from vaedeblend.exceptions import MosaicError
 from vaedeblend.io.fits.header import Facts, pixel_unit, read_facts, with_inherited
 from vaedeblend.io.fits.memory import MARK, as_hdus, refuse_another
 from vaedeblend.io.fits.numbers import as_count as as_count  # of any option of an image
-from vaedeblend.io.fits.numbers import as_gain, as_noise, is_constant
+from vaedeblend.io.fits.numbers import as_gain, as_noise, as_uncertainty, is_constant
 from vaedeblend.io.fits.numbers import as_number as as_number
 from vaedeblend.io.fits.planes import Plane, check_apart, open_plane
 from vaedeblend.io.fits.planes import split_plane as split_plane  # of any path to a plane
@@ -300,7 +300,7 @@ def _parts(image: NDData, given: Mapping) -> dict[str, Any]:
     if image.mask is not None and given.get("mask") is None:
         parts["mask"] = image.mask
     if image.uncertainty is not None and not any(given.get(each) is not None for each in NOISES):
-        deviation = image.uncertainty.represent_as(StdDevUncertainty)
+        deviation = as_uncertainty(image.uncertainty, StdDevUncertainty, MosaicError)
         unit = deviation.unit
         parts["rms"] = deviation.array if unit is None else u.Quantity(deviation.array, unit)
     return parts

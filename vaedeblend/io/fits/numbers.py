@@ -4,9 +4,9 @@ from numbers import Real
 
 import astropy.units as u
 import numpy as np
-from astropy.nddata import NDData
+from astropy.nddata import NDData, NDUncertainty
 
-from vaedeblend.exceptions import MosaicError
+from vaedeblend.exceptions import MosaicError, VaedeblendError
 
 _POWER = {"rms": 1, "variance": 2, "weight": -2}
 """Power of the image's unit in which noise is, by its form."""
@@ -94,6 +94,21 @@ def as_noise(value, form: str, unit: u.UnitBase | None):
         raise MosaicError(text) from error
     numbers = value.data if isinstance(value, NDData) else value.value
     return u.Quantity(factor * numbers, unit**power)
+
+
+def as_uncertainty(
+    value: NDUncertainty, kind: type[NDUncertainty], error: type[VaedeblendError]
+) -> NDUncertainty:
+    """An uncertainty of another kind.
+
+    Raises:
+        error: It is of no kind that says what its numbers are, as a plain array's is.
+    """
+    try:
+        return value.represent_as(kind)
+    except TypeError as failure:
+        wanted = "StdDevUncertainty, VarianceUncertainty or InverseVariance"
+        raise error(f"uncertainty: {type(value).__name__}; wanted {wanted}") from failure
 
 
 def is_constant(value) -> bool:
