@@ -14,18 +14,13 @@ from vaedeblend.euclid.mer.layout import FATAL_BITS, find_tile, tile_bands
 from vaedeblend.exceptions import BandError
 from vaedeblend.image.bands.fitting.kernels import PsfField, check_wider
 from vaedeblend.image.bands.fitting.matched import Placed, place_on_band
+from vaedeblend.image.bands.noise import find_rms
 from vaedeblend.image.bands.sources import VisSources
-from vaedeblend.io.fits.planes import split_plane
-from vaedeblend.io.mosaic import Mosaic, Pixels, open_mosaic
+from vaedeblend.io.mosaic import Mosaic, open_mosaic, split_plane
 from vaedeblend.pixels.psfs.read import read_psfs
 from vaedeblend.survey import inside, magnitude_to_flux
 
-_MAD = 1.4826
-_SAMPLES = 1_000_000
-"""Pixels, nearly, of which the scatter of an image without a map of its noise is measured."""
 _FWHM = np.sqrt(8 * np.log(2))
-_MORE = 3.0
-"""Scatter of the pixels over the noise that is given, from which on that is not theirs."""
 
 
 class BandImage(NamedTuple):
@@ -154,15 +149,10 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
                 f"{mosaic.path}: none of VIS's {vis.measured.sum()} sources lies on it; wanted an "
                 "image of the same sky"
             )
-        strips = _strips(mosaic)
-        if all(each.bad.all() for each in strips):
-            raise BandError(f"{mosaic.path}: all pixels are masked or without data; wanted some")
-        rms, said = None, [f"{there} of {vis.measured.sum()} sources of VIS lie on the image"]
-        if mosaic.noise is None:
-            rms = _scatter(np.concatenate([each.image[~each.bad] for each in strips]))
+        rms = find_rms(mosaic)
+        said = [f"{there} of {vis.measured.sum()} sources of VIS lie on the image"]
+        if rms is not None:
             said.append(f"no rms is given: the scatter of the pixels is taken, {rms:.4g}")
-        else:
-            _check_noise(mosaic, strips)
         return OpenBand(
             given,
             name,
@@ -200,39 +190,3 @@ def _smooth(variance, valid, blur: float) -> Float[np.ndarray, "height width"]:
 def _name(mosaic: Mosaic) -> str:
     name = str(mosaic.header.get("FILTER", "")).strip() or Path(mosaic.path).stem
     return re.sub(r"[^A-Za-z0-9.+]+", "-", name).strip("-.")
-
-
-def _strips(mosaic: Mosaic) -> list[Pixels]:
-    """Some strips of 16 rows, evenly over the image."""
-    height, width = mosaic.shape
-    rows = max(1, _SAMPLES // width)
-    starts = np.unique(np.linspace(0, max(height - 16, 0), max(rows // 16, 1)).astype(int))
-    return [mosaic.read(slice(a, min(a + 16, height)), slice(0, width)) for a in starts]
-
-
-def _scatter(values: Float[np.ndarray, " n"]) -> float:
-    """Scatter of numbers, by their median absolute deviation."""
-    return float(_MAD * np.median(np.abs(values - np.median(values))))
-
-
-def _check_noise(mosaic: Mosaic, strips: list[Pixels]) -> None:
-    """Refuses a map of the noise that is less than the pixels scatter.
-
-    Steps from pixel to pixel are hardly those of sources. Where an image was resampled onto smaller
-    pixels they are much less than the noise, which cannot be told from a map that is too large.
-    """
-    said = np.median(np.concatenate([each.rms[~each.bad] for each in strips]))
-    steps = np.concatenate([_steps(each) for each in strips])
-    seen = _scatter(steps) / np.sqrt(2) if len(steps) else 0.0
-    if seen > _MORE * said:
-        raise BandError(
-            f"{mosaic.planes[mosaic.noise]}: its median is {said:.4g}, and pixels of "
-            f"{mosaic.planes['image']} scatter by {seen:.4g}; wanted the noise of that image: is "
-            "it another band's, a variance, or a weight?"
-        )
-
-
-def _steps(strip: Pixels) -> Float[np.ndarray, " n"]:
-    """Differences of valid pixels beside each other in a row."""
-    known = ~(strip.bad[:, 1:] | strip.bad[:, :-1])
-    return (strip.image[:, 1:] - strip.image[:, :-1])[known].astype(float)

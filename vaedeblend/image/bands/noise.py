@@ -1,0 +1,64 @@
+"""The noise of a band's image: its map, which its pixels must bear out, or their own scatter."""
+
+import numpy as np
+from jaxtyping import Float
+
+from vaedeblend.exceptions import BandError
+from vaedeblend.io.mosaic import Mosaic, Pixels
+
+_MAD = 1.4826
+_SAMPLES = 1_000_000
+"""Pixels, nearly, of which the scatter of an image without a map of its noise is measured."""
+_MORE = 3.0
+"""Scatter of the pixels over the noise that is given, from which on that is not theirs."""
+
+
+def find_rms(mosaic: Mosaic) -> float | None:
+    """The scatter of the pixels [image unit] where there is no map of the noise; None with one.
+
+    Raises:
+        BandError: There are no valid pixels, or the map is less than they scatter.
+    """
+    strips = _strips(mosaic)
+    if all(each.bad.all() for each in strips):
+        raise BandError(f"{mosaic.path}: all pixels are masked or without data; wanted some")
+    if mosaic.noise is None:
+        return _scatter(np.concatenate([each.image[~each.bad] for each in strips]))
+    _check_noise(mosaic, strips)
+    return None
+
+
+def _strips(mosaic: Mosaic) -> list[Pixels]:
+    """Some strips of 16 rows, evenly over the image."""
+    height, width = mosaic.shape
+    rows = max(1, _SAMPLES // width)
+    starts = np.unique(np.linspace(0, max(height - 16, 0), max(rows // 16, 1)).astype(int))
+    return [mosaic.read(slice(a, min(a + 16, height)), slice(0, width)) for a in starts]
+
+
+def _scatter(values: Float[np.ndarray, " n"]) -> float:
+    """Scatter of numbers, by their median absolute deviation."""
+    return float(_MAD * np.median(np.abs(values - np.median(values))))
+
+
+def _check_noise(mosaic: Mosaic, strips: list[Pixels]) -> None:
+    """Refuses a map of the noise that is less than the pixels scatter.
+
+    Steps from pixel to pixel are hardly those of sources. Where an image was resampled onto smaller
+    pixels they are much less than the noise, which cannot be told from a map that is too large.
+    """
+    said = np.median(np.concatenate([each.rms[~each.bad] for each in strips]))
+    steps = np.concatenate([_steps(each) for each in strips])
+    seen = _scatter(steps) / np.sqrt(2) if len(steps) else 0.0
+    if seen > _MORE * said:
+        raise BandError(
+            f"{mosaic.planes[mosaic.noise]}: its median is {said:.4g}, and pixels of "
+            f"{mosaic.planes['image']} scatter by {seen:.4g}; wanted the noise of that image: is "
+            "it another band's, a variance, or a weight?"
+        )
+
+
+def _steps(strip: Pixels) -> Float[np.ndarray, " n"]:
+    """Differences of valid pixels beside each other in a row."""
+    known = ~(strip.bad[:, 1:] | strip.bad[:, :-1])
+    return (strip.image[:, 1:] - strip.image[:, :-1])[known].astype(float)
