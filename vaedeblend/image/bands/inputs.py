@@ -14,7 +14,7 @@ from vaedeblend.euclid.mer.layout import FATAL_BITS, find_tile, tile_bands
 from vaedeblend.exceptions import BandError
 from vaedeblend.image.bands.fitting.kernels import PsfField, check_wider
 from vaedeblend.image.bands.fitting.matched import Placed, place_on_band
-from vaedeblend.image.bands.noise import find_rms
+from vaedeblend.image.bands.noise import find_rms, without_gaps
 from vaedeblend.image.bands.sources import VisSources
 from vaedeblend.io.mosaic import Mosaic, open_mosaic, split_plane
 from vaedeblend.pixels.psfs.read import read_psfs
@@ -72,6 +72,8 @@ class OpenBand(NamedTuple):
     """Microjanskys of an image unit."""
     rms: float | None
     """Noise of every pixel [image unit], where there is no map."""
+    empty: float | None
+    """Value that squares of pixels without data hold."""
     said: tuple[str, ...]
     """What was assumed, a sentence each."""
 
@@ -149,8 +151,9 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
                 f"{mosaic.path}: none of VIS's {vis.measured.sum()} sources lies on it; wanted an "
                 "image of the same sky"
             )
+        mosaic, gaps = without_gaps(mosaic)
         rms = find_rms(mosaic)
-        said = [f"{there} of {vis.measured.sum()} sources of VIS lie on the image"]
+        said = [f"{there} of {vis.measured.sum()} sources of VIS lie on the image", *gaps]
         if rms is not None:
             said.append(f"no rms is given: the scatter of the pixels is taken, {rms:.4g}")
         return OpenBand(
@@ -162,6 +165,7 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
             placed,
             float(magnitude_to_flux(mosaic.zero_point)),
             rms,
+            mosaic.empty,
             tuple(said),
         )
 
@@ -169,7 +173,7 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
 @contextlib.contextmanager
 def band_reader(band: OpenBand) -> Iterator:
     """Gives the function `read(window)`, by which a band's pixels are read piece by piece."""
-    with open_mosaic(band.given.image, **band.given.options) as mosaic:
+    with open_mosaic(band.given.image, empty=band.empty, **band.given.options) as mosaic:
 
         def read(window: tuple[slice, slice]) -> BandPixels:
             image, rms, bad = mosaic.read(*window)

@@ -1,9 +1,14 @@
-"""The noise of a band's image: its map, which its pixels must bear out, or their own scatter."""
+"""The noise of a band's image: its map, which its pixels must bear out, or their own scatter.
+
+Pixels without data, which hold one exact value in one piece, tell nothing of it.
+"""
 
 import numpy as np
 from jaxtyping import Float
 
 from vaedeblend.exceptions import BandError
+from vaedeblend.image.inspection.gaps import find_empty, said_of_empty
+from vaedeblend.image.inspection.samples import read_strips, valid_strips
 from vaedeblend.io.mosaic import Mosaic, Pixels
 
 _MAD = 1.4826
@@ -13,17 +18,27 @@ _MORE = 3.0
 """Scatter of the pixels over the noise that is given, from which on that is not theirs."""
 
 
+def without_gaps(mosaic: Mosaic) -> tuple[Mosaic, list[str]]:
+    """An image whose pixels without data are bad, and what is said of these."""
+    empty, share = find_empty(valid_strips(read_strips(mosaic), mosaic.noise))
+    said = [] if empty is None else [said_of_empty(mosaic, empty, share)]
+    return mosaic._replace(empty=empty), said
+
+
 def find_rms(mosaic: Mosaic) -> float | None:
     """The scatter of the pixels [image unit] where there is no map of the noise; None with one.
 
     Raises:
-        BandError: There are no valid pixels, or the map is less than they scatter.
+        BandError: There are no valid pixels, they do not scatter, or by more than the map says.
     """
     strips = _strips(mosaic)
     if all(each.bad.all() for each in strips):
         raise BandError(f"{mosaic.path}: all pixels are masked or without data; wanted some")
     if mosaic.noise is None:
-        return _scatter(np.concatenate([each.image[~each.bad] for each in strips]))
+        rms = _scatter(np.concatenate([each.image[~each.bad] for each in strips]))
+        if not rms > 0:
+            raise BandError(f"{mosaic.path}: its pixels scatter by {rms:g}; wanted noise, or --rms")
+        return rms
     _check_noise(mosaic, strips)
     return None
 

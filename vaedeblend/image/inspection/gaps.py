@@ -78,6 +78,12 @@ def find_empty(strips: list[Pixels]) -> tuple[float | None, float]:
     return value, float(share)
 
 
+def said_of_empty(mosaic: Mosaic, empty: float, share: float) -> str:
+    """What is said of the value of pixels without data, and of the share that hold it."""
+    image = mosaic.planes["image"]
+    return f"{image}: {100 * share:.3g} % of its pixels are exactly {empty:g} in one piece: no data"
+
+
 def _repeated(image) -> np.ndarray:
     """Values that a square of two by two pixels holds alone."""
     same = (image[1:, 1:] == image[:-1, 1:]) & (image[1:, 1:] == image[1:, :-1])

@@ -6,7 +6,7 @@ import numpy as np
 
 from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
 from vaedeblend.image.inspection.findings import Finding, Inspection
-from vaedeblend.image.inspection.gaps import find_empty, pixel_findings
+from vaedeblend.image.inspection.gaps import find_empty, pixel_findings, said_of_empty
 from vaedeblend.image.inspection.lists import list_findings
 from vaedeblend.image.inspection.psfs import psf_findings, psf_place, sharpness_findings
 from vaedeblend.image.inspection.samples import (
@@ -100,8 +100,7 @@ def _gaps(mosaic: Mosaic, blocks: Blocks, empty: float | None, share: float) -> 
         return [Finding("warned", "image", f"{image}: no part of it has valid pixels")]
     if empty is None:
         return []
-    text = f"{image}: {100 * share:.3g} % of its pixels are exactly {empty:g} in one piece: no data"
-    return [Finding("corrected", "image", text)]
+    return [Finding("corrected", "image", said_of_empty(mosaic, empty, share))]
 
 
 def _typical(blocks: Blocks, refused: bool) -> float:
