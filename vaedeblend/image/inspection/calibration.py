@@ -1,6 +1,7 @@
 """Gain, zero point, unit, coordinates and range of an image's numbers."""
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from vaedeblend.image.inspection.findings import Finding
@@ -12,7 +13,7 @@ from vaedeblend.io.fits.header import (
     rate_of,
     read_facts,
 )
-from vaedeblend.io.fits.sky import sky_frame
+from vaedeblend.io.fits.sky import sky_frame, to_sky
 from vaedeblend.io.mosaic import Mosaic
 
 _FEWEST = 5.0
@@ -101,8 +102,8 @@ def corner_distance(mosaic: Mosaic, wcs: WCS | None) -> float:
     """How far apart coordinates and an image's own put its corners [pixel]; 0 without either."""
     if wcs is None or mosaic.wcs is None or mosaic.pixel_scale is None:
         return 0.0
-    y, x = np.array([[0, 0, -1, -1], [0, -1, 0, -1]]) % np.reshape(mosaic.shape, (2, 1))
-    here, there = (each.pixel_to_world(x, y) for each in (mosaic.wcs, wcs))
+    y, x = np.array([[0.0, 0, -1, -1], [0, -1, 0, -1]]) % np.reshape(mosaic.shape, (2, 1))
+    here, there = (SkyCoord(*to_sky(each, x, y), unit="deg") for each in (mosaic.wcs, wcs))
     return float(np.max(here.separation(there).arcsec)) / mosaic.pixel_scale
 
 
