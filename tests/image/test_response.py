@@ -1,12 +1,12 @@
 """A network's response to an image: what it makes of sources of known flux."""
 
-from functools import partial
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from matched import gaussian
 
+from vaedeblend.deblend.arrays import as_psf
 from vaedeblend.deblend.calibration import Response
 from vaedeblend.deblend.network import Deblended
 from vaedeblend.image.inspection.findings import Inspection
@@ -31,6 +31,12 @@ def aperture(image, variance, psf=None, gain=None, *, gathered=1.0):
     log_flux = SinhArcsinh(jnp.log(flux)[:, None], jnp.log(error / flux)[:, None], zeros, zeros)
     light = flux[:, None, None, None] * gaussian(31.5, 31.5)[..., None]
     return Deblended(flux[:, None], error[:, None], light, zeros, zeros, 1 + zeros, log_flux)
+
+
+def conditioned(image, variance, psf=None, gain=None):
+    """The light in a circle, over the share that the PSF holds, as the door of stamps has it."""
+    share = as_psf(psf, len(image), 1).sum((1, 2, 3))
+    return aperture(image, variance, gain=gain, gathered=1 / share)
 
 
 def psf(sigma, side=21):
@@ -85,7 +91,7 @@ def test_few_galaxies_with_a_flux_have_no_response(rng):
 def test_light_that_a_network_adds_or_loses_is_found(gathered, electrons):
     conditions = Conditions(psf(0.9), None, electrons)
     lossless, response = (
-        measure_response(partial(aperture, gathered=g), Survey(), conditions, size=SIZE)
+        measure_response(Partial(aperture, gathered=g), Survey(), conditions, size=SIZE)
         for g in (1.0, gathered)
     )
     for name in ("galaxies", "stars"):
@@ -96,22 +102,26 @@ def test_light_that_a_network_adds_or_loses_is_found(gathered, electrons):
     assert np.exp(response.sky[0]) == pytest.approx(CIRCLE.sum() * gathered, rel=1e-3)
 
 
-def test_light_that_the_psfs_image_lacks_is_expected_beyond_it():
-    """Of a stamp of the share 0.95, the circle holds that much, and some of the wings."""
-    whole, cut = (
-        measure_response(
-            aperture, Survey(), Conditions(share * psf(0.9), None, None), size=SIZE
-        ).stars
-        for share in (1.0, 0.95)
+@pytest.mark.parametrize("held", [0.95, 0.85])
+def test_light_that_the_psfs_image_lacks_is_expected_beyond_it(held):
+    """Of a stamp of some share, the circle holds that much, and some of the wings.
+
+    A PSF of which the stamp is a part may hold 0.9 of the light, and its middle less.
+    """
+    whole, cut = (Conditions(share * psf(0.9), None, None) for share in (1.0, held))
+    lost, expected, given = (
+        float(measure_response(Partial(deblend), Survey(), each, size=SIZE).stars)
+        for deblend, each in ((aperture, whole), (aperture, cut), (conditioned, cut))
     )
-    assert 0.01 < cut - whole < 0.05
+    assert 0.2 * (1 - held) < expected - lost < 1 - held
+    assert given - expected == pytest.approx(np.log(held), abs=1e-3)
 
 
 def test_correlated_noise_is_that_of_the_sources():
     """It moves no flux, since its sums over large apertures are those of white noise."""
     covariance = noise_autocorrelation(Dithers(np.array([[0.5, 0.5]]), "bilinear"))
     white, correlated = (
-        measure_response(aperture, Survey(), Conditions(psf(0.9), each, 26.0), size=SIZE)
+        measure_response(Partial(aperture), Survey(), Conditions(psf(0.9), each, 26.0), size=SIZE)
         for each in (None, covariance)
     )
     assert correlated.galaxies[0] == pytest.approx(white.galaxies[0], abs=5e-3)
@@ -121,7 +131,9 @@ def test_correlated_noise_is_that_of_the_sources():
 def test_the_seed_decides_and_many_psfs_are_taken_by_turns():
     grid = np.concatenate([psf(0.8), psf(1.6)], axis=1)
     one, again, other = (
-        measure_response(aperture, Survey(), Conditions(grid, None, 26.0), size=SIZE, seed=seed)
+        measure_response(
+            Partial(aperture), Survey(), Conditions(grid, None, 26.0), size=SIZE, seed=seed
+        )
         for seed in (0, 0, 1)
     )
     assert all((a == b).all() for a, b in zip(one, again, strict=True))
@@ -135,7 +147,7 @@ def test_what_a_psf_lacks_lies_right_beyond_its_image_though_that_was_padded():
     whole = (0.95 * core / core.sum()).astype(np.float32)[None, None]
     padded = np.pad(whole, ((0, 0), (0, 0), (22, 22), (22, 22)))
     same, found = (
-        measure_response(aperture, Survey(), Conditions(each, None, 26.0), size=SIZE)
+        measure_response(Partial(aperture), Survey(), Conditions(each, None, 26.0), size=SIZE)
         for each in (whole, padded)
     )
     np.testing.assert_allclose(found.galaxies, same.galaxies, atol=1e-5)

@@ -9,8 +9,10 @@ Everett+ 2022), sources of known flux tell by how much; here they are alone, sin
 wings does not depend on neighbours.
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
@@ -63,7 +65,7 @@ def measure_response(
     """The response of a network under the conditions of an image; None if it measures nothing.
 
     Args:
-        deblend: Network of one band, without a response.
+        deblend: Network of one band, a pytree, without a response.
         survey: What it was trained for: the sources are EGG's, at the depth of Euclid's wide
             survey, on its pixels.
         conditions: How the image shows light.
@@ -78,7 +80,7 @@ def measure_response(
         everything,
         phase,
         seeds=[(seed, i) for i in range(len(phase))],
-        psfs=[(finer_psf(completed(psf, WINGS_SIZE), scale),) for psf in psfs],
+        psfs=[(finer_psf(psf, scale),) for psf in psfs],
         size=size,
         pixel_scale=scale,
     )
@@ -90,11 +92,18 @@ def measure_response(
     if conditions.psfs is not None:
         turns = np.arange(len(image)) % len(psfs)
         given["psf"] = _cells(conditions.psfs)[turns][..., None].astype(np.float32)
-    found = in_batches(deblend, given, _BATCH)
+    measured = partial(_traced, deblend)
+    found = in_batches(measured, given, _BATCH)
     some = {name: a[:_LIT] for name, a in given.items()}
-    lit = in_batches(deblend, some | {"image": some["image"] + np.float32(_SKY * rms)}, _BATCH)
+    lit = in_batches(measured, some | {"image": some["image"] + np.float32(_SKY * rms)}, _BATCH)
     area = (np.asarray(lit.flux) - np.asarray(found.flux)[:_LIT])[:, 0] / (_SKY * rms)
     return fit_response(found, everything.flux[:, 0], area, rms, len(points.flux))
+
+
+@jax.jit
+def _traced(deblend: Deblend, **given) -> Deblended:
+    """What the network finds, as on fields: PSFs go on as they are, less than 0.9 of them, too."""
+    return deblend(**given)
 
 
 def fit_response(
@@ -147,12 +156,15 @@ def _sources(seed: int) -> tuple[Galaxies, Galaxies, Float[np.ndarray, "n 2"]]:
 
 
 def _psfs(survey: Survey, grid) -> list[Psf]:
-    """The PSFs that are simulated."""
+    """The PSFs that are simulated, with all light: a sum is its share, and may be any, once cut."""
     if grid is None:
-        return list(field_psfs(survey))
+        return [completed(psf, WINGS_SIZE) for psf in field_psfs(survey)]
     sums = [float(image.sum(dtype=float)) for image in _cells(grid)]
     scale = survey.pixel_scale.value
-    return [Psf(image / s, scale, s) for image, s in zip(_cells(grid), sums, strict=True)]
+    return [
+        completed(Psf(image / s, scale), WINGS_SIZE, s)
+        for image, s in zip(_cells(grid), sums, strict=True)
+    ]
 
 
 def _cells(grid) -> Float[np.ndarray, "n side side"]:

@@ -11,17 +11,19 @@ _DARK = 1e-6
 """Light of a pixel over the peak below which it lies beyond the light that is given."""
 
 
-def completed(psf: Psf, side: int) -> Psf:
+def completed(psf: Psf, side: int, share: float | None = None) -> Psf:
     """A PSF on an image of odd side that holds all light: what it lacked falls as r^-3 beyond it.
 
     The wings begin at the brightness of the image's edge and end where all light is in them; if
     that is nowhere, they are brighter. Dark margins are none of the image's: it was padded.
 
     Args:
-        psf: PSF that holds the share `encircled_energy` of the light.
+        psf: PSF.
         side: Side of the image; one that is no wider than the PSF's changes nothing.
+        share: Share of the light that the PSF's image holds; `encircled_energy` by default.
     """
-    lost, given = 1 - psf.encircled_energy, _without_margin(psf.image)
+    share = psf.encircled_energy if share is None else share
+    lost, given = 1 - share, _without_margin(psf.image)
     beyond = (side - len(given)) // 2
     if beyond <= 0 or not lost:
         return psf
@@ -29,9 +31,9 @@ def completed(psf: Psf, side: int) -> Psf:
     radius = np.hypot(offset[:, None], offset)
     inner = slice(beyond, side - beyond)
     radius[inner, inner] = np.inf
-    wings = np.where(radius > _reach(psf.encircled_energy * given, radius, lost), 0, radius**FALL)
+    wings = np.where(radius > _reach(share * given, radius, lost), 0, radius**FALL)
     image = lost * wings / wings.sum()
-    image[inner, inner] += psf.encircled_energy * given
+    image[inner, inner] += share * given
     return Psf(image, psf.pixel_scale)
 
 
