@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import astropy.units as u
 import numpy as np
@@ -34,12 +35,24 @@ _LARGEST = 1e15
 """Absolute value above which, or below whose inverse, squares leave single precision's range."""
 PSF_CARDS = "PSF", "PSFSCALE"
 """Header cards of results: the PSF that was given, from their folder or the root; its sampling."""
+_PLAIN = "".join(map(chr, range(ord(" "), ord("~")))).replace("%", "")
+"""What stands in header cards as it is."""
 NOISES = "rms", "variance", "weight"
 """Forms of a map of the background's noise."""
 _STRIP = 512
 """Rows that are written at a time."""
 _RUN = 5
 """Side of the least square of pixels of one value in which there are no data."""
+
+
+def to_card(text: str) -> str:
+    """A text, as a path, in ASCII: what a header cannot hold is written as in URLs."""
+    return quote(text, safe=_PLAIN, errors="surrogateescape")
+
+
+def of_card(text: str) -> str:
+    """A text that `to_card` has written."""
+    return unquote(text, errors="surrogateescape")
 
 
 class Pixels(NamedTuple):

@@ -7,7 +7,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from vaedeblend.io.fits.planes import split_plane
-from vaedeblend.io.mosaic import PSF_CARDS
+from vaedeblend.io.mosaic import PSF_CARDS, of_card
 from vaedeblend.io.workdir import WORKDIR_PSF, find_workdir
 from vaedeblend.pixels.psf import Psf, read_native_psfs
 from vaedeblend.pixels.psfs.read import PsfGrid, read_psfs
@@ -46,4 +46,4 @@ def _long_card(path: Path, key: str) -> str:
     cards = [image[low : low + 80] for low in range(0, len(image), 80)]
     texts = [re.search(r"'((?:[^']|'')*)'", card) for card in cards]
     parts = [text[1].replace("''", "'").rstrip() for text in texts if text]
-    return "".join(part.removesuffix("&") for part in parts)
+    return of_card("".join(part.removesuffix("&") for part in parts))

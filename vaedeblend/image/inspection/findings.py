@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from vaedeblend.catalogues.positions import Listed
 from vaedeblend.exceptions import InspectionError
-from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.io.mosaic import Mosaic, to_card
 
 FINDING_KINDS = "given", "assumed", "found", "corrected", "warned", "refused"
 """Kinds of findings: what was given or assumed, what the pixels show, what was mended for certain,
@@ -164,13 +164,14 @@ class Inspection(NamedTuple):
         return tuple(f"{each.kind}: {each.text}" for each in self.findings if each.kind != "given")
 
     def cards(self, mosaic: Mosaic, **more: str) -> dict[str, str | float]:
-        """Header cards: zero point and gain, all findings (SAID1, ...), and more; in ASCII."""
+        """Header cards: zero point and gain, all findings (SAID1, ...), and more (`to_card`)."""
         said = {f"SAID{i}": f"{e.kind}: {e.text}" for i, e in enumerate(self.findings, 1)}
-        texts = {name.upper(): text for name, text in (more | said).items()}
+        texts = {name: text.encode("ascii", "replace").decode() for name, text in said.items()}
+        texts |= {name.upper(): to_card(text) for name, text in more.items()}
         energy = self.numbers.get("encircled_energy")
         known = {"MAGZERO": mosaic.zero_point, "GAIN": mosaic.gain, "PSFLIGHT": energy}
         numbers = {name: value for name, value in known.items() if value is not None}
-        return numbers | {n: t.encode("ascii", "replace").decode() for n, t in texts.items()}
+        return numbers | texts
 
     def summary(self, **more) -> str:
         """The findings and numbers as JSON, and what else there is to say of a result."""
@@ -179,4 +180,5 @@ class Inspection(NamedTuple):
             for name, value in self.numbers.items()
         }
         findings = [each._asdict() for each in self.findings]
-        return json.dumps(more | {"findings": findings, "measured": numbers}, indent=1)
+        about = more | {"findings": findings, "measured": numbers}
+        return json.dumps(about, indent=1, ensure_ascii=False)
