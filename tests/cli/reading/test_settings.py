@@ -23,7 +23,7 @@ def ran(tmp_path, monkeypatch):
     for name in ("deblend", "inject", "simulate"):
         command = commands.COMMANDS[name]._replace(run=work)
         monkeypatch.setitem(commands.COMMANDS, name, command)
-    for name in ("image.fits", "rms.fits", "weight.fits"):
+    for name in ("image.fits", "rms.fits", "weight.fits", "psf.fits"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     return given
@@ -43,14 +43,14 @@ mask-bits = [0, 3]
 no-add = true
 tphot = true
 gain = 2
-band = [["NIR-H", "image.fits", "rms.fits", "2.0"]]
+band = [["NIR-H", "image.fits", "rms.fits", "psf.fits"]]
 """
 
 
 def test_a_file_gives_options_and_the_command_line_comes_before_it(ran):
     assert main(["deblend", *settings(GIVEN), "--iterations", "2", "--gain", "3"]) == 3
     assert ran["image"] == "image.fits" and ran["mask_bits"] == [0, 3] and ran["passes"] == 0
-    assert ran["bands"] == [["NIR-H", "image.fits", "rms.fits", "2.0"]]
+    assert ran["bands"] == [["NIR-H", "image.fits", "rms.fits", "psf.fits"]]
     assert ran["tphot"] is True and ran["iterations"] == 2 and ran["gain"] == 3.0
     assert ran["tile"] == 4096 and "settings" not in ran
     assert main(["deblend", "rms.fits", *settings(GIVEN)]) == 3 and ran["image"] == "rms.fits"
@@ -73,7 +73,7 @@ def test_what_ran_is_written_and_runs_again_from_anywhere(ran, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert main(["deblend", "--config", str(tmp_path / "out" / SETTINGS)]) == 3
     here = {name: str(tmp_path / first[name]) for name in ("image", "rms", "out")}
-    here["bands"] = [["NIR-H", *(str(tmp_path / f"{n}.fits") for n in ("image", "rms")), "2.0"]]
+    here["bands"] = [["NIR-H", *(str(tmp_path / f"{n}.fits") for n in ("image", "rms", "psf"))]]
     assert ran == first | here
 
 

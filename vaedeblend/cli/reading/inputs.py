@@ -1,6 +1,5 @@
 """Paths on a command line: refused where they lead nowhere, before anything slow is imported."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,7 @@ def refuse_missing(options: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def _is_there(path: str) -> bool:
-    """Whether a path leads somewhere, or is a number: that of every pixel."""
-    with contextlib.suppress(ValueError):
-        float(path)
-        return True
+    """Whether a path leads somewhere."""
     if path.endswith("]"):
         from vaedeblend.io.fits.planes import split_plane
 
