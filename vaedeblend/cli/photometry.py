@@ -39,7 +39,8 @@ def add_photometry(add) -> None:
 
 def photometry_command(*, out: str, **options) -> None:
     """`vaedeblend photometry`: see `bands.pipeline.photometry`."""
-    from vaedeblend.image.bands.pipeline import PHOTOMETRY, photometry
+    from vaedeblend.image.bands.pipeline import photometry
+    from vaedeblend.image.products import PHOTOMETRY
 
     given = {name.replace("-", "_"): options.pop(name.replace("-", "_")) or [] for name in _EACH}
     with progress_bars() as report:

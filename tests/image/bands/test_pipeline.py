@@ -5,7 +5,7 @@ from astropy.table import Table
 from banded import BAND_SIGMA, NOISE, Sky, drawn
 
 from vaedeblend.image.bands import measure as measuring
-from vaedeblend.image.bands import pipeline, tiles
+from vaedeblend.image.bands import results, tiles
 from vaedeblend.image.bands.pipeline import photometry
 from vaedeblend.image.products import clear_products
 
@@ -48,22 +48,22 @@ def test_noise_is_that_of_the_errors(sky, out, tmp_path):
 
 
 def test_a_run_replaces_the_one_before(sky, out, tmp_path):
-    folder = out / pipeline.PHOTOMETRY
+    folder = out / results.PHOTOMETRY
     photometry(out, [sky.band(tmp_path, "NIR-H")])
     (folder / "notes.txt").write_text("mine")
     photometry(out, [sky.band(tmp_path, "EXT-G")])
     names = {each.name for each in folder.iterdir()}
     images = {"ext_g_model.fits", "ext_g_residual.fits"}
-    assert names == {"notes.txt", "index.html", pipeline.PHOTOMETRY_TABLE} | images
+    assert names == {"notes.txt", "index.html", results.PHOTOMETRY_TABLE} | images
 
 
 def test_fluxes_of_another_catalogue_do_not_stay_beside_a_new_one(sky, out, tmp_path):
     photometry(out, [sky.band(tmp_path)])
-    assert clear_products(out) == [] and not (out / pipeline.PHOTOMETRY).exists()
-    (out / pipeline.PHOTOMETRY).mkdir()
-    (out / pipeline.PHOTOMETRY / "photometry.fits").write_text("another's")
+    assert clear_products(out) == [] and not (out / results.PHOTOMETRY).exists()
+    (out / results.PHOTOMETRY).mkdir()
+    (out / results.PHOTOMETRY / "photometry.fits").write_text("another's")
     clear_products(out)
-    assert (out / pipeline.PHOTOMETRY / "photometry.fits").exists()
+    assert (out / results.PHOTOMETRY / "photometry.fits").exists()
 
 
 def test_a_small_image_says_that_its_scatter_is_not_measured(sky, out, tmp_path, monkeypatch):
@@ -77,15 +77,15 @@ def test_results_are_in_files(sky, out, tmp_path):
     bands = [sky.band(tmp_path, name, np.random.default_rng(2)) for name in ("NIR-H", "EXT-G")]
     said = []
     photometry(out, bands, tile=100, report=lambda *each: said.append(each))
-    folder = out / pipeline.PHOTOMETRY
-    with fits.open(folder / pipeline.PHOTOMETRY_TABLE) as hdus:
+    folder = out / results.PHOTOMETRY
+    with fits.open(folder / results.PHOTOMETRY_TABLE) as hdus:
         names = [hdu.name for hdu in hdus[1:]]
         each = [
             f"{kind}_{band}" for band in ("NIR_H", "EXT_G") for kind in ("COVARIANCE", "UNSEEN")
         ]
         assert names == ["PHOTOMETRY", *each]
         assert hdus[1].header["FLAG1"] == "edge" and "SAID1" in hdus[1].header
-    table = Table.read(folder / pipeline.PHOTOMETRY_TABLE, hdu=1)
+    table = Table.read(folder / results.PHOTOMETRY_TABLE, hdu=1)
     assert table["flux_nir_h"].unit == "uJy" and all(table[n].ndim == 1 for n in table.colnames)
     colour = -2.5 * np.log10(sky.flux / sky.band_flux)
     pull = (table["colour_vis_nir_h"] - colour) / table["colour_err_vis_nir_h"]
@@ -102,7 +102,7 @@ def test_results_are_in_files(sky, out, tmp_path):
         page.count("NIR-H") > 3 and "What was assumed" in page and page.count("data:image/png") > 20
     )
     assert ("measuring NIR-H", 4, 4) in said and not (folder / ".pieces").exists()
-    pairs = Table.read(folder / pipeline.PHOTOMETRY_TABLE, hdu="COVARIANCE_NIR_H")
+    pairs = Table.read(folder / results.PHOTOMETRY_TABLE, hdu="COVARIANCE_NIR_H")
     assert (np.abs(pairs["correlation"]) < 1).all() and (pairs["id_1"] < pairs["id_2"]).all()
     table.write(tmp_path / "photometry.parquet")
 
@@ -126,7 +126,7 @@ def test_a_killed_run_goes_on(sky, out, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(measuring, "measure_piece", killed)
         photometry(out, [band], tile=80)
-    kept = out / pipeline.PHOTOMETRY / ".pieces" / "H"
+    kept = out / results.PHOTOMETRY / ".pieces" / "H"
     assert len([*kept.glob("piece_*")]) == 2
     written = []
     write = tiles.write_piece
@@ -199,7 +199,7 @@ def test_sources_that_vis_lacks_are_found_in_the_residual(sky, out, tmp_path):
     image += drawn(sky.shape, [[80.0, 140.0]], BAND_SIGMA, [0.4]).astype(np.float32)
     fits.writeto(band.image, image, header, overwrite=True)
     photometry(out, [band], tile=100)
-    path = out / pipeline.PHOTOMETRY / pipeline.PHOTOMETRY_TABLE
+    path = out / results.PHOTOMETRY / results.PHOTOMETRY_TABLE
     found = Table.read(path, hdu="UNSEEN_H")
     x, y = sky.wcs.all_world2pix(found["ra"], found["dec"], 0)
     assert len(found) == 1 and (y[0], x[0]) == pytest.approx((80, 140), abs=1.5)

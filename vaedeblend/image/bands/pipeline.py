@@ -4,30 +4,19 @@ results of deblend, images --open--> bands --shifts--> pieces --gather--> table,
 """
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from astropy.io import fits
 from astropy.table import Table
 
-from vaedeblend import __version__
-from vaedeblend.exceptions import BandError, FolderError
+from vaedeblend.exceptions import BandError
 from vaedeblend.image.bands.inputs import BandImage, OpenBand, open_band, tile_images
-from vaedeblend.image.bands.measure import PIECES, measure_band
-from vaedeblend.image.bands.page import write_photometry_page
-from vaedeblend.image.bands.products import (
-    BandResult,
-    band_column,
-    band_images,
-    covariance_table,
-    photometry_table,
-    unseen_table,
-)
-from vaedeblend.image.bands.sources import VisSources, read_sources
-from vaedeblend.image.products import PHOTOMETRY, PHOTOMETRY_TABLE, Report, is_photometry
+from vaedeblend.image.bands.measure import measure_band
+from vaedeblend.image.bands.products import band_column
+from vaedeblend.image.bands.results import clear_photometry, own_folder, write_photometry
+from vaedeblend.image.bands.sources import read_sources
+from vaedeblend.image.products import Report
 from vaedeblend.io.folders.jobs import locked
-from vaedeblend.io.write import prepare_folder, write_tables
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
 """A band's name in names of columns and files."""
@@ -69,41 +58,11 @@ def photometry(
         vis = read_sources(folder, vis_psf)
         opened = [open_band(each, vis) for each in images]
         _check_names(opened)
-        folder = _own_folder(folder)
-        _clear(folder)
+        folder = own_folder(folder)
+        clear_photometry(folder)
         options = {"non_negative": non_negative, "tile": tile, "processes": processes}
         results = [measure_band(vis, band, folder, report=report, **options) for band in opened]
-        return _written(vis, results, folder)
-
-
-def _written(vis: VisSources, results: Sequence[BandResult], folder: Path) -> Table:
-    """Writes the results, and removes the pieces."""
-    table = photometry_table(vis, results)
-    said = [text for result in results for text in result.said]
-    table.meta |= {"VERSION": __version__} | {f"SAID{i}": _ascii(t) for i, t in enumerate(said, 1)}
-    tables = {"PHOTOMETRY": table}
-    for result in results:
-        name = result.column.upper()
-        tables[f"COVARIANCE_{name}"] = covariance_table(vis, result)
-        tables[f"UNSEEN_{name}"] = unseen_table(result)
-    write_photometry_page(folder, vis, results, table, said)
-    write_tables(folder / PHOTOMETRY_TABLE, tables)
-    shutil.rmtree(folder / PIECES)
-    return table
-
-
-def _clear(folder: Path) -> None:
-    """Removes table, page and images of an earlier run, whose bands may have been others."""
-    table = folder / PHOTOMETRY_TABLE
-    if is_photometry(folder):
-        bands = fits.getheader(table, "PHOTOMETRY")["BANDS"].split(",")
-        images = [path for band in bands for path in band_images(folder, band)]
-        for path in [*images, folder / "index.html", table]:
-            path.unlink(missing_ok=True)
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()
+        return write_photometry(vis, results, folder)
 
 
 def _check_names(bands: Sequence[OpenBand]) -> None:
@@ -116,15 +75,3 @@ def _check_names(bands: Sequence[OpenBand]) -> None:
             raise BandError(f"band {band.name!r} of {band.given.image}; {wanted} (--band)")
         if names.count(name) > 1:
             raise BandError(f"band {band.name} is given twice; wanted names of their own (--band)")
-
-
-def _own_folder(out: Path) -> Path:
-    """The folder of results, of an earlier run or new."""
-    folder = out / PHOTOMETRY
-    if folder.exists() and not (
-        is_photometry(folder) or (folder / PIECES).is_dir() or not any(folder.iterdir())
-    ):
-        raise FolderError(
-            f"{folder}: holds files that no run of this program has written; wanted another folder"
-        )
-    return prepare_folder(folder)
