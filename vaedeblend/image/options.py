@@ -4,7 +4,7 @@ import inspect
 import itertools
 import shlex
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
@@ -135,7 +135,7 @@ def read_options(given: dict) -> ImageOptions:
         if name not in ImageOptions._fields:
             near = _COMMANDS.get(name) or get_close_matches(name, ImageOptions._fields, 1, 0)[0]
             raise TypeError(f"deblend_image: no option {name!r}; nearest is {near!r}")
-    counts = {name: as_count(given[name], name, n) for name, n in _COUNTS.items() if name in given}
+    counts = read_counts(given)
     for name in ("psf_scale", "core_margin"):
         if name in given:
             counts[name] = as_number(given[name], name)
@@ -143,6 +143,15 @@ def read_options(given: dict) -> ImageOptions:
         bits = np.ravel(given["mask_bits"]).tolist()
         counts["mask_bits"] = tuple(as_count(bit, "a bit of the mask") for bit in bits)
     return ImageOptions(**given | counts)
+
+
+def read_counts(given: Mapping[str, Any]) -> dict[str, int | None]:
+    """Those of the options that are whole numbers.
+
+    Raises:
+        MosaicError: One is no whole number, or too small.
+    """
+    return {name: as_count(given[name], name, n) for name, n in _COUNTS.items() if name in given}
 
 
 def command_line(image, out: str | Path, options: ImageOptions) -> str:

@@ -4,6 +4,7 @@ from astropy.io import fits
 from astropy.table import Table
 from banded import BAND_SIGMA, NOISE, Sky, drawn
 
+from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.bands import measure as measuring
 from vaedeblend.image.bands import results, tiles
 from vaedeblend.image.bands.pipeline import photometry
@@ -55,6 +56,25 @@ def test_a_run_replaces_the_one_before(sky, out, tmp_path):
     names = {each.name for each in folder.iterdir()}
     images = {"ext_g_model.fits", "ext_g_residual.fits"}
     assert names == {"notes.txt", "index.html", results.PHOTOMETRY_TABLE} | images
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "said"),
+    [
+        ({"tile": 0}, {}, "tile is 0; wanted at least 64"),
+        ({"tile": -5}, {}, "tile is -5; wanted at least 64"),
+        ({"processes": 0}, {}, "processes is 0; wanted at least 1"),
+        ({}, {"gain": np.nan}, "gain is nan; wanted a finite number above 0, or 0 for none"),
+        ({}, {"gain": -1.0}, "gain is -1.0; wanted a finite number above 0, or 0 for none"),
+    ],
+)
+def test_options_are_refused_before_anything_is_removed(sky, out, tmp_path, options, given, said):
+    band = sky.band(tmp_path)
+    photometry(out, [band])
+    kept = {path: path.read_bytes() for path in (out / results.PHOTOMETRY).iterdir()}
+    with pytest.raises(MosaicError, match=said):
+        photometry(out, [band._replace(**given)], **options)
+    assert {path: path.read_bytes() for path in (out / results.PHOTOMETRY).iterdir()} == kept
 
 
 def test_fluxes_of_another_catalogue_do_not_stay_beside_a_new_one(sky, out, tmp_path):

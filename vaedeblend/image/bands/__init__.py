@@ -2,5 +2,6 @@
 
 profiles, PSFs --> kernels --> templates --> one linear problem a group --> fluxes, covariances
 
-Imports image.tiles, image.page, euclid, pixels, io and what is below them.
+Imports image.tiles, image.options, image.inspection, image.page, euclid, pixels, io and what is
+below them.
 """

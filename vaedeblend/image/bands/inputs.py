@@ -47,7 +47,7 @@ class BandImage(NamedTuple):
     def options(self) -> dict:
         """Keywords of `mosaic.open_mosaic`."""
         noise = {"rms": self.rms} if self.rms is not None else {}
-        names = "mask", "mask_bits", "zero_point"
+        names = "mask", "mask_bits", "zero_point", "gain"
         return {name: getattr(self, name) for name in names} | noise
 
     @property

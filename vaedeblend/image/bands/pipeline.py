@@ -15,6 +15,7 @@ from vaedeblend.image.bands.measure import measure_band
 from vaedeblend.image.bands.products import band_column
 from vaedeblend.image.bands.results import clear_photometry, own_folder, write_photometry
 from vaedeblend.image.bands.sources import read_sources
+from vaedeblend.image.options import read_counts
 from vaedeblend.image.products import Report
 from vaedeblend.io.folders.jobs import locked
 
@@ -52,6 +53,7 @@ def photometry(
         BandError: Images and sources do not belong together, or an image lacks what is needed.
         VaedeblendError: A file cannot be used or written.
     """
+    options = read_counts({"tile": tile, "processes": processes}) | {"non_negative": non_negative}
     if isinstance(images, str | Path):
         images = tile_images(images, bands)
     with locked(out) as folder:
@@ -60,7 +62,6 @@ def photometry(
         _check_names(opened)
         folder = own_folder(folder)
         clear_photometry(folder)
-        options = {"non_negative": non_negative, "tile": tile, "processes": processes}
         results = [measure_band(vis, band, folder, report=report, **options) for band in opened]
         return write_photometry(vis, results, folder)
 

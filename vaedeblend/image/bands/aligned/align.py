@@ -90,7 +90,7 @@ def _align(
     """A further band, and what its own pixels say of it."""
     if given.rms is None:
         raise BandError(f"{given.image}: no rms of {given.name} is given; wanted one")
-    files = given.options | {"gain": given.gain}
+    files = given.options
     with open_mosaic(given.image, **files) as band:
         _check_pixels(mosaic, band)
         if band.zero_point is None:
