@@ -40,6 +40,17 @@ def progress_bars() -> AbstractContextManager[Callable[..., None]]:
     return progress.progress(console, timed=console.verbose)
 
 
+def result_status(unusable: str) -> int:
+    """Status of a command whose result is there: 3 where nothing in it can be used, and says why.
+
+    Args:
+        unusable: Why nothing can be used; empty where something can.
+    """
+    if unusable:
+        errors.print(Text(unusable), soft_wrap=True)
+    return 3 if unusable else 0
+
+
 def run(work: Callable[[], int | None]) -> int:
     """See `progress.run_command`: the status of a command's work, whose errors are one line."""
     return progress.run_command(work, verbose=console.verbose)

@@ -7,14 +7,11 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from vaedeblend.cli.console import console, errors, progress_bars, say
+from vaedeblend.cli.console import console, progress_bars, result_status, say
 from vaedeblend.exceptions import MosaicError
 
 INPUTS = ("image", "rms", "variance", "weight", "mask", "psf", "catalog", "bands")
 """Options that are paths, or hold some."""
-
-_UNUSABLE = 3
-"""Status of a command whose result is there, and holds nothing that can be used."""
 
 
 def deblend(**options) -> int:
@@ -33,10 +30,7 @@ def deblend(**options) -> int:
     sources = catalog.table[catalog.table["binning"] > 0]
     flagged, out = int((sources["flags"] > 0).sum()), options["out"]
     console.print(Text(f"{len(sources)} sources, {flagged} of them flagged: {out}/index.html"))
-    if not catalog.unusable:
-        return 0
-    errors.print(Text(catalog.unusable), soft_wrap=True)
-    return _UNUSABLE
+    return result_status(catalog.unusable)
 
 
 def inject_galaxies(*, magnitude: list[float], **options) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from vaedeblend.cli.console import console, progress_bars, say
+from vaedeblend.cli.console import console, progress_bars, result_status, say
 from vaedeblend.exceptions import BandError
 
 _EACH = {
@@ -37,9 +37,10 @@ def add_photometry(add) -> None:
     add.add_argument("--processes", type=int, default=1, help="processes that measure pieces")
 
 
-def photometry_command(*, out: str, **options) -> None:
+def photometry_command(*, out: str, **options) -> int:
     """`vaedeblend photometry`: see `bands.pipeline.photometry`."""
     from vaedeblend.image.bands.pipeline import photometry
+    from vaedeblend.image.bands.products import unmeasured
     from vaedeblend.image.products import PHOTOMETRY
 
     given = {name.replace("-", "_"): options.pop(name.replace("-", "_")) or [] for name in _EACH}
@@ -47,6 +48,7 @@ def photometry_command(*, out: str, **options) -> None:
         table = photometry(out, **_images(**given), **options, report=report)
     say(text for name, text in table.meta.items() if name.startswith("SAID"))
     console.print(Text(f"{len(table)} sources: {out}/{PHOTOMETRY}/index.html"), soft_wrap=True)
+    return result_status(unmeasured(table))
 
 
 def _images(*, image: list[str], band: list[str], **each) -> dict:

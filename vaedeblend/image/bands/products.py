@@ -201,6 +201,17 @@ def band_flags(result: BandResult, vis: VisSources) -> Int[np.ndarray, " n"]:
     return flags + _UNMEASURED * unmeasured
 
 
+def unmeasured(table: Table) -> str:
+    """Why no flux of a table of bands can be used; empty where one can."""
+    bands = table.meta["BANDS"].split(",")
+    if any(np.any(table[f"flags_{band}"] & _UNMEASURED == 0) for band in bands):
+        return ""
+    return (
+        f"no flux is measured: each of {len(table)} sources is flagged unmeasured in "
+        f"{', '.join(bands)}; check rms, mask and gain"
+    )
+
+
 def _add_band(table: Table, result: BandResult, vis: VisSources) -> None:
     name, unit, flags = result.column, result.band.microjansky, band_flags(result, vis)
     good = flags & _UNMEASURED == 0
