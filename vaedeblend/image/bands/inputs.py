@@ -16,6 +16,7 @@ from vaedeblend.image.bands.fitting.kernels import PsfField, check_wider
 from vaedeblend.image.bands.fitting.matched import Placed, place_on_band
 from vaedeblend.image.bands.noise import find_rms, without_gaps
 from vaedeblend.image.bands.sources import VisSources
+from vaedeblend.image.inspection.inspect import inspect_wider
 from vaedeblend.io.mosaic import Mosaic, open_mosaic, split_plane
 from vaedeblend.pixels.psfs.read import read_psfs
 from vaedeblend.survey import inside, magnitude_to_flux
@@ -166,7 +167,7 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
             float(magnitude_to_flux(mosaic.zero_point)),
             rms,
             mosaic.empty,
-            tuple(said),
+            (*said, *inspect_wider(mosaic, gain=given.gain)),
         )
 
 

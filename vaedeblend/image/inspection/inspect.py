@@ -19,7 +19,7 @@ from vaedeblend.image.inspection.samples import (
 )
 from vaedeblend.image.inspection.sky.noise import inspect_noise, is_refused
 from vaedeblend.image.inspection.sky.total import ROUNDS, gain_contradiction, photon_findings
-from vaedeblend.io.mosaic import Mosaic
+from vaedeblend.io.mosaic import Mosaic, Pixels
 
 
 def inspect_image(
@@ -56,10 +56,7 @@ def inspect_image(
         PsfError: The file holds no PSF.
     """
     listed, lists = list_findings(catalog, mosaic)
-    raw = read_strips(mosaic)
-    strips = valid_strips(raw, mosaic.noise)
-    empty, share = find_empty(strips)
-    strips = without(strips, empty)
+    raw, strips, empty, share = _sampled(mosaic)
     blocks = cut_blocks(strips, mosaic.shape)
     noise, numbers, sky, correlated = inspect_noise(mosaic, raw, strips, blocks)
     refused = is_refused(noise)
@@ -92,6 +89,28 @@ def inspect_image(
     }
     findings = *noise, *gaps, *values, *gains, *units, *points, *sharp, *lists
     return Inspection(findings, numbers, corrections, psfs, photons, correlated, listed, sky)
+
+
+def inspect_wider(mosaic: Mosaic, *, gain=None) -> tuple[str, ...]:
+    """What there is to say of an image that is measured with another one's profiles.
+
+    Strips of the image are read; nothing is refused.
+
+    Args:
+        mosaic: The image, as the user has described it.
+        gain: The gain, where the user gives it [electron / image unit].
+    """
+    blocks = cut_blocks(_sampled(mosaic)[1], mosaic.shape)
+    gains = [] if gain is None else gain_findings(mosaic, True, _typical(blocks, False))[0]
+    return Inspection((*gains,), {}, {}).settled(force=True).said
+
+
+def _sampled(mosaic: Mosaic) -> tuple[list[Pixels], list[Pixels], float | None, float]:
+    """Strips of an image, as in the files and of valid pixels; value and share of those without."""
+    raw = read_strips(mosaic)
+    strips = valid_strips(raw, mosaic.noise)
+    empty, share = find_empty(strips)
+    return raw, without(strips, empty), empty, share
 
 
 def _gaps(mosaic: Mosaic, blocks: Blocks, empty: float | None, share: float) -> list[Finding]:
