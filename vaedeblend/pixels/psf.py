@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, shift
 
 from vaedeblend.exceptions import PsfError
 from vaedeblend.io.fits.header import sampling
@@ -38,6 +38,8 @@ EDGE, _INNER = (0.85, 1.0), (0.6, 0.75)
 """Rings at a PSF's edge, and within it, where wings and a constant are told apart [half a side]."""
 FALL = -3.0
 """Power of the radius by which diffraction's wings fall."""
+_WITHIN = 4.0
+"""Radius within which a PSF's centre is measured [pixel]."""
 _FAINT = 0.05
 """Light of the outer ring over the peak beyond which a stamp holds a PSF's core alone."""
 _FLAT, _PEDESTAL, _HOLE = 0.55, 0.04, 0.02
@@ -55,6 +57,8 @@ class Psf(NamedTuple):
     """Sum of the image before it was normalised; 1 where that says nothing."""
     pedestal: float = 0.0
     """Share of that sum which was a constant, and was taken off (`levelled`)."""
+    moved: bool = False
+    """Whether it peaked beside the middle pixel, and was moved there (`centred`)."""
 
     @property
     def extent(self) -> float:
@@ -99,6 +103,38 @@ def levelled(psf: Psf) -> Psf:
         return psf
     image = psf.image - level
     return Psf(image / image.sum(), psf.pixel_scale, 1.0, level * psf.image.size)
+
+
+def centred(psf: Psf, pixel_scale: float) -> Psf:
+    """A PSF moved by whole samples, its peak onto the middle pixel; the same where that is there.
+
+    A wide PSF is flat about its peak, whose noise moves it: light that is centred stays.
+
+    Args:
+        psf: PSF.
+        pixel_scale: Side of the survey's pixels [arcsec].
+    """
+    peak = np.array(np.unravel_index(psf.image.argmax(), psf.image.shape))
+    offset = peak - len(psf.image) // 2
+    if np.abs(offset).max() * psf.pixel_scale <= pixel_scale / 2:
+        return psf
+    image, reach = shift(psf.image, -offset, order=0), _WITHIN * pixel_scale / psf.pixel_scale
+    before, after = (np.hypot(*light_centre(each, reach)) for each in (psf.image, image))
+    return psf._replace(image=image / image.sum(), moved=True) if after < before else psf
+
+
+def light_centre(
+    image: Float[np.ndarray, "side side"], reach: float = _WITHIN
+) -> Float[np.ndarray, " 2"]:
+    """(y, x) of a PSF's light from the middle pixel [pixel].
+
+    Args:
+        image: Image of the PSF.
+        reach: Radius within which it is measured [pixel].
+    """
+    y, x = np.indices(image.shape) - len(image) // 2
+    light = image * (np.hypot(y, x) < reach)
+    return np.array([(light * y).sum(), (light * x).sum()]) / light.sum()
 
 
 def make_psf(image, pixel_scale: float, *, max_extent: float = np.inf, source: str = "psf") -> Psf:

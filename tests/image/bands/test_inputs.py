@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from banded import NOISE, Sky
 
 from vaedeblend.image.bands.inputs import open_band
@@ -31,6 +32,25 @@ def warned(given, vis):
 def test_a_band_as_it_is_given_has_no_warning(band, vis):
     assert not warned(band, vis) and not warned(band._replace(rms=None), vis)
     assert not warned(band._replace(gain=5.1 / NOISE), vis)
+
+
+@pytest.mark.parametrize("roll", [(1, 0), (0, -1), (1, 1)])
+def test_a_psf_that_peaks_beside_its_middle_pixel_is_moved_there(band, vis, tmp_path, roll):
+    psf = fits.getdata(band.psf)
+    fits.writeto(tmp_path / "beside.fits", np.roll(psf, roll, axis=(0, 1)))
+    (one,) = open_band(band, vis).psfs.psfs
+    beside = open_band(band._replace(psf=tmp_path / "beside.fits"), vis)
+    assert np.abs(beside.psfs.psfs[0].image - one.image).max() < 1e-4 * one.image.max()
+    said = f"corrected: {tmp_path}/beside.fits: 1 of 1 PSFs peak beside their middle pixel; they"
+    assert [line for line in beside.said if line.startswith(said)]
+
+
+def test_a_psf_whose_noise_peaks_beside_its_middle_pixel_stays(band, vis, tmp_path):
+    psf = fits.getdata(band.psf)
+    psf[len(psf) // 2 + 1, len(psf) // 2] *= 1.2
+    fits.writeto(tmp_path / "noisy.fits", psf)
+    noisy = open_band(band._replace(psf=tmp_path / "noisy.fits"), vis)
+    assert np.array_equal(noisy.psfs.psfs[0].image, psf / psf.sum(dtype=float))
 
 
 def test_a_gain_that_makes_the_sky_less_than_any_is_said(band, vis):

@@ -167,7 +167,7 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
             float(magnitude_to_flux(mosaic.zero_point)),
             rms,
             mosaic.empty,
-            (*said, *inspect_wider(mosaic, gain=given.gain)),
+            (*said, *inspect_wider(mosaic, given.psf, grid, gain=given.gain)),
         )
 
 

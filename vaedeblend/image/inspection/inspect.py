@@ -8,7 +8,13 @@ from vaedeblend.image.inspection.calibration import gain_findings, scale_of, uni
 from vaedeblend.image.inspection.findings import Finding, Inspection
 from vaedeblend.image.inspection.gaps import find_empty, pixel_findings, said_of_empty
 from vaedeblend.image.inspection.lists import list_findings
-from vaedeblend.image.inspection.psfs import psf_findings, psf_place, sharpness_findings
+from vaedeblend.image.inspection.psfs import (
+    GivenPsfs,
+    form_findings,
+    psf_findings,
+    psf_place,
+    sharpness_findings,
+)
 from vaedeblend.image.inspection.samples import (
     Blocks,
     block_quantile,
@@ -91,18 +97,23 @@ def inspect_image(
     return Inspection(findings, numbers, corrections, psfs, photons, correlated, listed, sky)
 
 
-def inspect_wider(mosaic: Mosaic, *, gain=None) -> tuple[str, ...]:
+def inspect_wider(
+    mosaic: Mosaic, psf: str | Path, psfs: GivenPsfs, *, gain=None
+) -> tuple[str, ...]:
     """What there is to say of an image that is measured with another one's profiles.
 
     Strips of the image are read; nothing is refused.
 
     Args:
         mosaic: The image, as the user has described it.
+        psf: FITS file or folder of the PSFs.
+        psfs: What was read there.
         gain: The gain, where the user gives it [electron / image unit].
     """
+    points, _ = form_findings(psf, psfs, mosaic.pixel_scale)
     blocks = cut_blocks(_sampled(mosaic)[1], mosaic.shape)
     gains = [] if gain is None else gain_findings(mosaic, True, _typical(blocks, False))[0]
-    return Inspection((*gains,), {}, {}).settled(force=True).said
+    return Inspection((*gains, *points), {}, {}).settled(force=True).said
 
 
 def _sampled(mosaic: Mosaic) -> tuple[list[Pixels], list[Pixels], float | None, float]:

@@ -19,6 +19,7 @@ from vaedeblend.pixels.psf import (
     encircled_energy,
     held_within,
     is_native,
+    light_centre,
     native_psfs,
     read_native_psfs,
 )
@@ -32,8 +33,8 @@ _UNIT = 0.005
 """Difference of a PSF's sum from 1 that is said."""
 _WHOLE = 1e-5
 """Difference of a share of light from 1 that is rounding."""
-_OFF, _WITHIN = 0.3, 4.0
-"""Distance of a PSF's centre that is said, and radius within which it is measured [pixel]."""
+_OFF = 0.3
+"""Distance of a PSF's centre that is said [pixel]."""
 _BRIGHT, _STARS, _SIDE = 50.0, 10, 7
 """Peak of a source whose width is measured [rms], least number, and side of its stamp [pixel]."""
 _WIDER, _ANOTHER = 1.3, 1.5
@@ -89,14 +90,26 @@ def psf_findings(
     if path is None:
         return [Finding("assumed", "psf", "PSF: the one that the weights were trained for")], None
     found = read_psfs(path, shape, wcs, given=given, default=default)
-    images = np.array([[_at_pixels(psf, scale) for psf in row] for row in found.grid])
-    psfs, moved = _centred(images)
+    said, psfs = form_findings(path, found, scale)
     width = float(np.median(effective_fwhm(psfs))) * scale
     text = f"{path}: PSF of an effective FWHM of {width:.3g} arcsec, sampled at "
     text += f"{found.sampling:.3g} arcsec ({found.origin or 'as the image is'})"
-    findings = [Finding("given" if found.origin else "assumed", "psf", text)]
-    findings += _sums(path, found) + _centres(path, moved, psfs)
+    findings = [Finding("given" if found.origin else "assumed", "psf", text), *said]
     return findings + _width(path, weights, width, scale, band), psfs * _shares(found, scale)
+
+
+def form_findings(
+    path: str | Path, found: GivenPsfs, scale: float
+) -> tuple[list[Finding], PsfArray]:
+    """What there is to say of sums and centres of PSFs, and these at an image's pixels, unit sums.
+
+    Args:
+        path: File or folder of the PSFs.
+        found: What was read there.
+        scale: Side of the pixels [arcsec].
+    """
+    psfs = np.array([[_at_pixels(psf, scale) for psf in row] for row in found.grid])
+    return _sums(path, found) + _centres(path, found.moved, psfs), psfs
 
 
 def _shares(found: GivenPsfs, scale: float) -> Float[np.ndarray, "rows columns 1 1"]:
@@ -164,7 +177,7 @@ def _centres(path: str | Path, moved: int, psfs: PsfArray) -> list[Finding]:
     if moved:
         text = f"{path}: {moved} of {n} PSFs peak beside their middle pixel; they are moved there"
         findings.append(Finding("corrected", "psf", text))
-    off = max(float(np.hypot(*_centre(psf))) for row in psfs for psf in row)
+    off = max(float(np.hypot(*light_centre(psf))) for row in psfs for psf in row)
     if off > _OFF:
         text = f"{path}: the PSF's centre is {off:.2g} pixels off its middle pixel's"
         findings.append(Finding("warned", "psf", text))
@@ -197,32 +210,6 @@ def _width(path, weights, width: float, scale: float, band: int) -> list[Finding
         return [Finding("warned", "psf", text)]
     text += "arcsec, as in the training: is it sampled otherwise than said? Give --psf-scale"
     return [Finding("refused", "psf", text)]
-
-
-def _centred(psfs: PsfArray) -> tuple[PsfArray, int]:
-    """The PSFs with their peaks on the middle pixel, and how many were moved there."""
-    centred, moved, middle = psfs.copy(), 0, psfs.shape[2] // 2
-    for place in np.ndindex(*psfs.shape[:2]):
-        shift = middle - np.array(np.unravel_index(psfs[place].argmax(), psfs.shape[2:]))
-        if shift.any():
-            moved += 1
-            image = _shifted(psfs[place], *shift.tolist())
-            centred[place] = image / image.sum()
-    return centred, moved
-
-
-def _shifted(image: Float[np.ndarray, "side side"], down: int, right: int):
-    """An image moved by whole pixels; what comes in is 0."""
-    side, margin = len(image), max(abs(down), abs(right))
-    wide = np.pad(image, margin)
-    return wide[margin - down : margin - down + side, margin - right : margin - right + side]
-
-
-def _centre(psf: Float[np.ndarray, "side side"]) -> Float[np.ndarray, " 2"]:
-    """(y, x) of a PSF's light from the middle pixel [pixel]."""
-    y, x = np.indices(psf.shape) - len(psf) // 2
-    light = psf * (np.hypot(y, x) < _WITHIN)
-    return np.array([(light * y).sum(), (light * x).sum()]) / light.sum()
 
 
 def _widths(image: Float[np.ndarray, "height width"], sigma: float) -> Float[np.ndarray, " n"]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.wcs import WCS
 
-from vaedeblend.pixels.psf import Psf, levelled, make_psf, psf_sampling, read_psf_grid
+from vaedeblend.pixels.psf import Psf, centred, levelled, make_psf, psf_sampling, read_psf_grid
 from vaedeblend.pixels.psfs.cells import PsfStamps, cell_centres, psf_cells
 from vaedeblend.pixels.psfs.folder import read_psf_folder
 from vaedeblend.pixels.psfs.product import is_psf_product, product_step, read_psf_product
@@ -38,6 +38,11 @@ class GivenPsfs(NamedTuple):
         """Largest share of an image's sum that was a constant, and is taken off."""
         return max((psf.pedestal for row in self.grid for psf in row), key=abs)
 
+    @property
+    def moved(self) -> int:
+        """Number of the PSFs that peaked beside the middle pixel, and were moved there."""
+        return sum(psf.moved for row in self.grid for psf in row)
+
 
 def read_psfs(
     path: str | Path,
@@ -47,7 +52,7 @@ def read_psfs(
     given: float | None,
     default: float,
 ) -> GivenPsfs:
-    """The PSFs of an image: each without a constant that it stands on, centred as in the file.
+    """The PSFs of an image, each without a constant that it stands on, its peak in the middle.
 
     Args:
         path: FITS file of one PSF, of a grid (rows, columns, height, width), of a model of PSFEx,
@@ -61,7 +66,7 @@ def read_psfs(
         PsfError: There is no PSF.
     """
     grid, origin = _read(path, shape, wcs, given, default)
-    return GivenPsfs([[levelled(psf) for psf in row] for row in grid], origin)
+    return GivenPsfs([[centred(levelled(psf), default) for psf in row] for row in grid], origin)
 
 
 def _read(path, shape, wcs, given: float | None, default: float) -> tuple[PsfGrid, str]:
