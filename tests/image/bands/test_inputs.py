@@ -53,6 +53,16 @@ def test_a_psf_whose_noise_peaks_beside_its_middle_pixel_stays(band, vis, tmp_pa
     assert np.array_equal(noisy.psfs.psfs[0].image, psf / psf.sum(dtype=float))
 
 
+def test_a_psf_of_half_the_width_of_the_sources_is_said(vis, tmp_path):
+    """Stars, and the PSF of VIS in the place of the band's."""
+    stars = Sky(np.random.default_rng(5), 14)
+    stars.width[:] = 0
+    band = stars.band(tmp_path, "S", np.random.default_rng(2), bright=np.full(14, 10.0))
+    assert not warned(band, vis)
+    (said,) = warned(band._replace(psf=tmp_path / "out" / "vis_psf.fits"), vis)
+    assert "times sharper than 1" in said and "as wide as each other; is it sampled as" in said
+
+
 def test_a_gain_that_makes_the_sky_less_than_any_is_said(band, vis):
     (said,) = warned(band._replace(gain=0.1 / NOISE), vis)
     assert "--gain 25 makes the background's rms 0.1 electrons; wanted 5 at least" in said

@@ -110,10 +110,12 @@ def inspect_wider(
         psfs: What was read there.
         gain: The gain, where the user gives it [electron / image unit].
     """
-    points, _ = form_findings(psf, psfs, mosaic.pixel_scale)
-    blocks = cut_blocks(_sampled(mosaic)[1], mosaic.shape)
+    points, images = form_findings(psf, psfs, mosaic.pixel_scale)
+    _, strips, *_ = _sampled(mosaic)
+    blocks = cut_blocks(strips, mosaic.shape)
+    sharp, _ = sharpness_findings(psf, images, strips, blocks)
     gains = [] if gain is None else gain_findings(mosaic, True, _typical(blocks, False))[0]
-    return Inspection((*gains, *points), {}, {}).settled(force=True).said
+    return Inspection((*gains, *points, *sharp), {}, {}).settled(force=True).said
 
 
 def _sampled(mosaic: Mosaic) -> tuple[list[Pixels], list[Pixels], float | None, float]:
