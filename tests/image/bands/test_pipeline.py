@@ -93,6 +93,20 @@ def test_a_small_image_says_that_its_scatter_is_not_measured(sky, out, tmp_path,
     assert "too little sky to measure its scatter" in str(photometry(out, [band]).meta)
 
 
+@pytest.mark.parametrize(("factor", "found"), [(1, None), (3, "0.3"), (0.4, "2.")])
+def test_a_map_of_the_noise_that_is_wrong_by_a_factor_is_said(sky, out, tmp_path, factor, found):
+    band = sky.band(tmp_path, rng=np.random.default_rng(2))
+    fits.writeto(tmp_path / "noise.fits", factor * fits.getdata(band.rms))
+    table = photometry(out, [band._replace(rms=tmp_path / "noise.fits")])
+    said = [text for text in table.meta.values() if str(text).startswith("H: warned: ")]
+    assert len(said) == (found is not None)
+    assert all(
+        f"noise.fits: points on the sky scatter by {found}" in text
+        and "times the noise as given; wanted a factor within 0.5 to 2" in text
+        for text in said
+    )
+
+
 def test_results_are_in_files(sky, out, tmp_path):
     bands = [sky.band(tmp_path, name, np.random.default_rng(2)) for name in ("NIR-H", "EXT-G")]
     said = []

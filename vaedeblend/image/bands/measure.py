@@ -23,6 +23,8 @@ _WIDTHS = 1.0, 1.6, 2.6
 _FEW, _AGAIN, _ROUNDS = 100, 0.1, 3
 """Fewest places on the sky that tell the noise; shift after which it is measured again [pixel], and
 how often at most."""
+_ANOTHER = 2.0
+"""Scatter on the sky over the noise as given, or the inverse, from which on that is another's."""
 _MISMATCH = 0.01
 """Difference of a matched PSF, over the peak, that is said."""
 PIECES = ".pieces"
@@ -79,12 +81,23 @@ def measure_band(
     if scatter is not None:
         text = ", ".join(f"{factor:.3f}" for factor in scatter.factor)
         said.append(f"errors are multiplied by {text} (points to extended), the scatter on the sky")
+        said += _contradiction(band, float(scatter.factor[0]))
     else:
         said.append("too little sky to measure its scatter: errors are those of the noise as given")
     named = tuple(f"{band.name}: {text}" for text in said)
     result = BandResult(band, columns, pairs, unseen, factors, chi2, shift, named)
     write_images(result, folder, job.folder, tiles)
     return result
+
+
+def _contradiction(band: OpenBand, factor: float) -> list[str]:
+    """That the noise as given is not that of points on the sky, a factor of it."""
+    rms = band.given.rms
+    if rms is None or 1 / _ANOTHER < factor < _ANOTHER:
+        return []
+    text = f"warned: {rms}: points on the sky scatter by {factor:.2g} times the noise as given; "
+    text += f"wanted a factor within {1 / _ANOTHER:g} to {_ANOTHER:g}: is it another band's, a "
+    return [text + "variance, or in another unit?"]
 
 
 def _shifts(job: BandJob, spread: Callable) -> tuple[ShiftField, int]:
