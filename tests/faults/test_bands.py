@@ -81,6 +81,22 @@ def test_a_name_that_no_column_or_file_may_have(made, tmp_path, name):
     assert not (out / "photometry").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "column"),
+    [
+        (["err_VIS"], "flux_err_vis"),
+        (["H", "err-H"], "flux_err_h"),
+        (["a_b", "c", "a", "b_c"], "colour_a_b_c"),
+    ],
+)
+def test_names_whose_columns_would_be_others(made, tmp_path, names, column):
+    sky, out = made
+    band = sky.band(tmp_path)
+    with pytest.raises(VaedeblendError, match=f"two columns would be called {column}; wanted"):
+        photometry(out, [band._replace(name=name) for name in names])
+    assert not (out / "photometry").exists()
+
+
 def test_a_map_of_another_bands_noise(made, tmp_path):
     sky, out = made
     band = sky.band(tmp_path, rng=np.random.default_rng(3))

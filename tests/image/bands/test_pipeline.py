@@ -8,6 +8,7 @@ from vaedeblend.exceptions import MosaicError
 from vaedeblend.image.bands import measure as measuring
 from vaedeblend.image.bands import results, tiles
 from vaedeblend.image.bands.pipeline import photometry
+from vaedeblend.image.bands.products import table_columns
 from vaedeblend.image.products import clear_products
 
 
@@ -131,6 +132,7 @@ def test_results_are_in_files(sky, out, tmp_path):
     model, residual = (fits.getdata(folder / f"nir_h_{n}.fits") for n in ("model", "residual"))
     assert model + residual == pytest.approx(image, abs=1e-5)
     assert residual.std() == pytest.approx(NOISE, rel=0.1)
+    assert {*table.colnames} == {*table_columns(["nir_h", "ext_g"])}
     page = (folder / "index.html").read_text()
     assert (
         page.count("NIR-H") > 3 and "What was assumed" in page and page.count("data:image/png") > 20

@@ -4,6 +4,7 @@ results of deblend, images --open--> bands --shifts--> pieces --gather--> table,
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from astropy.table import Table
 from vaedeblend.exceptions import BandError
 from vaedeblend.image.bands.inputs import BandImage, OpenBand, open_band, tile_images
 from vaedeblend.image.bands.measure import measure_band
-from vaedeblend.image.bands.products import band_column
+from vaedeblend.image.bands.products import band_column, table_columns
 from vaedeblend.image.bands.results import clear_photometry, own_folder, write_photometry
 from vaedeblend.image.bands.sources import read_sources
 from vaedeblend.image.options import read_counts
@@ -76,3 +77,9 @@ def _check_names(bands: Sequence[OpenBand]) -> None:
             raise BandError(f"band {band.name!r} of {band.given.image}; {wanted} (--band)")
         if names.count(name) > 1:
             raise BandError(f"band {band.name} is given twice; wanted names of their own (--band)")
+    columns = Counter(table_columns(names))
+    if twice := [column for column, n in columns.items() if n > 1]:
+        raise BandError(
+            f"bands {', '.join(band.name for band in bands)}: two columns would be called "
+            f"{twice[0]}; wanted other names (--band)"
+        )

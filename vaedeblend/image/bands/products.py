@@ -1,5 +1,6 @@
 """What is left of bands: photometry.fits, images of model and residual, and a page."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,10 @@ _MEASURED = (
     *("flux", "noise", "profile", "response", "size_error", "area", "inflation", "chi2"),
     *("inside", "valid", "core"),
 )
+
+
+_KINDS = "flux", "flux_err", "flux_noise", "mag", "mag_err", "chi2", "blending", "flags"
+"""Columns of each band, before its name."""
 
 
 class NoiseFactors(NamedTuple):
@@ -91,6 +96,14 @@ class BandResult(NamedTuple):
 def band_column(band: OpenBand) -> str:
     """A band's name as names of columns end in it."""
     return column_name(band.name)
+
+
+def table_columns(bands: Sequence[str]) -> list[str]:
+    """Columns of the table of bands, by the names of these in columns."""
+    own = [f"{kind}_{name}" for name in bands for kind in _KINDS]
+    pairs = itertools.combinations(["vis", *bands], 2)
+    colours = [f"{kind}_{a}_{b}" for a, b in pairs for kind in ("colour", "colour_err")]
+    return ["id", "ra", "dec", "flux_vis", "flux_err_vis", *own, *colours]
 
 
 def gathered(n: int, folder: str, tiles: Sequence[Tile]):
