@@ -81,6 +81,14 @@ def test_a_misspelt_option_has_its_own_commands_usage_and_a_hint(capsys):
     assert "unrecognized arguments: --rsm b.fits; nearest is --rms" in said
 
 
+@pytest.mark.parametrize("word", ["--variance", "--mask-bits", "--nothing"])
+def test_an_option_that_is_near_no_other_has_no_hint(capsys, word):
+    with pytest.raises(SystemExit):
+        main(["photometry", "out", "--image", "a.fits", word, "0"])
+    said = capsys.readouterr().err
+    assert f"unrecognized arguments: {word} 0" in said and "nearest" not in said
+
+
 def test_help_has_defaults_and_an_example():
     texts = {name: each.format_help() for name, each in make_parsers(commands.COMMANDS)[1].items()}
     for name, command in commands.COMMANDS.items():

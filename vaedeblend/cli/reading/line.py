@@ -15,6 +15,8 @@ from vaedeblend.cli.reading.settings import (
     write_settings,
 )
 
+_NEAR = 0.75
+"""Least likeness of words of which one may be the other, misspelt: 0.8 of --rsm and --rms."""
 Parsers = Mapping[str, argparse.ArgumentParser]
 
 
@@ -133,7 +135,7 @@ def _config(words: Sequence[str]) -> str | None:
 
 def _refuse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
     known = [each for action in parser._actions for each in action.option_strings]
-    near = get_close_matches(rest[0].split("=")[0], known, 1)
+    near = get_close_matches(rest[0].split("=")[0], known, 1, _NEAR)
     hint = f"; nearest is {near[0]}" if near else ""
     parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
 
