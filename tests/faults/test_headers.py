@@ -38,6 +38,12 @@ def test_cards_that_may_tell_a_zero_point_are_named(folder, card):  # noqa: F811
     assert f"NaN; {card} 25.9 may tell one: give --zero-point" in line
 
 
+def test_a_zero_point_that_the_header_contradicts_is_said(folder):  # noqa: F811
+    assert "".join(kinds(inspected(folder, zero_point=23.9)[1])) == "given zero point"
+    line = only(inspected(folder, zero_point=24.9)[1], "warned header")
+    assert "is 23.9 mag, and --zero-point 24.9, which is used: fluxes are 0.398 times" in line
+
+
 def test_a_mark_of_an_unknown_zero_point_is_said(folder):  # noqa: F811
     line = only(inspected(changed(folder, cards={"MAGZERO": -999.0}))[1], "warned header")
     assert "MAGZERO -999 is no number between -90 and 90" in line

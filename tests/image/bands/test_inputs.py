@@ -66,3 +66,10 @@ def test_a_psf_of_half_the_width_of_the_sources_is_said(vis, tmp_path):
 def test_a_gain_that_makes_the_sky_less_than_any_is_said(band, vis):
     (said,) = warned(band._replace(gain=0.1 / NOISE), vis)
     assert "--gain 25 makes the background's rms 0.1 electrons; wanted 5 at least" in said
+
+
+def test_a_zero_point_that_the_header_contradicts_is_said(band, vis):
+    assert not warned(band._replace(zero_point=23.9), vis)
+    (said,) = warned(band._replace(zero_point=21.4), vis)
+    assert "_image.fits: MAGZERO is 23.9 mag, and --zero-point 21.4, which is used" in said
+    assert "fluxes are 10 times those of the header" in said

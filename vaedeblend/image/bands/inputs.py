@@ -157,6 +157,7 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
         said = [f"{there} of {vis.measured.sum()} sources of VIS lie on the image", *gaps]
         if rms is not None:
             said.append(f"no rms is given: the scatter of the pixels is taken, {rms:.4g}")
+        numbers = {"gain": given.gain, "zero_point": given.zero_point}
         return OpenBand(
             given,
             name,
@@ -167,7 +168,7 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
             float(magnitude_to_flux(mosaic.zero_point)),
             rms,
             mosaic.empty,
-            (*said, *inspect_wider(mosaic, given.psf, grid, gain=given.gain)),
+            (*said, *inspect_wider(mosaic, given.psf, grid, **numbers)),
         )
 
 

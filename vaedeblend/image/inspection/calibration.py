@@ -18,6 +18,8 @@ from vaedeblend.io.mosaic import Mosaic
 
 _FEWEST = 5.0
 """Least rms of a sky that was seen [electron]."""
+_SAME_ZERO = 0.01
+"""Difference of two zero points that are the same [mag]."""
 _CARDS = 3
 """Cards that are named at most."""
 _APART = 2.0
@@ -86,6 +88,7 @@ def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Findi
     else:
         text = f"zero point {zero_point:.6g} mag ({'--zero-point' if given else origin})"
     findings.append(Finding("given" if given else "assumed", "zero point", text))
+    findings += zero_point_findings(mosaic, given)
     if mosaic.wcs is None:
         findings.append(Finding("assumed", "wcs", "no WCS: ra and dec are NaN"))
     elif (frame := sky_frame(mosaic.wcs)) is not None:
@@ -96,6 +99,21 @@ def unit_findings(mosaic: Mosaic, given: bool, pixel_scale: float) -> list[Findi
         text = f"no pixel scale in the header: pixels of {pixel_scale:g} arcsec"
         findings.append(Finding("assumed", "pixel scale", text))
     return findings
+
+
+def zero_point_findings(mosaic: Mosaic, given: bool) -> list[Finding]:
+    """A zero point that the header contradicts.
+
+    Args:
+        mosaic: The image.
+        given: The zero point is the user's.
+    """
+    own, used = mosaic.facts.zero_point, mosaic.zero_point
+    if not given or own is None or abs(own - used) <= _SAME_ZERO:
+        return []
+    origin, times = mosaic.facts.origins["zero_point"], 10 ** (0.4 * (own - used))
+    text = f"{mosaic.path}: {origin} is {own:.6g} mag, and --zero-point {used:.6g}, which is used: "
+    return [Finding("warned", "header", f"{text}fluxes are {times:.3g} times those of the header")]
 
 
 def corner_distance(mosaic: Mosaic, wcs: WCS | None) -> float:

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vaedeblend.image.inspection.calibration import gain_findings, scale_of, unit_findings
+from vaedeblend.image.inspection.calibration import (
+    gain_findings,
+    scale_of,
+    unit_findings,
+    zero_point_findings,
+)
 from vaedeblend.image.inspection.findings import Finding, Inspection
 from vaedeblend.image.inspection.gaps import find_empty, pixel_findings, said_of_empty
 from vaedeblend.image.inspection.lists import list_findings
@@ -98,7 +103,7 @@ def inspect_image(
 
 
 def inspect_wider(
-    mosaic: Mosaic, psf: str | Path, psfs: GivenPsfs, *, gain=None
+    mosaic: Mosaic, psf: str | Path, psfs: GivenPsfs, *, gain=None, zero_point=None
 ) -> tuple[str, ...]:
     """What there is to say of an image that is measured with another one's profiles.
 
@@ -109,13 +114,15 @@ def inspect_wider(
         psf: FITS file or folder of the PSFs.
         psfs: What was read there.
         gain: The gain, where the user gives it [electron / image unit].
+        zero_point: The zero point, where the user gives it [mag].
     """
     points, images = form_findings(psf, psfs, mosaic.pixel_scale)
     _, strips, *_ = _sampled(mosaic)
     blocks = cut_blocks(strips, mosaic.shape)
     sharp, _ = sharpness_findings(psf, images, strips, blocks)
     gains = [] if gain is None else gain_findings(mosaic, True, _typical(blocks, False))[0]
-    return Inspection((*gains, *points, *sharp), {}, {}).settled(force=True).said
+    units = zero_point_findings(mosaic, zero_point is not None)
+    return Inspection((*gains, *units, *points, *sharp), {}, {}).settled(force=True).said
 
 
 def _sampled(mosaic: Mosaic) -> tuple[list[Pixels], list[Pixels], float | None, float]:
