@@ -13,8 +13,9 @@ from astropy.table import QTable
 from fitsfolder import GAIN, RMS, SHAPE, folder, header, network, sky, use_network, write_sky  # noqa: F401
 
 import vaedeblend
-from vaedeblend.exceptions import CatalogueError, MosaicError
+from vaedeblend.exceptions import CatalogueError, InspectionError, MosaicError
 from vaedeblend.image import tiles
+from vaedeblend.image.pipeline import GIVEN
 
 
 @pytest.fixture
@@ -53,6 +54,17 @@ def test_nothing_is_kept_where_no_folder_is_given(folder, temporary):  # noqa: F
     with pytest.raises(MosaicError):
         vaedeblend.deblend_image(np.ones(SHAPE), rms=-1.0)
     assert not [*temporary.iterdir()]
+
+
+def test_what_is_in_memory_is_called_by_its_argument(folder):  # noqa: F811
+    image, psf = fits.getdata(folder / "image.fits"), np.pad([[1.0]], 10)
+    noise = np.full(SHAPE, RMS**2 / 100)
+    with pytest.raises(InspectionError, match=r"^variance: as a variance it .* but image scatters"):
+        vaedeblend.deblend_image(image, variance=noise)
+    found = vaedeblend.deblend_image(image, variance=noise, psf=psf, zero_point=23.9, force=True)
+    said = " ".join(found.said)
+    assert "warned: variance: as a" in said and "warned: psf: the PSF's" in said
+    assert f"{GIVEN}/" not in said
 
 
 def test_a_folder_takes_what_it_always_took(files, result, temporary):

@@ -3,6 +3,8 @@
 mosaic --tiles--> sources of each tile --merge--> one catalogue --products--> images, page, priors
 """
 
+import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -100,12 +102,21 @@ def _deblend_in_memory(image, report: Report, **options) -> DeblendedImage:
     """`deblend_image` into a folder that is removed when its result is."""
     folder = tempfile.mkdtemp(prefix="vaedeblend-")
     try:
-        result = replace(deblend_image(image, folder, report=report, **options), is_kept=False)
-    except BaseException:
+        result = deblend_image(image, folder, report=report, **options)
+    except BaseException as error:
         shutil.rmtree(folder)
+        error.args = _by_argument(error.args, folder)
         raise
+    found = result.found._replace(said=_by_argument(result.said, folder))
+    result = replace(result, found=found, is_kept=False)
     weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
     return result
+
+
+def _by_argument(said: tuple, folder: str) -> tuple:
+    """Sentences in which files that nobody knows of are the arguments that they were given as."""
+    given = re.compile(re.escape(str(Path(folder, GIVEN)) + os.sep) + r"(\w+)\.fits")
+    return tuple(given.sub(r"\1", each) if isinstance(each, str) else each for each in said)
 
 
 def _deblend(
