@@ -14,9 +14,8 @@ from vaedeblend.euclid.mer.layout import FATAL_BITS, find_tile, tile_bands
 from vaedeblend.exceptions import BandError
 from vaedeblend.image.bands.fitting.kernels import PsfField, check_wider
 from vaedeblend.image.bands.fitting.matched import Placed, place_on_band
-from vaedeblend.image.bands.noise import find_rms, without_gaps
+from vaedeblend.image.bands.fitting.noise import inspect_band
 from vaedeblend.image.bands.sources import VisSources
-from vaedeblend.image.inspection.inspect import inspect_wider
 from vaedeblend.io.mosaic import Mosaic, open_mosaic, split_plane
 from vaedeblend.pixels.psfs.read import read_psfs
 from vaedeblend.survey import inside, magnitude_to_flux
@@ -152,12 +151,8 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
                 f"{mosaic.path}: none of VIS's {vis.measured.sum()} sources lies on it; wanted an "
                 "image of the same sky"
             )
-        mosaic, gaps = without_gaps(mosaic)
-        rms = find_rms(mosaic)
-        said = [f"{there} of {vis.measured.sum()} sources of VIS lie on the image", *gaps]
-        if rms is not None:
-            said.append(f"no rms is given: the scatter of the pixels is taken, {rms:.4g}")
         numbers = {"gain": given.gain, "zero_point": given.zero_point}
+        mosaic, rms, said = inspect_band(mosaic, given.psf, grid, **numbers)
         return OpenBand(
             given,
             name,
@@ -168,7 +163,7 @@ def open_band(given: BandImage, vis: VisSources) -> OpenBand:
             float(magnitude_to_flux(mosaic.zero_point)),
             rms,
             mosaic.empty,
-            (*said, *inspect_wider(mosaic, given.psf, grid, **numbers)),
+            (f"{there} of {vis.measured.sum()} sources of VIS lie on the image", *said),
         )
 
 

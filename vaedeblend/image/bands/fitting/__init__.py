@@ -1,4 +1,4 @@
-"""Sources of known profiles in one band: kernels, templates, shifts, and the fluxes that fit best.
+"""Sources of known profiles in one band: noise, kernels, templates, shifts, best fluxes.
 
-Imports image.bands.sources, pixels and io.
+Imports image.bands.sources, image.inspection, pixels and io.
 """

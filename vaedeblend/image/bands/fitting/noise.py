@@ -3,11 +3,15 @@
 Pixels without data, which hold one exact value in one piece, tell nothing of it.
 """
 
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Float
 
 from vaedeblend.exceptions import BandError
 from vaedeblend.image.inspection.gaps import find_empty, said_of_empty
+from vaedeblend.image.inspection.inspect import inspect_wider
+from vaedeblend.image.inspection.psfs import GivenPsfs
 from vaedeblend.image.inspection.samples import read_strips, valid_strips
 from vaedeblend.io.mosaic import Mosaic, Pixels
 
@@ -18,14 +22,33 @@ _MORE = 3.0
 """Scatter of the pixels over the noise that is given, from which on that is not theirs."""
 
 
-def without_gaps(mosaic: Mosaic) -> tuple[Mosaic, list[str]]:
-    """An image whose pixels without data are bad, and what is said of these."""
+def inspect_band(
+    mosaic: Mosaic, psf: str | Path, psfs: GivenPsfs, **numbers: float | None
+) -> tuple[Mosaic, float | None, list[str]]:
+    """An image whose pixels without data are bad, its noise, and what is said of it.
+
+    Args:
+        mosaic: The image, as the user has described it.
+        psf: FITS file or folder of its PSFs.
+        psfs: What was read there.
+        **numbers: The gain and the zero point, where the user gives them.
+
+    Returns:
+        The image; `_find_rms` of it; sentences.
+
+    Raises:
+        BandError: There are no valid pixels, they do not scatter, or by more than the map says.
+    """
     empty, share = find_empty(valid_strips(read_strips(mosaic), mosaic.noise))
     said = [] if empty is None else [said_of_empty(mosaic, empty, share)]
-    return mosaic._replace(empty=empty), said
+    mosaic = mosaic._replace(empty=empty)
+    rms = _find_rms(mosaic)
+    if rms is not None:
+        said.append(f"no rms is given: the scatter of the pixels is taken, {rms:.4g}")
+    return mosaic, rms, [*said, *inspect_wider(mosaic, psf, psfs, **numbers)]
 
 
-def find_rms(mosaic: Mosaic) -> float | None:
+def _find_rms(mosaic: Mosaic) -> float | None:
     """The scatter of the pixels [image unit] where there is no map of the noise; None with one.
 
     Raises:
