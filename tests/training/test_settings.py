@@ -109,6 +109,37 @@ def test_a_test_of_companions_wants_galaxies_for_its_validation():
         check_settings(config)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "change", "said"),
+    [
+        (
+            fine_tuned,
+            {"model.latent_dim": 32},
+            r"blended: 16 parameters have other shapes, as encoder/Dense_9/bias \(48,\), .*; "
+            r"wanted this model's, \(64,\), .*",
+        ),
+        (
+            fine_tuned,
+            {"stages.isolated.init_from": "", "stages.blended.init_from": "isolated"}
+            | {"stages.blended.teacher": "euclid_vis/blended", "model.flow_hidden": (8,)},
+            r"blended: \d+ parameters have other shapes, as flow/.*",
+        ),
+        (fine_tuned, {"companions.hidden": (8,)}, r"companions: \d+ .* shapes, as companions/.*"),
+        (
+            flowvae,
+            {"stages.flow.init_from": "euclid_vis/blended"},
+            r"blended: \d+ .* shapes, as .*",
+        ),
+    ],
+)
+def test_networks_of_another_shape_than_those_they_start_from_are_refused(recipe, change, said):
+    config = recipe.get_config()
+    config.update_from_flattened_dict(change)
+    with pytest.raises(CheckpointError, match=said) as refused:
+        check_settings(config)
+    assert len(str(refused.value)) < 400
+
+
 def test_a_key_that_no_part_has_is_refused():
     config = quick.get_config()
     config.model.depth = 3

@@ -44,7 +44,7 @@ def test_renewed_layers_alone_start_at_random_and_may_have_another_shape(workdir
 
 
 def test_shapes_that_differ_and_layers_that_are_not_there_are_errors(workdir):
-    with pytest.raises(CheckpointError, match=r"first: .*shapes .*\(3,\).*wanted.*\(5,\)"):
+    with pytest.raises(CheckpointError, match=r"first: .*shapes, as .*\(3,\).*wanted.*\(5,\)"):
         start(workdir, latent=5, renewed=("decoder",))
     with pytest.raises(ValueError, match="renewed: no 'encoder/Dense'; wanted .*encoder/Dense_0"):
         start(workdir, renewed=("encoder/Dense",))

@@ -14,6 +14,9 @@ from vaedeblend.io import checkpoint
 from vaedeblend.io.workdir import CHECKPOINTS, find_trained
 from vaedeblend.training.objectives import Objective
 
+_NAMED = 3
+"""Parameters that are named where more of them have another shape."""
+
 
 class Task(NamedTuple):
     """A stage of a training: its parameters, its data and its objective."""
@@ -76,8 +79,30 @@ def initial_params(
         return fresh()
     inside = source in stages
     trained_in = workdir / source / CHECKPOINTS if inside else find_trained(source)
+    return _trained_params(fresh() if renewed else jax.eval_shape(fresh), trained_in, renewed)
+
+
+def check_start(fresh: Callable[[], dict], stage, stages: Collection[str]) -> None:
+    """Refuses a stage that cannot start from what another training has learned.
+
+    Args:
+        fresh: Function that makes random parameters.
+        stage: Settings of the stage.
+        stages: Names of this training's stages.
+
+    Raises:
+        CheckpointError: It is damaged, or not of this model.
+        VaedeblendError: The model has no such part or layer.
+    """
+    for source, renewed in ((stage.init_from, stage.renewed), (stage.get("teacher"), ())):
+        if source and source not in stages:
+            _trained_params(jax.eval_shape(fresh), find_trained(source), renewed)
+
+
+def _trained_params(like: dict, trained_in: Path, renewed: Sequence[str]) -> dict:
+    """Parameters that a stage has been trained to, but for those renewed, which are the model's."""
     trained = flatten_dict(checkpoint.load_params(trained_in), sep="/")
-    model = flatten_dict(fresh() if renewed else jax.eval_shape(fresh), sep="/")
+    model = flatten_dict(like, sep="/")
     for name in renewed:
         if not any(_within(path, (name,)) for path in model):
             raise VaedeblendError(
@@ -86,12 +111,21 @@ def initial_params(
     kept = {path: p for path, p in trained.items() if not _within(path, renewed)}
     kept |= {path: p for path, p in model.items() if _within(path, renewed)}
     kept = {path: _widened(p, model[path]) if path in model else p for path, p in kept.items()}
-    found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, model))
-    if found != wanted:
-        raise CheckpointError(
-            f"{trained_in.parent}: parameters have shapes {found}; wanted this model's, {wanted}"
-        )
+    _check_shapes(trained_in.parent, kept, model)
     return unflatten_dict(kept, sep="/")
+
+
+def _check_shapes(trained_in: Path, kept: dict, model: dict) -> None:
+    """Refuses parameters of other shapes than the model's, of which the first are named."""
+    found, wanted = ({path: p.shape for path, p in tree.items()} for tree in (kept, model))
+    other = [p for p in sorted(found | wanted) if found.get(p) != wanted.get(p)]
+    if other:
+        named = other[:_NAMED]
+        raise CheckpointError(
+            f"{trained_in}: {len(other)} parameters have other shapes, as "
+            f"{', '.join(f'{path} {found.get(path)}' for path in named)}; wanted this model's, "
+            f"{', '.join(str(wanted.get(path)) for path in named)}"
+        )
 
 
 def _widened(kernel, like):

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
 from vaedeblend.deblend.network import STAGES as DEBLENDER_STAGES
-from vaedeblend.deblend.network import CompanionTest, Deblender, load_deblender
+from vaedeblend.deblend.network import CompanionTest, load_deblender
 from vaedeblend.models.companions import COMPANION_STAGES as STAGES
 from vaedeblend.models.companions import Companions, init_companions
 from vaedeblend.models.vae import N_CORRELATION_FEATURES, N_PSF_FEATURES, VAE
@@ -15,7 +16,13 @@ from vaedeblend.survey import Survey, make_survey
 from vaedeblend.training import verdicts
 from vaedeblend.training.observe import Observing, make_batches
 from vaedeblend.training.placement import Composing, load_device_library, make_composing
-from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
+from vaedeblend.training.stages import (
+    Task,
+    check_start,
+    choose_objective,
+    initial_params,
+    on_every_device,
+)
 from vaedeblend.training.trainers.deblender import calibrate
 
 __all__ = ["STAGES", "check", "prepare"]
@@ -36,6 +43,7 @@ def check(config) -> None:
     model = Companions(**config.companions)
     Observing(**config.observation)
     for stage in (config.stages[name] for name in STAGES):
+        check_start(_fresh(config, model, deblender), stage, config.stages)
         _composing(stage.scenes, survey)
         _objective(stage, model, deblender, {})
 
@@ -45,11 +53,8 @@ def prepare(config, name: str, workdir: Path, directories: dict[str, Path], mesh
     stage, survey = config.stages[name], make_survey(**config.survey.to_dict())
     deblender = load_deblender(workdir)
     model = Companions(**config.companions)
-    numbers = _numbers(deblender)
-    fresh = functools.partial(init_companions, model, jax.random.key(config.seed), **numbers)
-    params = initial_params(
-        lambda: {"companions": fresh()}, stage.init_from, config.stages, workdir, stage.renewed
-    )
+    fresh = _fresh(config, model, deblender.model)
+    params = initial_params(fresh, stage.init_from, config.stages, workdir, stage.renewed)
     parts = {split: _library(config, directories, split) for split in ("train", "validation")}
     batches = {split: _batches(config, stage, survey, n) for split, (_, n) in parts.items()}
     library, held_back = (on_every_device(each, mesh) for each, _ in parts.values())
@@ -83,11 +88,13 @@ def _batches(config, stage, survey: Survey, n_central: int):
     return make_batches(survey, scenes, observing, size=config.data.stamp_size, **numbers)
 
 
-def _numbers(deblender: Deblender) -> dict[str, int]:
-    """Sizes of what the deblender is given."""
-    bands, size = deblender.model.bands, deblender.model.stamp_size
-    counts = {"psf": N_PSF_FEATURES * bands, "correlation": N_CORRELATION_FEATURES * bands}
-    return {"size": size, "bands": bands} | counts
+def _fresh(config, model: Companions, deblender: VAE) -> Callable[[], dict]:
+    """The function that makes random parameters, of what the deblender is given."""
+    bands, size = deblender.bands, deblender.stamp_size
+    numbers = {"psf": N_PSF_FEATURES * bands, "correlation": N_CORRELATION_FEATURES * bands}
+    numbers |= {"size": size, "bands": bands}
+    key = jax.random.key(config.seed)
+    return lambda: {"companions": init_companions(model, key, **numbers)}
 
 
 def _objective(stage, model: Companions, deblender, params):

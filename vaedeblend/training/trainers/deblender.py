@@ -15,7 +15,13 @@ from vaedeblend.training import objectives
 from vaedeblend.training.calibrate import calibrate_stage
 from vaedeblend.training.observe import Observing, make_batches, observe_validation
 from vaedeblend.training.placement import Composing, load_device_library, make_composing
-from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
+from vaedeblend.training.stages import (
+    Task,
+    check_start,
+    choose_objective,
+    initial_params,
+    on_every_device,
+)
 
 __all__ = ["STAGES", "check", "prepare"]
 
@@ -33,7 +39,9 @@ def check(config) -> None:
     survey = make_survey(**config.survey.to_dict())
     model = VAE(**config.model, bands=len(survey.bands))
     Observing(**config.observation)
+    fresh = functools.partial(init_params, model, jax.random.key(config.seed))
     for stage in (config.stages[name] for name in STAGES if name in config.stages):
+        check_start(fresh, stage, config.stages)
         stage_composing(config.data, stage.scenes, survey)
         _objective(stage, model, {"encoder": {}})
 

@@ -10,7 +10,13 @@ from vaedeblend.io import dataset
 from vaedeblend.models.generator import GENERATOR_STAGES as STAGES
 from vaedeblend.models.generator import Examples, Generator, init_generator, random_examples
 from vaedeblend.training.objectives import density, light
-from vaedeblend.training.stages import Task, choose_objective, initial_params, on_every_device
+from vaedeblend.training.stages import (
+    Task,
+    check_start,
+    choose_objective,
+    initial_params,
+    on_every_device,
+)
 
 __all__ = ["STAGES", "check", "prepare"]
 
@@ -23,7 +29,9 @@ def check(config) -> None:
         ValueError: A value is none of those that there are.
     """
     model = Generator(**config.model)
+    fresh = functools.partial(init_generator, model, jax.random.key(config.seed))
     for stage in config.stages.values():
+        check_start(fresh, stage, config.stages)
         choose_objective(_makers(model), stage)
 
 
