@@ -279,6 +279,14 @@ def test_separations_of_one_number_end_in_a_sentence(source):
         simulate("blended", 2, source, separation=(1.0, 1.0))
 
 
+@pytest.mark.parametrize("kind", ["blended", "standard"])
+def test_companions_that_the_library_cannot_hold_are_refused_before_anything_is_drawn(kind):
+    fine = make_survey({"euclid-vis": {}}, 0.06)
+    said = "separation is up to 3 arcsec, 50 pixels of survey.pixel_scale 0.06; wanted at most 32"
+    with pytest.raises(SceneError, match=said):
+        simulate(kind, 20, "no such catalogue", survey=fine)
+
+
 def test_stamps_that_the_library_cannot_hold_are_refused(source):
     with pytest.raises(SceneError, match="96 pixels"):
         simulate("blended", 20, source, stamp_size=96, separation=(1.7, 3.0))

@@ -52,7 +52,7 @@ def test_fields_want_sheets(library, key):
 
 
 def test_stamps_that_are_too_small_are_refused(library, key):
-    with pytest.raises(ValueError, match="leave a margin of 8 pixels round a scene; wanted 9"):
+    with pytest.raises(ValueError, match="hold companions up to 6 pixels away; wanted 7"):
         random_scenes(key, library, COMPOSING._replace(separation=(2.0, 7.0)), **SETTINGS)
 
 

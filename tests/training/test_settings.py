@@ -71,6 +71,15 @@ def test_a_stage_may_have_no_steps():
         ({"data.stamp_size": 48}, "data.stamp_size is 48 and model.stamp_size 64; wanted one size"),
         ({"data.separation": (3.0, 0.3)}, r"data.separation is \(3, 0.3\); wanted the lower end"),
         (
+            {"survey.pixel_scale": 0.06},
+            r"data.separation is up to 3 arcsec, 50 pixels of survey.pixel_scale 0.06; wanted at "
+            r"most 30 pixels, 1.8 arcsec",
+        ),
+        (
+            {"stages.blended.scenes.separation": (0.3, 3.1)},
+            r"stages.blended.scenes.separation is up to 3.1 arcsec, 31 pixels",
+        ),
+        (
             {"data.selection.magnitude": (25.0, 23.0)},
             r"data.selection.magnitude is \(25, 23\); wanted the lower end first",
         ),

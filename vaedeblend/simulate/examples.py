@@ -371,6 +371,9 @@ def _pixels(recipe: Recipe) -> tuple[float, ...]:
 
 def _crowded(kind: Kind, draw, split, n: int, recipe: Recipe, **options) -> Make:
     """Scenes of a central galaxy and up to `max_companions` others, as `draw` lays them."""
+    scale, size = recipe.survey.pixel_scale.value, recipe.scene.stamp_size
+    place = {"size": size, "reach": (LIBRARY_SIZE - size) // 2}
+    scenes.check_separation("separation", max(recipe.scene.separation), scale, **place)
     words, library = _words(kind, split, recipe), _scene_library(kind, split, n, recipe)
     options |= {"max_companions": recipe.scene.max_companions, "separation": _pixels(recipe)}
 

@@ -101,6 +101,30 @@ def label(
     }
 
 
+def check_separation(
+    key: str, farthest: float, pixel_scale: float, *, size: int, reach: int
+) -> None:
+    """Refuses companions that library stamps do not hold.
+
+    Args:
+        key: Name of the setting.
+        farthest: Largest distance of a companion from the central galaxy [arcsec].
+        pixel_scale: Side of a pixel [arcsec].
+        size: Side of a scene [pixel].
+        reach: Largest distance that there may be [pixel].
+
+    Raises:
+        SceneError: They are farther away.
+    """
+    pixels = round(farthest / pixel_scale, 6)
+    if pixels > reach:
+        raise SceneError(
+            f"{key} is up to {farthest:g} arcsec, {pixels:.3g} pixels of "
+            f"survey.pixel_scale {pixel_scale:g}; wanted at most {reach} pixels, "
+            f"{reach * pixel_scale:.3g} arcsec, which library stamps hold round {size} pixels"
+        )
+
+
 def isolated(entry: int) -> Scene:
     """An entry of the library alone."""
     return _scene([entry], [(0, 0)])

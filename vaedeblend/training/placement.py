@@ -78,7 +78,7 @@ def make_composing(pixel_scale: float, *, separation: Sequence[float], **setting
         separation: Range of companions' distances [arcsec].
         **settings: The other fields of `Composing`.
     """
-    low, high = (each / pixel_scale for each in separation)
+    low, high = (round(each / pixel_scale, 6) for each in separation)
     return Composing(separation=(low, high), **settings)
 
 

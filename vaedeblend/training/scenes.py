@@ -88,13 +88,23 @@ def random_scenes(
     return jax.vmap(one)(jax.random.split(key, batch_size))
 
 
+def largest_separation(side: int, size: int) -> int:
+    """Largest distance of companions [pixel] that library stamps of a side hold.
+
+    Args:
+        side: Side of a library stamp [pixel].
+        size: Side of a scene [pixel].
+    """
+    return (side - size) // 2 - _REACH
+
+
 def _check_library(library: DeviceLibrary, composing: Composing, size: int) -> None:
     """Refuses a library whose stamps are too small, or that lacks the sheets that are wanted."""
-    margin = (library.stamps.shape[1] - size) // 2
-    reach = (composing.separation[1] if composing.max_companions else 0) + _REACH
-    if margin < reach:
+    farthest = composing.separation[1] if composing.max_companions else 0
+    reach = largest_separation(library.stamps.shape[1], size)
+    if reach < farthest:
         raise VaedeblendError(
-            f"library stamps leave a margin of {margin} pixels round a scene; wanted {reach}"
+            f"library stamps hold companions up to {reach} pixels away; wanted {farthest:g}"
         )
     if composing.field_share and not len(library.fields):
         raise VaedeblendError(

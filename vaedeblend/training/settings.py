@@ -8,6 +8,9 @@ import numpy as np
 
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.io.workdir import find_trained
+from vaedeblend.simulate.examples import LIBRARY_SIZE
+from vaedeblend.simulate.scenes import check_separation
+from vaedeblend.training.scenes import largest_separation
 from vaedeblend.training.trainers import companions, deblender, generator
 
 _KINDS = (deblender, companions), (generator,)
@@ -144,9 +147,22 @@ def check_data(config) -> None:
             "sizes.galaxies.validation is missing; wanted galaxies for the validation of "
             "stages.companions"
         )
+    _check_separations(config)
     order = [*find_trainers(config.stages)]
     for i, name in enumerate(order):
         _check_sources(f"stages.{name}", config.stages[name], order[:i])
+
+
+def _check_separations(config) -> None:
+    """Refuses companions that are farther away than the stamps of the training's library hold."""
+    for name, stage in config.stages.items():
+        scenes, key = stage.get("scenes", {}), "data.separation"
+        if scenes.get("max_companions"):
+            key = f"stages.{name}.scenes.separation" if "separation" in scenes else key
+            _, farthest = scenes.get("separation", config.data.separation)
+            size, scale = config.data.stamp_size, config.survey.pixel_scale
+            reach = largest_separation(LIBRARY_SIZE, size)
+            check_separation(key, farthest, scale, size=size, reach=reach)
 
 
 def _check_sources(key: str, stage, stages) -> None:

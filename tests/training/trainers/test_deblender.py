@@ -4,7 +4,10 @@ import pytest
 
 from vaedeblend.configs import quick
 from vaedeblend.configs.shipped import smooth
+from vaedeblend.simulate.examples import LIBRARY_SIZE
 from vaedeblend.survey import make_survey
+from vaedeblend.training.scenes import largest_separation
+from vaedeblend.training.settings import check_data
 from vaedeblend.training.trainers import deblender
 
 
@@ -18,6 +21,15 @@ def test_separations_are_configured_in_arcsec_and_composed_in_pixels():
     assert composing.separation == pytest.approx((3.0, 30.0))
     assert composing.max_purity == config.data.max_purity
     assert composing.candidates == 8
+
+
+def test_separations_may_be_as_large_as_the_stamps_of_the_library_hold():
+    """1.8 / 0.06 is more than 30 by the last digit of a double."""
+    config = quick.get_config()
+    config.survey.pixel_scale, config.data.separation = 0.06, (0.3, 1.8)
+    check_data(config)
+    reach = largest_separation(LIBRARY_SIZE, config.data.stamp_size)
+    assert deblender.stage_composing(*settings(config)).separation[1] <= reach
 
 
 def test_misspelt_key_of_a_stages_scenes_is_an_error():
