@@ -2,6 +2,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
+from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.survey import (
     Band,
     Survey,
@@ -32,6 +33,20 @@ def test_quantities_are_converted():
     assert band.wavelength.value == pytest.approx(800)
     assert band.aperture.value == pytest.approx(1.2)
     assert Survey(pixel_scale=100 * u.mas).pixel_scale.value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Survey(pixel_scale=0.0), "pixel_scale is 0.0 arcsec; wanted a number above 0"),
+        (lambda: Survey(pixel_scale=np.nan), "pixel_scale is nan arcsec; wanted"),
+        (lambda: Band(exposure_time=-1.0), "exposure_time is -1.0 s; wanted a number above 0"),
+        (lambda: Band(n_exposures=0), "n_exposures is 0; wanted a number above 0"),
+    ],
+)
+def test_numbers_by_which_others_are_divided_are_above_zero(make, said):
+    with pytest.raises(VaedeblendError, match=said):
+        make()
 
 
 def test_quantity_of_another_dimension_is_refused():

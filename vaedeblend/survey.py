@@ -19,6 +19,8 @@ import astropy.units as u
 import numpy as np
 from jaxtyping import Bool, Float, Real
 
+from vaedeblend.exceptions import VaedeblendError
+
 MICROJANSKY_ZERO_POINT = 23.9
 """AB magnitude of 1 uJy."""
 
@@ -32,6 +34,8 @@ _UNITS = {
     "charge_diffusion": u.arcsec,
     "pixel_scale": u.arcsec,
 }
+_POSITIVE = "exposure_time", "n_exposures", "wavelength", "aperture", "pixel_scale"
+"""Fields by which others are divided."""
 
 
 def magnitude_to_flux(magnitude):
@@ -56,13 +60,19 @@ def stamp_centre(size: int) -> float:
 
 
 class _WithUnits:
-    """Turns plain numbers into quantities of the field's unit; converts what has a unit."""
+    """Turns plain numbers into quantities of the field's unit; converts what has a unit.
+
+    Raises:
+        VaedeblendError: A field that has to be above 0 is not.
+    """
 
     def __post_init__(self):
         for field in fields(self):
             if field.name in _UNITS:
                 value = u.Quantity(getattr(self, field.name), _UNITS[field.name])
                 object.__setattr__(self, field.name, value)
+            if field.name in _POSITIVE and not 0 < (found := getattr(self, field.name)) < np.inf:
+                raise VaedeblendError(f"{field.name} is {found}; wanted a number above 0")
 
 
 @dataclass(frozen=True)

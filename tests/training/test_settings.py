@@ -70,6 +70,7 @@ def test_a_stage_may_have_no_steps():
         ({"observation.masked_share": -1.0}, "observation.masked_share is -1; wanted a share"),
         ({"data.stamp_size": 48}, "data.stamp_size is 48 and model.stamp_size 64; wanted one size"),
         ({"data.separation": (3.0, 0.3)}, r"data.separation is \(3, 0.3\); wanted the lower end"),
+        ({"survey.pixel_scale": 0.0}, "pixel_scale is 0.0 arcsec; wanted a number above 0"),
         (
             {"survey.pixel_scale": 0.06},
             r"data.separation is up to 3 arcsec, 50 pixels of survey.pixel_scale 0.06; wanted at "

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vaedeblend.exceptions import VaedeblendError
 from vaedeblend.models.vae import N_CORE_FEATURES, N_PSF_FEATURES
+from vaedeblend.simulate.examples import LIBRARY_SIZE
+from vaedeblend.simulate.scenes import check_separation
 from vaedeblend.training.placement import Composing, DeviceLibrary, draw_layout
 
 _REACH = 2
@@ -88,20 +90,31 @@ def random_scenes(
     return jax.vmap(one)(jax.random.split(key, batch_size))
 
 
-def largest_separation(side: int, size: int) -> int:
-    """Largest distance of companions [pixel] that library stamps of a side hold.
+def check_companions(key: str, farthest: float, pixel_scale: float, size: int) -> None:
+    """Refuses companions that the stamps of a simulated library do not hold in every scene.
 
     Args:
-        side: Side of a library stamp [pixel].
+        key: Name of the setting.
+        farthest: Largest distance of a companion from the central galaxy [arcsec].
+        pixel_scale: Side of a pixel [arcsec].
         size: Side of a scene [pixel].
+
+    Raises:
+        SceneError: They are farther away.
     """
+    reach = _largest_separation(LIBRARY_SIZE, size)
+    check_separation(key, farthest, pixel_scale, size=size, reach=reach)
+
+
+def _largest_separation(side: int, size: int) -> int:
+    """Largest distance of companions that library stamps of a side hold in every scene [pixel]."""
     return (side - size) // 2 - _REACH
 
 
 def _check_library(library: DeviceLibrary, composing: Composing, size: int) -> None:
     """Refuses a library whose stamps are too small, or that lacks the sheets that are wanted."""
     farthest = composing.separation[1] if composing.max_companions else 0
-    reach = largest_separation(library.stamps.shape[1], size)
+    reach = _largest_separation(library.stamps.shape[1], size)
     if reach < farthest:
         raise VaedeblendError(
             f"library stamps hold companions up to {reach} pixels away; wanted {farthest:g}"

@@ -8,9 +8,8 @@ import numpy as np
 
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.io.workdir import find_trained
-from vaedeblend.simulate.examples import LIBRARY_SIZE
-from vaedeblend.simulate.scenes import check_separation
-from vaedeblend.training.scenes import largest_separation
+from vaedeblend.survey import make_survey
+from vaedeblend.training.scenes import check_companions
 from vaedeblend.training.trainers import companions, deblender, generator
 
 _KINDS = (deblender, companions), (generator,)
@@ -49,10 +48,10 @@ def check_settings(config) -> None:
 
     trainers = find_trainers(config.stages)
     find_style(of_split(config.data.style, "train"))
-    check_data(config)
-    for name, stage in config.stages.items():
-        check_stage(name, stage, jax.device_count())
     try:
+        check_data(config)
+        for name, stage in config.stages.items():
+            check_stage(name, stage, jax.device_count())
         for trainer in set(trainers.values()):
             trainer.check(config)
     except TypeError as error:  # a key that a part of the training does not have, or lacks
@@ -155,14 +154,13 @@ def check_data(config) -> None:
 
 def _check_separations(config) -> None:
     """Refuses companions that are farther away than the stamps of the training's library hold."""
+    scale = make_survey(**config.survey.to_dict()).pixel_scale.value
     for name, stage in config.stages.items():
         scenes, key = stage.get("scenes", {}), "data.separation"
         if scenes.get("max_companions"):
             key = f"stages.{name}.scenes.separation" if "separation" in scenes else key
             _, farthest = scenes.get("separation", config.data.separation)
-            size, scale = config.data.stamp_size, config.survey.pixel_scale
-            reach = largest_separation(LIBRARY_SIZE, size)
-            check_separation(key, farthest, scale, size=size, reach=reach)
+            check_companions(key, farthest, scale, config.data.stamp_size)
 
 
 def _check_sources(key: str, stage, stages) -> None:
