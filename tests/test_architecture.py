@@ -33,7 +33,7 @@ WORLDS = {
     "tensorboardX": {"training.loop"},
     "concurrent": {"evaluate.sextractor", "io.parallel"},
     "tensorflow": set(),
-    "absl": {"cli.train"},
+    "absl": {"cli.reading.configuration", "cli.train"},
     "rich": {"cli", "evaluate.results", "io.progress"},
 }
 """The only rooms, or modules of one, that may import each of these."""

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,6 @@ from vaedeblend import __version__
 from vaedeblend.cli import commands, main
 from vaedeblend.cli.console import console, progress_bars, say
 from vaedeblend.cli.reading.line import make_parsers
-from vaedeblend.cli.train import read_training
-from vaedeblend.configs import quick
 
 
 @pytest.fixture
@@ -171,13 +168,6 @@ def test_shipped_weights_are_listed_and_described(capsys):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of ml_collections
-def test_keys_that_are_no_names_may_be_set(tmp_path):
-    words = ["--config.survey.bands.euclid-vis.psf=a.b-c.fits", "--config.seed=3"]
-    config = read_training(str(Path(quick.__file__)), words)
-    assert config.survey.bands["euclid-vis"].psf == "a.b-c.fits" and config.seed == 3
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_folder_for_weights_is_asked_before_anything_is_trained(tmp_path, capsys):
     (tmp_path / "data.txt").write_text("mine")
     words = ["train", "--workdir", str(tmp_path / "run"), "--export", str(tmp_path)]

@@ -4,15 +4,13 @@ Everything is kept under the working directory. Killed and started again with th
 goes on where it was.
 """
 
-import contextlib
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vaedeblend.cli.console import console, progress_bars
-from vaedeblend.exceptions import SettingsError
+from vaedeblend.cli.reading.configuration import read_training
 
 _DEFAULT = Path(__file__).parents[1] / "configs" / "fine_tuned.py"
 
@@ -71,49 +69,6 @@ def _settle_logging() -> None:
     from absl import logging
 
     logging.set_verbosity(logging.WARNING if console.verbose else logging.FATAL)
-
-
-def read_training(path: str, overrides: Sequence[str] = ()):
-    """The configuration of a training.
-
-    Args:
-        path: Python file with get_config().
-        overrides: Words as --config.seed=1, which set its values.
-
-    Raises:
-        SettingsError: It cannot be read, or cannot be set so.
-    """
-    with _reading():
-        from absl import flags
-        from ml_collections import config_flags
-
-        words = ["vaedeblend train", f"--config={path}", *map(_bracketed, overrides)]
-        values = flags.FlagValues()
-        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
-        _, *rest = values(words)
-        if rest:
-            raise SettingsError(f"unexpected arguments {rest}; wanted --config.KEY=VALUE")
-        _ = values.config.stages  # an error of the file is kept until it is asked for something
-        return values.config
-
-
-def _bracketed(word: str) -> str:
-    """A word whose keys that are no names, as euclid-vis, are in brackets for ml_collections."""
-    key, mark, value = word.partition("=")
-    if "[" in key:
-        return word
-    first, *keys = key.split(".")
-    return first + "".join(f".{k}" if k.isidentifier() else f'["{k}"]' for k in keys) + mark + value
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except SettingsError:
-        raise
-    except Exception as error:  # a user's file may raise anything
-        raise SettingsError(f"--config: {type(error).__name__}: {error}") from None
 
 
 def train(config, workdir: Path) -> None:
