@@ -1,11 +1,19 @@
 """Settings of a training that cannot be: each is refused by its keys, before anything is drawn."""
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from vaedeblend.configs import fine_tuned, flowvae, quick
 from vaedeblend.configs.shipped import coadds, companions
-from vaedeblend.exceptions import CheckpointError, VaedeblendError
-from vaedeblend.training.settings import check_data, check_settings, check_stage, find_trainers
+from vaedeblend.exceptions import CheckpointError, PsfError, VaedeblendError
+from vaedeblend.training.settings import (
+    assumed,
+    check_data,
+    check_settings,
+    check_stage,
+    find_trainers,
+)
 
 
 def test_every_recipe_has_a_trainer_of_each_stage():
@@ -148,6 +156,20 @@ def test_networks_of_another_shape_than_those_they_start_from_are_refused(recipe
     with pytest.raises(CheckpointError, match=said) as refused:
         check_settings(config)
     assert len(str(refused.value)) < 400
+
+
+def test_the_sampling_of_a_psf_that_does_not_say_it_is_said(tmp_path):
+    config, path = quick.get_config(), tmp_path / "psf.fits"
+    assert assumed(config) == []
+    config.survey.bands["euclid-vis"].psf = str(path)
+    with pytest.raises(PsfError, match="psf.fits: no FITS image could be read"):
+        assumed(config)
+    image = np.zeros((3, 3))
+    fits.writeto(path, image)
+    (said,) = assumed(config)
+    assert said.startswith(f"{path}: no sampling") and said.endswith("pixels, 0.1 arcsec")
+    fits.writeto(path, image, fits.Header({"PIXSCALE": 0.1}), overwrite=True)
+    assert assumed(config) == []
 
 
 def test_a_key_that_no_part_has_is_refused():

@@ -85,11 +85,13 @@ def train(config, workdir: Path) -> None:
     from data_builders import build_datasets
     from vaedeblend.io.workdir import refuse_another
     from vaedeblend.training import hosts
-    from vaedeblend.training.settings import check_settings, find_trainers
+    from vaedeblend.training.settings import assumed, check_settings, find_trainers
 
     start = time.monotonic()
     refuse_another(workdir, _plain(config))
     check_settings(config)
+    for said in assumed(config):
+        console.print(said, markup=False, soft_wrap=True)
     directories = hosts.first_of_all(lambda: build_datasets(config, workdir, console), "data")
     for name, trainer in find_trainers(config.stages).items():
         seed = config.seed * len(trainer.STAGES) + trainer.STAGES.index(name)

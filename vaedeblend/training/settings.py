@@ -8,6 +8,7 @@ import numpy as np
 
 from vaedeblend.exceptions import CheckpointError, VaedeblendError
 from vaedeblend.io.workdir import find_trained
+from vaedeblend.pixels.psf import psf_sampling
 from vaedeblend.survey import make_survey
 from vaedeblend.training.scenes import check_companions
 from vaedeblend.training.trainers import companions, deblender, generator
@@ -56,6 +57,23 @@ def check_settings(config) -> None:
             trainer.check(config)
     except TypeError as error:  # a key that a part of the training does not have, or lacks
         raise VaedeblendError(f"configuration: {error}") from error
+
+
+def assumed(config) -> list[str]:
+    """What is taken for true of a training's input that does not say it, a sentence each.
+
+    Raises:
+        PsfError: The PSF of a band cannot be read.
+    """
+    survey = make_survey(**config.survey.to_dict())
+    scale = survey.pixel_scale.value
+    files = [band.psf for band in survey.bands if band.psf]
+    return [
+        f"{path}: no sampling in its header (PIXSCALE or a WCS); taken as that of the survey's "
+        f"pixels, {scale:g} arcsec"
+        for path in files
+        if not psf_sampling(path, None, scale)[1]
+    ]
 
 
 def check_stage(name: str, stage, devices: int) -> None:
