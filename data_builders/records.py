@@ -15,6 +15,7 @@ from vaedeblend.catalogues.egg import PROGRAM
 from vaedeblend.exceptions import FileError, SettingsError, VaedeblendError
 from vaedeblend.io.fits.planes import split_plane
 from vaedeblend.io.folders.digest import digest_file
+from vaedeblend.simulate.examples import SPLITS
 
 
 def tensor(*shape: int, dtype=np.float32) -> tfds.features.Tensor:
@@ -43,6 +44,22 @@ def seen(options: Mapping, *others: str | None) -> list[str]:
         f for each in inside for f in sorted(each)
     ]
     return [digest_file(path) for path in files]
+
+
+def check_sizes(sizes: Mapping[str, int]) -> None:
+    """Refuses splits that there are not, and sizes that none has.
+
+    Args:
+        sizes: Examples a split.
+
+    Raises:
+        SettingsError: A name or a number is none.
+    """
+    for split, n in sizes.items():
+        if split not in SPLITS:
+            raise SettingsError(f"sizes: split is {split!r}; wanted one of {', '.join(SPLITS)}")
+        if n < 1:
+            raise SettingsError(f"sizes: {split} is {n}; wanted at least 1 example")
 
 
 def prepared(make: Callable[[], tfds.core.DatasetBuilder], beam: Sequence[str] = ()) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.records import prepared, seen, tensor
+from data_builders.records import check_sizes, prepared, seen, tensor
 from vaedeblend.io.parallel import available_cores
 from vaedeblend.simulate.examples import canonical_galaxies
 from vaedeblend.simulate.galaxies.canonical import CONDITIONS, SIDE
@@ -85,7 +85,11 @@ def build(*, sizes: Mapping[str, int], survey: Survey, data_dir: str | Path, **o
         survey: Survey that names the bands.
         data_dir: Folder that holds all datasets.
         options: Further keyword arguments of `examples.canonical_galaxies`.
+
+    Raises:
+        SettingsError: There is no such split or size.
     """
+    check_sizes(sizes)
     processes = options.pop("processes", available_cores())
     content = (sorted(sizes.items()), survey.band_names, sorted(options.items()), seen(options))
     name = f"canonical-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"

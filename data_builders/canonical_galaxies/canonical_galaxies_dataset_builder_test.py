@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_builders.canonical_galaxies import canonical_galaxies_dataset_builder as builder
-from vaedeblend.exceptions import StyleError
+from vaedeblend.exceptions import SettingsError, StyleError
 from vaedeblend.io import dataset
 from vaedeblend.survey import Survey
 
@@ -28,6 +28,11 @@ def test_datasets_keep_the_names_that_earlier_versions_gave(tmp_path, monkeypatc
     sizes = {"train": 4, "test": 2}
     made = builder.build(sizes=sizes, survey=Survey(), data_dir=tmp_path, **OPTIONS)
     assert made == tmp_path / "canonical_galaxies" / "canonical-be503851a1ec" / "1.1.0"
+
+
+def test_splits_that_there_are_not_are_refused(tmp_path):
+    with pytest.raises(SettingsError, match="split is 'training'; wanted one of train"):
+        builder.build(sizes={"training": 2}, survey=Survey(), data_dir=tmp_path, **OPTIONS)
 
 
 def test_a_style_that_there_is_not_is_refused(tmp_path):

@@ -10,8 +10,9 @@ from types import MappingProxyType
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.records import prepared, seen, tensor
+from data_builders.records import check_sizes, prepared, seen, tensor
 from vaedeblend.catalogues.galaxies import Galaxies
+from vaedeblend.exceptions import SettingsError
 from vaedeblend.io.parallel import available_cores
 from vaedeblend.pixels.coadds import LARGEST_LAG
 from vaedeblend.pixels.psf import PSF_SIZE
@@ -127,7 +128,13 @@ def build(
         beam: Options of Apache Beam's pipeline, as of its command line, in the place of processes;
             they change no example.
         options: Further keyword arguments of `examples.examples`.
+
+    Raises:
+        SettingsError: There is no such kind, split or size.
     """
+    if kind not in simulation.KINDS:
+        raise SettingsError(f"kind is {kind!r}; wanted one of {', '.join(simulation.KINDS)}")
+    check_sizes(sizes)
     processes = options.pop("processes", available_cores())
     files = seen(options, *(band.psf for band in survey.bands))
     content = (kind, sorted(sizes.items()), survey, sorted(options.items()), files)

@@ -94,6 +94,20 @@ def test_beam_that_is_not_installed_is_named(tmp_path, monkeypatch):
         )
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes", "said"),
+    [
+        ("foo", {"train": 1}, "kind is 'foo'; wanted one of galaxies, isolated, blended"),
+        ("isolated", {"training": 4}, "split is 'training'; wanted one of train, validation, test"),
+        ("isolated", {"train": 2, "test": -1}, "sizes: test is -1; wanted at least 1 example"),
+    ],
+)
+def test_kinds_splits_and_sizes_that_there_are_not_are_refused(tmp_path, kind, sizes, said):
+    with pytest.raises(SettingsError, match=said):
+        builder.build(kind, sizes=sizes, survey=Survey(), data_dir=tmp_path, seed=0)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_what_is_built_is_named_by_all_that_changes_it(tmp_path):
     options = {"seed": 3, "area": 0.03, "processes": 1}
     sizes = {"train": 2}
