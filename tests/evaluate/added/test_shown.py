@@ -48,6 +48,15 @@ def test_errors_of_the_summary_are_those_of_statistics(table):
     assert row["coverage_err"] == pytest.approx(100 * np.sqrt(0.68 * 0.32 / 150), rel=0.2)
 
 
+def test_one_source_has_no_scatter_and_no_coverage(table):
+    """Not one of 0, which would be drawn as the best."""
+    (row,) = (each for each in summarise(table[1:2]) if each["bin"] == "all")
+    assert row["n"] == 1 and row["found"] == 100 and np.isfinite(row["bias"])
+    assert np.isnan([row["sigma"], row["nmad"], row["coverage"]]).all()
+    names, rows = as_rows(summarise(table[1:2]))
+    assert not any(rows[0][names.index(each)] for each in ("sigma", "nmad", "coverage"))
+
+
 def test_pure_sources_have_rows_of_their_own(table):
     table["purity"][:100] = 0.95
     rows = {row["bin"]: row for row in summarise(table)}

@@ -22,6 +22,8 @@ _DRAWS, _SEED = 300, 5
 _COVERED = "flux_found", "flux_err", "flux"
 _ERRORS = "found", "bias", "nmad", "coverage"
 """Columns that have an error."""
+_SCATTERS = "sigma", "nmad", "coverage"
+"""Columns that one source says nothing of."""
 _DRAWN = {
     "found": ("Found, by true magnitude [%]", 100.0),
     "bias": ("Bias, by true magnitude [%]", 0.0),
@@ -130,7 +132,8 @@ def _row(name: str, part: Table) -> dict:
         ("outliers", np.abs(error) > metrics.OUTLIER, np.mean),
         ("coverage", inside, np.mean),
     ):
-        row[key] = 100 * float(statistic(values)) if len(values) else np.nan
+        known = len(values) >= (2 if key in _SCATTERS else 1)
+        row[key] = 100 * float(statistic(values)) if known else np.nan
         if key in _ERRORS:
             row[f"{key}_err"] = 100 * _spread(statistic, values)
     return row
