@@ -237,3 +237,17 @@ def test_a_folder_s_files_are_read_with_the_psf_beside_them(file, tmp_path):
         each.unlink()
     with pytest.raises(CatalogueError, match="found no FITS file; wanted one of cut-outs"):
         find_style(f"real:{tmp_path}")
+
+
+def test_of_several_psfs_beside_a_file_that_of_its_name_is_read(file, tmp_path):
+    with fits.open(file) as hdus:
+        for name in ("q1_0635", "q1_07"):
+            fits.writeto(tmp_path / f"{name}_sci.fits", hdus[0].data[:2], hdus[0].header)
+        fits.writeto(tmp_path / "q1_0635_psf.fits", hdus["PSF"].data, hdus["PSF"].header)
+        for name in ("q1_0528", "q1_0650", "q1_07_a", "q1_07_b"):  # of another sampling
+            other = fits.Header({"PIXSCALE": 0.7})
+            fits.writeto(tmp_path / f"{name}_psf.fits", hdus["PSF"].data, other)
+    style = find_style(f"real:{tmp_path / 'q1_0635_sci.fits'}")
+    assert style(asked(1), (1,))[0].flux == pytest.approx(asked(1).flux[0])
+    with pytest.raises(PsfError, match="q1_07_sci.fits: found 2 PSFs; wanted one: a plane PSF"):
+        find_style(f"real:{tmp_path / 'q1_07_sci.fits'}")

@@ -14,6 +14,7 @@ ratio. Bright galaxies may find none: then come those with the least of both.
 The unit of the pixels does not matter, nor does a zero point.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +86,7 @@ def real(path: str) -> Callable[..., list[galsim.GSObject]]:
         path: A FITS file, or a folder of them; after `#` the part of its galaxies, by file and
             plane (`parts`). A file's pixel scale is that of its WCS or PIXSCALE; its PSF that of
             its plane PSF, or of the one file beside it that has `psf` in its name and starts with
-            the same word (`f444w_cube.fits`, `f444w_psf.fits`).
+            the same word (`f444w_cube.fits`, `f444w_psf.fits`), of several with most letters alike.
 
     Raises:
         CatalogueError: There is no image, pixel scale or usable galaxy.
@@ -268,12 +269,18 @@ def _psf(file: Path, scale: float) -> Psf:
     with fits.open(file) as hdus:
         inside = [f"{file}[{h.name}]" for h in hdus if "PSF" in h.name.upper()]
     word = file.name.split("_")[0].split(".")[0]
-    beside = [str(f) for f in sorted(file.parent.glob(f"{word}*.fit*")) if "psf" in f.name.lower()]
-    found = inside or beside
+    beside = [f for f in sorted(file.parent.glob(f"{word}*.fit*")) if "psf" in f.name.lower()]
+    found = inside or _most_alike(file.name, beside)
     if len(found) != 1:
         wanted = f"wanted one: a plane PSF, or a file {word}_psf.fits beside it"
         raise PsfError(f"{file}: found {len(found)} PSFs; {wanted}")
-    psf = read_psf(found[0], default_pixel_scale=scale)
+    psf = read_psf(str(found[0]), default_pixel_scale=scale)
     if not np.isclose(psf.pixel_scale, scale, rtol=0.01):
         raise PsfError(f"{found[0]}: found a sampling of {psf.pixel_scale}; wanted {scale:.4g}")
     return psf
+
+
+def _most_alike(name: str, files: list[Path]) -> list[Path]:
+    """Those of some files whose names begin with the most letters of a name."""
+    shared = [len(os.path.commonprefix([name, file.name])) for file in files]
+    return [file for file, n in zip(files, shared, strict=True) if n == max(shared)]
