@@ -181,3 +181,14 @@ def test_weights_are_exported_by_the_code_of_train(monkeypatch, capsys):
     monkeypatch.setattr("vaedeblend.io.workdir.export", lambda *paths: given.append(paths))
     assert main(["weights", "export", "runs/mine", "mine"]) == 0
     assert given == [("runs/mine", "mine")] and "--weights mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("style", ["analytic", "emc"])
+@pytest.mark.parametrize(
+    "words", [("--interpolation", "lanczos3"), ("--tiles", "2x2"), ("--reach", "10")]
+)
+def test_options_of_tiles_alone_are_refused_elsewhere(tmp_path, capsys, words, style):
+    assert main(["simulate", "--out", str(tmp_path / "out"), "--style", style, *words]) == 1
+    wanted = f"error: {words[0]}: of --style mer alone; wanted it, not --style {style}"
+    assert " ".join(capsys.readouterr().err.split()) == wanted
+    assert not (tmp_path / "out").exists()

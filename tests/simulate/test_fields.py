@@ -205,7 +205,7 @@ def test_a_field_of_a_split_holds_no_other_galaxies_and_as_many(catalogue_file):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"size": 0}, "size is 0; wanted one or two whole numbers above 0"),
+        ({"size": 0}, "size is 0; wanted one or two whole numbers from a stamp's 64 on"),
         ({"size": (64, -1)}, r"size is \(64, -1\); wanted one or two whole numbers"),
         ({"seed": -1}, "seed is -1; wanted 0 or more"),
         ({"density": 0.0}, r"density is 0\.0; wanted positive"),
@@ -307,8 +307,8 @@ def test_command_refuses_what_makes_no_sense(tmp_path, capsys):
     assert said.startswith("error:") and "density is -1" in said
 
 
-@pytest.mark.parametrize("size", [64.5, (64, 64, 1), "64", True])
-def test_a_size_is_of_whole_numbers(size):
+@pytest.mark.parametrize("size", [64.5, (64, 64, 1), "64", True, 10, (64, 63), -1])
+def test_a_size_is_of_whole_numbers_and_no_less_than_a_stamp_s(size):
     with pytest.raises(SkyError, match=f"size is {re.escape(str(size))}; wanted one or two whole"):
         field_shape(size)
 

@@ -14,6 +14,9 @@ _FIELD = ("image.fits", "rms.fits", "psf.fits", "truth.fits"), "truth.fits", "TR
 _CHALLENGE = ("*_vis*.fits", "challenge_5sig_overlap_*.fits"), "*.alone.fits", "ALONE"
 """Files that a simulation writes; those of them, and the HDU there, by which its own are known."""
 
+_OF_MER = {"interpolation": "bilinear", "tiles": "1x1", "reach": 200}
+"""Options of --style mer alone, and their defaults."""
+
 
 def add_simulate(add) -> None:
     """Adds the command's arguments to its parser."""
@@ -47,7 +50,7 @@ def add_simulate(add) -> None:
     add.add_argument(
         "--interpolation",
         choices=("bilinear", "lanczos3"),
-        default="bilinear",
+        default=_OF_MER["interpolation"],
         help="how the exposures of --style mer are co-added",
     )
     add.add_argument(
@@ -57,7 +60,7 @@ def add_simulate(add) -> None:
     )
     add.add_argument(
         "--tiles",
-        default="1x1",
+        default=_OF_MER["tiles"],
         metavar="ROWSxCOLUMNS",
         help="number of neighbouring tiles of --style mer, cut from one sky; --size is then the "
         "side of a tile's core",
@@ -65,7 +68,7 @@ def add_simulate(add) -> None:
     add.add_argument(
         "--reach",
         type=int,
-        default=200,
+        default=_OF_MER["reach"],
         help="width of what each of several tiles holds beyond its core [pixel]",
     )
     add.add_argument(
@@ -77,12 +80,13 @@ def simulate(*, out: str, style: str, star_fraction: float | None, **options) ->
     """`vaedeblend simulate`: see `simulate.fields`, and `euclid` for emc and mer."""
     if options["seed"] < 0:
         raise VaedeblendError(f"--seed is {options['seed']}; wanted a number from 0 on")
-    if options["tiles"] != "1x1" and style != "mer":
-        raise VaedeblendError(f"--tiles: of --style mer alone; wanted it, not --style {style}")
+    for name, default in _OF_MER.items():
+        if options[name] != default and style != "mer":
+            raise VaedeblendError(f"--{name}: of --style mer alone; wanted it, not --style {style}")
     if own_layout := {"emc": _simulate_challenge, "mer": _simulate_tile}.get(style):
         own_layout(out, 0.05 if star_fraction is None else star_fraction, **options)
         return
-    for name in ("interpolation", "tiles", "reach"):
+    for name in _OF_MER:
         del options[name]
     if options.pop("bands") != "VIS":
         raise VaedeblendError(f"--bands: a field of --style {style} has VIS alone; wanted mer")

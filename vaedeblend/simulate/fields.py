@@ -24,6 +24,7 @@ from vaedeblend.pixels.psf import Psf
 from vaedeblend.simulate.galaxies.styles import find_style, of_split
 from vaedeblend.simulate.library import (
     FIELD_MARGIN,
+    STAMP_SIZES,
     PlacedSources,
     field_psfs,
     place_sources,
@@ -249,11 +250,12 @@ def field_shape(size) -> tuple[int, int]:
     """Height and width of a field [pixel], of one side or both.
 
     Raises:
-        SkyError: It is not one or two whole numbers above 0.
+        SkyError: It is not one or two whole numbers, or a side is less than a stamp's.
     """
     sides = np.atleast_1d(size)
-    usable = sides.dtype.kind in "iu" and sides.shape in ((1,), (2,)) and (sides > 0).all()
-    _check(usable, "size", size, "one or two whole numbers above 0")
+    whole, least = sides.dtype.kind in "iu" and sides.shape in ((1,), (2,)), STAMP_SIZES[0]
+    wanted = f"one or two whole numbers from a stamp's {least} on"
+    _check(whole and sides.min() >= least, "size", size, wanted)
     height, width = np.broadcast_to(sides, 2).tolist()
     return height, width
 
