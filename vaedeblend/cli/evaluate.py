@@ -6,6 +6,8 @@ damaged makes the exit status 1.
 """
 
 import argparse
+import contextlib
+import json
 import time
 from pathlib import Path
 
@@ -85,19 +87,20 @@ def evaluate_weights(
     config.data.style = style or config.data.get("style", "analytic")
     compared = study.read_compared(compare) if compare else None
     networks, missing = load_networks(weights, config.stages)
-    notes = list(missing)
+    notes, folder, few = list(missing), workdir / "report", ""
     if config.data.style != "analytic":
         notes.append(_NOT_ANALYTIC.format(config.data.style))
     if limit is not None:
-        config.sizes = _limited(config.sizes, limit)
-        notes.append(_LIMITED.format(limit))
+        whole, config.sizes = _tested(config.sizes), _limited(config.sizes, limit)
+        if (left := _tested(config.sizes)) < whole:
+            notes.append(_LIMITED.format(limit))
+            few = _few(left, whole, _reported(folder))
     directories = build_datasets(config, workdir, console, split="test")
     test, training, damage = load_scenes(directories)
     for said in (*missing, *damage):
         show_error(said)
     with console.status("deblending the test stamps and measuring them with SExtractor"):
         result = evaluation.evaluate(networks, test, training, survey_of(config), seed=seed)
-    folder = workdir / "report"
     results.write_evaluation(result, folder)
     console.print(results.results_table(result.metrics))
     with console.status("drawing the report"):
@@ -107,6 +110,8 @@ def evaluate_weights(
         timing = report.write_report(folder, result, setting, compared)["timing"]
     spent = (f"{name.replace('_', '-')} {seconds:.0f} s" for name, seconds in timing.items())
     console.print(f"time: {', '.join(spent)}", highlight=False)
+    if few:
+        console.print(few, soft_wrap=True)
     console.print(_next(folder, weights), soft_wrap=True)
     return not damage
 
@@ -119,6 +124,25 @@ def _limited(sizes, limit: int) -> dict[str, dict[str, int]]:
         for kind, splits in tested.items()
         if "test" in splits
     }
+
+
+def _tested(sizes) -> int:
+    """Number of the test stamps of all sets."""
+    return sum(splits.get("test", 0) for kind, splits in sizes.items() if kind != "companions")
+
+
+def _reported(folder: Path) -> int:
+    """Number of the stamps of the report that a folder holds; 0 without one that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        return sum(each.get("n", 0) for each in metrics.values())
+    return 0
+
+
+def _few(left: int, whole: int, before: int) -> str:
+    """What a report lacks that --limit has made small, and what it stands in the place of."""
+    replaced = f", and replaces one of {before}" if before > left else ""
+    return f"limit: the report is of {left} of {whole} test stamps{replaced}"
 
 
 def _next(folder: Path, weights: Path) -> str:
