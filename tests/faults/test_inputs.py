@@ -281,7 +281,7 @@ def test_what_is_refused_is_one_line_and_may_be_forced(folder, capsys):
     with pytest.raises(InspectionError, match="rms.fits"):
         run(folder)
     assert main([*command, "--force"]) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "warned: " in said and "within a factor of 3" in said
 
 

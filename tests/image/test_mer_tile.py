@@ -65,7 +65,7 @@ def test_missing_products_are_said(tile, capsys):
     for name in ("rms", "flags", "grid_psf"):
         path_of(tile, name).unlink()
     assert main(["deblend", str(tile / "tile"), "--out", str(tile / "out")]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().err.split())
     assert "no rms of MER; background and rms are estimated" in said
     assert "no mask of MER; no pixel is masked" in said and "no psf of MER" in said
 

@@ -83,15 +83,16 @@ def test_what_ran_is_found_again_among_brackets_and_names_that_are_folders(
     folder = tmp_path / "run[1] of 2"
     for name in ("euclid_vis", "NIR-H"):
         (folder / name).mkdir(parents=True)
-    (folder / "image.fits").touch()
+    for name in ("image.fits", "psf.fits"):
+        (folder / name).touch()
     given = GIVEN.replace('rms = "rms.fits"', f'rms = "{folder}/image.fits[RMS]"')
     monkeypatch.chdir(folder)
     assert main(["deblend", *settings(given.replace('"rms.fits"', '"image.fits[2]"'))]) == 3
     written = tomllib.loads((folder / "out" / SETTINGS).read_text())
     assert written["weights"] == "euclid_vis" and written["image"] == f"{folder}/image.fits"
     assert written["rms"] == f"{folder}/image.fits[RMS]"
-    paths = [f"{folder}/image.fits", f"{folder}/image.fits[2]"]
-    assert written["band"] == [["NIR-H", *paths, "2.0"]]
+    paths = [f"{folder}/{name}" for name in ("image.fits", "image.fits[2]", "psf.fits")]
+    assert written["band"] == [["NIR-H", *paths]]
 
 
 def test_a_band_s_files_have_to_be_there(ran, capsys):
