@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from banded import Sky
 
 from vaedeblend.exceptions import BandError
 from vaedeblend.image.bands.pipeline import photometry
@@ -11,16 +10,6 @@ from vaedeblend.image.bands.pipeline import photometry
 UNMEASURED = 32
 HALF, REACH = 80, 8
 """Columns without data, and how far from them no light of a source is on the other side [pixel]."""
-
-
-@pytest.fixture(scope="module")
-def sky():
-    return Sky(np.random.default_rng(11), 14)
-
-
-@pytest.fixture
-def out(sky, tmp_path):
-    return sky.deblended(tmp_path / "out", flux_err=0.005)
 
 
 @pytest.mark.parametrize("given", [{}, {"rms": None}], ids=["rms", "scatter"])

@@ -12,16 +12,6 @@ from vaedeblend.image.bands.products import table_columns
 from vaedeblend.image.products import clear_products
 
 
-@pytest.fixture(scope="module")
-def sky():
-    return Sky(np.random.default_rng(11), 14)
-
-
-@pytest.fixture
-def out(sky, tmp_path):
-    return sky.deblended(tmp_path / "out", flux_err=0.005)
-
-
 @pytest.mark.parametrize(
     "grid",
     [
