@@ -19,6 +19,7 @@ from vaedeblend.image.bands.products import (
     unseen_table,
 )
 from vaedeblend.image.bands.sources import VisSources
+from vaedeblend.image.inspection.findings import said_cards
 from vaedeblend.image.products import PHOTOMETRY, PHOTOMETRY_TABLE, is_photometry
 from vaedeblend.io.write import prepare_folder, write_tables
 
@@ -54,7 +55,7 @@ def write_photometry(vis: VisSources, results: Sequence[BandResult], folder: Pat
     """Writes the results, and removes the pieces."""
     table = photometry_table(vis, results)
     said = [text for result in results for text in result.said]
-    table.meta |= {"VERSION": __version__} | {f"SAID{i}": _ascii(t) for i, t in enumerate(said, 1)}
+    table.meta |= {"VERSION": __version__} | said_cards(said)
     tables = {"PHOTOMETRY": table}
     for result in results:
         name = result.column.upper()
@@ -64,7 +65,3 @@ def write_photometry(vis: VisSources, results: Sequence[BandResult], folder: Pat
     write_tables(folder / PHOTOMETRY_TABLE, tables)
     shutil.rmtree(folder / PIECES)
     return table
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()

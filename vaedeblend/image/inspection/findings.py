@@ -1,7 +1,7 @@
 """What the inspection of an input says: findings, numbers, and what they change."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,11 @@ and what cannot be: that is refused, or, where the user insists, warned of."""
 
 _TRAINED = 10.0
 """Light that trained weights miss at most of simulated sources, or find too much [%]."""
+
+
+def said_cards(said: Sequence[str]) -> dict[str, str]:
+    """Header cards of sentences: SAID1, ..., in ASCII."""
+    return {f"SAID{i}": s.encode("ascii", "replace").decode() for i, s in enumerate(said, 1)}
 
 
 class Finding(NamedTuple):
@@ -165,8 +170,7 @@ class Inspection(NamedTuple):
 
     def cards(self, mosaic: Mosaic, **more: str) -> dict[str, str | float]:
         """Header cards: zero point and gain, all findings (SAID1, ...), and more (`to_card`)."""
-        said = {f"SAID{i}": f"{e.kind}: {e.text}" for i, e in enumerate(self.findings, 1)}
-        texts = {name: text.encode("ascii", "replace").decode() for name, text in said.items()}
+        texts = said_cards([f"{each.kind}: {each.text}" for each in self.findings])
         texts |= {name.upper(): to_card(text) for name, text in more.items()}
         energy = self.numbers.get("encircled_energy")
         known = {"MAGZERO": mosaic.zero_point, "GAIN": mosaic.gain, "PSFLIGHT": energy}

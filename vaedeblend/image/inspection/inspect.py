@@ -104,10 +104,11 @@ def inspect_image(
 
 def inspect_wider(
     mosaic: Mosaic, psf: str | Path, psfs: GivenPsfs, *, gain=None, zero_point=None
-) -> tuple[str, ...]:
+) -> Inspection:
     """What there is to say of an image that is measured with another one's profiles.
 
-    Strips of the image are read; nothing is refused.
+    Strips of the image are read; nothing is refused. What value pixels without data hold, and which
+    share of all, are the correction and the number `empty`.
 
     Args:
         mosaic: The image, as the user has described it.
@@ -117,12 +118,13 @@ def inspect_wider(
         zero_point: The zero point, where the user gives it [mag].
     """
     points, images = form_findings(psf, psfs, mosaic.pixel_scale)
-    _, strips, *_ = _sampled(mosaic)
+    _, strips, empty, share = _sampled(mosaic)
     blocks = cut_blocks(strips, mosaic.shape)
     sharp, _ = sharpness_findings(psf, images, strips, blocks)
     gains = [] if gain is None else gain_findings(mosaic, True, _typical(blocks, False))[0]
     units = zero_point_findings(mosaic, zero_point is not None)
-    return Inspection((*gains, *units, *points, *sharp), {}, {}).settled(force=True).said
+    findings = *gains, *units, *points, *sharp
+    return Inspection(findings, {"empty": share}, {"empty": empty}).settled(force=True)
 
 
 def _sampled(mosaic: Mosaic) -> tuple[list[Pixels], list[Pixels], float | None, float]:

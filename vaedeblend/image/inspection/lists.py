@@ -16,8 +16,7 @@ _BRIGHT = 20.0
 _OFF, _SPREAD, _SURE = 0.5, 0.7, 5.0
 """Offset that is no accident, spread of offsets that are all of one kind [pixel], and the least
 offset of that kind [its error]."""
-_SHARE, _MORE, _BESIDE = 0.2, 3, 2.0
-_LEAST, _TENTH = 4, 0.1
+_SHARE, _MORE, _BESIDE, _LEAST, _TENTH = 0.2, 3, 2.0, 4, 0.1
 """Share of the positions with light below which others are tried, how many times more of these must
 have some, and how far it may be off [pixel]; how many at least, and what share of all."""
 _WHOLE = 0.2

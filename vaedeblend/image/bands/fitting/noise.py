@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vaedeblend.exceptions import BandError
-from vaedeblend.image.inspection.gaps import find_empty, said_of_empty
+from vaedeblend.image.inspection.gaps import said_of_empty
 from vaedeblend.image.inspection.inspect import inspect_wider
 from vaedeblend.image.inspection.psfs import GivenPsfs
-from vaedeblend.image.inspection.samples import read_strips, valid_strips
 from vaedeblend.io.mosaic import Mosaic, Pixels
 
 _MAD = 1.4826
@@ -39,13 +38,14 @@ def inspect_band(
     Raises:
         BandError: There are no valid pixels, they do not scatter, or by more than the map says.
     """
-    empty, share = find_empty(valid_strips(read_strips(mosaic), mosaic.noise))
+    found = inspect_wider(mosaic, psf, psfs, **numbers)
+    empty, share = found.corrections["empty"], found.numbers["empty"]
     said = [] if empty is None else [said_of_empty(mosaic, empty, share)]
     mosaic = mosaic._replace(empty=empty)
     rms = _find_rms(mosaic)
     if rms is not None:
         said.append(f"no rms is given: the scatter of the pixels is taken, {rms:.4g}")
-    return mosaic, rms, [*said, *inspect_wider(mosaic, psf, psfs, **numbers)]
+    return mosaic, rms, [*said, *found.said]
 
 
 def _find_rms(mosaic: Mosaic) -> float | None:
