@@ -25,6 +25,13 @@ def test_neighbours_that_overlap_are_told_apart():
     np.testing.assert_allclose(found.flux[:, 0], FLUX, rtol=1e-3)
 
 
+def test_flux_is_uncertain_by_what_a_source_may_hide():
+    """By nothing where none was sought, and in quadrature by how probable it is."""
+    share = sources_at()._replace(blend_prob=np.array([0.0, 0.25, 1.0, np.nan])).hidden_error
+    assert 0.1 < share[2] < 0.5
+    np.testing.assert_allclose(share / share[2], [0, 0.5, 1, 0], rtol=1e-6)
+
+
 def test_first_measurement_counts_the_neighbours_light():
     found = run(field((60, 90), PLACES, FLUX), iterations=1).found
     assert found.flux[0, 0] > 200 and found.flux[1, 0] > 330

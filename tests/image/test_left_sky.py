@@ -197,7 +197,8 @@ def test_a_slight_light_is_subtracted_from_fluxes_without_measuring_again(
 
 
 def test_even_light_counts_over_the_area_of_a_galaxy_or_the_circle_of_a_point():
-    columns = {"flux": np.array([100.0, 400.0, np.nan]), "flux_err": np.array([3.0, 5.0, np.nan])}
+    columns = {"flux": np.array([100.0, 400.0, np.nan])}
+    columns |= {"flux_err_alone": np.array([3.0, 5.0, np.nan])}
     columns |= {"flux_aperture": np.full(3, 80.0), "semi_major_axis": np.full(3, 1 / FWHM)}
     columns |= {"axis_ratio": np.full(3, 0.5), "flux_correction": np.array([1.0, 0.0, np.nan])}
     columns |= {"point_source_prob": np.array([0.1, 0.9, np.nan])}
@@ -211,8 +212,23 @@ def test_even_light_counts_over_the_area_of_a_galaxy_or_the_circle_of_a_point():
 
 def test_errors_hold_the_unevenness_of_the_area_that_a_flux_is_measured_in():
     flux, error = np.array([100.0, 400.0, np.nan]), np.array([3.0, 5.0, np.nan])
-    found = with_sky_error(flux, error, even(200.0), rms=0.5, scatter=0.04)
-    np.testing.assert_allclose(found, np.hypot(error, 200 * 0.04 * 0.5))
+    columns = {"flux": flux, "flux_err": error, "flux_err_95": 2 * error, "flux_err_alone": error}
+    found = with_sky_error(columns, even(200.0), rms=0.5, scatter=0.04)
+    whole = np.hypot(error, 200 * 0.04 * 0.5)
+    np.testing.assert_allclose(found["flux_err"], whole)
+    np.testing.assert_allclose(found["flux_err_95"], 2 * whole)
+
+
+def test_area_does_not_grow_with_what_a_source_may_hide():
+    """Where errors of larger noise belong to larger galaxies."""
+    growing = even(200.0)._replace(sky=np.array([np.log(200.0), 0.0, 1.0]))
+    flux, error = np.full(2, 100.0), np.full(2, 3.0)
+    growing = growing._replace(low=np.full(2, -9.0), high=np.full(2, 9.0))
+    columns = {"flux": flux, "flux_err": np.array([3.0, 30.0]), "flux_err_95": 2 * error}
+    columns |= {"flux_err_alone": error}
+    found = with_sky_error(columns, growing, rms=0.5, scatter=0.04)["flux_err"]
+    added = found**2 - columns["flux_err"] ** 2
+    assert added[0] > 0 and added[1] == pytest.approx(added[0])
 
 
 def test_boxes_are_of_the_core_wherever_it_lies(tmp_path, rng):

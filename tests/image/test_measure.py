@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from matched import SIZE, gaussian, matched_filter, recording_psfs
 
+from vaedeblend.deblend import sources
 from vaedeblend.deblend.network import Deblended
 from vaedeblend.image.catalogue.columns import FLAGS, POOR
 from vaedeblend.image.measure import measure_field
+from vaedeblend.models.companions import Verdicts, find_candidates
 from vaedeblend.models.sinh_arcsinh import SinhArcsinh, quantile
+from vaedeblend.models.vae import Observation
 
 BIT = {name: bit for bit, (name, _) in FLAGS.items()}
 
@@ -104,6 +107,39 @@ def test_bad_fits_are_flagged(image):
     )
     found, row = measure(spoilt, positions=PLACES, passes=0)
     assert found.table["flags"][row[3]] & BIT["poor"]
+
+
+class Suspicious:
+    """A deblender that finds no companion, and suspects one of each source by its brightness."""
+
+    companions = True
+
+    def __call__(self, image, variance, **options):
+        return matched_filter(image, variance, **options)
+
+    def judge(self, image, variance, light, purity, neighbours, psf, gain):
+        gains = jnp.full((len(image), 1), jnp.inf)
+        seen = Observation(*map(jnp.asarray, (image, variance, gains, 0, neighbours, 0)))
+        found = find_candidates(seen, jnp.asarray(light))
+        none = jnp.full(found.significance.shape[:2], -50.0)
+        blend = jnp.log(light.sum(axis=(1, 2, 3)) / 300)
+        return found, Verdicts(none, jnp.zeros((*none.shape, 2)), blend)
+
+
+def test_errors_hold_what_a_source_may_hide(image):
+    given = {"size": SIZE, "positions": PLACES}
+    rms = np.full(SHAPE, 0.3)
+    plain, doubted = (
+        measure_field(deblend, image, rms, **given).table
+        for deblend in (matched_filter, Suspicious())
+    )
+    np.testing.assert_allclose(doubted["flux"], plain["flux"], rtol=1e-5)
+    blend, flux = doubted["blend_prob"], plain["flux"] - plain["flux_correction"]
+    np.testing.assert_allclose(blend, flux / (flux + 300), rtol=0.02)
+    hidden = sources._HIDDEN_ERROR * np.sqrt(blend) * flux
+    np.testing.assert_allclose(doubted["flux_err"], np.hypot(plain["flux_err"], hidden), rtol=1e-3)
+    wide, plainly = (each["flux_err_95"] / each["flux_err"] for each in (doubted, plain))
+    np.testing.assert_allclose(wide, plainly, rtol=1e-3)
 
 
 def test_saturated_pixels_flag_whoever_is_near(image):

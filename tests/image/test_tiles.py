@@ -22,6 +22,7 @@ def found_by(tile, origin, shift):
         "flux_err": [0.1],
         "input_row": [-1],
         "apparent": [1.0],
+        "flux_err_alone": [0.1],
     }
     none = Groups(np.zeros(1, int), np.zeros((0, 2), int), np.zeros(0))
     return Measured(Table(columns), profiles, none, local), corner

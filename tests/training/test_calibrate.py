@@ -133,6 +133,26 @@ def test_tails_are_corrected_to_what_they_are(rng, tail):
     assert all(abs(v).max() < 0.1 for k, v in calibration._asdict().items() if "scale" in k)
 
 
+def test_errors_of_other_causes_are_not_laid_to_the_network(rng):
+    """A right network, beside whose errors stand others, is left alone; where none stands, too."""
+    n = 40_000
+    zeros = np.zeros((n, 1))
+    stated = SinhArcsinh(zeros + 3, zeros - 3, zeros, zeros)
+    beside = np.where(rng.random((n, 1)) < 0.5, 0, 0.3)
+    off = np.exp(beside * rng.normal(size=(n, 1)))
+    truth, flux = off * np.exp(quantile(stated, rng.normal(size=(n, 1)))), np.exp(stated.median)
+    low, high = (np.exp(quantile(stated, z)) for z in (-1.0, 1.0))
+    found = Found(flux, (high - low) / 2, zeros + 0.9, stated)
+    known = calibrate_fluxes(truth, found, np.ones((n, 1)), beside=beside)
+    unknown = calibrate_fluxes(truth, found, np.ones((n, 1)))
+    right, wide = (
+        sum(values.mean() for name, values in each._asdict().items() if "scale" in name)
+        for each in (known, unknown)
+    )
+    assert abs(right) < 0.03 and wide > 0.2
+    assert known.log_tail[0] == pytest.approx(0, abs=0.05)
+
+
 def test_galaxies_without_a_flux_calibrate_nothing(rng):
     n = 2000
     zeros = np.zeros((n, 1))

@@ -35,6 +35,10 @@ _COLUMNS = 64
 _LEAST_ERROR = 0.01
 """A smaller flux error is no measurement, but a posterior that ran away [background rms]."""
 
+_HIDDEN_ERROR = 0.22
+"""Relative flux error of a source that surely hides another: chosen on real galaxies of the part
+for validation."""
+
 
 class Sources(NamedTuple):
     """Sources of one or several images, measured jointly."""
@@ -68,6 +72,15 @@ class Sources(NamedTuple):
     def hidden(self) -> Bool[np.ndarray, " source"]:
         """Found beside others, as their companions."""
         return np.isfinite(self.p_companion)
+
+    @property
+    def hidden_error(self) -> Float[np.ndarray, " source"]:
+        """Relative error of the first band's flux by what a source may hide, beside the network's.
+
+        Its square grows as `blend_prob`, which says how often a flux is that of two; of a source
+        that is not judged it is 0.
+        """
+        return _HIDDEN_ERROR * np.sqrt(np.nan_to_num(self.blend_prob))
 
     def append(self, index, corner, p_companion) -> "Sources":
         """The sources and companions of theirs, to be measured, on stamps that are not binned.

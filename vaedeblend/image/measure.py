@@ -124,8 +124,7 @@ def _described(
     )
     typical = padded.typical_rms(index, corner)
     lost, stamps = ~believed(found, typical), light[..., 0]
-    flux, flux_err = (np.where(lost, np.nan, a[:, 0]) for a in (found.flux, found.flux_err))
-    flux = flux.astype(float)
+    flux, flux_err = np.where(lost, np.nan, [found.flux[:, 0], found.flux_err[:, 0]]).astype(float)
     profiles = Profiles.from_stamps(stamps, binning, corner)
     rms, total = np.sqrt(background), padded.cut(canvas, *at)[..., 0]
     noise = rms if padded.gain is None else np.sqrt(background + model.clip(0) / padded.gain[0, 0])
@@ -136,7 +135,7 @@ def _described(
     shapes, groups = measured.shapes, find_groups(profiles, background)
     networks = weigh(flux, flux_err, measured.left, measured.left_err)
     weighed, in_circle = with_circles(networks, measured.point_flux, measured.point_flux_err)
-    error = np.hypot(weighed.flux_err, _BINNED_ERROR * flux * (binning > 1))
+    error = np.hypot(weighed.flux_err, flux * _error_beside(sources, in_circle))
     position, origin = sources.positions(padded.size, shapes), sources.origin + padded.size // 2
     together = _unresolved(position, origin)
     groups, error = with_shares(groups, together, weighed.flux, error)
@@ -146,6 +145,7 @@ def _described(
         "flux": weighed.flux,
         "flux_err": error,
         "flux_err_95": error * wide,
+        "flux_err_alone": weighed.flux_err,
         "flux_correction": weighed.flux - flux,
         "unlike_prob": weighed.unlike_prob,
         "purity": purity,
@@ -176,6 +176,12 @@ def _described(
     undrawn = (columns["chi2"] > _UNDRAWN) & (flux > _BRIGHT * typical)
     profiles = correct_profiles(profiles, image, noise, undrawn)
     return Measured(Table(columns)[[*MEASURED, *BANDS]], profiles, groups, origin)
+
+
+def _error_beside(sources: Sources, in_circle) -> Float[np.ndarray, " n"]:
+    """Relative flux error of causes that the network knows nothing of."""
+    hidden = np.where(in_circle, 0, sources.hidden_error)
+    return np.hypot(hidden, _BINNED_ERROR * (sources.binning > 1))
 
 
 def _further_bands(found: Deblended, lost, together) -> dict[str, Float[np.ndarray, "n band"]]:

@@ -196,22 +196,20 @@ def error_factor(found: Deblended, z: float) -> Float[np.ndarray, " n"]:
 
 
 def with_sky_error(
-    flux: Float[np.ndarray, " n"],
-    flux_err: Float[np.ndarray, " n"],
-    response: Response,
-    rms: float,
-    scatter: float,
-) -> Float[np.ndarray, " n"]:
+    measured: Mapping[str, np.ndarray], response: Response, rms: float, scatter: float
+) -> dict[str, Float[np.ndarray, " n"]]:
     """Flux errors that hold the sky's unevenness beside the noise, which networks know nothing of.
 
     Args:
-        flux: Fluxes.
-        flux_err: Their errors.
+        measured: Columns of the catalogue.
         response: Network's response, of which the areas are that sky counts over.
         rms: Background's rms, in their unit.
         scatter: Error of the sky under a source, of each pixel [rms].
     """
-    return np.hypot(flux_err, _area(flux, flux_err, response, rms) * scatter * rms)
+    error, wide = measured["flux_err"], measured["flux_err_95"]
+    whole = np.hypot(error, _area(measured, response, rms) * scatter * rms)
+    with np.errstate(invalid="ignore"):
+        return {"flux_err": whole, "flux_err_95": wide * whole / error}
 
 
 def without_sky(
@@ -228,8 +226,8 @@ def without_sky(
         response: Network's response, of which the areas are that light counts over.
         rms: Background's rms, in their unit.
     """
-    flux, error, point = (measured[key] for key in ("flux", "flux_err", "point_source_prob"))
-    area = _area(flux, error, response, rms)
+    flux, point = measured["flux"], measured["point_source_prob"]
+    area = _area(measured, response, rms)
     aperture = np.pi * (FWHM * measured["semi_major_axis"]) ** 2 * measured["axis_ratio"]
     circle = np.fmin(_WIDE[0] ** 2 * aperture, area)
     area = np.where(point > _POINT, circle, area)
@@ -240,10 +238,14 @@ def without_sky(
     }
 
 
-def _area(flux, flux_err, response: Response, rms: float) -> Float[np.ndarray, " n"]:
-    """Area over which even light counts for a galaxy's flux [pixel]; 0 where that is not known."""
+def _area(measured, response: Response, rms: float) -> Float[np.ndarray, " n"]:
+    """Area over which even light counts for a galaxy's flux [pixel]; 0 where that is not known.
+
+    Errors by what a source may hide, or shares with others, say nothing of the area.
+    """
+    seen = [measured[name] / rms for name in ("flux", "flux_err_alone")]
     with np.errstate(invalid="ignore", divide="ignore"):
-        seen = np.stack([np.log(flux / rms), np.log(flux_err / rms)], axis=1)
+        seen = np.log(np.stack(seen, axis=1))
     away = np.clip(seen, response.low, response.high) - response.middle
     return np.nan_to_num(np.exp(response.sky[0] + away @ response.sky[1:]))
 

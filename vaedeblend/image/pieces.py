@@ -121,10 +121,7 @@ def _with_sky_error(part: Part, response, sky: LeftSky) -> Part:
     """The sources of a tile, the sky's unevenness in their errors."""
     if response is None or not sky.scatter:
         return part
-    flux, error, wide = (part.columns[name] for name in ("flux", "flux_err", "flux_err_95"))
-    whole = with_sky_error(flux, error, response, sky.rms, sky.scatter)
-    with np.errstate(invalid="ignore"):
-        errors = {"flux_err": whole, "flux_err_95": wide * whole / error}
+    errors = with_sky_error(part.columns, response, sky.rms, sky.scatter)
     return part._replace(columns=part.columns | errors)
 
 

@@ -134,29 +134,41 @@ def calibrate_field(
     # A binned source has an error of its own beside the network's: see `image.measure`.
     true = np.flatnonzero((row >= 0) & (sources.binning == 1)[row])
     found = jax.tree.map(lambda a: a[row[true]], sources.found)
-    return calibrate_fluxes(flux[true], found, np.full(len(true), float(np.median(rms))))
+    noise = np.full(len(true), float(np.median(rms)))
+    hidden = sources.hidden_error[row[true]]
+    return calibrate_fluxes(flux[true], found, noise, beside=hidden)
 
 
-def calibrate_fluxes(truth, found, rms) -> Calibration:
+def calibrate_fluxes(truth, found, rms, *, beside=0.0) -> Calibration:
     """Calibration of a deblender's results for galaxies of known flux; of few, none.
 
     Args:
         truth: True flux (n, band).
         found: `Deblended`, in the unit of `truth`.
         rms: Background noise (n, band), in the unit of `truth`.
+        beside: Relative error that is added to the network's in quadrature (n, band).
     """
     said = found.flux, found.flux_err, found.purity
-    each = [np.asarray(a, float).ravel() for a in (truth, *said, rms, *found.log_flux)]
+    beside = np.broadcast_to(beside, np.shape(truth))
+    each = [np.asarray(a, float).ravel() for a in (truth, *said, rms, beside, *found.log_flux)]
     measured = np.isfinite(each[1]) & (each[2] > 0)  # what is not believed has no flux
-    truth, flux, error, purity, rms, *stated = (a[measured] for a in each)
+    truth, flux, error, purity, rms, beside, *stated = (a[measured] for a in each)
     if len(truth) < _FEWEST:
         return _NOTHING
     values = {"brightness": np.log(flux / rms), "purity": logit(purity.clip(1e-6, 1 - 1e-6))}
-    found_scale = fit_calibration(np.log(truth / flux), np.arcsinh(error / flux), **values)
+    residual, beside = np.log(truth / flux), np.arcsinh(beside)
+    own = _without(residual, beside)
+    found_scale = fit_calibration(own, np.arcsinh(error / flux), **values)
     stated = SinhArcsinh(*stated)
     seen = (*values.values(), values["brightness"] + np.asarray(log_error(stated)))
     log_scale = log_error_factor(found_scale, seen, np.interp)
-    return found_scale._replace(log_tail=_fit_tail(stated, log_scale, np.log(truth)))
+    own = _without(residual, _WITHIN * beside)
+    return found_scale._replace(log_tail=_fit_tail(stated, log_scale, np.log(flux) + own))
+
+
+def _without(residual, error) -> Float[np.ndarray, " n"]:
+    """Residuals that lie within s where the given ones lie within s and an error in quadrature."""
+    return np.sign(residual) * np.sqrt((np.square(residual) - np.square(error)).clip(0))
 
 
 def fit_calibration(
@@ -198,8 +210,8 @@ def _fit_tail(stated: SinhArcsinh, log_scale, log_truth) -> Float[np.ndarray, " 
 
 
 def _missing(z) -> float:
-    """Ln of the factor that brings the 68 % quantile of |z| to one."""
-    return np.log(np.quantile(z, _SIXTY_EIGHT)) if len(z) >= _FEWEST else 0.0
+    """Ln of the factor that brings the 68 % quantile of |z| to one; not below a hundredth."""
+    return np.log(np.quantile(z, _SIXTY_EIGHT).clip(0.01)) if len(z) >= _FEWEST else 0.0
 
 
 def _knots(value) -> Float[np.ndarray, " knot"]:

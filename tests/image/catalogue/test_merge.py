@@ -25,7 +25,8 @@ def part(rng):
     n = len(POSITION)
     types = {column.name: column.dtype for column in CATALOGUE_COLUMNS}
     columns = {name: rng.uniform(1, 9, n).astype(types[name]) for name in MEASURED if name in types}
-    columns |= {"position": POSITION, "apparent": np.ones(n), "binning": np.array([1, 2, 1, 1])}
+    columns |= {"position": POSITION, "binning": np.array([1, 2, 1, 1])}
+    columns |= {"apparent": np.ones(n), "flux_err_alone": np.ones(n)}
     columns |= dict.fromkeys(BANDS, np.zeros((n, 0)))  # of further bands, which there are not
     columns |= {
         "input_row": np.full(n, -1),

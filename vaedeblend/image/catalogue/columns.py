@@ -243,13 +243,14 @@ CATALOGUE_COLUMNS = (
 """Columns of the table CATALOG of catalog.fits, in their order."""
 
 _ERRORS = "flux_err", "flux_err_95", "flux_aperture_err"
-FLUXES = "flux", "flux_correction", "flux_aperture", "apparent", *_ERRORS
+FLUXES = "flux", "flux_correction", "flux_aperture", "apparent", "flux_err_alone", *_ERRORS
 """Measured columns in the image's unit."""
 
 MEASURED = (
     "position",
     "position_variance",
     "apparent",
+    "flux_err_alone",
     *(column.name for column in CATALOGUE_COLUMNS if column.value is None),
 )
 """Columns that `measure` gives for a piece of an image, lengths in pixels."""

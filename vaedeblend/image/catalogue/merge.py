@@ -182,7 +182,7 @@ def _unmeasured(rows: Int[np.ndarray, " n"], size: int, bands: int) -> Part:
         if name in kinds
     }
     columns |= {"position": np.full((n, 2), np.nan), "input_row": rows, "apparent": np.zeros(n)}
-    columns["position_variance"] = np.full((n, 3), np.nan)
+    columns |= {"position_variance": np.full((n, 3), np.nan), "flux_err_alone": np.full(n, np.nan)}
     columns |= dict.fromkeys(BANDS, np.full((n, bands), np.nan))
     columns["flags"] = np.full(n, UNMEASURED)
     none = np.zeros(n, int)
