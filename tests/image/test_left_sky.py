@@ -223,7 +223,6 @@ def test_area_does_not_grow_with_what_a_source_may_hide():
     """Where errors of larger noise belong to larger galaxies."""
     growing = even(200.0)._replace(sky=np.array([np.log(200.0), 0.0, 1.0]))
     flux, error = np.full(2, 100.0), np.full(2, 3.0)
-    growing = growing._replace(low=np.full(2, -9.0), high=np.full(2, 9.0))
     columns = {"flux": flux, "flux_err": np.array([3.0, 30.0]), "flux_err_95": 2 * error}
     columns |= {"flux_err_alone": error}
     found = with_sky_error(columns, growing, rms=0.5, scatter=0.04)["flux_err"]
